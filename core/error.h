@@ -1,0 +1,50 @@
+// One exception type for the whole program. `where` is the op, file or configuration key that speaks; the message says what was expected,
+// what came and what to do. Nothing below launch/ prints or exits: launch/ turns the kind into an exit code.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace gta {
+
+enum class ErrorKind {
+  BadInput,     // wrong usage, configuration or file from outside: nothing was started or written (exit code 2)
+  Failed,       // could not be done here and now: a full disk, a lost file (exit code 1)
+  CheckFailed,  // a comparison that the user asked for did not hold (exit code 3)
+  OutOfMemory,  // exit code 1, after launch/ has added which configuration key to lower
+};
+
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, std::string where, const std::string& message)
+      : std::runtime_error(where.empty() ? message : "[" + where + "] " + message), kind_(kind), where_(std::move(where)) {}
+
+  ErrorKind kind() const { return kind_; }
+  const std::string& where() const { return where_; }
+
+ private:
+  ErrorKind kind_;
+  std::string where_;
+};
+
+template <class... Arguments>
+[[noreturn]] void fail(std::string where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  throw Error(ErrorKind::Failed, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
+}
+
+template <class... Arguments>
+[[noreturn]] void bad_input(std::string where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  throw Error(ErrorKind::BadInput, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
+}
+
+// Checked always, not only in debug builds; the arguments are formatted only when the condition does not hold.
+template <class... Arguments>
+void require(bool condition, const char* where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  if (!condition) [[unlikely]]
+    bad_input(where, format, std::forward<Arguments>(arguments)...);
+}
+
+}  // namespace gta

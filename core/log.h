@@ -1,0 +1,33 @@
+// Progress and warnings go to stderr (and to a run's log.txt when one is attached), results to stdout. Safe from any thread.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace gta::log {
+
+enum class Level { Debug, Info, Warning, Error };
+
+void write(Level level, std::string_view message);
+void set_level(Level level);
+// Appends every message to this file too, until detached; a file that cannot be opened is an Error. One file at a time.
+void attach_file(const std::string& path);
+void detach_file();
+
+template <class... A>
+void debug(fmt::format_string<A...> format, A&&... a) {
+  write(Level::Debug, fmt::format(format, std::forward<A>(a)...));
+}
+template <class... A>
+void info(fmt::format_string<A...> format, A&&... a) {
+  write(Level::Info, fmt::format(format, std::forward<A>(a)...));
+}
+template <class... A>
+void warning(fmt::format_string<A...> format, A&&... a) {
+  write(Level::Warning, fmt::format(format, std::forward<A>(a)...));
+}
+
+}  // namespace gta::log

@@ -1,0 +1,49 @@
+// A whole run: what a configuration file says after every default is filled in.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+#include "data/data_config.h"
+#include "layers/transformer/model_config.h"
+#include "optim/optimizer_config.h"
+
+namespace gta {
+
+struct CheckpointPolicy {
+  int64_t every_steps = 1000;     // 0: only at the end and when interrupted
+  int64_t keep = 2;               // newest ones that stay
+  int64_t keep_every_steps = 0;   // those at multiples of this stay for good; 0: none
+  bool asynchronous = true;
+};
+
+struct TrainConfig {
+  int64_t steps = 0;
+  int64_t tokens = 0;             // instead of steps; resolved: steps = ceil(tokens / (global_batch_size * sequence_length))
+  int64_t global_batch_size = 0;  // sequences
+  int64_t micro_batch_size = 0;   // sequences
+  DType dtype = DType::F32;
+  bool deterministic = true;
+  int64_t evaluate_every_steps = 0;  // 0: only at the end
+  int64_t sample_every_steps = 0;    // 0: only at the end
+  CheckpointPolicy checkpoint;
+  int64_t log_every_steps = 10;
+  int64_t validation_tokens = 100000;
+  std::vector<std::string> sample_prompts;
+  int64_t sample_tokens = 64;
+  int64_t max_skipped_steps = 10;
+  std::string init_from;          // empty: random weights
+};
+
+struct RunConfig {
+  std::string name;
+  int64_t seed = 1234;
+  ModelConfig model;
+  DataConfig data;
+  OptimizerConfig optimizer;
+  TrainConfig train;
+};
+
+}  // namespace gta
