@@ -1,0 +1,143 @@
+#include "core/allocator.h"
+
+#include <bit>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "core/backends/memory_kernels.h"
+
+namespace gta {
+namespace {
+
+// Eight classes per power of two: at most one eighth of a block is lost.
+int64_t size_class(int64_t bytes) {
+  if (bytes <= 512) return 512;
+  const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8;
+  return (bytes + step - 1) / step * step;
+}
+
+struct Pool {
+  std::mutex mutex;
+  std::multimap<int64_t, void*> free_blocks;
+  MemoryReport report;
+};
+
+Pool& pool_of(const Device& device) {
+  if (device.type != DeviceType::Cpu) fail_without_cuda("allocator");
+  // Never destroyed: storage may outlive static destruction.
+  static Pool& pool = *[] {
+    auto* made = new Pool;
+    made->report.limit = GTA_DISPATCH(Device{}, device_memory_bytes);
+    return made;
+  }();
+  return pool;
+}
+
+void release_all(const Device& device, Pool& pool) {
+  for (auto& [bytes, data] : pool.free_blocks) GTA_DISPATCH(device, raw_free, data, bytes);
+  pool.free_blocks.clear();
+  pool.report.pooled = 0;
+}
+
+}  // namespace
+
+const char* name_of(Purpose purpose) {
+  switch (purpose) {
+    case Purpose::Parameters:
+      return "parameters";
+    case Purpose::Gradients:
+      return "gradients";
+    case Purpose::Optimizer:
+      return "optimizer";
+    case Purpose::Activations:
+      return "activations";
+    case Purpose::Workspace:
+      return "workspace";
+    case Purpose::Data:
+      return "data";
+  }
+  return "?";
+}
+
+int64_t MemoryReport::total_in_use() const {
+  int64_t total = 0;
+  for (int64_t bytes : in_use) total += bytes;
+  return total;
+}
+
+std::string describe(const MemoryReport& report) {
+  constexpr double mib = 1 << 20;
+  std::string text;
+  for (int i = 0; i < kPurposes; ++i)
+    text += fmt::format("{}{} {:.1f} MiB (peak {:.1f})", i ? ", " : "", name_of(static_cast<Purpose>(i)), report.in_use[i] / mib, report.peak[i] / mib);
+  return text + fmt::format(", kept for reuse {:.1f} MiB, limit {:.1f} MiB", report.pooled / mib, report.limit / mib);
+}
+
+MemoryReport memory_report(const Device& device) {
+  Pool& pool = pool_of(device);
+  std::lock_guard lock(pool.mutex);
+  return pool.report;
+}
+
+void reset_memory_peak(const Device& device) {
+  Pool& pool = pool_of(device);
+  std::lock_guard lock(pool.mutex);
+  pool.report.peak = pool.report.in_use;
+  pool.report.reserved_peak = pool.report.total_in_use() + pool.report.pooled;
+}
+
+void set_memory_limit(const Device& device, int64_t bytes) {
+  Pool& pool = pool_of(device);
+  std::lock_guard lock(pool.mutex);
+  pool.report.limit = bytes;
+}
+
+void release_pooled_memory(const Device& device) {
+  Pool& pool = pool_of(device);
+  std::lock_guard lock(pool.mutex);
+  release_all(device, pool);
+}
+
+namespace memory {
+
+Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
+  Pool& pool = pool_of(device);
+  const int64_t size = size_class(bytes);
+  std::lock_guard lock(pool.mutex);
+  MemoryReport& report = pool.report;
+  void* data = nullptr;
+  if (auto found = pool.free_blocks.find(size); found != pool.free_blocks.end()) {
+    data = found->second;
+    pool.free_blocks.erase(found);
+    report.pooled -= size;
+  } else {
+    if (report.total_in_use() + report.pooled + size > report.limit) release_all(device, pool);
+    if (report.total_in_use() + size <= report.limit) data = GTA_DISPATCH(device, raw_allocate, size);
+    if (!data && !pool.free_blocks.empty()) {
+      release_all(device, pool);
+      data = GTA_DISPATCH(device, raw_allocate, size);
+    }
+    if (!data)
+      throw Error(ErrorKind::OutOfMemory, "memory",
+                  fmt::format("out of memory on {}: asked for {:.1f} MiB of {}; held: {}", name_of(device), bytes / double(1 << 20),
+                              name_of(purpose), describe(report)));
+  }
+  const int i = static_cast<int>(purpose);
+  report.in_use[i] += size;
+  report.peak[i] = std::max(report.peak[i], report.in_use[i]);
+  report.reserved_peak = std::max(report.reserved_peak, report.total_in_use() + report.pooled);
+  return {data, size};
+}
+
+void free(const Device& device, Block block, Purpose purpose) noexcept {
+  if (!block.data) return;
+  Pool& pool = pool_of(device);
+  std::lock_guard lock(pool.mutex);
+  pool.report.in_use[static_cast<int>(purpose)] -= block.bytes;
+  pool.report.pooled += block.bytes;
+  pool.free_blocks.emplace(block.bytes, block.data);
+}
+
+}  // namespace memory
+}  // namespace gta

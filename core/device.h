@@ -1,0 +1,50 @@
+// Where memory lives and kernels run, and the one dispatch between backends.
+//
+// A kernel is declared once with GTA_KERNEL and defined once per backend under the same name and signature, in namespace gta::cpu and, in
+// builds that have it, gta::cuda. GTA_DISPATCH picks by device. These two macros hold the only #if on CUDA for that purpose.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/error.h"
+
+namespace gta {
+
+enum class DeviceType : uint8_t { Cpu, Cuda };
+
+struct Device {
+  DeviceType type = DeviceType::Cpu;
+  int index = 0;
+  friend bool operator==(const Device&, const Device&) = default;
+};
+
+std::string name_of(const Device& device);                // "cpu", "cuda:0"
+Device device_from_name(const std::string& name);         // "cpu", "cuda", "cuda:N", "auto"; Error(BadInput) when this build or machine lacks it
+[[noreturn]] void fail_without_cuda(const char* kernel);  // says how to get a build that has it
+
+inline void require_cpu(const Device& device, const char* kernel) {
+  if (device.type != DeviceType::Cpu) fail_without_cuda(kernel);
+}
+
+// An ordered queue of work on one device. On the CPU work is done when the call returns, so the CPU's stream has no handle.
+struct Stream {
+  Device device;
+  void* handle = nullptr;
+};
+
+}  // namespace gta
+
+#define GTA_KERNEL(signature) \
+  namespace cpu {             \
+  signature;                  \
+  }                           \
+  namespace cuda {            \
+  signature;                  \
+  }
+
+#ifdef GTA_CUDA
+#define GTA_DISPATCH(device, name, ...) ((device).type == ::gta::DeviceType::Cuda ? cuda::name(__VA_ARGS__) : cpu::name(__VA_ARGS__))
+#else
+#define GTA_DISPATCH(device, name, ...) (::gta::require_cpu(device, #name), cpu::name(__VA_ARGS__))
+#endif

@@ -1,0 +1,26 @@
+#include "core/gemm.h"
+
+#include "core/profiler.h"
+
+namespace gta {
+
+void gemm(const Gemm& product) {
+  const auto& [a, transpose_a, b, transpose_b, c, mode] = product;
+  const int64_t m = transpose_a == Transpose::No ? a.rows() : a.columns(), k = transpose_a == Transpose::No ? a.columns() : a.rows();
+  const int64_t k_b = transpose_b == Transpose::No ? b.rows() : b.columns(), n = transpose_b == Transpose::No ? b.columns() : b.rows();
+  require(k == k_b && c.rows() == m && c.columns() == n, "gemm", "({}, {}) times ({}, {}) does not give {}", m, k, k_b, n, describe(c));
+  require(a.dtype() == b.dtype() && a.dtype() == c.dtype(), "gemm", "expected one dtype, got {} times {} to {}", name_of(a.dtype()),
+          name_of(b.dtype()), name_of(c.dtype()));
+  require(a.device() == b.device() && a.device() == c.device(), "gemm", "expected one device, got {}, {}, {}", name_of(a.device()),
+          name_of(b.device()), name_of(c.device()));
+  if (mode == GradientMode::Ignore) return;
+  if (m == 0 || n == 0) return;
+  if (k == 0) {
+    if (mode == GradientMode::Overwrite) c.fill_zero();
+    return;
+  }
+  ProfilerRange::add_flops(2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k));
+  GTA_DISPATCH(c.device(), gemm_kernel, product, m, n, k);
+}
+
+}  // namespace gta

@@ -1,0 +1,70 @@
+#include "core/log.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <mutex>
+
+#include "core/error.h"
+
+namespace gta::log {
+namespace {
+
+std::mutex mutex;
+
+spdlog::logger& logger() {
+  static const auto instance = [] {
+    auto made = std::make_shared<spdlog::logger>("gta", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+    made->set_pattern("%v");
+    made->flush_on(spdlog::level::info);
+    return made;
+  }();
+  return *instance;
+}
+
+spdlog::level::level_enum level_of(Level level) {
+  switch (level) {
+    case Level::Debug:
+      return spdlog::level::debug;
+    case Level::Info:
+      return spdlog::level::info;
+    case Level::Warning:
+      return spdlog::level::warn;
+    case Level::Error:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+}  // namespace
+
+void write(Level level, std::string_view message) {
+  std::lock_guard lock(mutex);
+  const char* prefix = level == Level::Warning ? "gta: warning: " : level == Level::Error ? "gta: error: " : "";
+  logger().log(level_of(level), "{}{}", prefix, message);
+}
+
+void set_level(Level level) {
+  std::lock_guard lock(mutex);
+  logger().set_level(level_of(level));
+}
+
+void attach_file(const std::string& path) {
+  detach_file();
+  std::lock_guard lock(mutex);
+  try {
+    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
+    sink->set_pattern("%Y-%m-%d %H:%M:%S %v");
+    logger().sinks().push_back(std::move(sink));
+  } catch (const spdlog::spdlog_ex& error) {
+    fail("log", "cannot write {}: {}", path, error.what());
+  }
+}
+
+void detach_file() {
+  std::lock_guard lock(mutex);
+  if (logger().sinks().size() > 1) logger().sinks().pop_back();
+}
+
+}  // namespace gta::log

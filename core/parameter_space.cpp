@@ -1,0 +1,101 @@
+#include "core/parameter_space.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/random.h"
+
+namespace gta {
+namespace {
+
+constexpr int64_t kAlignElements = 16;  // 64 bytes of float32
+constexpr int64_t kInitGrain = 1 << 14;
+
+Tensor flat_view(const Tensor& flat, int64_t offset, const Shape& shape) {
+  // A flat buffer is one row of `size` columns; seen as rows of one element it can be sliced anywhere.
+  return flat.reshape({flat.elements(), 1}).row_slice(offset, shape.elements()).reshape(shape);
+}
+
+}  // namespace
+
+const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
+  if (values_[0].defined()) fail("parameter_space", "cannot declare {} after allocate()", merged.empty() ? "nothing" : merged[0].name);
+  if (merged.empty()) fail("parameter_space", "a weight needs at least one parameter");
+  const int rank = merged[0].shape.rank();
+  const ParameterKind kind = rank == 2 ? ParameterKind::Matrix : ParameterKind::Vector;
+  int64_t& size = sizes_[static_cast<int>(kind)];
+  size = (size + kAlignElements - 1) / kAlignElements * kAlignElements;
+  Weight weight;
+  weight.kind = kind;
+  weight.offset = size;
+  int64_t rows = 0;
+  for (const ParameterSpec& spec : merged) {
+    if (spec.shape.rank() != rank || rank < 1 || rank > 2 || (rank == 2 && spec.shape[1] != merged[0].shape[1]) || spec.shape.elements() == 0)
+      fail("parameter_space", "{} {} cannot be merged with {} {}", spec.name, to_string(spec.shape), merged[0].name, to_string(merged[0].shape));
+    if (std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name == spec.name; }))
+      fail("parameter_space", "{} is declared twice", spec.name);
+    parameters_.push_back({spec.name, spec.shape, spec.initializer, kind, size});
+    size += spec.shape.elements();
+    rows += spec.shape[0];
+  }
+  weight.shape = rank == 2 ? Shape{rows, merged[0].shape[1]} : Shape{rows};
+  weights_.push_back(std::move(weight));
+  return &weights_.back();
+}
+
+const Parameter& ParameterSpace::find(const std::string& name) const {
+  for (const Parameter& parameter : parameters_)
+    if (parameter.name == name) return parameter;
+  fail("parameter_space", "has no parameter {}", name);
+}
+
+int64_t ParameterSpace::parameter_count() const {
+  int64_t count = 0;
+  for (const Parameter& parameter : parameters_) count += parameter.elements();
+  return count;
+}
+
+void ParameterSpace::allocate(DType dtype, Device device, SpaceUse use) {
+  dtype_ = dtype;
+  device_ = device;
+  for (ParameterKind kind : kParameterKinds) {
+    const int i = static_cast<int>(kind);
+    values_[i] = Tensor::zeros({sizes_[i]}, dtype, device, Purpose::Parameters);
+    if (use == SpaceUse::Training) gradients_[i] = Tensor::zeros({sizes_[i]}, dtype, device, Purpose::Gradients);
+  }
+  for (Weight& weight : weights_) {
+    const int i = static_cast<int>(weight.kind);
+    weight.value = flat_view(values_[i], weight.offset, weight.shape);
+    if (use == SpaceUse::Training) weight.gradient = flat_view(gradients_[i], weight.offset, weight.shape);
+  }
+}
+
+void ParameterSpace::initialize(uint64_t seed) {
+  if (!values_[0].defined()) fail("parameter_space", "initialize() before allocate()");
+  for (const Parameter& parameter : parameters_) {
+    const RandomStream stream(seed, parameter.name);
+    const auto [kind, deviation] = parameter.initializer;
+    dispatch_floating(dtype_, "initialize", [&](auto zero) {
+      using T = decltype(zero);
+      Tensor host = Tensor::empty({parameter.elements()}, dtype_, Device{}, Purpose::Workspace);
+      T* const values = host.data<T>();
+      parallel_ranges(parameter.elements(), kInitGrain, [&, kind = kind, deviation = deviation](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i)
+          // Rounded to float32 in a double run too: both start from the same model.
+          values[i] = kind == Initializer::Kind::Normal ? static_cast<float>(deviation * stream.normal(static_cast<uint64_t>(i)))
+                      : kind == Initializer::Kind::Ones ? T{1}
+                                                        : T{0};
+      });
+      view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host);
+    });
+  }
+}
+
+void ParameterSpace::zero_gradients() {
+  for (const Tensor& gradient : gradients_)
+    if (gradient.defined()) gradient.fill_zero();
+}
+
+Tensor ParameterSpace::view(const Tensor& flat, const Parameter& parameter) const { return flat_view(flat, parameter.offset, parameter.shape); }
+
+}  // namespace gta

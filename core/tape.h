@@ -1,0 +1,148 @@
+// The tape: applies ops one after the other, eagerly, and plays them backwards.
+//
+// An Op is a small struct of attributes with
+//   void check(const Inputs&...) const;                                  the only place that validates
+//   Outputs forward(Saved& saved, const Inputs&...) const;               Tensor or std::array<Tensor, n>; says what it saves
+//   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
+//   static constexpr const char* name;
+//
+// Rules of gradients, stated once:
+// - The gradient of a parameter accumulates into the flat space; every other gradient is overwritten, unless branches meet: then the
+//   second one accumulates. A GradientSlot says which; an op does as it is told.
+// - An output that nothing used has an undefined d_output. An input that needs no gradient has a slot with mode Ignore.
+// - backward may overwrite a d_output that is unique(), and may hand a tensor over as a gradient with GradientSlot::give().
+// - Column slices of a value share its gradient: slots of slices are slices of one buffer.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/gemm.h"
+#include "core/parameter_space.h"
+#include "core/profiler.h"
+#include "core/tensor.h"
+
+namespace gta {
+
+enum class TapeMode : uint8_t { Recording, Inference };
+
+// What forward keeps for backward. Nothing is kept when the tape does not record.
+class Saved {
+ public:
+  explicit Saved(TapeMode mode) : mode_(mode) {}
+  bool recording() const { return mode_ == TapeMode::Recording; }
+  void keep(Tensor tensor) {
+    if (recording()) tensors_.push_back(std::move(tensor));
+  }
+  const Tensor& operator[](size_t i) const { return tensors_.at(i); }
+
+ private:
+  TapeMode mode_;
+  std::vector<Tensor> tensors_;
+};
+
+struct TapeValue;
+
+// Where the gradient of one input goes and how.
+class GradientSlot {
+ public:
+  GradientSlot() = default;
+  // With a destination of its own (tests, parameters).
+  GradientSlot(Tensor destination, GradientMode mode) : destination_(std::move(destination)), mode_(mode) {}
+  GradientSlot(TapeValue* value, int64_t first_column, int64_t columns, GradientMode mode)
+      : value_(value), first_column_(first_column), columns_(columns), mode_(mode) {}
+
+  GradientMode mode() const { return mode_; }
+  bool wanted() const { return mode_ != GradientMode::Ignore; }
+  // The memory to write or add to; allocated when first asked for.
+  Tensor destination();
+  // This tensor is the gradient (or is added to it).
+  void give(const Tensor& gradient);
+
+ private:
+  TapeValue* value_ = nullptr;
+  int64_t first_column_ = 0, columns_ = 0;
+  Tensor destination_;
+  GradientMode mode_ = GradientMode::Ignore;
+};
+
+template <class O, class... Inputs>
+concept Op = requires(const O op, Saved saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs, const Inputs&... inputs) {
+  { O::name } -> std::convertible_to<const char*>;
+  op.check(inputs...);
+  op.forward(saved, inputs...);
+  op.backward(std::as_const(saved), d_outputs, d_inputs);
+};
+
+struct TapeValue {
+  Shape shape;
+  DType dtype = DType::F32;
+  Device device;
+  bool parameter = false;
+  Tensor gradient;                                  // undefined until something is written
+  std::vector<std::pair<int64_t, int64_t>> written;  // column ranges of gradient that hold something
+};
+
+class Tape {
+ public:
+  explicit Tape(TapeMode mode) : mode_(mode) {}
+  bool recording() const { return mode_ == TapeMode::Recording; }
+
+  // A weight as an input of ops: its gradient accumulates into the flat space.
+  Tensor use(const Weight& weight);
+  // A tensor whose gradient is wanted after backward(): gradient_of().
+  Tensor watch(const Tensor& tensor);
+  Tensor gradient_of(const Tensor& tensor) const;
+
+  template <class O, class... Inputs>
+    requires Op<O, Inputs...>
+  auto apply(const O& op, const Inputs&... inputs) {
+    op.check(inputs...);
+    Saved saved(mode_);
+    auto outputs = [&] {
+      ProfilerRange range(O::name);
+      return op.forward(saved, inputs...);
+    }();
+    if (recording()) {
+      const std::array<TapeLink, sizeof...(Inputs)> links = {inputs.link()...};
+      const std::array<int64_t, sizeof...(Inputs)> columns = {(inputs.defined() ? inputs.columns() : 0)...};
+      record(O::name, links, columns, outputs_of(outputs),
+             [op, saved = std::move(saved)](std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
+               op.backward(saved, d_outputs, d_inputs);
+             });
+    }
+    return outputs;
+  }
+
+  // d_root is the gradient of a tensor that this tape made; without it the tensor has one element and its gradient is 1.
+  void backward(const Tensor& root, Tensor d_root = {});
+
+ private:
+  using Backward = std::function<void(std::span<Tensor>, std::span<GradientSlot>)>;
+  struct Node {
+    const char* name;
+    std::vector<TapeLink> inputs;
+    std::vector<int64_t> input_columns;
+    std::vector<int32_t> outputs;
+    Backward backward;
+  };
+
+  static std::span<Tensor> outputs_of(Tensor& output) { return {&output, 1}; }
+  template <size_t n>
+  static std::span<Tensor> outputs_of(std::array<Tensor, n>& outputs) {
+    return outputs;
+  }
+  int32_t new_value(const Tensor& tensor);
+  void record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns, std::span<Tensor> outputs, Backward backward);
+  GradientSlot slot_of(TapeLink link, int64_t columns);
+
+  TapeMode mode_;
+  std::deque<TapeValue> values_;
+  std::vector<Node> nodes_;
+};
+
+}  // namespace gta

@@ -1,0 +1,112 @@
+#include "core/tensor.h"
+
+#include <algorithm>
+
+#include "core/backends/memory_kernels.h"
+
+namespace gta {
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, Purpose purpose) {
+  Tensor tensor;
+  tensor.shape_ = shape;
+  tensor.dtype_ = dtype;
+  tensor.pitch_ = tensor.columns();
+  tensor.storage_ = std::make_shared<Storage>(shape.elements() * static_cast<int64_t>(size_of(dtype)), device, purpose);
+  return tensor;
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device, Purpose purpose) {
+  Tensor tensor = empty(shape, dtype, device, purpose);
+  tensor.fill_zero();
+  return tensor;
+}
+
+template <class T>
+Tensor Tensor::from(const Shape& shape, const std::vector<T>& values, Purpose purpose) {
+  if (static_cast<int64_t>(values.size()) != shape.elements())
+    fail("tensor", "shape {} has {} elements, got {} values", to_string(shape), shape.elements(), values.size());
+  Tensor tensor = empty(shape, dtype_of<T>, Device{}, purpose);
+  std::copy(values.begin(), values.end(), tensor.data<T>());
+  return tensor;
+}
+
+template <class T>
+std::vector<T> Tensor::to_vector() const {
+  std::vector<T> values(elements());
+  const int64_t row_bytes = columns() * static_cast<int64_t>(sizeof(T));
+  (void)data<T>();
+  GTA_DISPATCH(device(), copy_rows, Stream{device()}, values.data(), row_bytes, raw_data(), pitch_ * static_cast<int64_t>(sizeof(T)), rows(),
+               row_bytes);
+  GTA_DISPATCH(device(), synchronize, Stream{device()});
+  return values;
+}
+
+#define GTA_INSTANTIATE(T)                                                                \
+  template Tensor Tensor::from<T>(const Shape&, const std::vector<T>&, Purpose); \
+  template std::vector<T> Tensor::to_vector<T>() const;
+GTA_INSTANTIATE(float)
+GTA_INSTANTIATE(double)
+GTA_INSTANTIATE(int32_t)
+#undef GTA_INSTANTIATE
+
+Tensor Tensor::reshape(const Shape& shape) const {
+  if (shape.elements() != elements()) fail("tensor", "cannot reshape {} to {}", to_string(shape_), to_string(shape));
+  Tensor view = *this;
+  view.shape_ = shape;
+  if (view.columns() != columns()) {
+    if (!contiguous()) fail("tensor", "cannot reshape {} with pitch {} to {}: its rows are not adjacent", to_string(shape_), pitch_, to_string(shape));
+    if (link_) fail("tensor", "cannot reshape {} to {} on the tape: rows would change their length", to_string(shape_), to_string(shape));
+    view.pitch_ = view.columns();
+  }
+  return view;
+}
+
+Tensor Tensor::row_slice(int64_t first, int64_t count) const {
+  if (first < 0 || count < 0 || first + count > rows()) fail("tensor", "has {} rows, cannot take [{}, {})", rows(), first, first + count);
+  if (link_ && count != rows()) fail("tensor", "cannot slice rows of {} on the tape", to_string(shape_));
+  Tensor view = *this;
+  view.offset_ += first * pitch_;
+  view.shape_ = {count, columns()};
+  return view;
+}
+
+Tensor Tensor::column_slice(int64_t first, int64_t count) const {
+  if (first < 0 || count < 0 || first + count > columns())
+    fail("tensor", "has {} columns, cannot take [{}, {})", columns(), first, first + count);
+  Tensor view = *this;
+  view.offset_ += first;
+  view.shape_ = {rows(), count};
+  view.link_.first_column += first;
+  return view;
+}
+
+Tensor Tensor::clone(Purpose purpose) const {
+  Tensor copy = empty(shape_, dtype_, device(), purpose);
+  copy.copy_from(*this);
+  return copy;
+}
+
+void Tensor::copy_from(const Tensor& other) const {
+  if (other.dtype_ != dtype_ || other.rows() != rows() || other.columns() != columns())
+    fail("tensor", "cannot copy {} into {}", describe(other), describe(*this));
+  if (!(other.device() == device())) fail("tensor", "cannot copy from {} to {} here", name_of(other.device()), name_of(device()));
+  const int64_t size = static_cast<int64_t>(size_of(dtype_));
+  GTA_DISPATCH(device(), copy_rows, Stream{device()}, raw_data(), pitch_ * size, other.raw_data(), other.pitch_ * size, rows(), columns() * size);
+}
+
+void Tensor::fill_zero() const {
+  const int64_t size = static_cast<int64_t>(size_of(dtype_));
+  GTA_DISPATCH(device(), fill_zero, Stream{device()}, raw_data(), pitch_ * size, rows(), columns() * size);
+}
+
+void Tensor::fail_data(DType asked) const {
+  if (!storage_) fail("tensor", "is undefined: it has no {} elements", name_of(asked));
+  fail("tensor", "holds {}, not {}", name_of(dtype_), name_of(asked));
+}
+
+std::string describe(const Tensor& tensor) {
+  if (!tensor.defined()) return "undefined";
+  return std::string(name_of(tensor.dtype())) + " " + to_string(tensor.shape());
+}
+
+}  // namespace gta

@@ -1,0 +1,3 @@
+#include "launch/command_line.h"
+
+int main(int argc, char** argv) { return gta::run_command_line(argc, argv); }
