@@ -1,0 +1,41 @@
+#include "layers/attention/shared_map_attention/shared_map_attention.h"
+
+namespace gta {
+
+void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor& v) const {
+  const auto& [batch, nq, nk, nv, dk, dv, scale] = shape;
+  require(nq > 0 && nk > 0 && nv > 0 && nq % nk == 0 && nq % nv == 0, name, "{} maps cannot share {} key heads and {} value heads evenly", nq, nk,
+          nv);
+  require(q.columns() == nq * dk && k.columns() == nk * dk && v.columns() == nv * dv, name,
+          "expected q (tokens, {} x {}), k (tokens, {} x {}), v (tokens, {} x {}), got {}, {}, {}", nq, dk, nk, dk, nv, dv, describe(q),
+          describe(k), describe(v));
+  require(batch > 0 && q.rows() % batch == 0 && k.rows() % batch == 0 && k.rows() == v.rows(), name,
+          "{} query rows, {} key rows and {} value rows do not fit a batch of {}", q.rows(), k.rows(), v.rows(), batch);
+  require(k.rows() >= q.rows(), name, "{} queries cannot end at the last of {} keys", q.rows() / batch, k.rows() / batch);
+  if (document_starts.defined())
+    require(document_starts.dtype() == DType::I32 && document_starts.elements() == q.rows(), name,
+            "expected int32 document_starts for {} queries, got {}", q.rows(), describe(document_starts));
+}
+
+Tensor SharedMapAttentionOp::forward(Saved& saved, const Tensor& q, const Tensor& k, const Tensor& v) const {
+  Tensor u = Tensor::empty({q.rows(), shape.query_heads * shape.value_dim}, q.dtype(), q.device());
+  Tensor logsumexp = saved.recording() ? Tensor::empty({q.rows(), shape.query_heads}, q.dtype(), q.device()) : Tensor{};
+  GTA_DISPATCH(q.device(), shared_map_attention_forward, AttentionForward{shape, q, k, v, document_starts, u, logsumexp});
+  for (const Tensor& tensor : {q, k, v, u, logsumexp}) saved.keep(tensor);
+  return u;
+}
+
+void SharedMapAttentionOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+  const auto destination = [](GradientSlot& slot) { return slot.wanted() ? slot.destination() : Tensor{}; };
+  GTA_DISPATCH(saved[0].device(), shared_map_attention_backward,
+               AttentionBackward{{shape, saved[0], saved[1], saved[2], document_starts, saved[3], saved[4]},
+                                 d_outputs[0],
+                                 destination(d_inputs[0]),
+                                 destination(d_inputs[1]),
+                                 destination(d_inputs[2]),
+                                 d_inputs[0].mode(),
+                                 d_inputs[1].mode(),
+                                 d_inputs[2].mode()});
+}
+
+}  // namespace gta

@@ -1,0 +1,55 @@
+#include "layers/attention/value_decoder/value_decoder.h"
+
+namespace gta {
+
+void ValueDecoderOp::check(const Tensor& u, const Tensor& z, const Tensor& p) const {
+  require(u.columns() == query_heads * latent_dim && u.rows() == z.rows(), name, "expected u ({} tokens, {} maps x {}), got {}", z.rows(),
+          query_heads, latent_dim, describe(u));
+  require(z.columns() % u.columns() == 0, name, "latent_dim {} does not divide a group's width {}", latent_dim, z.columns() / query_heads);
+  if (p.defined())
+    require(p.rows() == u.columns() && p.columns() == z.columns() / query_heads, name, "expected p ({}, {}), got {}", u.columns(),
+            z.columns() / query_heads, describe(p));
+}
+
+void ValueDecoderOp::decode(const Tensor& u, const Tensor& p, const Tensor& y) const {
+  const int64_t width = p.columns();
+  for (int64_t g = 0; g < query_heads; ++g)
+    gemm({.a = u.column_slice(g * latent_dim, latent_dim), .b = p.with_link({}).row_slice(g * latent_dim, latent_dim), .c = y.column_slice(g * width, width)});
+}
+
+Tensor ValueDecoderOp::forward(Saved& saved, const Tensor& u, const Tensor& z, const Tensor& p) const {
+  Tensor o = Tensor::empty({z.rows(), z.columns()}, u.dtype(), u.device());
+  if (p.defined()) decode(u, p, o);
+  GTA_DISPATCH(o.device(), value_decoder_combine, gate, p.defined() ? LearnedPart::Present : LearnedPart::Absent, u, z, query_heads, o);
+  for (const Tensor& tensor : {u, z, p}) saved.keep(tensor);
+  return o;
+}
+
+void ValueDecoderOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+  const Tensor &u = saved[0], &z = saved[1], &p = saved[2];
+  Tensor y = Tensor::empty({z.rows(), z.columns()}, u.dtype(), u.device(), Purpose::Workspace);
+  if (p.defined()) decode(u, p, y);
+  const Tensor d_u = d_inputs[0].wanted() ? d_inputs[0].destination() : Tensor{};
+  GTA_DISPATCH(u.device(), value_decoder_split,
+               ValueDecoderBackward{gate, p.defined() ? LearnedPart::Present : LearnedPart::Absent, query_heads, u, z, d_outputs[0], y,
+                                    d_inputs[1].wanted() ? d_inputs[1].destination() : Tensor{}, d_u, d_inputs[1].mode(), d_inputs[0].mode()});
+  if (!p.defined()) return;
+  const int64_t width = p.columns();
+  for (int64_t g = 0; g < query_heads; ++g) {
+    const Tensor d_y = y.column_slice(g * width, width);
+    if (d_u.defined())
+      gemm({.a = d_y,
+            .b = p.with_link({}).row_slice(g * latent_dim, latent_dim),
+            .transpose_b = Transpose::Yes,
+            .c = d_u.column_slice(g * latent_dim, latent_dim),
+            .mode = GradientMode::Accumulate});
+    if (d_inputs[2].wanted())
+      gemm({.a = u.column_slice(g * latent_dim, latent_dim),
+            .transpose_a = Transpose::Yes,
+            .b = d_y,
+            .c = d_inputs[2].destination().row_slice(g * latent_dim, latent_dim),
+            .mode = d_inputs[2].mode()});
+  }
+}
+
+}  // namespace gta

@@ -1,0 +1,24 @@
+#include "layers/embedding/embedding.h"
+
+namespace gta {
+
+void EmbeddingOp::check(const Tensor& weight) const {
+  require(tokens.dtype() == DType::I32, name, "expected int32 tokens, got {}", describe(tokens));
+  const int64_t bad = GTA_DISPATCH(tokens.device(), find_bad_token, tokens, weight.rows());
+  require(bad < 0, name, "token {} is outside the vocabulary of {}: is the tokenizer the model's?", bad < 0 ? 0 : tokens.to_vector<int32_t>()[bad],
+          weight.rows());
+}
+
+Tensor EmbeddingOp::forward(Saved&, const Tensor& weight) const {
+  Tensor y = Tensor::empty({tokens.elements(), weight.columns()}, weight.dtype(), weight.device());
+  GTA_DISPATCH(y.device(), embedding_forward, tokens, weight, y);
+  return y;
+}
+
+void EmbeddingOp::backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+  if (!d_inputs[0].wanted()) return;
+  const Tensor& d_y = d_outputs[0];
+  GTA_DISPATCH(d_y.device(), embedding_backward, tokens, d_y, d_inputs[0].destination(), d_inputs[0].mode());
+}
+
+}  // namespace gta

@@ -1,0 +1,50 @@
+// RMSNorm, alone and fused with the residual addition before it.
+//
+//   s = x + r        rstd[t] = (mean over columns of s[t]^2 + eps)^-1/2        y = s * rstd * weight
+//   x, r, s, y (tokens, width), weight (width), rstd (tokens)
+//
+//   with n = s * rstd and w = dy * weight:   ds_total = ds + rstd * (w - n * mean(w * n)),  dx = dr = ds_total,  dweight = sum_t dy * n
+#pragma once
+
+#include "core/tape.h"
+
+namespace gta {
+
+// residual undefined: s is not written and x is normalised.
+GTA_KERNEL(void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s, const Tensor& y,
+                                 const Tensor& rstd))
+// d_total = (d_s or 0) + the gradient through the norm (+ d_total when mode is Accumulate); d_total may be d_s itself.
+GTA_KERNEL(void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight, const Tensor& d_y, const Tensor& d_s,
+                                  const Tensor& d_total, GradientMode mode))
+GTA_KERNEL(void rms_norm_weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, const Tensor& d_weight, GradientMode mode))
+
+struct RmsNormOp {
+  static constexpr const char* name = "rms_norm";
+  double eps;
+
+  void check(const Tensor& x, const Tensor& weight) const;
+  Tensor forward(Saved& saved, const Tensor& x, const Tensor& weight) const;
+  void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
+};
+
+struct ResidualRmsNormOp {
+  static constexpr const char* name = "residual_rms_norm";
+  double eps;
+
+  void check(const Tensor& x, const Tensor& residual, const Tensor& weight) const;
+  std::array<Tensor, 2> forward(Saved& saved, const Tensor& x, const Tensor& residual, const Tensor& weight) const;  // s, y
+  void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
+};
+
+class RmsNorm {
+ public:
+  RmsNorm(ParameterSpace& space, const std::string& name, int64_t width, double eps);
+  Tensor forward(Tape& tape, const Tensor& x) const;
+  std::array<Tensor, 2> forward(Tape& tape, const Tensor& x, const Tensor& residual) const;
+
+ private:
+  const Weight* weight_;
+  double eps_;
+};
+
+}  // namespace gta

@@ -1,0 +1,55 @@
+#include "core/backends/cpu/vector_math.h"
+#include "core/parallel.h"
+#include "layers/swiglu/swiglu.h"
+
+namespace gta::cpu {
+
+void swiglu_forward(const Tensor& gate_up, const Tensor& y) {
+  dispatch_floating(y.dtype(), "swiglu", [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t width = y.columns();
+    parallel_ranges(y.rows(), 8, [&](int64_t first, int64_t last) {
+      for (int64_t t = first; t < last; ++t) {
+        const T* const z = gate_up.template data<T>() + t * gate_up.pitch();
+        const T* const u = z + width;
+        T* const out = y.template data<T>() + t * y.pitch();
+#pragma omp simd
+        for (int64_t c = 0; c < width; ++c) out[c] = z[c] * sigmoid(z[c]) * u[c];
+      }
+    });
+  });
+}
+
+void swiglu_backward(const Tensor& gate_up, const Tensor& d_y, const Tensor& d_gate_up, GradientMode mode) {
+  dispatch_floating(d_y.dtype(), "swiglu", [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t width = d_y.columns();
+    const bool accumulate = mode == GradientMode::Accumulate;
+    parallel_ranges(d_y.rows(), 8, [&](int64_t first, int64_t last) {
+      for (int64_t t = first; t < last; ++t) {
+        const T* const z = gate_up.template data<T>() + t * gate_up.pitch();
+        const T* const u = z + width;
+        const T* const dy = d_y.template data<T>() + t * d_y.pitch();
+        T* const dz = d_gate_up.template data<T>() + t * d_gate_up.pitch();
+        T* const du = dz + width;
+        if (accumulate) {
+#pragma omp simd
+          for (int64_t c = 0; c < width; ++c) {
+            const T s = sigmoid(z[c]);
+            dz[c] += dy[c] * u[c] * s * (T{1} + z[c] * (T{1} - s));
+            du[c] += dy[c] * z[c] * s;
+          }
+        } else {
+#pragma omp simd
+          for (int64_t c = 0; c < width; ++c) {
+            const T s = sigmoid(z[c]);
+            dz[c] = dy[c] * u[c] * s * (T{1} + z[c] * (T{1} - s));
+            du[c] = dy[c] * z[c] * s;
+          }
+        }
+      }
+    });
+  });
+}
+
+}  // namespace gta::cpu

@@ -1,0 +1,99 @@
+#include "layers/transformer/causal_lm.h"
+
+#include "layers/cross_entropy/linear_cross_entropy.h"
+#include "layers/embedding/embedding.h"
+#include "layers/rope/rope.h"
+#include "layers/swiglu/swiglu.h"
+
+namespace gta {
+namespace {
+
+const ModelConfig& checked(const ModelConfig& config) {
+  std::string problems;
+  for (const auto& [key, message] : problems_of(config)) problems += (problems.empty() ? "model." : "; model.") + key + " " + message;
+  require(problems.empty(), "model", "{}", problems);
+  require(config.vocab_size > 0 && config.max_sequence_length > 0, "model", "vocab_size {} and max_sequence_length {} must be known",
+          config.vocab_size, config.max_sequence_length);
+  return config;
+}
+
+}  // namespace
+
+DecodingCache::DecodingCache(const ModelConfig& config, int64_t tokens, DType dtype, Device device) {
+  const CacheWidths widths = cache_widths(config);
+  for (int64_t i = 0; i < config.layers; ++i)
+    layers_.push_back({Tensor::empty({tokens, widths.keys}, dtype, device), Tensor::empty({tokens, widths.values}, dtype, device)});
+}
+
+DecoderBlock::DecoderBlock(ParameterSpace& space, const std::string& prefix, const ModelConfig& config)
+    : input_norm_(space, prefix + "input_layernorm", config.hidden_size, config.norm_eps),
+      attention_(make_attention(space, prefix + "self_attn.", config)),
+      post_norm_(space, prefix + "post_attention_layernorm", config.hidden_size, config.norm_eps),
+      gate_up_(space, prefix + "mlp.", {{"gate_proj", config.intermediate_size}, {"up_proj", config.intermediate_size}}, config.hidden_size,
+               Bias::None, config.initializer_range),
+      down_(space, prefix + "mlp.", {{"down_proj", config.hidden_size}}, config.intermediate_size, Bias::None, config.initializer_range) {}
+
+DecoderBlock::Stream DecoderBlock::forward(Tape& tape, const Stream& in, const AttentionContext& context) const {
+  Tensor x = in.x, h;
+  if (in.branch.defined()) {
+    auto sum = input_norm_.forward(tape, in.x, in.branch);
+    x = sum[0];
+    h = sum[1];
+  } else {
+    h = input_norm_.forward(tape, x);
+  }
+  const Tensor attended = std::visit([&](const auto& attention) { return attention.forward(tape, h, context); }, attention_);
+  const auto [stream, h2] = post_norm_.forward(tape, x, attended);
+  return {stream, down_.forward(tape, tape.apply(SwigluOp{}, gate_up_.forward(tape, h2)))};
+}
+
+CausalLm::CausalLm(ParameterSpace& space, const ModelConfig& config)
+    : config_(checked(config)),
+      space_(space),
+      embedding_(space.add({{"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, Initializer::normal(config.initializer_range)}})),
+      blocks_([&] {
+        std::vector<DecoderBlock> blocks;
+        for (int64_t i = 0; i < config.layers; ++i) blocks.emplace_back(space, fmt::format("model.layers.{}.", i), config);
+        return blocks;
+      }()),
+      norm_(space, "model.norm", config.hidden_size, config.norm_eps) {
+  if (!config.tie_embeddings)
+    head_.emplace(space, "", std::vector<LinearPart>{{"lm_head", config.vocab_size}}, config.hidden_size, Bias::None, config.initializer_range);
+}
+
+const Tensor& CausalLm::rope_table() const {
+  if (!rope_table_.defined())
+    rope_table_ = gta::rope_table(config_.max_sequence_length, config_.head_dim, config_.rope_theta, space_.dtype(), space_.device());
+  return rope_table_;
+}
+
+Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache) const {
+  require(tokens.shape().rank() == 2, "model", "expected tokens (batch, sequence), got {}", describe(tokens));
+  const int64_t batch = tokens.shape()[0], sequence = tokens.shape()[1];
+  require(first_position + sequence <= config_.max_sequence_length, "model", "{} tokens are more than max_sequence_length {}",
+          first_position + sequence, config_.max_sequence_length);
+  DecoderBlock::Stream stream{tape.apply(EmbeddingOp{tokens}, tape.use(*embedding_)), {}};
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    stream = blocks_[i].forward(tape, stream,
+                                {batch, sequence, first_position, rope_table(), document_starts, cache ? &cache->layers_[i] : nullptr});
+  return norm_.forward(tape, stream.x, stream.branch)[1];
+}
+
+Tensor CausalLm::loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight, const Tensor& document_starts) const {
+  const Tensor h = hidden(tape, tokens, 0, document_starts, nullptr);
+  return tape.apply(LinearCrossEntropyOp{labels, label_weight, tape.recording() ? head().gradient : Tensor{}}, h, tape.use(head()));
+}
+
+Tensor CausalLm::logits(const Tensor& tokens) const {
+  Tape tape(TapeMode::Inference);
+  return tape.apply(LinearOp{}, hidden(tape, tokens, 0, {}, nullptr), head().value, Tensor{});
+}
+
+Tensor CausalLm::decode(const Tensor& tokens, DecodingCache& cache) const {
+  Tape tape(TapeMode::Inference);
+  const Tensor h = hidden(tape, tokens, cache.filled_, {}, &cache);
+  cache.filled_ += tokens.elements();
+  return tape.apply(LinearOp{}, h.row_slice(h.rows() - 1, 1), head().value, Tensor{});
+}
+
+}  // namespace gta

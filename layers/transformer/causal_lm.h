@@ -1,0 +1,77 @@
+// The causal language model: embedding, pre-norm decoder blocks, final norm, head (tied to the embedding or its own).
+//
+//   x_0 = embed(tokens)
+//   per block:   h = norm(x);  x' = x + attention(h);  h' = norm(x');  x'' = x' + down(silu(gate(h')) * up(h'))
+//   logits = norm(x) W_head^T
+//
+// The residual addition of each branch is fused into the norm that follows it, so a block takes the stream and the last branch's output
+// apart and gives them back apart.
+#pragma once
+
+#include <optional>
+
+#include "layers/attention/attention.h"
+#include "layers/linear/linear.h"
+#include "layers/rms_norm/rms_norm.h"
+#include "layers/transformer/model_config.h"
+
+namespace gta {
+
+// Keys and values (or latents) of one sequence, for decoding token by token.
+class DecodingCache {
+ public:
+  DecodingCache(const ModelConfig& config, int64_t tokens, DType dtype, Device device);
+  int64_t filled() const { return filled_; }
+
+ private:
+  friend class CausalLm;
+  std::vector<LayerCache> layers_;
+  int64_t filled_ = 0;
+};
+
+class DecoderBlock {
+ public:
+  DecoderBlock(ParameterSpace& space, const std::string& prefix, const ModelConfig& config);
+  struct Stream {
+    Tensor x, branch;  // branch undefined before the first block: nothing to add yet
+  };
+  Stream forward(Tape& tape, const Stream& in, const AttentionContext& context) const;
+
+ private:
+  RmsNorm input_norm_;
+  Attention attention_;
+  RmsNorm post_norm_;
+  Linear gate_up_, down_;
+};
+
+class CausalLm {
+ public:
+  // Declares the parameters; they get memory with space.allocate(). Error(BadInput) when the configuration has problems.
+  CausalLm(ParameterSpace& space, const ModelConfig& config);
+
+  const ModelConfig& config() const { return config_; }
+
+  // tokens int32 (batch, sequence), labels the same (kIgnoredLabel: no loss), document_starts int32 (batch * sequence) or undefined.
+  // Loss float64 (1): label_weight times the sum over labels of the cross-entropy in nats. With a recording tape the gradient of the head
+  // is already added; tape.backward(loss) makes the others.
+  Tensor loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight, const Tensor& document_starts = {}) const;
+  // (batch * sequence, vocab) without a cache.
+  Tensor logits(const Tensor& tokens) const;
+  // Appends tokens (1, count) to the cache and gives the logits of the last one (1, vocab).
+  Tensor decode(const Tensor& tokens, DecodingCache& cache) const;
+
+ private:
+  Tensor hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache) const;
+  const Weight& head() const { return head_ ? head_->weight() : *embedding_; }
+  const Tensor& rope_table() const;
+
+  ModelConfig config_;
+  const ParameterSpace& space_;
+  const Weight* embedding_;
+  std::vector<DecoderBlock> blocks_;
+  RmsNorm norm_;
+  std::optional<Linear> head_;
+  mutable Tensor rope_table_;
+};
+
+}  // namespace gta

@@ -1,0 +1,54 @@
+#include <cmath>
+#include <vector>
+
+#include "core/parallel.h"
+#include "optim/adamw.h"
+
+namespace gta::cpu {
+namespace {
+
+constexpr int64_t kGrain = 1 << 14;
+
+}  // namespace
+
+double sum_of_squares(const Tensor& flat) {
+  return dispatch_floating(flat.dtype(), "sum_of_squares", [&](auto zero) {
+    using T = decltype(zero);
+    const T* const x = flat.data<T>();
+    std::vector<double> partial((flat.elements() + kGrain - 1) / kGrain);
+    parallel_ranges(flat.elements(), kGrain, [&](int64_t first, int64_t last) {
+      double sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t i = first; i < last; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      partial[first / kGrain] = sum;
+    });
+    double total = 0;
+    for (double sum : partial) total += sum;
+    return total;
+  });
+}
+
+void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq) {
+  dispatch_floating(weights.dtype(), "adamw", [&](auto zero) {
+    using T = decltype(zero);
+    T* const w = weights.data<T>();
+    const T* const g = gradients.data<T>();
+    T* const m = exp_avg.data<T>();
+    T* const v = exp_avg_sq.data<T>();
+    const T scale = static_cast<T>(step.gradient_scale), beta1 = static_cast<T>(step.beta1), beta2 = static_cast<T>(step.beta2);
+    const T rest1 = static_cast<T>(1 - step.beta1), rest2 = static_cast<T>(1 - step.beta2), eps = static_cast<T>(step.eps);
+    const T keep = static_cast<T>(1 - step.learning_rate * step.weight_decay);
+    const T rate = static_cast<T>(step.learning_rate / step.correction1), root = static_cast<T>(1 / std::sqrt(step.correction2));
+    parallel_ranges(weights.elements(), kGrain, [&](int64_t first, int64_t last) {
+#pragma omp simd
+      for (int64_t i = first; i < last; ++i) {
+        const T gradient = g[i] * scale;
+        m[i] = beta1 * m[i] + rest1 * gradient;
+        v[i] = beta2 * v[i] + rest2 * gradient * gradient;
+        w[i] = w[i] * keep - rate * m[i] / (std::sqrt(v[i]) * root + eps);
+      }
+    });
+  });
+}
+
+}  // namespace gta::cpu

@@ -1,0 +1,42 @@
+#include "optim/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace gta {
+
+double learning_rate(const OptimizerConfig& config, int64_t step, int64_t steps) {
+  const auto& [type, warmup, decay, ratio] = config.schedule;
+  const double peak = config.learning_rate;
+  if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  const auto fraction = [](int64_t done, int64_t length) { return std::clamp(static_cast<double>(done) / static_cast<double>(std::max<int64_t>(length, 1)), 0.0, 1.0); };
+  const double t = fraction(step - warmup, steps - warmup);
+  switch (type) {
+    case ScheduleType::Cosine:
+      return peak * (ratio + (1 - ratio) * (1 + std::cos(std::numbers::pi * t)) / 2);
+    case ScheduleType::Linear:
+      return peak * (1 - (1 - ratio) * t);
+    case ScheduleType::Constant:
+      return peak;
+    case ScheduleType::Wsd:
+      return step < steps - decay ? peak : peak * (1 - (1 - ratio) * fraction(step - (steps - decay), decay));
+  }
+  return peak;
+}
+
+const char* name_of(ScheduleType type) {
+  switch (type) {
+    case ScheduleType::Cosine:
+      return "cosine";
+    case ScheduleType::Linear:
+      return "linear";
+    case ScheduleType::Constant:
+      return "constant";
+    case ScheduleType::Wsd:
+      return "wsd";
+  }
+  return "?";
+}
+
+}  // namespace gta
