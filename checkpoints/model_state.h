@@ -1,0 +1,17 @@
+// The parameter space and the optimizer as the ranges that a checkpoint stores.
+#pragma once
+
+#include <vector>
+
+#include "checkpoints/training_state.h"
+#include "core/parameter_space.h"
+#include "optim/adamw.h"
+
+namespace gta {
+
+// "master" of every parameter; views of the space's own memory, so saving reads it and loading writes it.
+std::vector<StateRange> weight_ranges(const ParameterSpace& space);
+// The same with "exp_avg" and "exp_avg_sq".
+std::vector<StateRange> training_ranges(const ParameterSpace& space, const AdamW& optimizer);
+
+}  // namespace gta

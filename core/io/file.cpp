@@ -1,0 +1,168 @@
+#include "core/io/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "core/error.h"
+
+namespace gta {
+namespace {
+
+[[noreturn]] void fail_system(const std::string& path, const char* what) {
+  const int code = errno;
+  fail(path, "cannot {}: {}", what, std::strerror(code));
+}
+
+}  // namespace
+
+File::File(std::string path, Mode mode) : path_(std::move(path)) {
+  const int flags = mode == Mode::Read ? O_RDONLY : mode == Mode::ReadWrite ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC;
+  do descriptor_ = ::open(path_.c_str(), flags | O_CLOEXEC, 0644);
+  while (descriptor_ < 0 && errno == EINTR);
+  if (descriptor_ < 0) fail_system(path_, mode == Mode::Read ? "open" : "write");
+}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+int64_t File::size() const {
+  struct stat info {};
+  if (::fstat(descriptor_, &info) != 0) fail_system(path_, "read the size");
+  return info.st_size;
+}
+
+void File::read_at(void* to, int64_t bytes, int64_t offset) const {
+  char* out = static_cast<char*>(to);
+  while (bytes > 0) {
+    const ssize_t got = ::pread(descriptor_, out, static_cast<size_t>(bytes), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_system(path_, "read");
+    if (got == 0) fail(path_, "ends at byte {}: {} more were expected", offset, bytes);
+    out += got;
+    offset += got;
+    bytes -= got;
+  }
+}
+
+void File::write_at(const void* from, int64_t bytes, int64_t offset) const {
+  const char* in = static_cast<const char*>(from);
+  while (bytes > 0) {
+    const ssize_t put = ::pwrite(descriptor_, in, static_cast<size_t>(bytes), offset);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) fail_system(path_, "write");
+    in += put;
+    offset += put;
+    bytes -= put;
+  }
+}
+
+void File::truncate(int64_t bytes) const {
+  if (::ftruncate(descriptor_, bytes) != 0) fail_system(path_, "truncate");
+}
+
+void File::sync() const {
+  if (::fsync(descriptor_) != 0) fail_system(path_, "sync to disk");
+}
+
+void File::close() {
+  if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0) fail_system(path_, "close");
+}
+
+std::string read_file(const std::string& path, int64_t limit) {
+  const File file(path, File::Mode::Read);
+  struct stat info {};
+  if (::fstat(file.descriptor(), &info) != 0) fail_system(path, "read the size");
+  if (!S_ISREG(info.st_mode)) bad_input(path, "is not a regular file");
+  if (info.st_size > limit) bad_input(path, "has {} bytes: at most {} are expected of such a file", static_cast<int64_t>(info.st_size), limit);
+  std::string text(static_cast<size_t>(info.st_size), '\0');
+  file.read_at(text.data(), info.st_size, 0);
+  return text;
+}
+
+bool exists(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+bool is_directory(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+std::vector<std::string> list_directory(const std::string& path) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  if (error) fail(path, "cannot list: {}", error.message());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void make_directories(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) fail(path, "cannot make the folder: {}", error.message());
+}
+
+void remove_tree(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (error) fail(path, "cannot remove: {}", error.message());
+}
+
+void sync_directory(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) fail_system(path, "open");
+  const int status = ::fsync(descriptor), code = errno;
+  ::close(descriptor);
+  // Some network file systems cannot sync a folder and say EINVAL; the rename is then as durable as they make it.
+  if (status != 0 && code != EINVAL) {
+    errno = code;
+    fail_system(path, "sync to disk");
+  }
+}
+
+void rename_path(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail_system(to, "rename to it");
+}
+
+std::string parent_of(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+void publish_file(const std::string& path, const std::function<void(const std::string&)>& write) {
+  const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
+  try {
+    write(temporary);
+    File file(temporary, File::Mode::ReadWrite);
+    file.sync();
+    file.close();
+    rename_path(temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  sync_directory(parent_of(path));
+}
+
+void publish_text(const std::string& path, const std::string& text) {
+  publish_file(path, [&](const std::string& temporary) {
+    File file(temporary, File::Mode::Create);
+    file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
+    file.close();
+  });
+}
+
+}  // namespace gta

@@ -1,0 +1,48 @@
+// Files with every return code checked, and the two ways in which something appears whole or not at all. Errors are Error(Failed) with
+// the path and the system's reason.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace gta {
+
+class File {
+ public:
+  enum class Mode : uint8_t { Read, ReadWrite, Create };  // Create: new or emptied
+  File(std::string path, Mode mode);
+  ~File();  // closes without a check: call close() where it matters
+  File(File&& other) noexcept;
+  File& operator=(File&&) = delete;
+
+  const std::string& path() const { return path_; }
+  int descriptor() const { return descriptor_; }
+  int64_t size() const;
+  void read_at(void* to, int64_t bytes, int64_t offset) const;         // exactly, or Error
+  void write_at(const void* from, int64_t bytes, int64_t offset) const;
+  void truncate(int64_t bytes) const;
+  void sync() const;
+  void close();
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40);  // a larger file is refused
+bool exists(const std::string& path);
+bool is_directory(const std::string& path);
+std::vector<std::string> list_directory(const std::string& path);  // names, sorted, without . and ..
+void make_directories(const std::string& path);
+void remove_tree(const std::string& path);  // no error when absent
+void sync_directory(const std::string& path);
+void rename_path(const std::string& from, const std::string& to);
+std::string parent_of(const std::string& path);
+
+// Writes path.tmp-PID through `write`, syncs, renames, syncs the folder: path is the old file or the whole new one.
+void publish_file(const std::string& path, const std::function<void(const std::string& temporary)>& write);
+void publish_text(const std::string& path, const std::string& text);
+
+}  // namespace gta

@@ -1,0 +1,76 @@
+// A thin layer over HDF5's C interface, and the only place that includes it.
+//
+// Reading treats the file as hostile: external and soft links, external storage, virtual and chunked (so also filtered) datasets and
+// shapes that the file's size does not cover are refused before anything is allocated. Writing makes contiguous datasets with early
+// allocation and says where their bytes lie in the file; the caller writes (and hashes, and syncs) those bytes itself after close(),
+// because HDF5 reports neither short writes nor a full disk reliably. One mutex guards the library; file locking is off.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace gta::hdf5 {
+
+struct Dataset {
+  std::string name;            // "/grad/model.norm.weight"
+  std::vector<int64_t> shape;  // empty: a scalar
+  DType dtype;
+  int64_t offset;              // of the first byte in the file
+  int64_t elements() const;
+  int64_t bytes() const { return elements() * static_cast<int64_t>(size_of(dtype)); }
+};
+
+class Reader {
+ public:
+  explicit Reader(const std::string& path);  // Error(BadInput) when it is no HDF5 file that can be trusted so far
+  ~Reader();
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+
+  const std::string& path() const { return path_; }
+  const std::map<std::string, Dataset>& datasets() const { return datasets_; }
+  const Dataset& dataset(const std::string& name) const;  // Error(BadInput) when absent
+  // Whole dataset, converted from float32, float64 or int32.
+  std::vector<double> read_double(const std::string& name) const;
+  std::vector<int32_t> read_int32(const std::string& name) const;
+  std::vector<uint64_t> read_uint64(const std::string& name) const;
+
+  bool has_attribute(const std::string& name) const;
+  int64_t integer(const std::string& name) const;  // root attributes
+  double real(const std::string& name) const;
+  std::string text(const std::string& name) const;
+
+ private:
+  void scan();
+  template <class T>
+  std::vector<T> read(const std::string& name, int64_t native) const;
+
+  std::string path_;
+  int64_t file_ = -1, file_bytes_ = 0;
+  std::map<std::string, Dataset> datasets_;
+};
+
+class Writer {
+ public:
+  explicit Writer(const std::string& path);
+  ~Writer();
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  void add(const std::string& name, const std::vector<int64_t>& shape, DType dtype);  // groups in the name are made
+  void set_integer(const std::string& name, int64_t value);                           // root attributes
+  void set_text(const std::string& name, const std::string& value);
+  // Closes the file; datasets in the order of add(), with their offsets. Their bytes are not written yet.
+  std::vector<Dataset> close();
+
+ private:
+  std::string path_;
+  int64_t file_ = -1;
+  std::vector<Dataset> datasets_;
+};
+
+}  // namespace gta::hdf5
