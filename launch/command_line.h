@@ -1,0 +1,9 @@
+// The command line: parses, calls one command, turns errors into messages and exit codes (interface: docs/commands.md).
+#pragma once
+
+namespace gta {
+
+// 0 done; 1 failed; 2 wrong usage, configuration or input; 3 a check did not hold; 75 stopped by a signal after a good checkpoint.
+int run_command_line(int argc, char** argv);
+
+}  // namespace gta

@@ -1,0 +1,76 @@
+// The commands, one file each. Each returns an exit code and throws Error for what went wrong.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace gta {
+
+inline constexpr int kExitCheckFailed = 3;
+inline constexpr int kExitInterrupted = 75;
+
+enum class Output : uint8_t { Text, Json };
+
+struct TrainCommand {
+  std::string config, run_dir, device = "auto";
+  std::vector<std::string> overrides;
+  bool fresh = false;
+  int64_t profile_steps = 0;
+};
+int run_train(const TrainCommand& command);
+
+struct EvalCommand {
+  std::string checkpoint, text, tokens, logits_out, device = "auto";
+  std::vector<std::string> data;
+  int64_t most_tokens = 0, batch = 8;
+  Output output = Output::Text;
+};
+int run_eval(const EvalCommand& command);
+
+struct GenerateCommand {
+  std::string checkpoint, prompt, device = "auto";
+  int64_t max_tokens = 128, top_k = 0, seed = 1234;
+  double temperature = 0.8, top_p = 1.0;
+};
+int run_generate(const GenerateCommand& command);
+
+struct DataCommand {
+  std::vector<std::string> inputs;
+  std::string out, tokenizer, name = "train", field = "text", document_separator;
+  bool has_separator = false;
+  int64_t vocab_size = 4096, shard_tokens = 100'000'000;
+};
+int run_data_tokenizer(const DataCommand& command);
+int run_data_shards(const DataCommand& command);
+int run_data_inspect(const DataCommand& command);
+
+struct PlanCommand {
+  std::string config;
+  std::vector<std::string> overrides;
+  int64_t sequence_length = 0;
+  Output output = Output::Text;
+};
+int run_plan(const PlanCommand& command);
+
+struct InspectCommand {
+  std::string file;
+};
+int run_inspect(const InspectCommand& command);
+
+struct VerifyCommand {
+  std::vector<std::string> fixtures;
+  std::string device = "auto";
+  std::vector<std::string> dtypes = {"float64", "float32"};
+};
+int run_verify(const VerifyCommand& command);
+
+struct VerifyResumeCommand {
+  std::string config, run_dir, device = "auto";
+  std::vector<std::string> overrides;
+  int64_t kills = 3;
+  int64_t seed = 0;  // of the random moments; 0: the clock
+};
+int run_verify_resume(const VerifyResumeCommand& command);
+
+}  // namespace gta

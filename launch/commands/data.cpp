@@ -1,0 +1,52 @@
+#include <fmt/format.h>
+
+#include "core/io/hash.h"
+#include "core/log.h"
+#include "data/corpus.h"
+#include "data/shards.h"
+#include "data/tokenizer.h"
+#include "launch/commands/commands.h"
+
+namespace gta {
+namespace {
+
+CorpusOptions corpus_options(const DataCommand& command) {
+  CorpusOptions options;
+  options.field = command.field;
+  if (command.has_separator) options.document_separator = command.document_separator;
+  return options;
+}
+
+}  // namespace
+
+int run_data_tokenizer(const DataCommand& command) {
+  std::vector<std::string> documents;
+  read_documents(command.inputs, corpus_options(command), [&](std::string&& document) { documents.push_back(std::move(document)); });
+  train_tokenizer(documents, command.vocab_size, command.out);
+  const Tokenizer tokenizer = Tokenizer::load(command.out);
+  log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents.size(), hash_text(tokenizer.hash()));
+  return 0;
+}
+
+int run_data_shards(const DataCommand& command) {
+  const Tokenizer tokenizer = Tokenizer::load(command.tokenizer);
+  for (const std::string& path : write_shards(tokenizer, command.inputs, corpus_options(command), command.out, command.name, command.shard_tokens)) {
+    const ShardSummary summary = TokenShard(path).summary();
+    log::info("{}: {} tokens in {} documents, {} bytes of text ({:.2f} bytes a token)", path, summary.tokens, summary.documents, summary.text_bytes,
+              static_cast<double>(summary.text_bytes) / static_cast<double>(summary.tokens));
+  }
+  return 0;
+}
+
+int run_data_inspect(const DataCommand& command) {
+  for (const std::string& path : command.inputs) {
+    const TokenShard shard(path);
+    shard.verify();
+    const ShardSummary s = shard.summary();
+    fmt::print("{}: {} tokens, {} documents, {} bytes of text, vocabulary {}, tokenizer {}, end of document {}; every block's hash holds\n", path,
+               s.tokens, s.documents, s.text_bytes, s.vocab_size, hash_text(s.tokenizer_hash), s.end_of_document);
+  }
+  return 0;
+}
+
+}  // namespace gta

@@ -1,0 +1,28 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "launch/commands/commands.h"
+#include "launch/loaded_model.h"
+#include "launch/sampling.h"
+
+namespace gta {
+
+int run_generate(const GenerateCommand& command) {
+  const LoadedModel loaded = load_model(command.checkpoint, command.device);
+  SamplingOptions options;
+  options.max_tokens = command.max_tokens;
+  options.temperature = command.temperature;
+  options.top_k = command.top_k;
+  options.top_p = command.top_p;
+  options.seed = static_cast<uint64_t>(command.seed);
+  fmt::print("{}", command.prompt);
+  generate(*loaded.model, *loaded.space, loaded.tokenizer, command.prompt, options, [](const std::string& piece) {
+    fmt::print("{}", piece);
+    std::fflush(stdout);
+  });
+  fmt::print("\n");
+  return 0;
+}
+
+}  // namespace gta

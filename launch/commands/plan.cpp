@@ -1,0 +1,81 @@
+#include "launch/plan.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/allocator.h"
+#include "launch/commands/commands.h"
+#include "launch/config/config.h"
+
+namespace gta {
+namespace {
+
+struct Subject {
+  ModelConfig model;
+  int64_t sequence_length = 0, micro_batch = 1;
+  DType dtype = DType::F32;
+  bool asynchronous = true;
+};
+
+// A run's file (it has `train:` or `model:`) or a model's.
+Subject load_subject(const PlanCommand& command) {
+  Subject subject;
+  subject.model = load_model_config(command.config, command.overrides);
+  if (is_run_config(command.config)) {
+    const RunConfig run = load_run_config(command.config, command.overrides, {.expand_data = false}).config;
+    subject = {run.model, run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.checkpoint.asynchronous};
+  }
+  if (command.sequence_length > 0) subject.sequence_length = command.sequence_length;
+  if (subject.sequence_length == 0) subject.sequence_length = subject.model.max_sequence_length;
+  require(subject.model.vocab_size > 0, "plan", "model.vocab_size is left to the tokenizer: give it with --set model.vocab_size=N");
+  require(subject.sequence_length > 0, "plan", "needs a sequence length: give --sequence-length N");
+  return subject;
+}
+
+}  // namespace
+
+int run_plan(const PlanCommand& command) {
+  const Subject s = load_subject(command);
+  const Plan plan = plan_model(s.model, s.sequence_length);
+  const MemoryPlan memory = plan_memory(s.model, s.sequence_length, s.micro_batch, s.dtype, s.asynchronous);
+  const int64_t limit = memory_report(Device{}).limit;
+  const int64_t largest = largest_micro_batch(s.model, s.sequence_length, s.dtype, s.asynchronous, limit);
+  const std::vector<std::pair<std::string, int64_t>> purposes = {{"parameters", memory.parameters},   {"gradients", memory.gradients},
+                                                                 {"optimizer", memory.optimizer},     {"activations", memory.activations},
+                                                                 {"workspace", memory.workspace},     {"checkpoint_staging", memory.checkpoint_staging},
+                                                                 {"total", memory.total()}};
+  if (command.output == Output::Json) {
+    nlohmann::ordered_json parts, bytes;
+    for (const auto& [name, count] : plan.parts) parts[name] = count;
+    for (const auto& [name, count] : purposes) bytes[name] = count;
+    const nlohmann::ordered_json json = {{"attention", name_of(s.model.attention.type)},
+                                         {"parameters", plan.parameters},
+                                         {"parameters_by_part", parts},
+                                         {"flops_per_token_training", plan.flops_per_token_training},
+                                         {"flops_per_token_forward", plan.flops_per_token_forward},
+                                         {"sequence_length", plan.sequence_length},
+                                         {"cache_numbers_per_token_and_layer", plan.cache_numbers_per_token_and_layer},
+                                         {"attention_multiply_adds_per_pair_and_layer", plan.map_multiply_adds},
+                                         {"micro_batch_size", s.micro_batch},
+                                         {"memory_bytes", bytes},
+                                         {"largest_micro_batch_size", largest}};
+    fmt::print("{}\n", json.dump(2));
+    return 0;
+  }
+  fmt::print("attention   {}\nparameters  {} ({:.2f} x 2^20)\n", name_of(s.model.attention.type), plan.parameters,
+             static_cast<double>(plan.parameters) / (1 << 20));
+  for (const auto& [name, count] : plan.parts)
+    if (count) fmt::print("  {:<10}{:>14}  {:5.1f}%\n", name, count, 100.0 * static_cast<double>(count) / static_cast<double>(plan.parameters));
+  fmt::print("FLOPs       {:.4g} per token forward, {:.4g} training, at {} tokens\n", plan.flops_per_token_forward, plan.flops_per_token_training,
+             plan.sequence_length);
+  fmt::print("attention   {} multiply-adds per query, visible key and layer\n", plan.map_multiply_adds);
+  fmt::print("cache       {} numbers per token and layer, {} bytes per token in {}\n", plan.cache_numbers_per_token_and_layer,
+             plan.cache_numbers_per_token_and_layer * s.model.layers * static_cast<int64_t>(size_of(s.dtype)), name_of(s.dtype));
+  fmt::print("memory of training, micro-batch of {} x {} in {}:\n", s.micro_batch, s.sequence_length, name_of(s.dtype));
+  for (const auto& [name, bytes] : purposes) fmt::print("  {:<20}{:>10.1f} MiB\n", name, static_cast<double>(bytes) / (1 << 20));
+  fmt::print("largest micro-batch in this machine's {:.1f} GiB: {}\n", static_cast<double>(limit) / (1 << 30), largest);
+  return 0;
+}
+
+}  // namespace gta

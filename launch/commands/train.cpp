@@ -1,0 +1,24 @@
+#include <cstdio>
+
+#include "core/log.h"
+#include "launch/commands/commands.h"
+#include "launch/signals.h"
+#include "launch/trainer.h"
+
+namespace gta {
+
+int run_train(const TrainCommand& command) {
+  const LoadedRun run = load_run_config(command.config, command.overrides);
+  install_signal_handlers();
+  TrainOptions options;
+  options.run_dir = command.run_dir;
+  options.use = command.fresh ? FolderUse::Fresh : FolderUse::Resume;
+  options.device = command.device;
+  options.profile_steps = command.profile_steps;
+  const TrainResult result = train(run, options);
+  if (result.outcome == TrainOutcome::Interrupted) return kExitInterrupted;
+  if (result.outcome == TrainOutcome::Finished) log::info("done: {} after {} steps", result.run_dir, result.step);
+  return 0;
+}
+
+}  // namespace gta

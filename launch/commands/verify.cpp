@@ -1,0 +1,24 @@
+#include "launch/verify.h"
+
+#include <fmt/format.h>
+
+#include "launch/commands/commands.h"
+
+namespace gta {
+
+int run_verify(const VerifyCommand& command) {
+  const Device device = device_from_name(command.device);
+  bool all = true;
+  for (const std::string& path : command.fixtures)
+    for (const std::string& dtype : command.dtypes) {
+      const VerifyReport report = verify_fixture(path, dtype_from_name(dtype), device);
+      all &= report.holds();
+      fmt::print("{} {}: {}, {} parameters, {}\n", report.holds() ? "holds" : "FAILS", path, report.attention, report.parameters, dtype);
+      for (const VerifyRow& row : report.rows)
+        fmt::print("  {:<5} {:<16} error {:.1e}, allowed {:.0e}{}{}\n", row.holds() ? "ok" : "FAIL", row.what, row.error, row.tolerance,
+                   row.worst.empty() ? "" : "  worst: ", row.worst);
+    }
+  return all ? 0 : kExitCheckFailed;
+}
+
+}  // namespace gta

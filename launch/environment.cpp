@@ -1,0 +1,75 @@
+#include "launch/environment.h"
+
+#include <fmt/format.h>
+#include <sys/utsname.h>
+
+#include <chrono>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/allocator.h"
+#include "core/parallel.h"
+
+#ifndef GTA_COMMIT
+#define GTA_COMMIT "unknown"
+#endif
+
+namespace gta {
+namespace {
+
+std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line))
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+const char* vector_width() {
+#if defined(__AVX512F__)
+  return "AVX-512";
+#elif defined(__AVX2__)
+  return "AVX2";
+#else
+  return "baseline";
+#endif
+}
+
+std::string command_line() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  for (char& c : text)
+    if (c == '\0') c = ' ';
+  return text;
+}
+
+}  // namespace
+
+std::string version_text() {
+  return fmt::format("gta {} (commit {})\ncompiler {}, kernels for {}\nbackends: cpu\n", GTA_VERSION, GTA_COMMIT, __VERSION__, vector_width());
+}
+
+std::string environment_json() {
+  utsname system{};
+  uname(&system);
+  const std::time_t now = std::time(nullptr);
+  char time[32];
+  std::strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
+  return nlohmann::json{{"gta", GTA_VERSION},
+                        {"commit", GTA_COMMIT},
+                        {"compiler", __VERSION__},
+                        {"vector_width", vector_width()},
+                        {"processor", processor()},
+                        {"processors", std::thread::hardware_concurrency()},
+                        {"threads", threads()},
+                        {"memory_bytes", memory_report(Device{}).limit},
+                        {"system", std::string(system.sysname) + " " + system.release},
+                        {"command", command_line()},
+                        {"started", time}}
+             .dump(2) +
+         "\n";
+}
+
+}  // namespace gta

@@ -1,0 +1,32 @@
+#include "launch/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace gta {
+
+double EvaluationResult::perplexity() const { return std::exp(loss); }
+
+double EvaluationResult::bits_per_byte() const {
+  return loss * static_cast<double>(tokens) / std::numbers::ln2 / static_cast<double>(std::max<int64_t>(bytes, 1));
+}
+
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch) {
+  double total = 0;
+  for (int64_t first = 0; first < set.windows(); first += batch) {
+    const int64_t count = std::min(batch, set.windows() - first);
+    std::vector<int32_t> tokens(count * sequence_length), labels(count * sequence_length);
+    for (int64_t i = 0; i < count; ++i) set.window(first + i, tokens.data() + i * sequence_length, labels.data() + i * sequence_length);
+    Tape tape(TapeMode::Inference);
+    const Shape shape{count, sequence_length};
+    total += model.loss(tape, Tensor::from<int32_t>(shape, tokens), Tensor::from<int32_t>(shape, labels), 1.0).to_vector<double>()[0];
+  }
+  EvaluationResult result;
+  result.tokens = set.scored_tokens();
+  result.bytes = set.scored_bytes();
+  result.loss = result.tokens ? total / static_cast<double>(result.tokens) : 0;
+  return result;
+}
+
+}  // namespace gta

@@ -1,0 +1,27 @@
+// Text from a model, token by token, with a cache of keys and values (or latents).
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "data/tokenizer.h"
+#include "layers/transformer/causal_lm.h"
+
+namespace gta {
+
+struct SamplingOptions {
+  int64_t max_tokens = 64;
+  double temperature = 0.8;  // 0: always the most probable token
+  int64_t top_k = 0;         // 0: all
+  double top_p = 1.0;        // the smallest set of tokens with this much probability
+  uint64_t seed = 1234;
+};
+
+// The token that `random` in [0, 1) picks from logits (vocab): scaled by the temperature, cut to top_k, then to top_p.
+int32_t pick_token(std::vector<float> logits, const SamplingOptions& options, double random);
+
+// Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces of complete UTF-8.
+void generate(const CausalLm& model, const ParameterSpace& space, const Tokenizer& tokenizer, const std::string& prompt,
+              const SamplingOptions& options, const std::function<void(const std::string&)>& emit);
+
+}  // namespace gta

@@ -1,0 +1,335 @@
+#include "launch/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "checkpoints/model_state.h"
+#include "checkpoints/reader.h"
+#include "checkpoints/saver.h"
+#include "core/io/file.h"
+#include "core/log.h"
+#include "core/profiler.h"
+#include "data/loader.h"
+#include "launch/environment.h"
+#include "launch/evaluate.h"
+#include "launch/peak.h"
+#include "launch/plan.h"
+#include "launch/progress.h"
+#include "launch/run_folder.h"
+#include "launch/sampling.h"
+#include "launch/signals.h"
+#include "optim/schedule.h"
+
+namespace gta {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+class Trainer {
+ public:
+  Trainer(const LoadedRun& run, const TrainOptions& options)
+      : config_(run.config),
+        options_(options),
+        device_(device_from_name(options.device)),
+        tokenizer_(Tokenizer::load(run.config.data.tokenizer)),
+        data_(open_training_data(run.config.data, tokenizer_, static_cast<uint64_t>(run.config.seed))) {
+    resolve_vocabulary();
+    if (!config_.data.validation.empty())
+      validation_ = EvaluationSet::from_shards(config_.data.validation, tokenizer_, config_.data.sequence_length, config_.train.validation_tokens);
+    run_dir_ = options.run_dir.empty() ? "runs/" + config_.name : options.run_dir;
+    model_.emplace(space_, config_.model);
+    for (const std::string& key : run.unused_attention_keys)
+      notes_.push_back(fmt::format("model.attention.{} is not used by type {}", key, name_of(config_.model.attention.type)));
+  }
+
+  TrainResult run() {
+    if (options_.use == FolderUse::Fresh) {
+      // Holding the lock of the old folder first: a run that is still writing there is not to be moved away under it.
+      if (exists(run_dir_)) { RunFolder held(run_dir_); }
+      if (const std::string aside = move_aside(run_dir_); !aside.empty()) notes_.push_back("the earlier run is now " + aside);
+    }
+    std::optional<Checkpoint> resumed = find_resume_point();
+    if (resumed && resumed->position().step >= config_.train.steps) {
+      log::info("nothing to do: {} has all {} steps", resumed->path(), config_.train.steps);
+      return {TrainOutcome::NothingToDo, run_dir_, resumed->position().step};
+    }
+    folder_.emplace(run_dir_);
+    log::attach_file(run_dir_ + "/log.txt");
+    struct Detach {
+      ~Detach() { log::detach_file(); }
+    } detach;
+    prepare_state(resumed);
+    publish_text(folder_->config_file(), to_yaml(config_));
+    publish_text(run_dir_ + "/environment.json", environment_json());
+    folder_->open_metrics(position_.metrics_bytes);
+    announce(resumed);
+    return loop();
+  }
+
+ private:
+  void resolve_vocabulary() {
+    ModelConfig& model = config_.model;
+    const int64_t pieces = tokenizer_.vocab_size();
+    if (model.vocab_size == 0) model.vocab_size = (pieces + model.vocab_multiple - 1) / model.vocab_multiple * model.vocab_multiple;
+    require(model.vocab_size >= pieces, "model.vocab_size", "{} is smaller than the tokenizer's {} pieces: leave it out or raise it",
+            model.vocab_size, pieces);
+  }
+
+  // The newest good checkpoint of the run's folder, if this configuration may go on from it.
+  std::optional<Checkpoint> find_resume_point() {
+    const std::string directory = run_dir_ + "/checkpoints";
+    if (!is_directory(directory)) return std::nullopt;
+    const std::optional<std::string> newest = find_newest_good(directory);
+    if (!newest) return std::nullopt;
+    Checkpoint checkpoint = Checkpoint::open(*newest);
+    const RunConfig before = load_saved_config(checkpoint);
+    std::string refused;
+    for (const ConfigDifference& difference : differences(before, config_)) {
+      if (difference.key == "train.init_from") continue;
+      std::string line = fmt::format("{}: {} -> {}", difference.key, difference.before, difference.after);
+      if (difference.allowed_on_resume)
+        notes_.push_back("changed since the checkpoint: " + line);
+      else
+        refused += "\n  " + line;
+    }
+    if (!refused.empty())
+      bad_input(run_dir_, "holds a run with another configuration; these keys may not change on resume (use --fresh, or another name):{}", refused);
+    require(checkpoint.position().data_hash == data_.hash(), "data",
+            "the token shards are not those that {} was trained on: restore them, or use --fresh", checkpoint.path());
+    return checkpoint;
+  }
+
+  RunConfig load_saved_config(const Checkpoint& checkpoint) {
+    return parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config");
+  }
+
+  void prepare_state(const std::optional<Checkpoint>& resumed) {
+    space_.allocate(config_.train.dtype, device_, SpaceUse::Training);
+    optimizer_.emplace(space_, config_.optimizer);
+    position_.data_hash = data_.hash();
+    if (resumed) {
+      resumed->load(training_ranges(space_, *optimizer_));
+      position_ = resumed->position();
+      optimizer_->set_updates(position_.updates);
+    } else if (!config_.train.init_from.empty()) {
+      const Checkpoint start = Checkpoint::open(resolve_checkpoint(config_.train.init_from));
+      start.load(weight_ranges(space_));
+      notes_.push_back("weights from " + start.path());
+    } else {
+      space_.initialize(static_cast<uint64_t>(config_.seed));
+    }
+  }
+
+  void announce(const std::optional<Checkpoint>& resumed) {
+    plan_ = plan_model(config_.model, config_.data.sequence_length);
+    const MemoryPlan memory = plan_memory(config_.model, config_.data.sequence_length, config_.train.micro_batch_size, config_.train.dtype,
+                                          config_.train.checkpoint.asynchronous);
+    peak_ = measure_peak_flops(config_.train.dtype, device_);
+    constexpr double mib = 1 << 20;
+    log::info("model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and layer",
+              name_of(config_.model.attention.type), count_text(static_cast<double>(plan_.parameters)), config_.model.layers,
+              config_.model.hidden_size, config_.model.vocab_size, plan_.cache_numbers_per_token_and_layer);
+    log::info("device   {}: products reach {:.0f} GFLOP/s in {}; training costs {} FLOP per token", name_of(device_), peak_ / 1e9,
+              name_of(config_.train.dtype), count_text(plan_.flops_per_token_training));
+    log::info("memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}, saving {:.0f}: {:.0f} MiB",
+              memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib, memory.workspace / mib,
+              memory.checkpoint_staging / mib, memory.total() / mib);
+    log::info("data     {} samples of {} tokens an epoch, {} validation tokens", data_.sampler.samples_per_epoch(), config_.data.sequence_length,
+              validation_ ? validation_->scored_tokens() : 0);
+    if (resumed)
+      log::info("resumes  {} (step {} of {})", resumed->path(), position_.step, config_.train.steps);
+    else
+      log::info("begins   {} steps of {} sequences in {}", config_.train.steps, config_.train.global_batch_size, run_dir_);
+    for (const std::string& note : notes_) log::info("note     {}", note);
+  }
+
+  TrainResult loop() {
+    const TrainConfig& train = config_.train;
+    Loader loader(data_, train.micro_batch_size, position_.next_sample);
+    CheckpointSaver saver(folder_->checkpoints(), train.checkpoint.keep, train.checkpoint.keep_every_steps, train.checkpoint.asynchronous);
+    Progress progress;
+    Profiler profiler;
+    if (options_.profile_steps > 0) profiler.start();
+    const int64_t first_step = position_.step;
+    const Clock::time_point start = Clock::now();
+    if (position_.step == 0) sample();
+    while (position_.step < train.steps) {
+      StepReport report = step(loader);
+      if (options_.profile_steps > 0 && position_.step - first_step == options_.profile_steps) finish_profile(profiler);
+      const bool last = position_.step == train.steps;
+      const int signal = stop_requested();
+      const auto due = [&](int64_t every) { return every > 0 && position_.step % every == 0; };
+      report.seconds_left = seconds_since(start) / static_cast<double>(position_.step - first_step) * static_cast<double>(train.steps - position_.step);
+      write_metrics(report);
+      if (validation_ && (last || (due(train.evaluate_every_steps) && !signal))) {
+        progress.interrupt();
+        validate();
+        report.validation_loss = result_.validation_loss;
+      } else if (result_.validation_loss > 0) {
+        report.validation_loss = result_.validation_loss;
+      }
+      progress.show(report, train.log_every_steps, last);
+      if (last) progress.interrupt();
+      if (last || (due(train.sample_every_steps) && !signal)) sample();
+      if (last || signal || due(train.checkpoint.every_steps)) save(saver);
+      if (signal && !last) {
+        progress.interrupt();
+        if (!saver.finish()) fail("checkpoint", "could not be saved after signal {}: see the warning above", signal);
+        log::info("stopped by signal {} after step {}; run the same command again to go on", signal, position_.step);
+        result_.outcome = TrainOutcome::Interrupted;
+        break;
+      }
+    }
+    if (!saver.finish()) fail("checkpoint", "the last one could not be saved: see the warning above; earlier ones are kept");
+    folder_->metrics_bytes();
+    result_.run_dir = run_dir_;
+    result_.step = position_.step;
+    return result_;
+  }
+
+  StepReport step(Loader& loader) {
+    const TrainConfig& train = config_.train;
+    ProfilerRange range("step");
+    const Clock::time_point start = Clock::now();
+    const int64_t sequence = config_.data.sequence_length, tokens = train.global_batch_size * sequence;
+    StepReport report;
+    space_.zero_gradients();
+    double loss = 0;
+    for (int64_t done = 0; done < train.global_batch_size; done += train.micro_batch_size) {
+      const Batch batch = loader.next();
+      report.data_wait_seconds += loader.seconds_waited();
+      const Shape shape{train.micro_batch_size, sequence};
+      Tape tape(TapeMode::Recording);
+      const Tensor micro_loss = model_->loss(tape, Tensor::from<int32_t>(shape, batch.tokens), Tensor::from<int32_t>(shape, batch.labels),
+                                             1.0 / static_cast<double>(tokens));
+      loss += micro_loss.to_vector<double>()[0];
+      tape.backward(micro_loss);
+    }
+    if (options_.before_update) options_.before_update(position_.step, space_);
+    const double norm = optimizer_->gradient_norm();
+    const double rate = learning_rate(config_.optimizer, position_.step, train.steps);
+    if (std::isfinite(loss) && std::isfinite(norm)) {
+      optimizer_->step(rate, norm);
+      position_.consecutive_skipped = 0;
+    } else {
+      skip(loss, norm);
+    }
+    ++position_.step;
+    position_.tokens += tokens;
+    position_.next_sample += train.global_batch_size;
+    position_.updates = optimizer_->updates();
+    result_.loss = loss;
+
+    report.step = position_.step;
+    report.steps = train.steps;
+    report.tokens = position_.tokens;
+    report.loss = loss;
+    report.learning_rate = rate;
+    report.gradient_norm = norm;
+    report.step_seconds = seconds_since(start);
+    report.tokens_per_second = static_cast<double>(tokens) / report.step_seconds;
+    report.flops_per_second = report.tokens_per_second * plan_.flops_per_token_training;
+    report.sol = report.flops_per_second / peak_;
+    report.memory_bytes = memory_report(device_).reserved_peak;
+    return report;
+  }
+
+  void skip(double loss, double norm) {
+    ++position_.skipped_steps;
+    ++position_.consecutive_skipped;
+    log::warning("step {} skipped: loss {}, gradient norm {} ({} in a row, {} in all); the weights are unchanged", position_.step + 1, loss, norm,
+                 position_.consecutive_skipped, position_.skipped_steps);
+    if (position_.consecutive_skipped >= config_.train.max_skipped_steps)
+      fail("train", "{} steps in a row were not finite (train.max_skipped_steps): lower optimizer.learning_rate, or look at the data after sample {}; "
+           "the last checkpoint is good", position_.consecutive_skipped, position_.next_sample);
+  }
+
+  void validate() {
+    ProfilerRange range("evaluate");
+    const EvaluationResult e = evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size);
+    result_.validation_loss = e.loss;
+    result_.validation_bits_per_byte = e.bits_per_byte();
+    folder_->add_metrics(nlohmann::json{{"step", position_.step},
+                                        {"tokens", position_.tokens},
+                                        {"validation_loss", e.loss},
+                                        {"validation_perplexity", e.perplexity()},
+                                        {"validation_bits_per_byte", e.bits_per_byte()}}
+                             .dump());
+    log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", position_.step, e.loss, e.perplexity(), e.bits_per_byte());
+  }
+
+  void sample() {
+    if (config_.train.sample_prompts.empty()) return;
+    std::string text;
+    for (const std::string& prompt : config_.train.sample_prompts) {
+      SamplingOptions sampling;
+      sampling.max_tokens = config_.train.sample_tokens;
+      sampling.seed = static_cast<uint64_t>(config_.seed);
+      text += prompt;
+      generate(*model_, space_, tokenizer_, prompt, sampling, [&](const std::string& piece) { text += piece; });
+      text += "\n---\n";
+    }
+    publish_text(fmt::format("{}/samples/step-{}.txt", run_dir_, position_.step), text);
+    log::info("sample after step {}: {}", position_.step, text.substr(0, text.find("\n---\n")));
+  }
+
+  void save(CheckpointSaver& saver) {
+    ProfilerRange range("save");
+    position_.metrics_bytes = folder_->metrics_bytes();
+    saver.save({position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_)});
+  }
+
+  void write_metrics(const StepReport& r) {
+    folder_->add_metrics(nlohmann::json{{"step", r.step},
+                                        {"tokens", r.tokens},
+                                        {"loss", r.loss},
+                                        {"learning_rate", r.learning_rate},
+                                        {"grad_norm", r.gradient_norm},
+                                        {"step_seconds", r.step_seconds},
+                                        {"tokens_per_second", r.tokens_per_second},
+                                        {"model_flops_per_second", r.flops_per_second},
+                                        {"sol", r.sol},
+                                        {"memory_bytes", r.memory_bytes},
+                                        {"data_wait_seconds", r.data_wait_seconds}}
+                             .dump());
+  }
+
+  void finish_profile(Profiler& profiler) {
+    profiler.stop();
+    profiler.write_chrome_trace(run_dir_ + "/profile.json");
+    double total = 0;
+    for (const auto& row : profiler.summary()) total += row.self_seconds;
+    log::info("{:<24} {:>7} {:>10} {:>7} {:>9}", "range", "calls", "ms/step", "share", "GFLOP/s");
+    const double steps = static_cast<double>(options_.profile_steps);
+    for (const auto& row : profiler.summary())
+      log::info("{:<24} {:>7} {:>10.3f} {:>6.1f}% {:>9.1f}", row.name, row.calls, 1e3 * row.self_seconds / steps, 100 * row.self_seconds / total,
+                row.flops / row.self_seconds / 1e9);
+    log::info("memory   {}", describe(memory_report(device_)));
+  }
+
+  RunConfig config_;
+  TrainOptions options_;
+  Device device_;
+  Tokenizer tokenizer_;
+  TrainingData data_;
+  std::optional<EvaluationSet> validation_;
+  std::string run_dir_;
+  std::vector<std::string> notes_;
+  ParameterSpace space_;
+  std::optional<CausalLm> model_;
+  std::optional<AdamW> optimizer_;
+  std::optional<RunFolder> folder_;
+  TrainingPosition position_;
+  Plan plan_;
+  double peak_ = 1;
+  TrainResult result_;
+};
+
+}  // namespace
+
+TrainResult train(const LoadedRun& run, const TrainOptions& options) { return Trainer(run, options).run(); }
+
+}  // namespace gta

@@ -1,0 +1,39 @@
+// The pretraining loop.
+//
+// One step: global_batch_size sequences in micro-batches, gradients added up in the flat space; a step whose loss or gradient is not finite
+// never reaches the weights; clip, AdamW. Between steps: log, evaluate, sample, save. A signal saves at the end of the step.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "core/parameter_space.h"
+#include "launch/config/config.h"
+
+namespace gta {
+
+enum class FolderUse : uint8_t { Resume, Fresh };  // Fresh moves an existing folder aside
+
+struct TrainOptions {
+  std::string run_dir;  // empty: runs/NAME
+  FolderUse use = FolderUse::Resume;
+  std::string device = "auto";
+  int64_t profile_steps = 0;  // of the first steps: their ranges as RUN/profile.json and a table
+  // For tests of what must never reach the weights: called with the gradients of each step before they are looked at.
+  std::function<void(int64_t step, ParameterSpace& space)> before_update;
+};
+
+enum class TrainOutcome : uint8_t { Finished, NothingToDo, Interrupted };
+
+struct TrainResult {
+  TrainOutcome outcome = TrainOutcome::Finished;
+  std::string run_dir;
+  int64_t step = 0;
+  double loss = 0, validation_loss = 0, validation_bits_per_byte = 0;
+};
+
+// Error(BadInput) before anything is written when configuration, data or an existing run do not fit; Error(Failed) after
+// max_skipped_steps, or when the final checkpoint could not be saved.
+TrainResult train(const LoadedRun& run, const TrainOptions& options);
+
+}  // namespace gta
