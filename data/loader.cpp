@@ -1,0 +1,89 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+#include "core/io/hash.h"
+
+namespace gta {
+
+uint64_t TrainingData::hash() const {
+  Hasher hasher;
+  hasher.update(&sequence_length, sizeof sequence_length);
+  for (const TokenShard& shard : shards) {
+    const uint64_t content = shard.content_hash();
+    hasher.update(&content, sizeof content);
+  }
+  return hasher.digest();
+}
+
+TrainingData open_training_data(const DataConfig& config, const Tokenizer& tokenizer, uint64_t seed) {
+  std::vector<TokenShard> shards;
+  std::vector<int64_t> windows;
+  for (const std::string& path : config.train) {
+    shards.emplace_back(path);
+    shards.back().check_tokenizer(tokenizer);
+    windows.push_back(std::max<int64_t>(0, (shards.back().summary().tokens - 1) / config.sequence_length));
+  }
+  return {std::move(shards), Sampler(windows, seed), config.sequence_length};
+}
+
+Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth)
+    : data_(data), samples_per_batch_(samples_per_batch), next_sample_(first_sample), depth_(static_cast<size_t>(depth)), thread_([this] { read_ahead(); }) {}
+
+Loader::~Loader() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+Batch Loader::next() {
+  const auto start = std::chrono::steady_clock::now();
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !ready_.empty() || error_; });
+  seconds_waited_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (ready_.empty()) std::rethrow_exception(error_);
+  Batch batch = std::move(ready_.front());
+  ready_.pop_front();
+  lock.unlock();
+  changed_.notify_all();
+  return batch;
+}
+
+void Loader::read_ahead() {
+  try {
+    for (int64_t sample = next_sample_;; sample += samples_per_batch_) {
+      Batch batch = read(sample);
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return stop_ || ready_.size() < depth_; });
+      if (stop_) return;
+      ready_.push_back(std::move(batch));
+      lock.unlock();
+      changed_.notify_all();
+    }
+  } catch (...) {
+    std::lock_guard lock(mutex_);
+    error_ = std::current_exception();
+    changed_.notify_all();
+  }
+}
+
+Batch Loader::read(int64_t first_sample) const {
+  const int64_t length = data_.sequence_length;
+  Batch batch;
+  batch.first_sample = first_sample;
+  std::vector<int32_t> window(length + 1);
+  for (int64_t i = 0; i < samples_per_batch_; ++i) {
+    const auto [shard, index] = data_.sampler.at(first_sample + i);
+    data_.shards[shard].read(index * length, length + 1, window.data());
+    batch.tokens.insert(batch.tokens.end(), window.begin(), window.end() - 1);
+    batch.labels.insert(batch.labels.end(), window.begin() + 1, window.end());
+  }
+  return batch;
+}
+
+}  // namespace gta

@@ -1,0 +1,60 @@
+// Training batches, read ahead by a thread so that the step does not wait.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "data/data_config.h"
+#include "data/sampler.h"
+#include "data/shards.h"
+
+namespace gta {
+
+// What a run trains on. Window w of a shard is its tokens [w L, w L + L], L = sequence_length: inputs, and the labels one further.
+struct TrainingData {
+  std::vector<TokenShard> shards;
+  Sampler sampler;
+  int64_t sequence_length;
+  // Of the shards' content in order and the sequence length: a run may only go on with the same.
+  uint64_t hash() const;
+};
+
+// Error(BadInput) when a shard is damaged or was made with another tokenizer.
+TrainingData open_training_data(const DataConfig& config, const Tokenizer& tokenizer, uint64_t seed);
+
+struct Batch {
+  int64_t first_sample = 0;
+  std::vector<int32_t> tokens, labels;  // (samples, sequence_length)
+};
+
+class Loader {
+ public:
+  Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth = 4);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  // The next batch in order; an error of the reading thread is thrown here.
+  Batch next();
+  double seconds_waited() const { return seconds_waited_; }  // by the last next()
+
+ private:
+  void read_ahead();
+  Batch read(int64_t first_sample) const;
+
+  TrainingData data_;
+  int64_t samples_per_batch_, next_sample_;
+  size_t depth_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Batch> ready_;
+  std::exception_ptr error_;
+  bool stop_ = false;
+  double seconds_waited_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace gta

@@ -1,0 +1,48 @@
+// Token shards: HDF5 files of tokenised documents, read in place.
+//
+//   /tokens            uint16 (vocabulary up to 65536) or uint32, contiguous: read with pread at the dataset's offset, HDF5 not involved
+//   /document_offsets  uint64 (documents + 1): document i is tokens [offset i, offset i+1)
+//   /block_hashes      uint64: xxh3 of each 1 MiB of /tokens, checked the first time the block is read
+//   attributes         format_version, vocab_size, tokenizer_hash, end_of_document, text_bytes, tables_hash, source
+//
+// A document is BOS, its pieces, EOS (those of the two that the tokenizer has).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/corpus.h"
+#include "data/tokenizer.h"
+
+namespace gta {
+
+struct ShardSummary {
+  std::string path, source;
+  int64_t tokens = 0, documents = 0, text_bytes = 0, vocab_size = 0, end_of_document = -1;
+  uint64_t tokenizer_hash = 0;
+};
+
+// Writes DIRECTORY/NAME-00000.h5 and so on, each whole or not at all; a new shard begins after shard_tokens. Returns the paths.
+std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, const CorpusOptions& options,
+                                      const std::string& directory, const std::string& name, int64_t shard_tokens = 100'000'000);
+
+class TokenShard {
+ public:
+  explicit TokenShard(const std::string& path);  // Error(BadInput) naming what is damaged
+
+  const ShardSummary& summary() const;
+  void check_tokenizer(const Tokenizer& tokenizer) const;
+  // Tokens [first, first + count). Safe from any thread.
+  void read(int64_t first, int64_t count, int32_t* to) const;
+  const std::vector<uint64_t>& document_offsets() const;
+  void verify() const;  // every block
+  uint64_t content_hash() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace gta
