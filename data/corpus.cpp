@@ -73,7 +73,7 @@ std::string text_of(const std::string& line, const std::string& field, const std
 }  // namespace
 
 void read_documents(const std::vector<std::string>& inputs, const CorpusOptions& options, const std::function<void(std::string&&)>& take) {
-  const std::optional<Separator> separator = options.document_separator ? std::optional<Separator>(std::in_place, *options.document_separator) : std::nullopt;
+  const auto separator = options.document_separator ? std::make_unique<Separator>(*options.document_separator) : nullptr;
   for (const std::string& path : inputs) {
     TextStream stream(path);
     std::string line, document;

@@ -21,6 +21,20 @@ std::string with_spaces(std::string piece) {
   return piece;
 }
 
+// The trainer pulls sentences from this.
+class Sentences : public sentencepiece::SentenceIterator {
+ public:
+  explicit Sentences(const std::vector<std::string>& sentences) : sentences_(sentences) {}
+  bool done() const override { return at_ == sentences_.size(); }
+  void Next() override { ++at_; }
+  const std::string& value() const override { return sentences_[at_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::vector<std::string>& sentences_;
+  size_t at_ = 0;
+};
+
 }  // namespace
 
 struct Tokenizer::State {
@@ -33,7 +47,6 @@ Tokenizer Tokenizer::load(const std::string& path) { return from_bytes(read_file
 
 Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   auto state = std::make_shared<State>();
-  sentencepiece::SetMinLogLevel(3);
   // An empty file parses as a model without pieces.
   const auto status = state->processor.LoadFromSerializedProto(bytes);
   if (!status.ok() || state->processor.GetPieceSize() <= 0) bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : status.ToString());
@@ -95,12 +108,13 @@ void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_si
   }
   require(!sentences.empty(), "tokenizer", "there is no text to train on");
   std::string model;
+  Sentences iterator(sentences);
   const auto status = sentencepiece::SentencePieceTrainer::Train(
       fmt::format("--model_type=bpe --vocab_size={} --character_coverage=0.9999 --byte_fallback=true --normalization_rule_name=identity "
                   "--remove_extra_whitespaces=false --add_dummy_prefix=true --max_sentence_length=65536 --num_threads=1 --minloglevel=3 "
                   "--input_sentence_size=2000000 --shuffle_input_sentence=false --unk_id=0 --bos_id=1 --eos_id=2 --pad_id=-1",
                   vocab_size),
-      sentences, &model);
+      &iterator, &model);
   if (!status.ok()) bad_input("tokenizer", "cannot train {} pieces on this text: {}", vocab_size, status.ToString());
   publish_text(output, model);
 }

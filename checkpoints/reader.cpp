@@ -1,0 +1,146 @@
+#include "checkpoints/reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "core/io/file.h"
+#include "core/io/hash.h"
+#include "core/log.h"
+
+namespace gta {
+namespace {
+
+constexpr int64_t kLargestManifest = 256 << 20;
+
+std::vector<char> read_entry(const std::string& path, const ManifestEntry& entry) {
+  const File file(path + "/" + entry.file, File::Mode::Read);
+  std::vector<char> bytes(static_cast<size_t>(entry.count) * size_of(entry.dtype));
+  file.read_at(bytes.data(), static_cast<int64_t>(bytes.size()), entry.offset);
+  if (hash_bytes(bytes.data(), bytes.size()) != entry.hash) bad_input(path, "is damaged: {} {} does not have its hash", entry.part, entry.parameter);
+  return bytes;
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const std::string& path) {
+  Checkpoint checkpoint;
+  checkpoint.path_ = path;
+  const std::string manifest = path + "/manifest.json";
+  if (!exists(manifest)) bad_input(path, "is no checkpoint: it has no manifest.json");
+  checkpoint.manifest_ = parse_manifest(read_file(manifest, kLargestManifest), manifest);
+  for (const ManifestFile& file : checkpoint.manifest_.files) {
+    const std::string name = path + "/" + file.name;
+    if (!exists(name)) bad_input(path, "is damaged: {} is missing", file.name);
+    const int64_t bytes = File(name, File::Mode::Read).size();
+    if (bytes != file.bytes) bad_input(path, "is damaged: {} has {} bytes, expected {}", file.name, bytes, file.bytes);
+  }
+  return checkpoint;
+}
+
+std::string Checkpoint::tokenizer() const {
+  for (const ManifestEntry& entry : manifest_.entries)
+    if (entry.part == "tokenizer") {
+      const std::vector<char> bytes = read_entry(path_, entry);
+      return {bytes.begin(), bytes.end()};
+    }
+  bad_input(path_, "holds no tokenizer");
+}
+
+void Checkpoint::verify() const {
+  std::vector<char> piece(4 << 20);
+  for (const ManifestFile& info : manifest_.files) {
+    const File file(path_ + "/" + info.name, File::Mode::Read);
+    Hasher hasher;
+    for (int64_t done = 0; done < info.bytes; done += static_cast<int64_t>(piece.size())) {
+      const int64_t count = std::min<int64_t>(static_cast<int64_t>(piece.size()), info.bytes - done);
+      file.read_at(piece.data(), count, done);
+      hasher.update(piece.data(), static_cast<size_t>(count));
+    }
+    if (hasher.digest() != info.hash) bad_input(path_, "is damaged: {} does not have its hash", info.name);
+  }
+}
+
+void Checkpoint::load(const std::vector<StateRange>& ranges) const {
+  std::set<std::string> parts;
+  std::map<std::pair<std::string, std::string>, std::vector<const StateRange*>> wanted;
+  std::vector<int64_t> filled(ranges.size(), 0);
+  for (const StateRange& range : ranges) {
+    parts.insert(range.part);
+    wanted[{range.part, range.parameter}].push_back(&range);
+  }
+  // Refused as a whole before the first byte is handed over.
+  std::string problems;
+  for (const ManifestEntry& entry : manifest_.entries) {
+    if (!parts.count(entry.part)) continue;
+    const auto found = wanted.find({entry.part, entry.parameter});
+    if (found == wanted.end()) {
+      problems += fmt::format("; {} {} is not in this model", entry.part, entry.parameter);
+      continue;
+    }
+    for (const StateRange* range : found->second) {
+      if (range->shape != entry.shape || range->dtype != entry.dtype) {
+        problems += fmt::format("; {} {} is {} {}, the model wants {} {}", entry.part, entry.parameter, name_of(entry.dtype), shape_text(entry.shape),
+                                name_of(range->dtype), shape_text(range->shape));
+        continue;
+      }
+      const int64_t overlap = std::min(range->first + range->count, entry.first + entry.count) - std::max(range->first, entry.first);
+      filled[range - ranges.data()] += std::max<int64_t>(0, overlap);
+    }
+  }
+  for (size_t i = 0; i < ranges.size(); ++i)
+    if (filled[i] < ranges[i].count) problems += fmt::format("; {} {} is missing", ranges[i].part, ranges[i].parameter);
+  if (!problems.empty()) bad_input(path_, "does not fit this model: {}", problems.substr(2));
+
+  for (const ManifestEntry& entry : manifest_.entries) {
+    const auto found = wanted.find({entry.part, entry.parameter});
+    if (found == wanted.end()) continue;
+    const std::vector<char> bytes = read_entry(path_, entry);
+    const auto size = static_cast<int64_t>(size_of(entry.dtype));
+    for (const StateRange* range : found->second) {
+      const int64_t first = std::max(range->first, entry.first), last = std::min(range->first + range->count, entry.first + entry.count);
+      if (first < last)
+        std::memcpy(static_cast<char*>(range->data) + (first - range->first) * size, bytes.data() + (first - entry.first) * size, static_cast<size_t>((last - first) * size));
+    }
+  }
+}
+
+std::vector<std::string> list_checkpoints(const std::string& directory) {
+  std::vector<std::string> names;
+  if (!is_directory(directory)) return names;
+  for (const std::string& name : list_directory(directory))
+    if (name.size() >= 13 && name.size() <= 20 && name.rfind("step-", 0) == 0 && name.find_first_not_of("0123456789", 5) == std::string::npos) names.push_back(name);
+  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) { return std::stoll(a.substr(5)) < std::stoll(b.substr(5)); });
+  return names;
+}
+
+std::optional<std::string> find_newest_good(const std::string& directory) {
+  std::vector<std::string> names = list_checkpoints(directory);
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    const std::string path = directory + "/" + *name;
+    try {
+      Checkpoint::open(path).verify();
+      return path;
+    } catch (const Error& error) {
+      log::warning("skips a damaged checkpoint: {}", error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+std::string resolve_checkpoint(const std::string& run_or_checkpoint) {
+  std::string path = run_or_checkpoint;
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  if (exists(path + "/manifest.json")) return path;
+  for (const std::string& directory : {path + "/checkpoints", path})
+    if (!list_checkpoints(directory).empty()) {
+      if (const auto newest = find_newest_good(directory)) return *newest;
+      bad_input(path, "has no checkpoint that is whole");
+    }
+  bad_input(path, "is neither a run's folder nor a checkpoint: expected RUN, or RUN/checkpoints/step-NNNNNNNN");
+}
+
+}  // namespace gta

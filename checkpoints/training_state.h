@@ -1,0 +1,40 @@
+// What a checkpoint stores, in logical terms: ranges of named parameters, never the flat space's cuts or padding.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace gta {
+
+struct StateRange {
+  std::string part;            // "master", "exp_avg", "exp_avg_sq"
+  std::string parameter;       // Hugging Face's name
+  std::vector<int64_t> shape;  // of the whole parameter
+  DType dtype;
+  int64_t first, count;        // elements of the flattened parameter
+  void* data;                  // host memory of count elements
+
+  int64_t bytes() const { return count * static_cast<int64_t>(size_of(dtype)); }
+};
+
+struct TrainingPosition {
+  int64_t step = 0, tokens = 0;
+  int64_t next_sample = 0;  // the sampler's whole state
+  int64_t updates = 0;      // of the optimizer
+  int64_t skipped_steps = 0, consecutive_skipped = 0;
+  int64_t metrics_bytes = 0;
+  uint64_t data_hash = 0;
+  friend bool operator==(const TrainingPosition&, const TrainingPosition&) = default;
+};
+
+struct TrainingState {
+  TrainingPosition position;
+  std::string config_yaml;  // resolved
+  std::string tokenizer;    // the file's bytes
+  std::vector<StateRange> ranges;
+};
+
+}  // namespace gta

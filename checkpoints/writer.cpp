@@ -1,0 +1,145 @@
+#include "checkpoints/writer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "checkpoints/manifest.h"
+#include "checkpoints/reader.h"
+#include "core/io/file.h"
+#include "core/io/hash.h"
+#include "core/io/hdf5.h"
+
+namespace gta {
+namespace {
+
+constexpr const char* kRankFile = "rank-0000-of-0001.h5";
+constexpr const char* kTemporary = ".tmp-";
+constexpr int64_t kPiece = 4 << 20;  // bytes per write, so that hashing finds them in cache
+
+// A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
+std::string dataset_name(const StateRange& range, bool whole) {
+  return "/" + range.part + "/" + range.parameter + (whole ? "" : "@" + std::to_string(range.first));
+}
+
+uint64_t write_hashed(const File& file, const void* data, int64_t bytes, int64_t offset) {
+  Hasher hasher;
+  for (int64_t done = 0; done < bytes; done += kPiece) {
+    const int64_t count = std::min(kPiece, bytes - done);
+    file.write_at(static_cast<const char*>(data) + done, count, offset + done);
+    hasher.update(static_cast<const char*>(data) + done, static_cast<size_t>(count));
+  }
+  return hasher.digest();
+}
+
+uint64_t hash_file(const File& file) {
+  Hasher hasher;
+  std::vector<char> piece(kPiece);
+  const int64_t size = file.size();
+  for (int64_t done = 0; done < size; done += kPiece) {
+    const int64_t count = std::min(kPiece, size - done);
+    file.read_at(piece.data(), count, done);
+    hasher.update(piece.data(), static_cast<size_t>(count));
+  }
+  return hasher.digest();
+}
+
+Manifest write_rank_file(const std::string& folder, const TrainingState& state) {
+  const std::string path = folder + "/" + kRankFile;
+  hdf5::Writer writer(path);
+  for (const StateRange& range : state.ranges) {
+    int64_t elements = 1;
+    for (int64_t size : range.shape) elements *= size;
+    const bool whole = range.first == 0 && range.count == elements;
+    writer.add(dataset_name(range, whole), whole ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
+  }
+  writer.add("/tokenizer", {static_cast<int64_t>(state.tokenizer.size())}, DType::U8);
+  writer.set_integer("format_version", 1);
+  writer.set_integer("step", state.position.step);
+  const std::vector<hdf5::Dataset> datasets = writer.close();
+
+  Manifest manifest;
+  manifest.position = state.position;
+  manifest.config_yaml = state.config_yaml;
+  File file(path, File::Mode::ReadWrite);
+  for (size_t i = 0; i < state.ranges.size(); ++i) {
+    const StateRange& range = state.ranges[i];
+    manifest.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count, kRankFile, datasets[i].offset,
+                                write_hashed(file, range.data, range.bytes(), datasets[i].offset)});
+  }
+  const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
+  manifest.entries.push_back({"tokenizer", "", {tokenizer_bytes}, DType::U8, 0, tokenizer_bytes, kRankFile, std::max<int64_t>(0, datasets.back().offset),
+                              write_hashed(file, state.tokenizer.data(), tokenizer_bytes, std::max<int64_t>(0, datasets.back().offset))});
+  file.sync();
+  manifest.files.push_back({kRankFile, file.size(), hash_file(file)});
+  file.close();
+  return manifest;
+}
+
+void point_latest(const std::string& directory, const std::string& name) {
+  const std::string link = directory + "/latest", temporary = directory + "/" + kTemporary + "latest";
+  ::unlink(temporary.c_str());
+  if (::symlink(name.c_str(), temporary.c_str()) != 0) fail(link, "cannot be made: {}", std::strerror(errno));
+  rename_path(temporary, link);
+}
+
+}  // namespace
+
+std::string checkpoint_name(int64_t step) { return fmt::format("step-{:08}", step); }
+
+std::string write_checkpoint(const std::string& directory, const TrainingState& state) {
+  make_directories(directory);
+  const std::string name = checkpoint_name(state.position.step), path = directory + "/" + name;
+  const std::string temporary = directory + "/" + kTemporary + name, old = directory + "/" + kTemporary + "old-" + name;
+  remove_tree(temporary);
+  make_directories(temporary);
+  try {
+    const std::string manifest = to_json(write_rank_file(temporary, state));
+    File file(temporary + "/manifest.json", File::Mode::Create);
+    file.write_at(manifest.data(), static_cast<int64_t>(manifest.size()), 0);
+    file.sync();
+    file.close();
+    sync_directory(temporary);
+    // One of the same step exists when a damaged one was skipped on resume: it steps aside first.
+    if (exists(path)) {
+      remove_tree(old);
+      rename_path(path, old);
+    }
+    rename_path(temporary, path);
+    sync_directory(directory);
+  } catch (...) {
+    try {
+      remove_tree(temporary);
+    } catch (const Error&) {
+      // The disk that refused the write may refuse this too; the next save removes it.
+    }
+    throw;
+  }
+  point_latest(directory, name);
+  remove_tree(old);
+  return path;
+}
+
+void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps) {
+  std::vector<std::string> names = list_checkpoints(directory);
+  if (names.empty()) return;
+  Checkpoint::open(directory + "/" + names.back()).verify();
+  const auto stays = [&](size_t i) {
+    const int64_t step = std::stoll(names[i].substr(5));
+    return names.size() - i <= static_cast<size_t>(std::max<int64_t>(keep, 1)) || (keep_every_steps > 0 && step % keep_every_steps == 0);
+  };
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (stays(i)) continue;
+    // Out of sight in one step: a half-removed folder must not look like a checkpoint.
+    const std::string gone = directory + "/" + kTemporary + "removed-" + names[i];
+    remove_tree(gone);
+    rename_path(directory + "/" + names[i], gone);
+    remove_tree(gone);
+  }
+  for (const std::string& name : list_directory(directory))
+    if (name.rfind(kTemporary, 0) == 0) remove_tree(directory + "/" + name);
+}
+
+}  // namespace gta

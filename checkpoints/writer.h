@@ -1,0 +1,25 @@
+// Writes one checkpoint, whole or not at all, and removes old ones.
+//
+//   DIRECTORY/step-00001000/  manifest.json  rank-0000-of-0001.h5 (/master/NAME, /exp_avg/NAME, /exp_avg_sq/NAME, /tokenizer)
+//   DIRECTORY/latest -> step-00001000
+//
+// HDF5 lays the file out and closes it; the bytes are then written, hashed and synced here with every return code checked. The folder is
+// built as .tmp-step-..., and appears by one rename after everything in it is on disk.
+#pragma once
+
+#include <string>
+
+#include "checkpoints/training_state.h"
+
+namespace gta {
+
+std::string checkpoint_name(int64_t step);  // "step-00001000"
+
+// The new folder's path. Error(Failed) with the reason when it could not be written: what was there before is untouched.
+std::string write_checkpoint(const std::string& directory, const TrainingState& state);
+
+// Keeps the `keep` newest and those at multiples of keep_every_steps (0: none), but removes nothing unless the newest verifies.
+// Leftovers of interrupted writers go too.
+void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps);
+
+}  // namespace gta
