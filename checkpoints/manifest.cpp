@@ -1,6 +1,9 @@
 #include "checkpoints/manifest.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <tuple>
 
 #include "core/io/hash.h"
 
@@ -17,6 +20,7 @@ uint64_t parse_hash(const Json& json) {
 }
 
 int64_t natural(const Json& json) {
+  if (!json.is_number_integer()) throw std::invalid_argument("a count is not an integer");
   const auto value = json.get<int64_t>();
   if (value < 0) throw std::invalid_argument("a count is negative");
   return value;
@@ -32,6 +36,37 @@ void each_field(Position& p, F&& f) {
   f("skipped_steps", p.skipped_steps);
   f("consecutive_skipped", p.consecutive_skipped);
   f("metrics_bytes", p.metrics_bytes);
+}
+
+void check_entry(const ManifestEntry& entry, const std::vector<ManifestFile>& files) {
+  const std::string name = entry.part + " " + entry.parameter;
+  int64_t elements = 1, bytes = 0, end = 0, last = 0, held = -1;
+  for (int64_t size : entry.shape)
+    if (size < 0 || __builtin_mul_overflow(elements, size, &elements)) throw std::invalid_argument(name + " has an impossible shape");
+  if (__builtin_add_overflow(entry.first, entry.count, &last) || last > elements) throw std::invalid_argument(name + " has more elements than its shape");
+  for (const ManifestFile& file : files)
+    if (file.name == entry.file) held = file.bytes;
+  if (__builtin_mul_overflow(entry.count, static_cast<int64_t>(size_of(entry.dtype)), &bytes) || __builtin_add_overflow(bytes, entry.offset, &end) || end > held)
+    throw std::invalid_argument(name + " lies outside its file");
+}
+
+// Neither two elements at one place of a file, nor one element at two places.
+void check_overlaps(const Manifest& manifest) {
+  std::vector<const ManifestEntry*> sorted;
+  for (const ManifestEntry& entry : manifest.entries) sorted.push_back(&entry);
+  const auto overlap = [](const ManifestEntry* e) { return std::invalid_argument(e->part + " " + e->parameter + " overlaps another range"); };
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto* a, const auto* b) { return std::tie(a->file, a->offset, a->count) < std::tie(b->file, b->offset, b->count); });
+  for (size_t i = 1; i < sorted.size(); ++i)
+    if (sorted[i]->file == sorted[i - 1]->file && sorted[i - 1]->offset + sorted[i - 1]->bytes() > sorted[i]->offset) throw overlap(sorted[i]);
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto* a, const auto* b) { return std::tie(a->part, a->parameter, a->first, a->count) < std::tie(b->part, b->parameter, b->first, b->count); });
+  for (size_t i = 1; i < sorted.size(); ++i) {
+    const ManifestEntry &before = *sorted[i - 1], &entry = *sorted[i];
+    if (before.part != entry.part || before.parameter != entry.parameter) continue;
+    if (before.shape != entry.shape || before.dtype != entry.dtype) throw std::invalid_argument(entry.part + " " + entry.parameter + " has two shapes or dtypes");
+    if (before.first + before.count > entry.first) throw overlap(&entry);
+  }
 }
 
 }  // namespace
@@ -56,7 +91,12 @@ std::string to_json(const Manifest& manifest) {
                               {"file", e.file},
                               {"offset", e.offset},
                               {"xxh3", hash_text(e.hash)}});
-  const std::string text = body.dump(1);
+  std::string text;
+  try {
+    text = body.dump(1);
+  } catch (const Json::exception& error) {
+    bad_input("checkpoint", "the configuration or a parameter's name is not UTF-8: {}", error.what());
+  }
   return "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(text)) + "\", \"manifest\":\n" + text + "}\n";
 }
 
@@ -81,22 +121,23 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     for (const Json& file : body.at("files")) {
       ManifestFile read{file.at("name").get<std::string>(), natural(file.at("bytes")), parse_hash(file.at("xxh3"))};
       if (read.name.find('/') != std::string::npos || read.name.empty() || read.name[0] == '.') throw std::invalid_argument("a file's name leaves the folder");
+      for (const ManifestFile& other : manifest.files)
+        if (other.name == read.name) throw std::invalid_argument("a file is named twice");
       manifest.files.push_back(std::move(read));
     }
     for (const Json& e : body.at("ranges")) {
       ManifestEntry entry{e.at("part").get<std::string>(), e.at("parameter").get<std::string>(), e.at("shape").get<std::vector<int64_t>>(),
                           dtype_from_name(e.at("dtype").get<std::string>()), natural(e.at("first")), natural(e.at("count")),
                           e.at("file").get<std::string>(), natural(e.at("offset")), parse_hash(e.at("xxh3"))};
-      const int64_t size = static_cast<int64_t>(size_of(entry.dtype));
-      int64_t bytes = 0, end = 0, covered = -1;
-      for (const ManifestFile& file : manifest.files)
-        if (file.name == entry.file) covered = file.bytes;
-      if (__builtin_mul_overflow(entry.count, size, &bytes) || __builtin_add_overflow(bytes, entry.offset, &end) || end > covered)
-        throw std::invalid_argument(entry.part + " of " + entry.parameter + " lies outside its file");
+      check_entry(entry, manifest.files);
       manifest.entries.push_back(std::move(entry));
     }
+    check_overlaps(manifest);
     return manifest;
   } catch (const nlohmann::json::exception& error) {
+    bad_input(path, "is damaged: {}", error.what());
+  } catch (const Error& error) {
+    if (error.where() == path) throw;
     bad_input(path, "is damaged: {}", error.what());
   } catch (const std::invalid_argument& error) {
     bad_input(path, "is damaged: {}", error.what());

@@ -9,6 +9,9 @@
 
 namespace gta {
 
+// What a folder is called while the one that takes its place is put there; see writer.cpp.
+inline constexpr const char* kReplaced = ".replaced";
+
 struct ManifestEntry {
   std::string part, parameter;
   std::vector<int64_t> shape;
@@ -17,6 +20,8 @@ struct ManifestEntry {
   std::string file;
   int64_t offset = 0;  // bytes from the start of the file
   uint64_t hash = 0;
+
+  int64_t bytes() const { return count * static_cast<int64_t>(size_of(dtype)); }
 };
 
 struct ManifestFile {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <map>
+#include <memory>
 #include <set>
 
 #include "core/io/file.h"
@@ -14,11 +16,15 @@ namespace {
 
 constexpr int64_t kLargestManifest = 256 << 20;
 
+[[noreturn]] void refuse_hash(const std::string& path, const ManifestEntry& entry) {
+  bad_input(path, "is damaged: {} {} (elements {} to {}) does not have its hash", entry.part, entry.parameter, entry.first, entry.first + entry.count);
+}
+
 std::vector<char> read_entry(const std::string& path, const ManifestEntry& entry) {
   const File file(path + "/" + entry.file, File::Mode::Read);
-  std::vector<char> bytes(static_cast<size_t>(entry.count) * size_of(entry.dtype));
+  std::vector<char> bytes(static_cast<size_t>(entry.bytes()));
   file.read_at(bytes.data(), static_cast<int64_t>(bytes.size()), entry.offset);
-  if (hash_bytes(bytes.data(), bytes.size()) != entry.hash) bad_input(path, "is damaged: {} {} does not have its hash", entry.part, entry.parameter);
+  if (hash_bytes(bytes.data(), bytes.size()) != entry.hash) refuse_hash(path, entry);
   return bytes;
 }
 
@@ -34,7 +40,9 @@ Checkpoint Checkpoint::open(const std::string& path) {
   checkpoint.manifest_ = parse_manifest(read_file(manifest, kLargestManifest), manifest);
   for (const ManifestFile& file : checkpoint.manifest_.files) {
     const std::string name = path + "/" + file.name;
+    std::error_code error;
     if (!exists(name)) bad_input(path, "is damaged: {} is missing", file.name);
+    if (!std::filesystem::is_regular_file(name, error)) bad_input(path, "is damaged: {} is not a regular file", file.name);
     const int64_t bytes = File(name, File::Mode::Read).size();
     if (bytes != file.bytes) bad_input(path, "is damaged: {} has {} bytes, expected {}", file.name, bytes, file.bytes);
   }
@@ -53,14 +61,29 @@ std::string Checkpoint::tokenizer() const {
 void Checkpoint::verify() const {
   std::vector<char> piece(4 << 20);
   for (const ManifestFile& info : manifest_.files) {
+    std::vector<const Entry*> inside;
+    for (const Entry& entry : manifest_.entries)
+      if (entry.file == info.name) inside.push_back(&entry);
+    std::sort(inside.begin(), inside.end(), [](const Entry* a, const Entry* b) { return a->offset < b->offset; });
+
     const File file(path_ + "/" + info.name, File::Mode::Read);
-    Hasher hasher;
+    // One pass for both: the manifest's check saw to it that the ranges do not overlap.
+    auto whole = std::make_unique<Hasher>(), range = std::make_unique<Hasher>();
+    auto entry = inside.begin();
     for (int64_t done = 0; done < info.bytes; done += static_cast<int64_t>(piece.size())) {
-      const int64_t count = std::min<int64_t>(static_cast<int64_t>(piece.size()), info.bytes - done);
-      file.read_at(piece.data(), count, done);
-      hasher.update(piece.data(), static_cast<size_t>(count));
+      const int64_t end = std::min(done + static_cast<int64_t>(piece.size()), info.bytes);
+      file.read_at(piece.data(), end - done, done);
+      whole->update(piece.data(), static_cast<size_t>(end - done));
+      while (entry != inside.end()) {
+        const int64_t first = std::max((*entry)->offset, done), last = std::min((*entry)->offset + (*entry)->bytes(), end);
+        if (first < last) range->update(piece.data() + (first - done), static_cast<size_t>(last - first));
+        if ((*entry)->offset + (*entry)->bytes() > end) break;
+        if (range->digest() != (*entry)->hash) refuse_hash(path_, **entry);
+        range = std::make_unique<Hasher>();
+        ++entry;
+      }
     }
-    if (hasher.digest() != info.hash) bad_input(path_, "is damaged: {} does not have its hash", info.name);
+    if (whole->digest() != info.hash) bad_input(path_, "is damaged: {} does not have its hash", info.name);
   }
 }
 
@@ -95,6 +118,7 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     if (filled[i] < ranges[i].count) problems += fmt::format("; {} {} is missing", ranges[i].part, ranges[i].parameter);
   if (!problems.empty()) bad_input(path_, "does not fit this model: {}", problems.substr(2));
 
+  verify();
   for (const ManifestEntry& entry : manifest_.entries) {
     const auto found = wanted.find({entry.part, entry.parameter});
     if (found == wanted.end()) continue;
@@ -108,12 +132,18 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
   }
 }
 
+int64_t step_of(const std::string& checkpoint_name) { return std::stoll(checkpoint_name.substr(5)); }
+
 std::vector<std::string> list_checkpoints(const std::string& directory) {
   std::vector<std::string> names;
   if (!is_directory(directory)) return names;
-  for (const std::string& name : list_directory(directory))
-    if (name.size() >= 13 && name.size() <= 20 && name.rfind("step-", 0) == 0 && name.find_first_not_of("0123456789", 5) == std::string::npos) names.push_back(name);
-  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) { return std::stoll(a.substr(5)) < std::stoll(b.substr(5)); });
+  const std::vector<std::string> all = list_directory(directory);
+  for (const std::string& name : all) {
+    const std::string stem = name.ends_with(kReplaced) ? name.substr(0, name.size() - std::strlen(kReplaced)) : name;
+    if (stem.size() < 13 || stem.size() > 20 || !stem.starts_with("step-") || stem.find_first_not_of("0123456789", 5) != std::string::npos) continue;
+    if (stem == name || !std::binary_search(all.begin(), all.end(), stem)) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) { return step_of(a) < step_of(b); });
   return names;
 }
 
@@ -138,9 +168,10 @@ std::string resolve_checkpoint(const std::string& run_or_checkpoint) {
   for (const std::string& directory : {path + "/checkpoints", path})
     if (!list_checkpoints(directory).empty()) {
       if (const auto newest = find_newest_good(directory)) return *newest;
-      bad_input(path, "has no checkpoint that is whole");
+      bad_input(path, "has no checkpoint that is whole: the warnings above say what is damaged; restore one from a copy, or train again");
     }
-  bad_input(path, "is neither a run's folder nor a checkpoint: expected RUN, or RUN/checkpoints/step-NNNNNNNN");
+  if (!exists(path)) bad_input(path, "does not exist: expected a run's folder RUN, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
+  bad_input(path, "holds no checkpoint: expected a run's folder RUN that has saved one, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
 }
 
 }  // namespace gta

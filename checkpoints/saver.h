@@ -22,19 +22,24 @@ class CheckpointSaver {
   void save(const TrainingState& state);
   // Waits; false when the last save failed.
   bool finish();
+  bool failed() const;          // whether the last save that ended failed
+  double last_seconds() const;  // of writing and pruning in the last save that ended
 
  private:
   void work();
-  bool write(const TrainingState& state) noexcept;
+  bool write(const TrainingState& state);
+  void stage(const TrainingState& state);
+  void ended(bool good, double seconds);
 
   std::string directory_;
   int64_t keep_, keep_every_steps_;
   bool asynchronous_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   TrainingState staged_;
   std::vector<std::vector<char>> buffers_;
   bool pending_ = false, stop_ = false, good_ = true;
+  double seconds_ = 0;
   std::thread thread_;
 };
 

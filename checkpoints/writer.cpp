@@ -1,5 +1,8 @@
 #include "checkpoints/writer.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +14,7 @@
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/io/hdf5.h"
+#include "core/log.h"
 
 namespace gta {
 namespace {
@@ -52,6 +56,8 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state) 
   for (const StateRange& range : state.ranges) {
     int64_t elements = 1;
     for (int64_t size : range.shape) elements *= size;
+    require(range.first >= 0 && range.count >= 0 && range.count <= elements - range.first, "checkpoint", "{} {} has {} elements: cannot save {} from {}", range.part,
+            range.parameter, elements, range.count, range.first);
     const bool whole = range.first == 0 && range.count == elements;
     writer.add(dataset_name(range, whole), whole ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
   }
@@ -66,12 +72,14 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state) 
   File file(path, File::Mode::ReadWrite);
   for (size_t i = 0; i < state.ranges.size(); ++i) {
     const StateRange& range = state.ranges[i];
-    manifest.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count, kRankFile, datasets[i].offset,
-                                write_hashed(file, range.data, range.bytes(), datasets[i].offset)});
+    const int64_t offset = std::max<int64_t>(0, datasets[i].offset);  // none is given to a dataset without elements
+    manifest.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count, kRankFile, offset,
+                                write_hashed(file, range.data, range.bytes(), offset)});
   }
   const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
-  manifest.entries.push_back({"tokenizer", "", {tokenizer_bytes}, DType::U8, 0, tokenizer_bytes, kRankFile, std::max<int64_t>(0, datasets.back().offset),
-                              write_hashed(file, state.tokenizer.data(), tokenizer_bytes, std::max<int64_t>(0, datasets.back().offset))});
+  const int64_t tokenizer_offset = std::max<int64_t>(0, datasets.back().offset);
+  manifest.entries.push_back({"tokenizer", "", {tokenizer_bytes}, DType::U8, 0, tokenizer_bytes, kRankFile, tokenizer_offset,
+                              write_hashed(file, state.tokenizer.data(), tokenizer_bytes, tokenizer_offset)});
   file.sync();
   manifest.files.push_back({kRankFile, file.size(), hash_file(file)});
   file.close();
@@ -85,16 +93,48 @@ void point_latest(const std::string& directory, const std::string& name) {
   rename_path(temporary, link);
 }
 
+// Out of sight in one step, then removed: a half-removed folder must not look like a checkpoint.
+void remove_checkpoint(const std::string& directory, const std::string& name) {
+  const std::string gone = directory + "/" + kTemporary + "removed-" + name;
+  remove_tree(gone);
+  rename_path(directory + "/" + name, gone);
+  remove_tree(gone);
+}
+
+// What interrupted writers left. Nothing that list_checkpoints names.
+void remove_leftovers(const std::string& directory) {
+  for (const std::string& name : list_directory(directory)) {
+    if (name.starts_with(kTemporary)) remove_tree(directory + "/" + name);
+    if (name.ends_with(kReplaced) && exists(directory + "/" + name.substr(0, name.size() - std::strlen(kReplaced)))) remove_checkpoint(directory, name);
+  }
+}
+
+// temporary becomes directory/name. What had that name is left under a temporary name, or under name.replaced where the file system cannot
+// exchange two names in one call (NFS): list_checkpoints knows that name, so that no moment is without the old or the new one.
+void publish(const std::string& directory, const std::string& temporary, const std::string& name) {
+  const std::string path = directory + "/" + name;
+  if (exists(path) && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (exists(path)) {
+    if (errno != EINVAL && errno != ENOSYS) fail(path, "cannot be replaced: {}", std::strerror(errno));
+    rename_path(path, path + kReplaced);
+  }
+  rename_path(temporary, path);
+}
+
 }  // namespace
 
 std::string checkpoint_name(int64_t step) { return fmt::format("step-{:08}", step); }
 
 std::string write_checkpoint(const std::string& directory, const TrainingState& state) {
-  make_directories(directory);
-  const std::string name = checkpoint_name(state.position.step), path = directory + "/" + name;
-  const std::string temporary = directory + "/" + kTemporary + name, old = directory + "/" + kTemporary + "old-" + name;
-  remove_tree(temporary);
+  const std::string name = checkpoint_name(state.position.step), path = directory + "/" + name, temporary = directory + "/" + kTemporary + name;
+  if (!exists(directory)) {
+    make_directories(directory);
+    sync_directory(parent_of(directory));
+  }
+  sync_directory(directory);  // whatever the leftovers were replaced by is on disk before they go
+  remove_leftovers(directory);
   make_directories(temporary);
+  bool published = false;
   try {
     const std::string manifest = to_json(write_rank_file(temporary, state));
     File file(temporary + "/manifest.json", File::Mode::Create);
@@ -102,23 +142,26 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
     file.sync();
     file.close();
     sync_directory(temporary);
-    // One of the same step exists when a damaged one was skipped on resume: it steps aside first.
-    if (exists(path)) {
-      remove_tree(old);
-      rename_path(path, old);
-    }
-    rename_path(temporary, path);
+    publish(directory, temporary, name);
+    published = true;
     sync_directory(directory);
   } catch (...) {
-    try {
-      remove_tree(temporary);
-    } catch (const Error&) {
-      // The disk that refused the write may refuse this too; the next save removes it.
+    // Once published, the leftover is the old checkpoint, and the disk has not said yet that it knows the new one.
+    if (!published) {
+      try {
+        remove_tree(temporary);
+      } catch (const Error&) {
+        // The disk that refused the write may refuse this too; the next save removes it.
+      }
     }
     throw;
   }
-  point_latest(directory, name);
-  remove_tree(old);
+  try {
+    point_latest(directory, name);
+    remove_leftovers(directory);
+  } catch (const Error& error) {
+    log::warning("the checkpoint of step {} is saved, but: {}", state.position.step, error.what());
+  }
   return path;
 }
 
@@ -127,19 +170,12 @@ void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_
   if (names.empty()) return;
   Checkpoint::open(directory + "/" + names.back()).verify();
   const auto stays = [&](size_t i) {
-    const int64_t step = std::stoll(names[i].substr(5));
+    const int64_t step = step_of(names[i]);
     return names.size() - i <= static_cast<size_t>(std::max<int64_t>(keep, 1)) || (keep_every_steps > 0 && step % keep_every_steps == 0);
   };
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (stays(i)) continue;
-    // Out of sight in one step: a half-removed folder must not look like a checkpoint.
-    const std::string gone = directory + "/" + kTemporary + "removed-" + names[i];
-    remove_tree(gone);
-    rename_path(directory + "/" + names[i], gone);
-    remove_tree(gone);
-  }
-  for (const std::string& name : list_directory(directory))
-    if (name.rfind(kTemporary, 0) == 0) remove_tree(directory + "/" + name);
+  for (size_t i = 0; i < names.size(); ++i)
+    if (!stays(i)) remove_checkpoint(directory, names[i]);
+  remove_leftovers(directory);
 }
 
 }  // namespace gta

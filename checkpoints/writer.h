@@ -4,7 +4,7 @@
 //   DIRECTORY/latest -> step-00001000
 //
 // HDF5 lays the file out and closes it; the bytes are then written, hashed and synced here with every return code checked. The folder is
-// built as .tmp-step-..., and appears by one rename after everything in it is on disk.
+// built as .tmp-step-00001000, and appears by one rename after everything in it is on disk.
 #pragma once
 
 #include <string>
@@ -15,11 +15,12 @@ namespace gta {
 
 std::string checkpoint_name(int64_t step);  // "step-00001000"
 
-// The new folder's path. Error(Failed) with the reason when it could not be written: what was there before is untouched.
+// The new folder's path. Error(Failed) with the reason when it could not be written: what was there before is untouched. One writer per
+// directory at a time (a run's folder has a lock). A checkpoint of the same step stays in place until the new one is whole on disk.
 std::string write_checkpoint(const std::string& directory, const TrainingState& state);
 
 // Keeps the `keep` newest and those at multiples of keep_every_steps (0: none), but removes nothing unless the newest verifies.
-// Leftovers of interrupted writers go too.
+// Error(BadInput) names what is damaged there. Leftovers of interrupted writers go too.
 void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps);
 
 }  // namespace gta

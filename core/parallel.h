@@ -28,10 +28,8 @@ inline int threads() {
 
 template <class F>
 void parallel_for(int64_t items, F&& body) {
-  if (items <= 1) {
-    if (items == 1) body(int64_t{0});
-    return;
-  }
+  if (items <= 0) return;
+  // A single item runs in a parallel region too: a product inside it would otherwise be cut by the number of threads.
   std::exception_ptr error;
   std::atomic<bool> failed{false};
 #pragma omp parallel for schedule(dynamic)

@@ -112,6 +112,7 @@ GradientSlot Tape::slot_of(TapeLink link, int64_t columns) {
     return {&value, first, columns, GradientMode::Overwrite};
   }
   if (have < columns) fill_unwritten(value, first, last);
+  ensure_gradient(value);  // undefined when the same op has this value as two inputs
   if (!value.gradient.unique()) value.gradient = value.gradient.clone();
   return {&value, first, columns, GradientMode::Accumulate};
 }
@@ -120,6 +121,9 @@ void Tape::backward(const Tensor& root, Tensor d_root) {
   if (!recording()) fail("tape", "backward on a tape that does not record");
   if (!root.link()) fail("tape", "backward from a tensor that is not on the tape");
   TapeValue& start = values_.at(root.link().value);
+  if (root.link().first_column != 0 || root.elements() != start.shape.elements()) fail("tape", "backward from a slice: start from the whole tensor");
+  if (d_root.defined() && (d_root.rows() != root.rows() || d_root.columns() != root.columns() || d_root.dtype() != root.dtype()))
+    fail("tape", "backward from {} cannot start with the gradient {}", describe(root), describe(d_root));
   if (!d_root.defined()) {
     if (root.elements() != 1) fail("tape", "backward from {} needs the gradient to start with", describe(root));
     dispatch_floating(root.dtype(), "backward", [&](auto zero) {
@@ -151,6 +155,9 @@ void Tape::backward(const Tensor& root, Tensor d_root) {
     ProfilerRange range(node.name);
     node.backward(d_outputs, d_inputs);
   }
+  // Of a watched tensor, columns that nothing used.
+  for (TapeValue& value : values_)
+    if (!value.parameter && !value.written.empty() && value.gradient.defined()) fill_unwritten(value, 0, value.gradient.columns());
 }
 
 }  // namespace gta

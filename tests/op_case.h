@@ -434,7 +434,7 @@ inline void check_non_finite(const OpCase& c) {
 
 }  // namespace gta::testing
 
-#define GTA_OP_CASE_TEST(Suite, Name, cases, check)              \
+#define GTA_OP_CASE_TEST(Suite, Name, cases, check)             \
   TEST(Suite, Name) {                                            \
     const std::vector<::gta::testing::OpCase> all = cases;       \
     ASSERT_FALSE(all.empty());                                   \

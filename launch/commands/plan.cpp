@@ -23,7 +23,7 @@ Subject load_subject(const PlanCommand& command) {
   Subject subject;
   subject.model = load_model_config(command.config, command.overrides);
   if (is_run_config(command.config)) {
-    const RunConfig run = load_run_config(command.config, command.overrides, {.expand_data = false}).config;
+    const RunConfig run = load_run_config(command.config, command.overrides, DataFiles::Ignore).config;
     subject = {run.model, run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.checkpoint.asynchronous};
   }
   if (command.sequence_length > 0) subject.sequence_length = command.sequence_length;

@@ -52,6 +52,8 @@ void ResidualRmsNormOp::backward(const Saved& saved, std::span<Tensor> d_outputs
     Tensor total = d_s.defined() && d_s.unique() ? d_s : Tensor::empty(s.shape(), s.dtype(), s.device());
     GTA_DISPATCH(s.device(), rms_norm_backward, s, rstd, weight, d_y, d_s, total, GradientMode::Overwrite);
     d_s = total;
+  } else if (d_inputs[2].mode() == GradientMode::Overwrite) {
+    d_inputs[2].destination().fill_zero();
   }
   d_inputs[0].give(d_s);
   d_inputs[1].give(d_s);

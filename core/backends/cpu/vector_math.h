@@ -22,7 +22,8 @@ inline float fast_exp(float x) {
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
   const int32_t exponent = (std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(12582912.0f)) << 23;
-  return std::bit_cast<float>(std::bit_cast<int32_t>(p) + exponent);
+  // A NaN's low bits would reach the exponent and could make a number of it.
+  return x == x ? std::bit_cast<float>(std::bit_cast<int32_t>(p) + exponent) : x;
 }
 
 inline double fast_exp(double x) { return std::exp(x); }

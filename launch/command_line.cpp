@@ -1,0 +1,227 @@
+#include "launch/command_line.h"
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <iostream>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "launch/commands/commands.h"
+#include "launch/config/config.h"
+#include "launch/environment.h"
+
+namespace gta {
+namespace {
+
+// Everything the command line can fill in; `run` is what the chosen command does.
+struct Choices {
+  std::string log_level = "info";
+  int threads = 0;
+  TrainCommand train;
+  EvalCommand eval;
+  GenerateCommand generate;
+  DataCommand data;
+  PlanCommand plan;
+  InspectCommand inspect;
+  VerifyCommand verify;
+  VerifyResumeCommand verify_resume;
+  bool json = false;
+  std::function<int()> run;
+};
+
+void add_overrides(CLI::App* app, std::vector<std::string>& overrides) {
+  app->add_option("--set", overrides, "key.path=value, over the file (repeatable)")->allow_extra_args(false);
+}
+
+void add_device(CLI::App* app, std::string& device) { app->add_option("--device", device, "cpu, cuda or auto")->capture_default_str(); }
+
+void add_train(CLI::App& app, Choices& c) {
+  CLI::App* train = app.add_subcommand("train", "pretrain; goes on from the newest good checkpoint of the run's folder");
+  train->add_option("config", c.train.config, "YAML, docs/configuration.md")->required();
+  train->add_option("--run-dir", c.train.run_dir, "instead of runs/NAME");
+  train->add_flag("--fresh", c.train.fresh, "begin anew; an existing folder is moved aside, not deleted");
+  train->add_option("--profile", c.train.profile_steps, "write RUN/profile.json (Chrome trace) of the first STEPS steps");
+  add_overrides(train, c.train.overrides);
+  add_device(train, c.train.device);
+  train->footer("example: gta train configs/runs/quickstart.yaml --set model.attention.type=gqa --run-dir runs/kjv-gqa");
+  train->final_callback([&c] { c.run = [&c] { return run_train(c.train); }; });
+}
+
+void add_eval(CLI::App& app, Choices& c) {
+  CLI::App* eval = app.add_subcommand("eval", "loss, perplexity and bits per byte of a checkpoint; or its logits");
+  eval->add_option("checkpoint", c.eval.checkpoint, "a run's folder or a checkpoint")->required();
+  eval->add_option("--text", c.eval.text, "score this text as one document");
+  eval->add_option("--data", c.eval.data, "score these token shards");
+  eval->add_option("--tokens", c.eval.tokens, "int32 .npy (batch, sequence), for --logits-out");
+  eval->add_option("--logits-out", c.eval.logits_out, "float32 .npy (batch, sequence, vocab)");
+  eval->add_option("--max-tokens", c.eval.most_tokens, "score only so many of the shards; 0: all");
+  eval->add_flag("--json", c.json, "for programs");
+  add_device(eval, c.eval.device);
+  eval->footer("example: gta eval runs/kjv-gta --text psalm.txt --json");
+  eval->final_callback([&c] {
+    c.eval.output = c.json ? Output::Json : Output::Text;
+    c.run = [&c] { return run_eval(c.eval); };
+  });
+}
+
+void add_generate(CLI::App& app, Choices& c) {
+  CLI::App* generate = app.add_subcommand("generate", "continue a text, streamed to the terminal");
+  generate->add_option("checkpoint", c.generate.checkpoint, "a run's folder or a checkpoint")->required();
+  generate->add_option("--prompt", c.generate.prompt, "text to continue")->required();
+  generate->add_option("--max-tokens", c.generate.max_tokens)->capture_default_str()->check(CLI::PositiveNumber);
+  generate->add_option("--temperature", c.generate.temperature, "0: always the most probable token")->capture_default_str()->check(CLI::NonNegativeNumber);
+  generate->add_option("--top-k", c.generate.top_k, "0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
+  generate->add_option("--top-p", c.generate.top_p)->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  generate->add_option("--seed", c.generate.seed)->capture_default_str();
+  add_device(generate, c.generate.device);
+  generate->footer("example: gta generate runs/kjv-gta --prompt 'In the beginning' --max-tokens 100");
+  generate->final_callback([&c] { c.run = [&c] { return run_generate(c.generate); }; });
+}
+
+void add_corpus(CLI::App* app, DataCommand& data) {
+  app->add_option("--input", data.inputs, "text, .jsonl; also .gz, .zst")->required();
+  app->add_option("--field", data.field, "of a .jsonl line")->capture_default_str();
+  app->add_option("--document-separator", data.document_separator, "regular expression: a line that matches it separates documents ('' an empty line)");
+}
+
+void add_data(CLI::App& app, Choices& c) {
+  CLI::App* data = app.add_subcommand("data", "tokenizers and token shards");
+  data->require_subcommand(1);
+  const auto chosen = [&c](CLI::App* sub, int (*action)(const DataCommand&)) {
+    sub->final_callback([&c, sub, action] {
+      const CLI::Option* separator = sub->get_option_no_throw("--document-separator");
+      c.data.has_separator = separator && separator->count() > 0;
+      c.run = [&c, action] { return action(c.data); };
+    });
+  };
+  CLI::App* tokenizer = data->add_subcommand("tokenizer", "train a sentencepiece tokenizer");
+  add_corpus(tokenizer, c.data);
+  tokenizer->add_option("--vocab-size", c.data.vocab_size)->capture_default_str();
+  tokenizer->add_option("--out", c.data.out, "the .model file")->required();
+  tokenizer->footer("example: gta data tokenizer --input kjv.txt --vocab-size 4096 --out kjv.model");
+  chosen(tokenizer, run_data_tokenizer);
+  CLI::App* shards = data->add_subcommand("shards", "tokenise text into shards");
+  add_corpus(shards, c.data);
+  shards->add_option("--tokenizer", c.data.tokenizer, "the .model file")->required();
+  shards->add_option("--out", c.data.out, "folder")->required();
+  shards->add_option("--name", c.data.name, "of the shards: NAME-00000.h5 ...")->capture_default_str();
+  shards->add_option("--shard-tokens", c.data.shard_tokens)->capture_default_str();
+  shards->footer("example: gta data shards --tokenizer kjv.model --input kjv.txt --out shards --name train");
+  chosen(shards, run_data_shards);
+  CLI::App* inspect = data->add_subcommand("inspect", "look into shards and check every block's hash");
+  inspect->add_option("shards", c.data.inputs)->required();
+  chosen(inspect, run_data_inspect);
+}
+
+void add_plan(CLI::App& app, Choices& c) {
+  CLI::App* plan = app.add_subcommand("plan", "parameters, FLOPs, cache and memory before anything is spent");
+  plan->add_option("config", c.plan.config, "a run's or a model's YAML")->required();
+  plan->add_option("--sequence-length", c.plan.sequence_length, "instead of the configuration's");
+  plan->add_flag("--json", c.json, "for programs");
+  add_overrides(plan, c.plan.overrides);
+  plan->footer("example: gta plan configs/models/gta-1b.yaml --json");
+  plan->final_callback([&c] {
+    c.plan.output = c.json ? Output::Json : Output::Text;
+    c.run = [&c] { return run_plan(c.plan); };
+  });
+}
+
+void add_checks(CLI::App& app, Choices& c) {
+  CLI::App* inspect = app.add_subcommand("inspect", "names, shapes, dtypes, statistics and hashes of a checkpoint, shard or fixture");
+  inspect->add_option("file", c.inspect.file)->required();
+  inspect->footer("example: gta inspect runs/kjv-gta");
+  inspect->final_callback([&c] { c.run = [&c] { return run_inspect(c.inspect); }; });
+
+  CLI::App* verify = app.add_subcommand("verify", "this build, on this machine, against an independent reference");
+  verify->add_option("fixtures", c.verify.fixtures, "HDF5 fixtures, tests/fixtures")->required();
+  verify->add_option("--dtype", c.verify.dtypes, "float64, float32")->capture_default_str();
+  add_device(verify, c.verify.device);
+  verify->footer("example: gta verify tests/fixtures/gta-tiny.h5");
+  verify->final_callback([&c] { c.run = [&c] { return run_verify(c.verify); }; });
+
+  CLI::App* resume = app.add_subcommand("verify-resume", "proves that an interrupted run equals an uninterrupted one, bit for bit");
+  resume->add_option("config", c.verify_resume.config)->required();
+  resume->add_option("--run-dir", c.verify_resume.run_dir, "instead of runs/NAME.verify-resume; emptied first");
+  resume->add_option("--kills", c.verify_resume.kills, "how often to kill")->capture_default_str()->check(CLI::PositiveNumber);
+  resume->add_option("--seed", c.verify_resume.seed, "of the moments; 0: the clock");
+  add_overrides(resume, c.verify_resume.overrides);
+  add_device(resume, c.verify_resume.device);
+  resume->footer("example: gta verify-resume configs/runs/quickstart.yaml --set train.steps=60 --set train.checkpoint.every_steps=5");
+  resume->final_callback([&c] { c.run = [&c] { return run_verify_resume(c.verify_resume); }; });
+
+  CLI::App* docs = app.add_subcommand("docs", "pages that are made from the program");
+  docs->require_subcommand(1);
+  docs->add_subcommand("configuration", "docs/configuration.md")->final_callback([&c] {
+    c.run = [] {
+      std::cout << configuration_markdown();
+      return 0;
+    };
+  });
+}
+
+// Which keys take memory, in the order in which lowering them costs least.
+constexpr const char* kMemoryAdvice =
+    "lower train.micro_batch_size first (same result of training up to rounding), then data.sequence_length or model.*; "
+    "train.checkpoint.asynchronous: false saves a copy of weights and optimizer; 'gta plan' shows what each takes";
+
+int report(const Error& error) {
+  // Several problems come as several lines, each with its own place.
+  std::string text = error.what();
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    log::write(log::Level::Error, text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  switch (error.kind()) {
+    case ErrorKind::BadInput:
+      return 2;
+    case ErrorKind::CheckFailed:
+      return kExitCheckFailed;
+    case ErrorKind::OutOfMemory:
+      log::write(log::Level::Error, kMemoryAdvice);
+      return 1;
+    case ErrorKind::Failed:
+      return 1;
+  }
+  return 1;
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app("gta: pretrain language models with grouped-head latent attention, and compare it with others", "gta");
+  Choices choices;
+  app.set_version_flag("--version", version_text());
+  app.add_option("--log-level", choices.log_level, "debug, info, warning or error")->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")->check(CLI::Range(1, 1024));
+  app.fallthrough();
+  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_checks}) add(app, choices);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& done) {
+    return app.exit(done);
+  } catch (const CLI::ParseError& error) {
+    log::write(log::Level::Error, std::string(error.what()) + "; see 'gta --help'");
+    return 2;
+  }
+  if (!choices.run) {
+    std::cout << app.help();
+    return 0;
+  }
+  const std::string& level = choices.log_level;
+  log::set_level(level == "debug" ? log::Level::Debug : level == "warning" ? log::Level::Warning : level == "error" ? log::Level::Error : log::Level::Info);
+  if (choices.threads > 0) set_threads(choices.threads);
+  try {
+    return choices.run();
+  } catch (const Error& error) {
+    return report(error);
+  } catch (const std::bad_alloc&) {
+    return report(Error(ErrorKind::OutOfMemory, "memory", "the system has no memory left"));
+  } catch (const std::exception& error) {
+    return report(Error(ErrorKind::Failed, "", error.what()));
+  }
+}
+
+}  // namespace gta

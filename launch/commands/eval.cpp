@@ -1,0 +1,61 @@
+#include "launch/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/io/file.h"
+#include "launch/commands/commands.h"
+#include "launch/config/config.h"
+#include "launch/loaded_model.h"
+#include "launch/npy.h"
+
+namespace gta {
+namespace {
+
+void write_logits(const LoadedModel& loaded, const EvalCommand& command) {
+  const NpyArray<int32_t> tokens = read_npy_int32(command.tokens);
+  require(tokens.shape.size() == 2, "eval", "{} has {} dimensions: expected (batch, sequence)", command.tokens, tokens.shape.size());
+  const int64_t batch = tokens.shape[0], sequence = tokens.shape[1], vocab = loaded.config.model.vocab_size;
+  NpyArray<float> logits{{batch, sequence, vocab}, {}};
+  for (int64_t b = 0; b < batch; ++b) {
+    const std::vector<int32_t> row(tokens.values.begin() + b * sequence, tokens.values.begin() + (b + 1) * sequence);
+    const Tensor out = loaded.model->logits(Tensor::from<int32_t>({1, sequence}, row));
+    if (out.dtype() == DType::F64)
+      for (double value : out.to_vector<double>()) logits.values.push_back(static_cast<float>(value));
+    else
+      for (float value : out.to_vector<float>()) logits.values.push_back(value);
+  }
+  write_npy(command.logits_out, logits);
+}
+
+}  // namespace
+
+int run_eval(const EvalCommand& command) {
+  const int given = !command.text.empty() + !command.data.empty() + !command.tokens.empty();
+  require(given == 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy");
+  require(command.tokens.empty() == command.logits_out.empty(), "eval", "--tokens IN.npy and --logits-out OUT.npy go together");
+  const LoadedModel loaded = load_model(command.checkpoint, command.device);
+  if (!command.tokens.empty()) {
+    write_logits(loaded, command);
+    return 0;
+  }
+  const int64_t sequence = loaded.config.data.sequence_length;
+  const EvaluationSet set = command.text.empty() ? EvaluationSet::from_shards(command.data, loaded.tokenizer, sequence, command.most_tokens)
+                                                 : EvaluationSet::from_text(read_file(command.text), loaded.tokenizer, sequence);
+  require(set.scored_tokens() > 0, "eval", "there is nothing to score");
+  const EvaluationResult result = evaluate(*loaded.model, set, sequence, command.batch);
+  if (command.output == Output::Json)
+    fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss},
+                                              {"perplexity", result.perplexity()},
+                                              {"bits_per_byte", result.bits_per_byte()},
+                                              {"tokens", result.tokens},
+                                              {"bytes", result.bytes}}
+                           .dump());
+  else
+    fmt::print("loss {:.5f} nats a token, perplexity {:.3f}, {:.5f} bits per byte ({} tokens, {} bytes)\n", result.loss, result.perplexity(),
+               result.bits_per_byte(), result.tokens, result.bytes);
+  return 0;
+}
+
+}  // namespace gta

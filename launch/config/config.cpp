@@ -1,0 +1,220 @@
+#include "launch/config/config.h"
+
+#include <fmt/ranges.h>
+#include <glob.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/io/file.h"
+#include "launch/config/yaml_reader.h"
+
+namespace gta {
+namespace {
+
+std::string absolute_path(const std::string& path, const std::string& file) {
+  const std::filesystem::path base = file == "--set" ? std::filesystem::current_path() : std::filesystem::absolute(file).parent_path();
+  return std::filesystem::path(path).is_absolute() ? path : (base / path).lexically_normal().string();
+}
+
+class Resolver {
+ public:
+  explicit Resolver(std::string name) : name_(std::move(name)) {}
+
+  PlacedValues values;
+  std::vector<ConfigProblem> problems;
+
+  void apply(const std::string& prefix, DataFiles files) {
+    for (auto& [path, placed] : values) {
+      const ConfigKey& key = *find_config_key(path);
+      if (!path.starts_with(prefix) || !key.bound) continue;
+      if (key.type == KeyType::Path && !std::get<std::string>(placed.value).empty())
+        placed.value = absolute_path(std::get<std::string>(placed.value), placed.file);
+      if (key.type == KeyType::PathList) placed.value = expand(path, placed, files);
+      key.set(config, placed.value);
+    }
+  }
+
+  // A problem of a key, at its place where it was given.
+  void problem(const std::string& key, const std::string& text) {
+    const auto found = values.find(key);
+    if (found == values.end())
+      problems.push_back({name_, 0, 0, key + ": " + text});
+    else
+      problems.push_back({found->second.file, found->second.line, found->second.column, key + ": " + text});
+  }
+
+  void check_model() {
+    for (const auto& [key, text] : problems_of(config.model)) problem("model." + key, text);
+  }
+
+  void check_run(DataFiles files) {
+    RunConfig& c = config;
+    const auto expect = [&](bool holds, const char* key, const std::string& text) {
+      if (!holds) problem(key, text);
+    };
+    expect(!c.name.empty(), "name", "is missing: the run's folder is named after it");
+    expect(c.name.find('/') == std::string::npos && c.name != "." && c.name != "..", "name", "is a folder's name: expected no slash");
+    expect(!c.data.tokenizer.empty(), "data.tokenizer", "is missing");
+    expect(!c.data.train.empty(), "data.train", "is missing");
+    expect(c.data.sequence_length > 0, "data.sequence_length", "is missing");
+    expect(c.train.global_batch_size > 0, "train.global_batch_size", "is missing");
+    if (c.train.micro_batch_size == 0) c.train.micro_batch_size = c.train.global_batch_size;
+    expect(c.train.micro_batch_size == 0 || c.train.global_batch_size % c.train.micro_batch_size == 0, "train.micro_batch_size",
+           fmt::format("{} does not divide train.global_batch_size {}", c.train.micro_batch_size, c.train.global_batch_size));
+    expect((c.train.steps > 0) != (c.train.tokens > 0), "train.steps", "expected either train.steps or train.tokens");
+    if (c.train.tokens > 0 && c.train.steps == 0 && c.train.global_batch_size > 0 && c.data.sequence_length > 0) {
+      const int64_t per_step = c.train.global_batch_size * c.data.sequence_length;
+      c.train.steps = (c.train.tokens + per_step - 1) / per_step;
+      c.train.tokens = 0;
+    }
+    const ScheduleConfig& schedule = c.optimizer.schedule;
+    expect(schedule.warmup_steps <= c.train.steps, "optimizer.schedule.warmup_steps", fmt::format("{} is more than the run's {} steps", schedule.warmup_steps, c.train.steps));
+    if (schedule.type == ScheduleType::Wsd)
+      expect(schedule.decay_steps > 0 && schedule.decay_steps + schedule.warmup_steps <= c.train.steps, "optimizer.schedule.decay_steps",
+             fmt::format("{} after {} steps of warm-up do not fit into the run's {} steps", schedule.decay_steps, schedule.warmup_steps, c.train.steps));
+    if (c.model.max_sequence_length == 0) c.model.max_sequence_length = c.data.sequence_length;
+    expect(c.data.sequence_length <= c.model.max_sequence_length, "data.sequence_length",
+           fmt::format("{} is more than model.max_sequence_length {}", c.data.sequence_length, c.model.max_sequence_length));
+    if (files == DataFiles::Expand && !c.data.tokenizer.empty()) expect(exists(c.data.tokenizer), "data.tokenizer", fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
+    if (files == DataFiles::Expand && !c.train.init_from.empty()) expect(exists(c.train.init_from), "train.init_from", fmt::format("{} does not exist", c.train.init_from));
+  }
+
+  void throw_problems() const {
+    if (problems.empty()) return;
+    std::string text;
+    for (const ConfigProblem& p : problems) {
+      text += (text.empty() ? "" : "\n") + p.file;
+      if (p.line) text += p.column ? fmt::format(":{}:{}", p.line, p.column) : fmt::format(":{}", p.line);
+      text += ": " + p.text;
+    }
+    throw Error(ErrorKind::BadInput, "", text);
+  }
+
+  RunConfig config;
+
+ private:
+  std::vector<std::string> expand(const std::string& path, const PlacedValue& placed, DataFiles files) {
+    std::vector<std::string> expanded;
+    for (const std::string& pattern : std::get<std::vector<std::string>>(placed.value)) {
+      const std::string absolute = absolute_path(pattern, placed.file);
+      if (files == DataFiles::Ignore) {
+        expanded.push_back(absolute);
+        continue;
+      }
+      glob_t found{};
+      if (::glob(absolute.c_str(), 0, nullptr, &found) == 0)
+        expanded.insert(expanded.end(), found.gl_pathv, found.gl_pathv + found.gl_pathc);
+      else
+        problem(path, fmt::format("{} matches no file: make shards with 'gta data shards'", absolute));
+      ::globfree(&found);
+    }
+    return expanded;
+  }
+
+  std::string name_;
+};
+
+std::string key_yaml(const RunConfig& config, const std::string& section, size_t& next, int indent) {
+  std::string text;
+  const std::vector<ConfigKey>& keys = config_keys();
+  while (next < keys.size() && keys[next].path.starts_with(section)) {
+    const ConfigKey& key = keys[next];
+    const std::string rest = key.path.substr(section.size());
+    if (const size_t dot = rest.find('.'); dot != std::string::npos) {
+      const std::string name = rest.substr(0, dot);
+      text += std::string(indent, ' ') + name + ":\n" + key_yaml(config, section + name + ".", next, indent + 2);
+      continue;
+    }
+    ++next;
+    if (key.bound) text += std::string(indent, ' ') + rest + ": " + value_text(key, key.get(config)) + "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides, DataFiles files) {
+  Resolver resolver(path);
+  read_yaml_file(path, "", resolver.values, resolver.problems);
+  for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
+  resolver.throw_problems();
+  resolver.apply("", files);
+  resolver.check_model();
+  resolver.check_run(files);
+  resolver.throw_problems();
+  LoadedRun loaded{resolver.config, {}};
+  const std::string type = name_of(loaded.config.model.attention.type);
+  for (const auto& [key_path, placed] : resolver.values) {
+    const ConfigKey& key = *find_config_key(key_path);
+    if (!key.used_by.empty() && std::find(key.used_by.begin(), key.used_by.end(), type) == key.used_by.end())
+      loaded.unused_attention_keys.push_back(key_path.substr(key_path.rfind('.') + 1));
+  }
+  return loaded;
+}
+
+RunConfig parse_run_config(const std::string& text, const std::string& name) {
+  Resolver resolver(name);
+  read_yaml_text(text, name, "", resolver.values, resolver.problems);
+  resolver.throw_problems();
+  resolver.apply("", DataFiles::Ignore);
+  resolver.check_model();
+  resolver.check_run(DataFiles::Ignore);
+  resolver.throw_problems();
+  return resolver.config;
+}
+
+bool is_run_config(const std::string& path) { return yaml_has_model(path); }
+
+ModelConfig load_model_config(const std::string& path, const std::vector<std::string>& overrides) {
+  Resolver resolver(path);
+  read_yaml_file(path, is_run_config(path) ? "" : "model.", resolver.values, resolver.problems);
+  for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
+  resolver.throw_problems();
+  resolver.apply("model.", DataFiles::Ignore);
+  resolver.check_model();
+  resolver.throw_problems();
+  return resolver.config.model;
+}
+
+ModelConfig parse_model_config(const std::string& text, const std::string& name) {
+  Resolver resolver(name);
+  read_yaml_text(text, name, "model.", resolver.values, resolver.problems);
+  resolver.throw_problems();
+  resolver.apply("model.", DataFiles::Ignore);
+  resolver.check_model();
+  resolver.throw_problems();
+  return resolver.config.model;
+}
+
+std::string to_yaml(const RunConfig& config) {
+  size_t next = 0;
+  return key_yaml(config, "", next, 0);
+}
+
+std::vector<ConfigDifference> differences(const RunConfig& before, const RunConfig& after) {
+  std::vector<ConfigDifference> found;
+  for (const ConfigKey& key : config_keys()) {
+    if (!key.bound) continue;
+    const std::string old_text = value_text(key, key.get(before)), new_text = value_text(key, key.get(after));
+    if (old_text != new_text) found.push_back({key.path, old_text, new_text, key.resume == OnResume::MayChange});
+  }
+  return found;
+}
+
+std::string configuration_markdown() {
+  std::string text =
+      "# Configuration\n\nGenerated from launch/config/schema.cpp by `gta docs configuration`; a test fails when it is stale.\n\n"
+      "A configuration is one YAML mapping, read strictly: unknown or repeated keys, wrong types and values out of range are refused, all at once,\n"
+      "with file, line and column. `model:` may name a file, `include:` one base file that this one is laid over; paths are relative to the file\n"
+      "that names them. `--set key.path=value` overrides a key on the command line.\n\n"
+      "*On resume*: may differ from what the checkpoint was trained with; every other key may not.\n\n"
+      "| key | type | default | on resume | meaning |\n|---|---|---|---|---|\n";
+  const RunConfig defaults;
+  for (const ConfigKey& key : config_keys())
+    text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key), key.bound ? "`" + value_text(key, key.get(defaults)) + "`" : "",
+                        key.resume == OnResume::MayChange ? "yes" : "", key.help, key.used_by.empty() ? "" : fmt::format(" ({})", fmt::join(key.used_by, ", ")));
+  return text;
+}
+
+}  // namespace gta

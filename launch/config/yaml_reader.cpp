@@ -1,0 +1,309 @@
+#include "launch/config/yaml_reader.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+#include "core/io/file.h"
+
+namespace gta {
+namespace {
+
+constexpr int64_t kLargestFile = 1 << 20;
+constexpr int kDeepestInclude = 8;
+constexpr int kDeepestMapping = 16;
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+// The nearest key path: the last word decides where the sections agree.
+std::string nearest_key(const std::string& path) {
+  std::string best;
+  size_t least = 1000;
+  for (const ConfigKey& key : config_keys())
+    if (const size_t distance = edit_distance(path, key.path); distance < least) {
+      least = distance;
+      best = key.path;
+    }
+  return best;
+}
+
+class Reader {
+ public:
+  Reader(PlacedValues& values, std::vector<ConfigProblem>& problems) : values_(values), problems_(problems) {}
+
+  void read_file(const std::string& path, const std::string& prefix, int depth) {
+    std::string text;
+    try {
+      text = gta::read_file(path, kLargestFile);
+    } catch (const Error& error) {
+      problems_.push_back({path, 0, 0, std::string("cannot be read: ") + error.what()});
+      return;
+    }
+    read_text(text, path, prefix, depth);
+  }
+
+  void read_text(const std::string& text, const std::string& name, const std::string& prefix, int depth) {
+    file_ = name;
+    if (text.find('\0') != std::string::npos) return problem({}, "holds a zero byte: expected YAML text");
+    if (has_alias(text, name)) return;
+    YAML::Node root;
+    try {
+      const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+      if (documents.size() != 1) return problem({}, fmt::format("holds {} YAML documents: expected one", documents.size()));
+      root = documents[0];
+    } catch (const YAML::Exception& error) {
+      return problem(error.mark, fmt::format("is not YAML: {}", error.msg));
+    }
+    if (!root.IsMap()) return problem(root.Mark(), "expected a mapping of keys");
+    if (prefix.empty()) follow_include(root, depth);
+    file_ = name;
+    read_mapping(root, prefix, depth, 0);
+  }
+
+  void read_value(const ConfigKey& key, const YAML::Node& node, const std::string& file) {
+    file_ = file;
+    ConfigValue value;
+    if (convert(key, node, value)) values_[key.path] = {std::move(value), file, line_of(node.Mark()), column_of(node.Mark())};
+  }
+
+ private:
+  static int line_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.line + 1; }
+  static int column_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.column + 1; }
+  void problem(const YAML::Mark& mark, std::string text) { problems_.push_back({file_, line_of(mark), column_of(mark), std::move(text)}); }
+
+  std::string relative(const std::string& path) const { return path.starts_with('/') ? path : parent_of(file_) + "/" + path; }
+
+  void follow_include(const YAML::Node& root, int depth) {
+    for (const auto& pair : root) {
+      if (!pair.first.IsScalar() || pair.first.Scalar() != "include") continue;
+      if (!pair.second.IsScalar()) return problem(pair.second.Mark(), "include: expected the name of one file");
+      if (depth >= kDeepestInclude) return problem(pair.second.Mark(), fmt::format("include: more than {} files deep: does one include itself?", kDeepestInclude));
+      read_file(relative(pair.second.Scalar()), "", depth + 1);
+      return;
+    }
+  }
+
+  void read_mapping(const YAML::Node& map, const std::string& prefix, int depth, int nesting) {
+    if (nesting > kDeepestMapping) return problem(map.Mark(), "is nested too deeply");
+    std::set<std::string> seen;
+    for (const auto& pair : map) {
+      if (!pair.first.IsScalar()) {
+        problem(pair.first.Mark(), "a key is not a word");
+        continue;
+      }
+      const std::string name = pair.first.Scalar(), path = prefix + name;
+      if (!seen.insert(name).second) {
+        problem(pair.first.Mark(), fmt::format("{}: is given twice: remove one", path));
+        continue;
+      }
+      if (path == "include") continue;
+      if (path == "model" && pair.second.IsScalar()) {
+        const std::string file = file_;
+        if (depth >= kDeepestInclude) return problem(pair.second.Mark(), "model: files are nested too deeply");
+        read_file(relative(pair.second.Scalar()), "model.", depth + 1);
+        file_ = file;
+        continue;
+      }
+      const ConfigKey* key = find_config_key(path);
+      const bool section = std::any_of(config_keys().begin(), config_keys().end(), [&](const ConfigKey& k) { return k.path.starts_with(path + "."); });
+      if (section) {
+        if (pair.second.IsMap())
+          read_mapping(pair.second, path + ".", depth, nesting + 1);
+        else
+          problem(pair.second.Mark(), fmt::format("{}: expected a mapping of keys", path));
+      } else if (!key) {
+        problem(pair.first.Mark(), fmt::format("{}: is no key; did you mean {}?", path, nearest_key(path)));
+      } else {
+        read_value(*key, pair.second, file_);
+      }
+    }
+  }
+
+  // An alias could make a small file mean a huge one; nothing here needs them.
+  bool has_alias(const std::string& text, const std::string& name) {
+    int line = 1;
+      for (size_t i = 0; i < text.size(); ++i) {
+      const char before = i ? text[i - 1] : '\n';
+      if (text[i] == '\n') ++line;
+      if (text[i] == '#' && (before == ' ' || before == '\n')) {
+        i = std::min(text.find('\n', i), text.size()) - 1;
+        continue;
+      }
+      if (text[i] == '"' || text[i] == '\'') {
+        const size_t end = text.find(text[i], i + 1);
+        if (end == std::string::npos) break;
+        line += static_cast<int>(std::count(text.begin() + static_cast<int64_t>(i), text.begin() + static_cast<int64_t>(end), '\n'));
+        i = end;
+        continue;
+      }
+      const bool word_start = before == '\n' || before == ' ' || before == '[' || before == ',';
+      if (word_start && (text[i] == '&' || text[i] == '*') && i + 1 < text.size() && std::isalnum(static_cast<unsigned char>(text[i + 1]))) {
+        problems_.push_back({name, line, 0, "anchors and aliases are not used here: write the value out"});
+        return true;
+      }
+    }
+    return false;
+  }
+
+  bool wrong(const ConfigKey& key, const YAML::Node& node, const std::string& got) {
+    problem(node.Mark(), fmt::format("{}: expected {}, got {}", key.path, type_text(key), got));
+    return false;
+  }
+
+  bool convert(const ConfigKey& key, const YAML::Node& node, ConfigValue& value) {
+    switch (key.type) {
+      case KeyType::TextList:
+      case KeyType::PathList: {
+        if (node.IsSequence() && node.size() > 0 && node[0].IsMap())
+          return wrong(key, node, "a mixture with weights, which this build does not have: list the shards of one source");
+        if (!node.IsSequence()) return wrong(key, node, "no list");
+        std::vector<std::string> items;
+        for (const auto& item : node) {
+          if (!item.IsScalar()) return wrong(key, item, "an entry that is no text");
+          items.push_back(item.Scalar());
+        }
+        value = items;
+        return true;
+      }
+      case KeyType::RealPair: {
+        if (!node.IsSequence() || node.size() != 2) return wrong(key, node, "something else");
+        std::vector<double> pair;
+        for (const auto& item : node) {
+          double number = 0;
+          if (!item.IsScalar() || !to_real(key, item, number)) return item.IsScalar() ? false : wrong(key, item, "an entry that is no number");
+          pair.push_back(number);
+        }
+        value = pair;
+        return true;
+      }
+      default:
+        break;
+    }
+    if (!node.IsScalar()) return wrong(key, node, node.IsNull() ? "nothing" : node.IsSequence() ? "a list" : "a mapping");
+    const std::string& text = node.Scalar();
+    const bool quoted = node.Tag() == "!";
+    switch (key.type) {
+      case KeyType::Boolean:
+        if (quoted || (text != "true" && text != "false")) return wrong(key, node, "'" + text + "'");
+        value = text == "true";
+        return true;
+      case KeyType::Integer:
+      case KeyType::Count: {
+        int64_t number = 0;
+        if (quoted || !to_integer(key, node, number)) return quoted ? wrong(key, node, "the text '" + text + "'") : false;
+        value = number;
+        return true;
+      }
+      case KeyType::Real: {
+        double number = 0;
+        if (quoted || !to_real(key, node, number)) return quoted ? wrong(key, node, "the text '" + text + "'") : false;
+        value = number;
+        return true;
+      }
+      case KeyType::Choice:
+        if (std::find(key.known.begin(), key.known.end(), text) != key.known.end())
+          return wrong(key, node, "'" + text + "', which this build does not have yet");
+        if (std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end()) return wrong(key, node, "'" + text + "'");
+        value = text;
+        return true;
+      default:
+        if (text.empty()) return wrong(key, node, "nothing");
+        value = key.path == "train.init_from" && text == "none" ? "" : text;
+        return true;
+    }
+  }
+
+  bool to_integer(const ConfigKey& key, const YAML::Node& node, int64_t& number) {
+    std::string text = node.Scalar();
+    if (key.type == KeyType::Count && !text.empty()) {
+      // 1.5e9, 220B: counts that are too long to write out.
+      double scale = 1;
+      for (const auto& [suffix, factor] : {std::pair{'k', 1e3}, {'M', 1e6}, {'B', 1e9}, {'T', 1e12}})
+        if (text.back() == suffix) scale = factor;
+      if (scale != 1) text.pop_back();
+      double real = 0;
+      if (scale != 1 || text.find_first_of(".e") != std::string::npos) {
+        if (!parse(text, real) || real * scale != std::floor(real * scale) || real * scale > key.most || real < 0) return wrong(key, node, "'" + node.Scalar() + "'");
+        number = static_cast<int64_t>(real * scale);
+        return true;
+      }
+    }
+    const size_t digits = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+    if (text.size() > digits + 1 && text[digits] == '0' && text.find_first_not_of("0123456789", digits) == std::string::npos)
+      return wrong(key, node, "'" + text + "', which YAML 1.1 would read as octal: write it without leading zeros");
+    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (status != std::errc() || end != text.data() + text.size()) return wrong(key, node, "'" + text + "'");
+    if (static_cast<double>(number) < key.least || static_cast<double>(number) > key.most) return wrong(key, node, text);
+    return true;
+  }
+
+  static bool parse(const std::string& text, double& number) {
+    if (text.empty() || text.find_first_not_of("0123456789.eE+-") != std::string::npos) return false;
+    const char* begin = text.data() + (text[0] == '+' ? 1 : 0);
+    const auto [end, status] = std::from_chars(begin, text.data() + text.size(), number);
+    return status == std::errc() && end == text.data() + text.size() && std::isfinite(number);
+  }
+
+  bool to_real(const ConfigKey& key, const YAML::Node& node, double& number) {
+    const std::string& text = node.Scalar();
+    if (!parse(text, number)) return wrong(key, node, "'" + text + "'");
+    if (number < key.least || number > key.most || (key.above_least && number == key.least)) return wrong(key, node, text);
+    return true;
+  }
+
+  PlacedValues& values_;
+  std::vector<ConfigProblem>& problems_;
+  std::string file_;
+};
+
+}  // namespace
+
+void read_yaml_file(const std::string& path, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems) {
+  Reader(values, problems).read_file(path, prefix, 0);
+}
+
+void read_yaml_text(const std::string& text, const std::string& name, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems) {
+  Reader(values, problems).read_text(text, name, prefix, 0);
+}
+
+void read_override(const std::string& text, PlacedValues& values, std::vector<ConfigProblem>& problems) {
+  const size_t equals = text.find('=');
+  const std::string path = text.substr(0, equals);
+  const ConfigKey* key = find_config_key(path);
+  if (equals == std::string::npos || !key) {
+    problems.push_back({"--set", 0, 0, equals == std::string::npos ? "'" + text + "': expected key.path=value" : path + ": is no key; did you mean " + nearest_key(path) + "?"});
+    return;
+  }
+  try {
+    Reader(values, problems).read_value(*key, YAML::Load(text.substr(equals + 1)), "--set");
+  } catch (const YAML::Exception& error) {
+    problems.push_back({"--set", 0, 0, path + ": is not YAML: " + error.msg});
+  }
+}
+
+bool yaml_has_model(const std::string& path) {
+  try {
+    const YAML::Node root = YAML::Load(read_file(path, kLargestFile));
+    return root.IsMap() && (root["model"].IsDefined() || root["include"].IsDefined());
+  } catch (const YAML::Exception&) {
+    return false;  // the reader will say what is wrong
+  }
+}
+
+}  // namespace gta

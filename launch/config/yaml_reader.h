@@ -1,0 +1,34 @@
+// YAML text -> values of the schema's keys with their places. The only part of the program that knows yaml-cpp.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "launch/config/schema.h"
+
+namespace gta {
+
+struct PlacedValue {
+  ConfigValue value;
+  std::string file;  // what names it: relative paths are relative to this file's folder
+  int line = 0, column = 0;
+};
+using PlacedValues = std::map<std::string, PlacedValue>;  // by key path
+
+struct ConfigProblem {
+  std::string file;
+  int line = 0, column = 0;  // 0: the file as a whole
+  std::string text;
+};
+
+// Reads a mapping whose keys lie below `prefix` ("" for a run, "model." for a model) into values; later calls overwrite earlier values.
+// Follows include: and model: FILE. Everything that is wrong is appended to problems.
+void read_yaml_file(const std::string& path, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems);
+void read_yaml_text(const std::string& text, const std::string& name, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems);
+// key.path=value
+void read_override(const std::string& text, PlacedValues& values, std::vector<ConfigProblem>& problems);
+// The mapping of a file has a key `model`.
+bool yaml_has_model(const std::string& path);
+
+}  // namespace gta

@@ -1,0 +1,74 @@
+#include "core/allocator.h"
+
+#include <gtest/gtest.h>
+
+#include "core/tensor.h"
+
+namespace gta {
+namespace {
+
+int64_t held(Purpose purpose) { return memory_report(Device{}).in_use[static_cast<int>(purpose)]; }
+
+TEST(Allocator, CountsWhatIsHeldByPurpose) {
+  const int64_t before = held(Purpose::Optimizer), other = held(Purpose::Gradients);
+  reset_memory_peak(Device{});
+  {
+    const Tensor a = Tensor::empty({1000, 1000}, DType::F32, {}, Purpose::Optimizer);
+    const Tensor view = a.column_slice(3, 5);
+    EXPECT_GE(held(Purpose::Optimizer) - before, 4000000);
+    EXPECT_LE(held(Purpose::Optimizer) - before, 4000000 * 9 / 8) << "a size class loses at most an eighth";
+    EXPECT_EQ(held(Purpose::Gradients), other);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(a.raw_data()) % 64, 0u);
+  }
+  EXPECT_EQ(held(Purpose::Optimizer), before);
+  const MemoryReport report = memory_report(Device{});
+  EXPECT_GE(report.peak[static_cast<int>(Purpose::Optimizer)], before + 4000000) << "the peak outlives the tensor";
+  reset_memory_peak(Device{});
+  EXPECT_EQ(memory_report(Device{}).peak[static_cast<int>(Purpose::Optimizer)], before);
+}
+
+TEST(Allocator, HandsOutAgainWhatWasFreed) {
+  release_pooled_memory(Device{});
+  EXPECT_EQ(memory_report(Device{}).pooled, 0);
+  void* first = nullptr;
+  {
+    const Tensor a = Tensor::empty({300000}, DType::F32, {}, Purpose::Workspace);
+    first = a.raw_data();
+  }
+  EXPECT_GE(memory_report(Device{}).pooled, 1200000);
+  const Tensor b = Tensor::empty({299990}, DType::F32, {}, Purpose::Activations);
+  EXPECT_EQ(b.raw_data(), first);
+  EXPECT_EQ(memory_report(Device{}).pooled, 0);
+}
+
+TEST(Allocator, StorageLivesAsLongAsItsLastView) {
+  Tensor view;
+  {
+    Tensor whole = Tensor::zeros({4, 4}, DType::F32, {});
+    EXPECT_TRUE(whole.unique());
+    view = whole.row_slice(1, 2);
+    EXPECT_FALSE(whole.unique());
+  }
+  EXPECT_TRUE(view.unique());
+  EXPECT_EQ(view.to_vector<float>(), std::vector<float>(8, 0.0f));
+}
+
+TEST(Allocator, TheLimitIsAnErrorThatSaysWhoHoldsWhat) {
+  const int64_t limit = memory_report(Device{}).limit;
+  const Tensor a = Tensor::empty({1 << 20}, DType::F32, {}, Purpose::Optimizer);
+  set_memory_limit(Device{}, memory_report(Device{}).total_in_use() + (1 << 20));
+  try {
+    Tensor::empty({1 << 20}, DType::F32, {}, Purpose::Activations);
+    ADD_FAILURE() << "allocated beyond the limit";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::OutOfMemory);
+    const std::string text = error.what();
+    for (const char* part : {"asked for 4.0 MiB of activations", "optimizer 4.0 MiB", "limit"}) EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+  EXPECT_NO_THROW(Tensor::empty({1000}, DType::F32, {})) << "what fits still fits";
+  set_memory_limit(Device{}, limit);
+  EXPECT_NO_THROW(Tensor::empty({1 << 20}, DType::F32, {}));
+}
+
+}  // namespace
+}  // namespace gta

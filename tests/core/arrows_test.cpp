@@ -1,0 +1,70 @@
+// Dependencies point one way:  core <- layers, optim, data <- checkpoints <- launch.  Libraries have one place that includes them.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::map<std::string, std::set<std::string>> kMayInclude = {
+    {"core", {"core"}},
+    {"layers", {"core", "layers"}},
+    {"optim", {"core", "optim"}},
+    {"data", {"core", "data"}},
+    {"checkpoints", {"core", "layers", "optim", "data", "checkpoints"}},
+    {"launch", {"core", "layers", "optim", "data", "checkpoints", "launch"}}};
+
+struct Place {
+  std::string header, folder;  // only files whose path starts with `folder` include headers that start with `header`
+};
+const Place kPlaces[] = {{"hdf5", "core/io/hdf5.cpp"}, {"H5", "core/io/hdf5.cpp"}, {"yaml-cpp", "launch/config"}, {"oneapi", "core/backends/"}, {"dnnl", "core/backends/"}};
+
+// The complaint about one #include line of a file, or nothing.
+std::string complaint(const std::string& file, const std::string& line) {
+  const size_t hash = line.find_first_not_of(" \t");
+  if (hash == std::string::npos || line[hash] != '#' || line.find("include", hash) == std::string::npos) return "";
+  const size_t open = line.find_first_of("<\"", hash), close = open == std::string::npos ? open : line.find_first_of(">\"", open + 1);
+  if (close == std::string::npos) return "";
+  const std::string header = line.substr(open + 1, close - open - 1);
+  for (const Place& place : kPlaces)
+    if (header.rfind(place.header, 0) == 0 && file.rfind(place.folder, 0) != 0) return file + " includes " + header + ", which only " + place.folder + " may";
+  if (line[open] == '<') return "";
+  const std::string from = file.substr(0, file.find('/')), to = header.substr(0, header.find('/'));
+  if (to == header) return file + " includes \"" + header + "\": includes are written from the repository root";
+  if (kMayInclude.count(to) && !kMayInclude.at(from).count(to)) return file + " includes " + header + ": the arrow points right";
+  return "";
+}
+
+TEST(Arrows, PointLeft) {
+  const fs::path root = GTA_SOURCE_DIR;
+  int files = 0;
+  for (const auto& [folder, allowed] : kMayInclude)
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+      const std::string extension = entry.path().extension();
+      if (extension != ".h" && extension != ".cpp" && extension != ".cu" && extension != ".cuh") continue;
+      ++files;
+      std::ifstream in(entry.path());
+      for (std::string line; std::getline(in, line);) EXPECT_EQ(complaint(fs::relative(entry.path(), root), line), "");
+    }
+  EXPECT_GT(files, 50);
+}
+
+TEST(Arrows, TheTestSeesWhatItForbids) {
+  EXPECT_NE(complaint("core/tensor.h", "#include \"layers/linear/linear.h\""), "");
+  EXPECT_NE(complaint("layers/linear/linear.h", "#include \"optim/adamw.h\""), "");
+  EXPECT_NE(complaint("checkpoints/a.cpp", "  #  include \"launch/plan.h\""), "");
+  EXPECT_NE(complaint("core/io/file.cpp", "#include <hdf5.h>"), "");
+  EXPECT_NE(complaint("core/gemm.cpp", "#include <oneapi/dnnl/dnnl.h>"), "");
+  EXPECT_NE(complaint("launch/main.cpp", "#include <yaml-cpp/yaml.h>"), "");
+  EXPECT_NE(complaint("core/tape.cpp", "#include \"tape.h\""), "");
+  EXPECT_EQ(complaint("launch/main.cpp", "#include \"core/tensor.h\""), "");
+  EXPECT_EQ(complaint("core/io/hdf5.cpp", "#include <hdf5.h>"), "");
+  EXPECT_EQ(complaint("core/tape.cpp", "// #include \"layers/a.h\""), "");
+}
+
+}  // namespace

@@ -1,0 +1,161 @@
+#include "core/tape.h"
+
+#include "tests/op_case.h"
+
+namespace gta::testing {
+namespace {
+
+// y = factor x, written through the slot as it says.
+struct ScaleOp {
+  static constexpr const char* name = "scale";
+  double factor;
+  static void scale(const Tensor& x, double factor, const Tensor& y, GradientMode mode) {
+    for (int64_t r = 0; r < x.rows(); ++r)
+      for (int64_t c = 0; c < x.columns(); ++c) {
+        double& to = y.data<double>()[r * y.pitch() + c];
+        to = (mode == GradientMode::Accumulate ? to : 0) + factor * x.data<double>()[r * x.pitch() + c];
+      }
+  }
+  void check(const Tensor&) const {}
+  Tensor forward(Saved&, const Tensor& x) const {
+    Tensor y = Tensor::empty({x.rows(), x.columns()}, DType::F64, {});
+    scale(x, factor, y, GradientMode::Overwrite);
+    return y;
+  }
+  void backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+    if (d_inputs[0].wanted()) scale(d_outputs[0], factor, d_inputs[0].destination(), d_inputs[0].mode());
+  }
+};
+
+// y = a + b, whose gradient is handed over to both.
+struct AddOp {
+  static constexpr const char* name = "add";
+  void check(const Tensor&, const Tensor&) const {}
+  Tensor forward(Saved&, const Tensor& a, const Tensor& b) const {
+    Tensor y = a.clone();
+    ScaleOp::scale(b, 1, y, GradientMode::Accumulate);
+    return y;
+  }
+  void backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+    d_inputs[0].give(d_outputs[0]);
+    d_inputs[1].give(d_outputs[0]);
+  }
+};
+
+// Two outputs: 2x and 3x; records which gradients came.
+struct ForkOp {
+  static constexpr const char* name = "fork";
+  std::vector<bool>* came;
+  void check(const Tensor&) const {}
+  std::array<Tensor, 2> forward(Saved& saved, const Tensor& x) const { return {ScaleOp{2}.forward(saved, x), ScaleOp{3}.forward(saved, x)}; }
+  void backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+    *came = {d_outputs[0].defined(), d_outputs[1].defined()};
+    GradientMode mode = d_inputs[0].mode();
+    for (int i : {0, 1})
+      if (d_outputs[i].defined()) {
+        ScaleOp::scale(d_outputs[i], 2.0 + i, d_inputs[0].destination(), mode);
+        mode = GradientMode::Accumulate;
+      }
+  }
+};
+
+Tensor filled(int64_t rows, int64_t columns, double value) { return Tensor::from<double>({rows, columns}, std::vector<double>(rows * columns, value)); }
+std::vector<double> constant(int64_t count, double value) { return std::vector<double>(count, value); }
+
+TEST(Tape, AddsTheGradientsWhereBranchesMeet) {
+  Tape tape(TapeMode::Recording);
+  const Tensor x = tape.watch(filled(3, 5, 1));
+  const Tensor y = tape.apply(AddOp{}, tape.apply(AddOp{}, tape.apply(ScaleOp{2}, x), tape.apply(ScaleOp{3}, x)), tape.apply(ScaleOp{5}, x));
+  tape.backward(y, filled(3, 5, 1));
+  EXPECT_EQ(to_doubles(tape.gradient_of(x)), constant(15, 10));
+}
+
+TEST(Tape, AGradientGivenToTwoInputsIsNotChangedForOneThroughTheOther) {
+  Tape tape(TapeMode::Recording);
+  const Tensor a = tape.watch(filled(2, 3, 1)), b = tape.watch(filled(2, 3, 1));
+  const Tensor d = filled(2, 3, 1);
+  // a is used again, earlier: its gradient is added to after add gave both the same tensor.
+  const Tensor more = tape.apply(ScaleOp{7}, a);
+  const Tensor y = tape.apply(AddOp{}, tape.apply(AddOp{}, a, b), more);
+  tape.backward(y, d);
+  EXPECT_EQ(to_doubles(tape.gradient_of(a)), constant(6, 8));
+  EXPECT_EQ(to_doubles(tape.gradient_of(b)), constant(6, 1));
+  EXPECT_EQ(to_doubles(d), constant(6, 1)) << "the caller's own gradient";
+}
+
+TEST(Tape, OneTensorMayBeBothInputsOfAnOp) {
+  Tape tape(TapeMode::Recording);
+  const Tensor x = tape.watch(filled(2, 3, 1)), d = filled(2, 3, 1);
+  tape.backward(tape.apply(AddOp{}, x, x), d);
+  EXPECT_EQ(to_doubles(tape.gradient_of(x)), constant(6, 2));
+  EXPECT_EQ(to_doubles(d), constant(6, 1));
+}
+
+TEST(Tape, ColumnSlicesShareTheGradientOfTheirTensor) {
+  for (bool watched : {true, false}) {
+    Tape tape(TapeMode::Recording);
+    const Tensor x = tape.watch(filled(2, 7, 1)), h = watched ? x : tape.apply(ScaleOp{1}, x);
+    // [0, 3) twice, [2, 5) once: they overlap in column 2; [5, 7) is not used.
+    const Tensor left = tape.apply(AddOp{}, tape.apply(ScaleOp{2}, h.column_slice(0, 3)), tape.apply(ScaleOp{3}, h.column_slice(0, 3)));
+    tape.backward(tape.apply(AddOp{}, left, tape.apply(ScaleOp{10}, h.column_slice(2, 3))), filled(2, 3, 1));
+    EXPECT_EQ(to_doubles(tape.gradient_of(x)), (std::vector<double>{5, 5, 15, 10, 10, 0, 0, 5, 5, 15, 10, 10, 0, 0})) << (watched ? "leaf" : "inner value");
+  }
+}
+
+TEST(Tape, AnUnusedOutputHasNoGradient) {
+  std::vector<bool> came;
+  Tape tape(TapeMode::Recording);
+  const Tensor x = tape.watch(filled(2, 2, 1));
+  const auto [two, three] = tape.apply(ForkOp{&came}, x);
+  tape.backward(three, filled(2, 2, 1));
+  EXPECT_EQ(came, (std::vector<bool>{false, true}));
+  EXPECT_EQ(to_doubles(tape.gradient_of(x)), constant(4, 3));
+}
+
+TEST(Tape, AnOpThatTheRootDoesNotDependOnIsNotPlayed) {
+  std::vector<bool> came;
+  Tape tape(TapeMode::Recording);
+  const Tensor x = tape.watch(filled(2, 2, 1));
+  tape.apply(ForkOp{&came}, x);
+  tape.backward(tape.apply(ScaleOp{4}, x), filled(2, 2, 1));
+  EXPECT_TRUE(came.empty());
+  EXPECT_EQ(to_doubles(tape.gradient_of(x)), constant(4, 4));
+}
+
+TEST(Tape, GradientsOfParametersAccumulate) {
+  ParameterSpace space;
+  const Weight* w = space.add({{"w", {2, 3}, Initializer::ones()}});
+  space.allocate(DType::F64, {}, SpaceUse::Training);
+  for (int step = 1; step <= 3; ++step) {
+    Tape tape(TapeMode::Recording);
+    // Used twice, as a tied embedding is.
+    tape.backward(tape.apply(AddOp{}, tape.apply(ScaleOp{2}, tape.use(*w)), tape.apply(ScaleOp{3}, tape.use(*w))), filled(2, 3, 1));
+    EXPECT_EQ(to_doubles(w->gradient), constant(6, 5.0 * step));
+  }
+  space.zero_gradients();
+  EXPECT_EQ(to_doubles(w->gradient), constant(6, 0));
+}
+
+TEST(Tape, RefusesWhatItCannotPlay) {
+  Tape inference(TapeMode::Inference);
+  const Tensor x = filled(2, 2, 1);
+  EXPECT_FALSE(inference.watch(x).link());
+  EXPECT_THROW(inference.backward(x, x), Error);
+  Tape tape(TapeMode::Recording);
+  EXPECT_THROW(tape.backward(x, x), Error);
+  EXPECT_THROW(tape.gradient_of(x), Error);
+  const Tensor y = tape.apply(ScaleOp{2}, tape.watch(x));
+  EXPECT_THROW(tape.backward(y), Error) << "four elements and no gradient to start with";
+  EXPECT_THROW(tape.backward(y, filled(2, 3, 1)), Error) << "a start of another shape";
+  EXPECT_THROW(tape.backward(y.column_slice(0, 1), filled(2, 1, 1)), Error) << "a slice as root";
+  GradientSlot ignored;
+  EXPECT_THROW(ignored.destination(), Error);
+  ParameterSpace space;
+  const Weight* w = space.add({{"w", {2, 3}, Initializer::ones()}});
+  space.allocate(DType::F64, {}, SpaceUse::Inference);
+  EXPECT_THROW(tape.use(*w), Error);
+  EXPECT_NO_THROW(inference.use(*w));
+}
+
+}  // namespace
+}  // namespace gta::testing

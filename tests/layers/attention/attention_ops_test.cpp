@@ -1,0 +1,108 @@
+// shared_map_attention and value_decoder against their formulas in double.
+#include "layers/attention/shared_map_attention/shared_map_attention.h"
+#include "layers/attention/value_decoder/value_decoder.h"
+#include "tests/op_case.h"
+
+namespace gta::testing {
+namespace {
+
+Matrix attention_reference(const AttentionShape& s, const std::vector<int32_t>& starts, const Matrix& q, const Matrix& k, const Matrix& v) {
+  const int64_t queries = q.rows / s.batch, keys = k.rows / s.batch;
+  Matrix u(q.rows, s.query_heads * s.value_dim);
+  for (int64_t b = 0; b < s.batch; ++b)
+    for (int64_t g = 0; g < s.query_heads; ++g)
+      for (int64_t i = 0; i < queries; ++i) {
+        const int64_t row = b * queries + i, key_head = g / (s.query_heads / s.key_heads), value_head = g / (s.query_heads / s.value_heads);
+        const int64_t first = starts.empty() ? 0 : starts[row], last = keys - queries + i;
+        std::vector<double> weights;
+        double sum = 0;
+        for (int64_t j = first; j <= last; ++j) {
+          double score = 0;
+          for (int64_t c = 0; c < s.head_dim; ++c) score += q(row, g * s.head_dim + c) * k(b * keys + j, key_head * s.head_dim + c);
+          weights.push_back(std::exp(s.scale * score));
+          sum += weights.back();
+        }
+        for (int64_t j = first; j <= last; ++j)
+          for (int64_t c = 0; c < s.value_dim; ++c)
+            u(row, g * s.value_dim + c) += weights[j - first] / sum * v(b * keys + j, value_head * s.value_dim + c);
+      }
+  return u;
+}
+
+OpCase attention_case(AttentionShape s, int64_t queries, int64_t keys, int64_t document = 0) {
+  s.scale = 0.7 / std::sqrt(static_cast<double>(s.head_dim));
+  // Documents of that many tokens, sequences out of step with each other.
+  std::vector<int32_t> starts;
+  for (int64_t b = 0; document && b < s.batch; ++b)
+    for (int64_t i = 0; i < queries; ++i) starts.push_back(static_cast<int32_t>(std::max<int64_t>(0, (keys - queries + i + b) / document * document - b)));
+  OpCase c{.name = fmt::format("batch {}, maps {}/{}/{} of {} and {}, {} queries, {} keys, documents of {}", s.batch, s.query_heads, s.key_heads,
+                               s.value_heads, s.head_dim, s.value_dim, queries, keys, document),
+           .inputs = {Input::random("q", {s.batch * queries, s.query_heads * s.head_dim}), Input::random("k", {s.batch * keys, s.key_heads * s.head_dim}),
+                      Input::random("v", {s.batch * keys, s.value_heads * s.value_dim})},
+           .op = [=](DType) {
+             return any_op<3>(SharedMapAttentionOp{s, starts.empty() ? Tensor{} : Tensor::from<int32_t>({static_cast<int64_t>(starts.size())}, starts)});
+           },
+           .reference = [=](const Matrices& x) { return Matrices{attention_reference(s, starts, x[0], x[1], x[2])}; },
+           // Errors of the scores (1e-7 times their size, up to about 5) pass through the exponential and are summed over keys.
+           .float32_tolerance = 5e-6,
+           .float32_gradient_tolerance = 2e-5};
+  // A score of minus infinity is a weight of zero: only NaN must show.
+  c.inputs[0].infinity_visible = c.inputs[1].infinity_visible = false;
+  return c;
+}
+
+std::vector<OpCase> attention_cases() {
+  return {attention_case({1, 1, 1, 1, 1, 1, 0}, 1, 1),      attention_case({1, 2, 2, 2, 4, 4, 0}, 3, 3),
+          attention_case({2, 4, 1, 1, 5, 7, 0}, 7, 7),      attention_case({1, 6, 2, 3, 3, 9, 0}, 17, 17),
+          attention_case({2, 6, 3, 1, 8, 3, 0}, 33, 33, 9), attention_case({1, 4, 1, 2, 7, 16, 0}, 65, 65),
+          attention_case({1, 4, 2, 4, 2, 3, 0}, 1, 40),     attention_case({2, 6, 2, 3, 3, 5, 0}, 5, 70, 20),
+          attention_case({1, 2, 1, 1, 4, 6, 0}, 130, 135),  attention_case({1, 3, 3, 1, 3, 2, 0}, 131, 131, 50)};
+}
+
+// One map of one sequence is one work item: its products must not be cut by the number of threads either.
+std::vector<OpCase> long_attention_cases() {
+  return {attention_case({1, 1, 1, 1, 16, 24, 0}, 64, 900), attention_case({1, 2, 1, 1, 3, 5, 0}, 523, 530, 211), attention_case({1, 1, 1, 1, 64, 128, 0}, 1, 3000)};
+}
+
+std::vector<OpCase> value_decoder_cases() {
+  std::vector<OpCase> cases;
+  struct Sizes { int64_t tokens, maps, latent, copies; };
+  for (const Sizes& s : {Sizes{1, 1, 1, 1}, {3, 2, 7, 1}, {7, 1, 17, 3}, {17, 3, 33, 2}, {33, 5, 3, 4}, {65, 2, 5, 2}})
+    for (GateType gate : {GateType::Sigmoid, GateType::Silu, GateType::Relu2})
+      for (bool learned : {false, true}) {
+        OpCase c{.name = fmt::format("{} tokens, {} maps of {}, {} copies, {}{}", s.tokens, s.maps, s.latent, s.copies, name_of(gate), learned ? ", learned" : ""),
+                 .inputs = {Input::random("u", {s.tokens, s.maps * s.latent}), Input::random("z", {s.tokens, s.maps * s.copies * s.latent}),
+                            learned ? Input::random("p", {s.maps * s.latent, s.copies * s.latent}) : Input::undefined("p")},
+                 .op = [=](DType) { return any_op<3>(ValueDecoderOp{s.maps, s.latent, gate}); },
+                 .reference = [=](const Matrices& x) {
+                   Matrix o(s.tokens, s.maps * s.copies * s.latent);
+                   for (int64_t t = 0; t < s.tokens; ++t)
+                     for (int64_t g = 0; g < s.maps; ++g)
+                       for (int64_t c = 0; c < s.copies * s.latent; ++c) {
+                         double y = x[0](t, g * s.latent + c % s.latent);
+                         for (int64_t l = 0; learned && l < s.latent; ++l) y += x[0](t, g * s.latent + l) * x[2](g * s.latent + l, c);
+                         const double z = x[1](t, g * s.copies * s.latent + c), sigmoid = 1 / (1 + std::exp(-z));
+                         o(t, g * s.copies * s.latent + c) =
+                             y * (gate == GateType::Sigmoid ? sigmoid : gate == GateType::Silu ? z * sigmoid : z > 0 ? z * z : 0);
+                       }
+                   return Matrices{o};
+                 }};
+        // Differences do not straddle the kink of relu^2 at zero.
+        for (double& z : c.inputs[1].values)
+          if (std::abs(z) < 0.01) z = 0.25;
+        if (s.tokens == 1) c.inputs[1].values[0] = 0.5;
+        c.inputs[1].infinity_visible = gate != GateType::Sigmoid;
+        cases.push_back(c);
+      }
+  return cases;
+}
+
+GTA_OP_CASE_TESTS(SharedMapAttention, attention_cases())
+GTA_OP_CASE_TEST(LongSharedMapAttention, ForwardIsTheReference, long_attention_cases(), check_forward)
+GTA_OP_CASE_TEST(LongSharedMapAttention, Float32GradientsAreNearFloat64, long_attention_cases(), check_float32_gradients)
+GTA_OP_CASE_TEST(LongSharedMapAttention, SameBitsForAnyNumberOfThreads, long_attention_cases(), check_threads)
+GTA_OP_CASE_TEST(LongSharedMapAttention, GradientsAreTheDifferences, std::vector<OpCase>(1, attention_case({1, 2, 1, 1, 3, 5, 0}, 523, 530, 211)), check_gradients)
+GTA_OP_CASE_TESTS(ValueDecoder, value_decoder_cases())
+
+}  // namespace
+}  // namespace gta::testing

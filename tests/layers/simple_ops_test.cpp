@@ -1,0 +1,142 @@
+// embedding, linear, rms_norm, residual_rms_norm, rope and swiglu against their formulas in double.
+#include "layers/embedding/embedding.h"
+#include "layers/linear/linear.h"
+#include "layers/rms_norm/rms_norm.h"
+#include "layers/rope/rope.h"
+#include "layers/swiglu/swiglu.h"
+#include "tests/op_case.h"
+
+namespace gta::testing {
+namespace {
+
+// Rows and widths around the kernels' pieces and vector lengths, odd tails included.
+const std::vector<std::pair<int64_t, int64_t>> kSizes = {{1, 1}, {3, 7}, {7, 17}, {17, 33}, {33, 65}, {65, 3}, {131, 5}};
+
+std::vector<OpCase> embedding_cases() {
+  std::vector<OpCase> cases;
+  for (const auto& [rows, width] : kSizes) {
+    const int64_t vocab = 19;
+    std::vector<int32_t> tokens(rows);
+    for (int64_t t = 0; t < rows; ++t) tokens[t] = static_cast<int32_t>(t * 7 % (vocab - 2) + 1);  // 0 and the last never occur
+    cases.push_back({.name = fmt::format("{} tokens of {}", rows, width),
+                     .inputs = {Input::random("weight", {vocab, width})},
+                     .op = [=](DType) { return any_op<1>(EmbeddingOp{Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens)}); },
+                     .reference = [=](const Matrices& x) {
+                       Matrix y(static_cast<int64_t>(tokens.size()), x[0].columns);
+                       for (int64_t t = 0; t < y.rows; ++t)
+                         for (int64_t c = 0; c < y.columns; ++c) y(t, c) = x[0](tokens[t], c);
+                       return Matrices{y};
+                     },
+                     .float32_tolerance = 0});  // a copy
+  }
+  return cases;
+}
+
+std::vector<OpCase> linear_cases() {
+  std::vector<OpCase> cases;
+  for (const auto& [rows, in] : kSizes)
+    for (int64_t out : {1, 7, 70})
+      for (bool bias : {false, true})
+        cases.push_back({.name = fmt::format("({}, {}) to {}{}", rows, in, out, bias ? " with bias" : ""),
+                         .inputs = {Input::random("x", {rows, in}), Input::random("weight", {out, in}),
+                                    bias ? Input::random("bias", {out}) : Input::undefined("bias")},
+                         .op = [](DType) { return any_op<3>(LinearOp{}); },
+                         .reference = [bias](const Matrices& x) {
+                           Matrix y(x[0].rows, x[1].rows);
+                           for (int64_t t = 0; t < y.rows; ++t)
+                             for (int64_t o = 0; o < y.columns; ++o) {
+                               y(t, o) = bias ? x[2](0, o) : 0;
+                               for (int64_t i = 0; i < x[0].columns; ++i) y(t, o) += x[0](t, i) * x[1](o, i);
+                             }
+                           return Matrices{y};
+                         }});
+  return cases;
+}
+
+Matrix normalised(const Matrix& s, const Matrix& weight, double eps) {
+  Matrix y(s.rows, s.columns);
+  for (int64_t t = 0; t < s.rows; ++t) {
+    double squares = 0;
+    for (int64_t c = 0; c < s.columns; ++c) squares += s(t, c) * s(t, c);
+    for (int64_t c = 0; c < s.columns; ++c) y(t, c) = s(t, c) / std::sqrt(squares / static_cast<double>(s.columns) + eps) * weight(0, c);
+  }
+  return y;
+}
+
+std::vector<OpCase> rms_norm_cases() {
+  std::vector<OpCase> cases;
+  for (const auto& [rows, width] : kSizes)
+    cases.push_back({.name = fmt::format("({}, {})", rows, width),
+                     .inputs = {Input::random("x", {rows, width}), Input::random("weight", {width})},
+                     // A large eps, so that a width of 1 is no constant and eps in the wrong place shows.
+                     .op = [](DType) { return any_op<2>(RmsNormOp{0.3}); },
+                     .reference = [](const Matrices& x) { return Matrices{normalised(x[0], x[1], 0.3)}; }});
+  return cases;
+}
+
+std::vector<OpCase> residual_rms_norm_cases() {
+  using D = OpCase::DOutput;
+  std::vector<OpCase> cases;
+  for (const auto& [rows, width] : kSizes)
+    for (const auto& d : std::vector<std::vector<D>>{{D::Random, D::Random}, {D::Undefined, D::Random}, {D::Random, D::Undefined}})
+      cases.push_back({.name = fmt::format("({}, {}){}{}", rows, width, d[0] == D::Undefined ? ", sum unused" : "", d[1] == D::Undefined ? ", norm unused" : ""),
+                       .inputs = {Input::random("x", {rows, width}), Input::random("residual", {rows, width}), Input::random("weight", {width})},
+                       .op = [](DType) { return any_op<3>(ResidualRmsNormOp{0.3}); },
+                       .reference = [](const Matrices& x) {
+                         Matrix s = x[0];
+                         for (size_t i = 0; i < s.values.size(); ++i) s.values[i] += x[1].values[i];
+                         return Matrices{s, normalised(s, x[2], 0.3)};
+                       },
+                       .d_outputs = d});
+  return cases;
+}
+
+std::vector<OpCase> rope_cases() {
+  std::vector<OpCase> cases;
+  struct Sizes { int64_t batch, sequence, heads, head_dim, first; };
+  for (const Sizes& s : {Sizes{1, 1, 1, 2, 0}, {1, 3, 1, 6, 0}, {2, 7, 3, 10, 0}, {1, 17, 2, 34, 5}, {3, 33, 1, 4, 2}, {1, 65, 5, 2, 63}})
+    cases.push_back({.name = fmt::format("{} x {} tokens, {} heads of {}, from {}", s.batch, s.sequence, s.heads, s.head_dim, s.first),
+                     .inputs = {Input::random("x", {s.batch * s.sequence, s.heads * s.head_dim})},
+                     .op = [s](DType dtype) {
+                       return any_op<1>(RopeOp{s.heads, s.head_dim, s.sequence, s.first, rope_table(s.first + s.sequence, s.head_dim, 100, dtype, {})});
+                     },
+                     .reference = [s](const Matrices& x) {
+                       Matrix y(x[0].rows, x[0].columns);
+                       const int64_t half = s.head_dim / 2;
+                       for (int64_t t = 0; t < y.rows; ++t)
+                         for (int64_t h = 0; h < s.heads; ++h)
+                           for (int64_t j = 0; j < half; ++j) {
+                             const double angle = static_cast<double>(s.first + t % s.sequence) * std::pow(100.0, -2.0 * j / s.head_dim);
+                             const double a = x[0](t, h * s.head_dim + j), b = x[0](t, h * s.head_dim + half + j);
+                             y(t, h * s.head_dim + j) = a * std::cos(angle) - b * std::sin(angle);
+                             y(t, h * s.head_dim + half + j) = b * std::cos(angle) + a * std::sin(angle);
+                           }
+                       return Matrices{y};
+                     }});
+  return cases;
+}
+
+std::vector<OpCase> swiglu_cases() {
+  std::vector<OpCase> cases;
+  for (const auto& [rows, width] : kSizes)
+    cases.push_back({.name = fmt::format("({}, 2 x {})", rows, width),
+                     .inputs = {Input::random("gate_up", {rows, 2 * width}, 2)},
+                     .op = [](DType) { return any_op<1>(SwigluOp{}); },
+                     .reference = [](const Matrices& x) {
+                       Matrix y(x[0].rows, x[0].columns / 2);
+                       for (int64_t t = 0; t < y.rows; ++t)
+                         for (int64_t c = 0; c < y.columns; ++c) y(t, c) = x[0](t, c) / (1 + std::exp(-x[0](t, c))) * x[0](t, y.columns + c);
+                       return Matrices{y};
+                     }});
+  return cases;
+}
+
+GTA_OP_CASE_TESTS(Embedding, embedding_cases())
+GTA_OP_CASE_TESTS(Linear, linear_cases())
+GTA_OP_CASE_TESTS(RmsNorm, rms_norm_cases())
+GTA_OP_CASE_TESTS(ResidualRmsNorm, residual_rms_norm_cases())
+GTA_OP_CASE_TESTS(Rope, rope_cases())
+GTA_OP_CASE_TESTS(Swiglu, swiglu_cases())
+
+}  // namespace
+}  // namespace gta::testing
