@@ -25,7 +25,7 @@ constexpr int64_t kPiece = 4 << 20;  // bytes per write, so that hashing finds t
 
 // A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
 std::string dataset_name(const StateRange& range, bool whole) {
-  return "/" + range.part + "/" + range.parameter + (whole ? "" : "@" + std::to_string(range.first));
+  return whole ? fmt::format("/{}/{}", range.part, range.parameter) : fmt::format("/{}/{}@{}", range.part, range.parameter, range.first);
 }
 
 uint64_t write_hashed(const File& file, const void* data, int64_t bytes, int64_t offset) {
@@ -113,8 +113,8 @@ void remove_leftovers(const std::string& directory) {
 // exchange two names in one call (NFS): list_checkpoints knows that name, so that no moment is without the old or the new one.
 void publish(const std::string& directory, const std::string& temporary, const std::string& name) {
   const std::string path = directory + "/" + name;
-  if (exists(path) && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
   if (exists(path)) {
+    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
     if (errno != EINVAL && errno != ENOSYS) fail(path, "cannot be replaced: {}", std::strerror(errno));
     rename_path(path, path + kReplaced);
   }

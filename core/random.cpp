@@ -30,7 +30,7 @@ Four philox(uint64_t counter, uint64_t key) {
 
 // FNV-1a, then a finalizer so that similar names give unrelated keys.
 uint64_t hash(uint64_t seed, std::string_view name) {
-  uint64_t h = 0xcbf29ce484222325u ^ seed;
+  uint64_t h = 0xcbf29ce484222325u;
   for (int i = 0; i < 8; ++i) h = (h ^ (seed >> (8 * i) & 0xff)) * 0x100000001b3u;
   for (unsigned char c : name) h = (h ^ c) * 0x100000001b3u;
   h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdu;

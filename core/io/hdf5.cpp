@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 #include <utility>
 
@@ -149,6 +150,8 @@ int64_t Dataset::elements() const {
 }
 
 Reader::Reader(const std::string& path) : path_(path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) bad_input(path, exists(path) ? "is not a regular file" : "does not exist");
   file_bytes_ = File(path, File::Mode::Read).size();
   Lock lock(library());
   file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
@@ -189,8 +192,25 @@ std::vector<T> Reader::read(const std::string& name, int64_t native) const {
 }
 
 std::vector<double> Reader::read_double(const std::string& name) const { return read<double>(name, H5T_NATIVE_DOUBLE); }
-std::vector<int32_t> Reader::read_int32(const std::string& name) const { return read<int32_t>(name, H5T_NATIVE_INT32); }
-std::vector<uint64_t> Reader::read_uint64(const std::string& name) const { return read<uint64_t>(name, H5T_NATIVE_UINT64); }
+std::vector<int32_t> Reader::read_int32(const std::string& name) const {
+  // HDF5 would round real numbers and clamp large ones without a word.
+  const DType dtype = dataset(name).dtype;
+  if (dtype != DType::I32 && dtype != DType::U16 && dtype != DType::U8) bad_input(path_, "{} is {}: expected int32", name, name_of(dtype));
+  return read<int32_t>(name, H5T_NATIVE_INT32);
+}
+
+std::vector<uint64_t> Reader::read_uint64(const std::string& name) const {
+  const DType dtype = dataset(name).dtype;
+  if (dtype == DType::F32 || dtype == DType::F64) bad_input(path_, "{} is {}: expected unsigned integers", name, name_of(dtype));
+  Lock lock(library());
+  const Id id(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  const Id type(id.bad() ? -1 : H5Dget_type(id), H5Tclose);
+  // Read as unsigned, HDF5 would turn negative numbers into 0.
+  if (!type.bad() && H5Tget_sign(type) == H5T_SGN_2)
+    for (int64_t value : read<int64_t>(name, H5T_NATIVE_INT64))
+      if (value < 0) bad_input(path_, "{} holds the negative number {}", name, value);
+  return read<uint64_t>(name, H5T_NATIVE_UINT64);
+}
 
 bool Reader::has_attribute(const std::string& name) const {
   Lock lock(library());
@@ -239,8 +259,9 @@ std::string Reader::text(const std::string& name) const {
     H5Dvlen_reclaim(type, space, H5P_DEFAULT, &value);
     return text;
   }
+  if (static_cast<int64_t>(H5Tget_size(type)) > file_bytes_) bad_input(path_, "attribute {} claims more bytes than the file has", name);
   std::string text(H5Tget_size(type), '\0');
-  if (static_cast<int64_t>(text.size()) > file_bytes_ || H5Aread(attribute, type, text.data()) < 0)
+  if (H5Aread(attribute, type, text.data()) < 0)
     bad_input(path_, "attribute {} cannot be read", name);
   return text.substr(0, text.find('\0'));
 }
@@ -297,7 +318,8 @@ void Writer::set_text(const std::string& name, const std::string& value) {
 std::vector<Dataset> Writer::close() {
   Lock lock(library());
   const hid_t file = std::exchange(file_, -1);
-  if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 || H5Fclose(file) < 0) fail(path_, "cannot be written: the disk may be full");
+  const bool flushed = H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
+  if (H5Fclose(file) < 0 || !flushed) fail(path_, "cannot be written: the disk may be full");
   // HDF5 may end the file before the last dataset's bytes; make room for all of them.
   int64_t end = 0;
   for (const Dataset& dataset : datasets_) end = std::max(end, dataset.offset + dataset.bytes());

@@ -37,7 +37,7 @@ class Reader {
   // Whole dataset, converted from float32, float64 or int32.
   std::vector<double> read_double(const std::string& name) const;
   std::vector<int32_t> read_int32(const std::string& name) const;
-  std::vector<uint64_t> read_uint64(const std::string& name) const;
+  std::vector<uint64_t> read_uint64(const std::string& name) const;  // signed integers too (numpy's default): a negative one is refused
 
   bool has_attribute(const std::string& name) const;
   int64_t integer(const std::string& name) const;  // root attributes

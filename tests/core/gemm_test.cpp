@@ -64,12 +64,5 @@ TEST(Gemm, RefusesShapesAndDtypesThatDoNotFit) {
   EXPECT_NO_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = c}));
 }
 
-TEST(Gemm, AnEmptySumIsZero) {
-  Guarded c({2, 3}, DType::F32);
-  gemm({.a = Tensor::empty({2, 0}, DType::F32, {}), .b = Tensor::empty({3, 0}, DType::F32, {}), .transpose_b = Transpose::Yes, .c = c.tensor()});
-  EXPECT_EQ(to_doubles(c.tensor()), std::vector<double>(6, 0.0));
-  EXPECT_TRUE(c.surroundings_untouched());
-}
-
 }  // namespace
 }  // namespace gta::testing

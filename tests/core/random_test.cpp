@@ -10,9 +10,9 @@ namespace {
 // Every checkpoint, ablation and comparison of seeds rests on these: a change here is a change of every initial model.
 TEST(RandomStream, GivesTheNumbersItAlwaysGave) {
   const RandomStream stream(1234, "model.embed_tokens.weight");
-  const uint64_t bits[] = {0x517eee5c812e5255u, 0xebb42a7e2dc05dfbu, 0x2c30833d4af319a1u, 0xec80f3a7efce9a0fu};
-  const double uniforms[] = {0x1.45fbb97204b94p-2, 0x1.d76854fc5b80bp-1, 0x1.618419ea5798cp-3, 0x1.d901e74fdf9d3p-1};
-  const double normals[] = {-0x1.25cc7509a952ep+0, 0x1.1c38d1d04a378p-2, -0x1.1284c0141f5b4p-1, -0x1.e49d8e455f1a6p-3};
+  const uint64_t bits[] = {0xd9405e7d05c3e76bu, 0x9a5b4f02ad8b4ad4u, 0x7e3a856e8b364d24u, 0x32479e69d29dc7d0u};
+  const double uniforms[] = {0x1.b280bcfa0b87cp-1, 0x1.34b69e055b169p-1, 0x1.f8ea15ba2cd92p-2, 0x1.923cf34e94eep-3};
+  const double normals[] = {-0x1.1b61f22243bd1p-2, 0x1.21bfd90099e8fp-1, -0x1.e4ac171ff181ep-1, -0x1.99f8bfa3acd4ap+0};
   for (uint64_t i = 0; i < 4; ++i) {
     EXPECT_EQ(stream.bits(i), bits[i]);
     EXPECT_EQ(stream.uniform(i), uniforms[i]);
