@@ -50,6 +50,16 @@ uint64_t hash_file(const File& file) {
   return hasher.digest();
 }
 
+// HDF5 wrote the headers; a write that the disk swallowed shows here and not in our hashes, which are of what the file holds.
+void check_headers(const std::string& path, const std::vector<hdf5::Dataset>& expected) {
+  const hdf5::Reader reader(path);
+  for (const hdf5::Dataset& dataset : expected) {
+    const hdf5::Dataset& found = reader.dataset(dataset.name);
+    if (found.shape != dataset.shape || found.offset != dataset.offset || found.bytes() != dataset.bytes())
+      fail(path, "was not written as it should: {} reads back with another shape or place", dataset.name);
+  }
+}
+
 Manifest write_rank_file(const std::string& folder, const TrainingState& state) {
   const std::string path = folder + "/" + kRankFile;
   hdf5::Writer writer(path);
@@ -81,6 +91,7 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state) 
   manifest.entries.push_back({"tokenizer", "", {tokenizer_bytes}, DType::U8, 0, tokenizer_bytes, kRankFile, tokenizer_offset,
                               write_hashed(file, state.tokenizer.data(), tokenizer_bytes, tokenizer_offset)});
   file.sync();
+  check_headers(path, datasets);
   manifest.files.push_back({kRankFile, file.size(), hash_file(file)});
   file.close();
   return manifest;

@@ -8,26 +8,10 @@
 
 #include "core/error.h"
 #include "data/text_stream.h"
+#include "data/utf8.h"
 
 namespace gta {
 namespace {
-
-// The offset of the first byte that is not UTF-8 (overlong forms and surrogates included), or -1.
-int64_t find_bad_utf8(const std::string& text) {
-  const auto* s = reinterpret_cast<const unsigned char*>(text.data());
-  const size_t n = text.size();
-  for (size_t i = 0; i < n;) {
-    const unsigned char c = s[i];
-    const size_t length = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    bool good = length > 0 && i + length <= n;
-    for (size_t k = 1; good && k < length; ++k) good = (s[i + k] & 0xc0) == 0x80;
-    if (good && ((c == 0xe0 && s[i + 1] < 0xa0) || (c == 0xed && s[i + 1] > 0x9f) || (c == 0xf0 && s[i + 1] < 0x90) || (c == 0xf4 && s[i + 1] > 0x8f)))
-      good = false;
-    if (!good) return static_cast<int64_t>(i);
-    i += length;
-  }
-  return -1;
-}
 
 class Separator {
  public:

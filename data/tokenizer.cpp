@@ -5,16 +5,19 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <unordered_map>
 
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
+#include "data/utf8.h"
 
 namespace gta {
 namespace {
 
 constexpr int64_t kLargestModelFile = 64 << 20;
 const std::string kSpaceMark = "\xe2\x96\x81";
+const std::string kReplacement = "\xef\xbf\xbd";
 
 std::string with_spaces(std::string piece) {
   for (size_t at = piece.find(kSpaceMark); at != std::string::npos; at = piece.find(kSpaceMark, at + 1)) piece.replace(at, kSpaceMark.size(), " ");
@@ -109,29 +112,45 @@ void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_si
   require(!sentences.empty(), "tokenizer", "there is no text to train on");
   std::string model;
   Sentences iterator(sentences);
-  const auto status = sentencepiece::SentencePieceTrainer::Train(
-      fmt::format("--model_type=bpe --vocab_size={} --character_coverage=0.9999 --byte_fallback=true --normalization_rule_name=identity "
-                  "--remove_extra_whitespaces=false --add_dummy_prefix=true --max_sentence_length=65536 --num_threads=1 --minloglevel=3 "
-                  "--input_sentence_size=2000000 --shuffle_input_sentence=false --unk_id=0 --bos_id=1 --eos_id=2 --pad_id=-1",
-                  vocab_size),
-      &iterator, &model);
+  // One thread, and no sampling of sentences: the same pieces everywhere.
+  const std::unordered_map<std::string, std::string> settings = {{"model_type", "bpe"},
+                                                                 {"vocab_size", std::to_string(vocab_size)},
+                                                                 {"character_coverage", "0.9999"},
+                                                                 {"byte_fallback", "true"},
+                                                                 {"normalization_rule_name", "identity"},
+                                                                 {"remove_extra_whitespaces", "false"},
+                                                                 {"add_dummy_prefix", "true"},
+                                                                 {"max_sentence_length", "65536"},
+                                                                 {"num_threads", "1"},
+                                                                 {"minloglevel", "3"},
+                                                                 {"input_sentence_size", "2000000"},
+                                                                 {"shuffle_input_sentence", "false"},
+                                                                 {"unk_id", "0"},
+                                                                 {"bos_id", "1"},
+                                                                 {"eos_id", "2"},
+                                                                 {"pad_id", "-1"}};
+  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &iterator, &model);
   if (!status.ok()) bad_input("tokenizer", "cannot train {} pieces on this text: {}", vocab_size, status.ToString());
   publish_text(output, model);
 }
 
 std::string StreamDecoder::push(int32_t id) {
   pending_ += tokenizer_.token_text(id);
-  // Keep back an unfinished character: at most three bytes, starting with a lead byte that promises more than there are.
-  size_t complete = pending_.size();
-  for (size_t back = 1; back <= std::min<size_t>(3, pending_.size()); ++back) {
-    const auto c = static_cast<unsigned char>(pending_[pending_.size() - back]);
-    if ((c & 0xc0) == 0x80) continue;
-    const size_t length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
-    if (length > back) complete = pending_.size() - back;
-    break;
+  std::string text;
+  size_t at = 0;
+  while (at < pending_.size()) {
+    const size_t length = utf8_length(std::string_view(pending_).substr(at));
+    if (length > 0) {
+      text.append(pending_, at, length);
+      at += length;
+    } else if (utf8_may_continue(std::string_view(pending_).substr(at))) {
+      break;
+    } else {
+      text += kReplacement;  // bytes that form no character: an untrained model says such things
+      ++at;
+    }
   }
-  std::string text = pending_.substr(0, complete);
-  pending_.erase(0, complete);
+  pending_.erase(0, at);
   return text;
 }
 

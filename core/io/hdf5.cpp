@@ -151,7 +151,7 @@ int64_t Dataset::elements() const {
 
 Reader::Reader(const std::string& path) : path_(path) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) bad_input(path, exists(path) ? "is not a regular file" : "does not exist");
+  if (!std::filesystem::is_regular_file(path, error)) bad_input(path, "{}", exists(path) ? "is not a regular file" : "does not exist");
   file_bytes_ = File(path, File::Mode::Read).size();
   Lock lock(library());
   file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);

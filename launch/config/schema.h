@@ -22,12 +22,12 @@ struct ConfigKey {
   OnResume resume = OnResume::Fixed;
   double least = 0, most = 0;         // of numbers, inclusive
   bool above_least = false;           // least itself is out of range
-  std::vector<std::string> choices;   // what this build has
-  std::vector<std::string> known;     // other values of the contract, which this build lacks
-  std::vector<std::string> used_by;   // attention types; empty: all
+  std::vector<std::string> choices{};  // what this build has
+  std::vector<std::string> known{};  // other values of the contract, which this build lacks
+  std::vector<std::string> used_by{};  // attention types; empty: all
   bool bound = true;                  // false: checked and reported, belongs to a variant that this build lacks
-  std::function<void(RunConfig&, const ConfigValue&)> set;
-  std::function<ConfigValue(const RunConfig&)> get;
+  std::function<void(RunConfig&, const ConfigValue&)> set{};
+  std::function<ConfigValue(const RunConfig&)> get{};
 };
 
 const std::vector<ConfigKey>& config_keys();

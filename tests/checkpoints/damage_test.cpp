@@ -1,0 +1,179 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "checkpoints/writer.h"
+#include "core/io/file.h"
+#include "core/io/hash.h"
+#include "tests/checkpoints/test_state.h"
+
+namespace gta {
+namespace {
+
+using test::holds, test::OwnedState, test::TemporaryFolder, test::training_state;
+
+void flip(const std::string& path, int64_t at, int bit) {
+  File file(path, File::Mode::ReadWrite);
+  unsigned char byte = 0;
+  file.read_at(&byte, 1, at);
+  byte ^= static_cast<unsigned char>(1u << bit);
+  file.write_at(&byte, 1, at);
+  file.close();
+}
+
+// Every file below, by name, with its bytes: what a reader must not change.
+std::map<std::string, std::string> contents(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file() && !entry.is_symlink()) files[entry.path().string()] = read_file(entry.path().string());
+  return files;
+}
+
+class CheckpointDamage : public testing::Test {
+ protected:
+  CheckpointDamage() {
+    const OwnedState older(1), newer(2);
+    older_ = write_checkpoint(folder_.path(), training_state(older, 10, 1));
+    newer_ = write_checkpoint(folder_.path(), training_state(newer, 20, 2));
+    manifest_ = newer_ + "/manifest.json";
+    data_ = newer_ + "/rank-0000-of-0001.h5";
+  }
+
+  // The damaged one is refused by name, nothing is handed over, nothing on disk changes, and the older one takes over.
+  void expect_refused(const std::string& what, const std::string& named = "") {
+    const OwnedState target(0), zeros(0);
+    const auto before = contents(folder_.path());
+    try {
+      Checkpoint::open(newer_).load(target.ranges());
+      ADD_FAILURE() << what << ": loaded";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput) << what;
+      EXPECT_NE(std::string(error.what()).find(newer_), std::string::npos) << what << ": " << error.what();
+      EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << what << ": " << error.what();
+    }
+    EXPECT_EQ(target.bytes(), zeros.bytes()) << what;
+    EXPECT_EQ(find_newest_good(folder_.path()), older_) << what;
+    EXPECT_EQ(contents(folder_.path()), before) << what;
+  }
+
+  TemporaryFolder folder_;
+  std::string older_, newer_, manifest_, data_;
+};
+
+TEST_F(CheckpointDamage, everyFlippedByteOfTheManifestIsRefused) {
+  const int64_t size = File(manifest_, File::Mode::Read).size();
+  testing::internal::CaptureStderr();
+  for (int64_t at = 0; at < size; ++at) {
+    flip(manifest_, at, static_cast<int>(at % 8));
+    EXPECT_THROW(Checkpoint::open(newer_), Error) << "byte " << at;
+    if (at % 97 == 0) expect_refused("manifest byte " + std::to_string(at), "manifest.json");
+    flip(manifest_, at, static_cast<int>(at % 8));
+  }
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("skips a damaged checkpoint: [" + manifest_), std::string::npos);
+  EXPECT_EQ(find_newest_good(folder_.path()), newer_);
+}
+
+TEST_F(CheckpointDamage, flippedBitsOfHeadersAndDataAreRefused) {
+  const int64_t size = File(data_, File::Mode::Read).size();
+  testing::internal::CaptureStderr();
+  int64_t step = 1;
+  for (int64_t at = 0; at < size; at += step) {
+    step = at < 200 ? 1 : 53;  // the superblock byte by byte, everything after it sampled
+    flip(data_, at, static_cast<int>(at % 8));
+    expect_refused("byte " + std::to_string(at));
+    flip(data_, at, static_cast<int>(at % 8));
+  }
+  testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(holds(newer_, 20, 2));
+}
+
+TEST_F(CheckpointDamage, theDamagedRangeIsNamed) {
+  for (const Checkpoint::Entry& entry : Checkpoint::open(newer_).entries())
+    for (int64_t at : {entry.offset, entry.offset + entry.bytes() - 1}) {
+      flip(data_, at, 3);
+      expect_refused("a flip in " + entry.parameter, entry.part + " " + entry.parameter);
+      flip(data_, at, 3);
+    }
+}
+
+TEST_F(CheckpointDamage, theDamagedHeaderIsNamedByItsFile) {
+  flip(data_, 30, 0);
+  expect_refused("a flip in the superblock", "rank-0000-of-0001.h5 does not have its hash");
+}
+
+TEST_F(CheckpointDamage, truncatedAndLongerFilesAreRefused) {
+  testing::internal::CaptureStderr();
+  for (const std::string& path : {manifest_, data_}) {
+    const std::string whole = read_file(path);
+    for (size_t bytes = 0; bytes < whole.size(); bytes += whole.size() / 23 + 1) {
+      std::filesystem::resize_file(path, bytes);
+      expect_refused(path + " of " + std::to_string(bytes) + " bytes", std::filesystem::path(path).filename());
+      publish_text(path, whole);
+    }
+    std::filesystem::resize_file(path, whole.size() + 1);
+    expect_refused(path + " one byte longer", std::filesystem::path(path).filename());
+    publish_text(path, whole);
+  }
+  testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(holds(newer_, 20, 2));
+}
+
+TEST_F(CheckpointDamage, missingAndStrangeFilesAreRefused) {
+  const std::string whole = read_file(data_);
+  std::filesystem::remove(data_);
+  expect_refused("no data", "rank-0000-of-0001.h5 is missing");
+  std::filesystem::create_directory(data_);
+  expect_refused("a folder for data", "rank-0000-of-0001.h5 is not a regular file");
+  std::filesystem::remove(data_);
+  ASSERT_EQ(::system(("mkfifo " + data_).c_str()), 0);
+  expect_refused("a pipe for data", "rank-0000-of-0001.h5 is not a regular file");
+  std::filesystem::remove(manifest_);
+  expect_refused("no manifest", "it has no manifest.json");
+}
+
+TEST_F(CheckpointDamage, nothingGoodIsNothing) {
+  flip(data_, 30, 0);
+  flip(older_ + "/manifest.json", 30, 0);
+  EXPECT_EQ(find_newest_good(folder_.path()), std::nullopt);
+  EXPECT_EQ(find_newest_good(folder_.path() + "/absent"), std::nullopt);
+}
+
+// A manifest that carries a correct hash of wrong content: only its own checks stand between it and memory.
+TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
+  const std::string original = read_file(manifest_);
+  const size_t line = original.find('\n');
+  const std::string body = original.substr(line + 1, original.size() - line - 3);
+  const auto expect = [&](const std::string& from, const std::string& to, const std::string& named) {
+    std::string changed = body;
+    const size_t at = changed.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    changed.replace(at, from.size(), to);
+    publish_text(manifest_, "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(changed)) + "\", \"manifest\":\n" + changed + "}\n");
+    expect_refused(from + " -> " + to, named);
+  };
+  testing::internal::CaptureStderr();
+  expect("\"format_version\": 1", "\"format_version\": 2", "format version 2, this build reads 1");
+  expect("\"step\": 20", "\"step\": -20", "negative");
+  expect("\"step\": 20", "\"step\": 20.5", "not an integer");
+  expect("\"step\": 20", "\"step\": 18446744073709551615", "negative");
+  expect("\"tokens\"", "\"token\"", "tokens");
+  expect("\"name\": \"rank", "\"name\": \"../rank", "leaves the folder");
+  expect("\"shape\": [\n    33,", "\"shape\": [\n    32,", "has more elements than its shape");
+  expect("\"shape\": [\n    33,", "\"shape\": [\n    4611686018427387904,", "impossible shape");
+  expect("\"shape\": [\n    33,", "\"shape\": [\n    -33,", "impossible shape");
+  expect("\"dtype\": \"float32\"", "\"dtype\": \"float33\"", "float33");
+  expect("\"dtype\": \"float32\"", "\"dtype\": \"float64\"", "overlaps another range");
+  expect("\"first\": 0", "\"first\": 9223372036854775807", "has more elements than its shape");
+  expect("\"offset\": ", "\"offset\": 99999", "lies outside its file");
+  expect("\"offset\": ", "\"offset\": 922337203685477", "lies outside its file");
+  expect("\"parameter\": \"scale\"", "\"parameter\": \"model.norm.weight\"", "two shapes or dtypes");
+  expect("\"files\": [", "\"files\": [ {\"name\": \"manifest.json\", \"bytes\": 1},", "xxh3");
+  expect("\"xxh3\": \"", "\"xxh3\": \"0", "16 hexadecimal digits");
+  expect("{", std::string(100000, '['), "damaged");
+  publish_text(manifest_, original);
+  testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(holds(newer_, 20, 2));
+}
+
+}  // namespace
+}  // namespace gta

@@ -1,0 +1,81 @@
+// This build against the oracle's fixtures: the committed ones always, fresh seeds and the larger shapes where the oracle and PyTorch are.
+#include "launch/verify.h"
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/io/file.h"
+
+namespace gta {
+namespace {
+
+const std::string kSource = GTA_SOURCE_DIR;
+
+std::vector<std::string> committed_fixtures() {
+  std::vector<std::string> paths;
+  for (const std::string& name : list_directory(kSource + "/tests/fixtures"))
+    if (name.ends_with(".h5")) paths.push_back(kSource + "/tests/fixtures/" + name);
+  return paths;
+}
+
+void expect_holds(const std::string& path) {
+  for (DType dtype : {DType::F64, DType::F32})
+    for (const VerifyRow& row : verify_fixture(path, dtype, Device{}).rows)
+      EXPECT_TRUE(row.holds()) << path << " " << name_of(dtype) << ": " << row.what << " " << row.worst << " error " << row.error;
+}
+
+TEST(Verify, HoldsForEveryCommittedFixture) {
+  ASSERT_GE(committed_fixtures().size(), 9u);
+  for (const std::string& path : committed_fixtures()) expect_holds(path);
+}
+
+TEST(Verify, HoldsForFreshSeedsAndLargerShapes) {
+  const char* given = std::getenv("GTA_ORACLE");
+  const std::string oracle = given ? given : kSource + "/../shared/reference/attention_reference.py";
+  const std::string python = "/usr/bin/python3";
+  if (!exists(oracle) || std::system((python + " -c 'import torch, h5py' 2>/dev/null").c_str()) != 0)
+    GTEST_SKIP() << "needs the oracle (GTA_ORACLE) and python3 with torch and h5py";
+  const std::string folder = testing::TempDir() + "/gta-fresh-" + std::to_string(::getpid());
+  make_directories(folder);
+  const auto seed = static_cast<unsigned>(std::time(nullptr) % 1000000);
+  for (const char* name : {"mha-tiny", "gqa-tiny", "mqa-tiny", "gta-tiny", "gta-grouped-tiny", "gta-direct-tiny", "gta-silu-tiny", "gta-relu2-tiny", "gta-odd",
+                           "gta-64-128-wide", "gta-64-128-two-copies-wide", "gta-64-64-wide", "gta-64-256-wide", "gta-not-nested-wide", "gqa-128-wide"}) {
+    SCOPED_TRACE(std::string(name) + " seed " + std::to_string(seed));
+    const std::string path = folder + "/" + name + ".h5";
+    ASSERT_EQ(std::system((python + " " + oracle + " --case " + name + " --seed " + std::to_string(seed) + " --out " + path + " >/dev/null").c_str()), 0);
+    expect_holds(path);
+  }
+  remove_tree(folder);
+}
+
+TEST(Verify, DoesNotHoldForAFixtureOfAnotherModel) {
+  // gqa's numbers under a configuration that says mha: parameters of the wrong shape are refused, not compared.
+  const std::string folder = testing::TempDir() + "/gta-verify-" + std::to_string(::getpid());
+  make_directories(folder);
+  std::string bytes = read_file(kSource + "/tests/fixtures/gqa-tiny.h5");
+  const size_t at = bytes.find("\"type\": \"gqa\", \"kv_heads\": 2");
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at + 9, 3, "mha");
+  publish_text(folder + "/wrong.h5", bytes);
+  EXPECT_THROW(verify_fixture(folder + "/wrong.h5", DType::F64, Device{}), Error);
+  remove_tree(folder);
+}
+
+TEST(Verify, AnErrorAboveItsToleranceOrNotANumberDoesNotHold) {
+  VerifyReport report = verify_fixture(kSource + "/tests/fixtures/gta-tiny.h5", DType::F64, Device{});
+  EXPECT_TRUE(report.holds());
+  report.rows.back().error = 2 * report.rows.back().tolerance;
+  EXPECT_FALSE(report.holds());
+  report.rows.back().error = NAN;
+  EXPECT_FALSE(report.holds());
+}
+
+}  // namespace
+}  // namespace gta
