@@ -1,13 +1,16 @@
 #include "data/text_stream.h"
 
+#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
-#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <vector>
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "data/input_file.h"
 
 namespace gta {
 namespace {
@@ -18,10 +21,10 @@ constexpr int64_t kChunk = 1 << 18;
 
 // Decompressed text, piece by piece.
 struct TextStream::Source {
-  explicit Source(const std::string& path) : file(path, File::Mode::Read), bytes(file.size()), input(kChunk) {
+  explicit Source(const std::string& path) : file(path, File::Mode::Read), input(kChunk) {
     kind = path.ends_with(".gz") ? Kind::Gzip : path.ends_with(".zst") ? Kind::Zstd : Kind::Plain;
     if (kind == Kind::Gzip && inflateInit2(&gzip, 15 + 16) != Z_OK) fail(path, "zlib has no memory");
-    if (kind == Kind::Zstd) zstd = ZSTD_createDStream();
+    if (kind == Kind::Zstd && !(zstd = ZSTD_createDStream())) fail(path, "zstd has no memory");
   }
   ~Source() {
     if (kind == Kind::Gzip) inflateEnd(&gzip);
@@ -51,11 +54,13 @@ struct TextStream::Source {
     return true;
   }
 
+  // From where the last one ended, since a pipe has no offsets; 0 at the end.
   int64_t refill() {
-    const int64_t count = std::min(kChunk, bytes - position);
-    file.read_at(input.data(), count, position);
-    position += count;
-    return count;
+    while (true) {
+      const ssize_t count = ::read(file.descriptor(), input.data(), kChunk);
+      if (count >= 0) return count;
+      if (errno != EINTR) fail(file.path(), "cannot read: {}", std::strerror(errno));
+    }
   }
 
   size_t inflate_some(char* to) {
@@ -71,7 +76,7 @@ struct TextStream::Source {
     at_end = status == Z_STREAM_END;
     used += available - gzip.avail_in;
     available = gzip.avail_in;
-    full = gzip.avail_out == 0;
+    full = !at_end && gzip.avail_out == 0;
     return kChunk - gzip.avail_out;
   }
 
@@ -83,21 +88,24 @@ struct TextStream::Source {
     at_end = status == 0;
     used += static_cast<int64_t>(in.pos);
     available -= static_cast<int64_t>(in.pos);
-    full = out.pos == out.size;
+    full = !at_end && out.pos == out.size;
     return out.pos;
   }
 
   enum class Kind : uint8_t { Plain, Gzip, Zstd } kind = Kind::Plain;
   File file;
-  int64_t bytes, position = 0, available = 0, used = 0;
+  int64_t available = 0, used = 0;
   std::vector<char> input;
   z_stream gzip{};
   ZSTD_DStream* zstd = nullptr;
   bool at_end = false;  // of a compressed stream
-  bool full = false;    // the last output filled its room: there may be more without new input
+  bool full = false;    // the last output filled its room inside a stream: there may be more without new input
 };
 
-TextStream::TextStream(const std::string& path) : path_(path), source_(std::make_unique<Source>(path)) {}
+TextStream::TextStream(const std::string& path) : path_(path) {
+  require_input_file(path);
+  source_ = std::make_unique<Source>(path);
+}
 TextStream::~TextStream() = default;
 
 bool TextStream::read_line(std::string& line) {

@@ -1,4 +1,4 @@
-// Lines of a file that may be compressed (.gz, .zst), read in constant memory.
+// Lines of a file or pipe that may be compressed (.gz, .zst: one stream or several, one after the other), in the memory of a line.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,8 @@ class TextStream {
  public:
   explicit TextStream(const std::string& path);
   ~TextStream();
-  // The next line with its end; false at the end of the file. Error(BadInput) when a compressed file is damaged or ends early.
+  // The next line with its end; false at the end of the file. Error(BadInput) when a compressed file is damaged or ends early, or there
+  // is no such file.
   bool read_line(std::string& line);
 
  private:

@@ -10,43 +10,59 @@
 
 namespace gta {
 
+struct CorpusOptions;
+
 class Tokenizer {
  public:
-  static Tokenizer load(const std::string& path);                            // Error(BadInput) when it is no tokenizer
+  static Tokenizer load(const std::string& path);                           // Error(BadInput) when it is no tokenizer
   static Tokenizer from_bytes(std::string bytes, const std::string& name);  // name: for messages
 
+  // Without BOS and EOS. Error(BadInput) when the text is not UTF-8: sentencepiece would change it silently.
   std::vector<int32_t> encode(std::string_view text) const;
+  // decode(encode(text)) == text for tokenizers that do not normalise (ours do not), except that U+2581, sentencepiece's own mark for a
+  // space, comes back as a space. Control tokens give nothing.
   std::string decode(std::span<const int32_t> ids) const;
   int64_t vocab_size() const;
-  int32_t bos() const;  // begin-of-document token, -1 without one
-  int32_t eos() const;  // end-of-document token, -1 without one
+  int32_t bos() const;               // begin-of-document token, -1 without one
+  int32_t eos() const;               // end-of-document token, -1 without one
   uint64_t hash() const;             // xxh3 of the file
   const std::string& bytes() const;  // the file
   // Bytes of text that a token stands for: 0 for control tokens, 1 for a byte-fallback piece; the space mark counts as one space.
   int64_t token_bytes(int32_t id) const;
-  // Encoding puts a space before the text; a document's first piece then carries one that the text does not have.
+  // Encoding puts a space before the text (Llama does): a document's first piece then carries one that the text does not have.
+  bool adds_space() const;
   bool starts_with_space(int32_t id) const;
   // The text of one token, the space mark as a space: part of a character for a byte-fallback piece.
-  std::string token_text(int32_t id) const;
+  const std::string& token_text(int32_t id) const;
 
  private:
   struct State;
   std::shared_ptr<const State> state_;
 };
 
-// BPE with byte fallback on text as it is (no normalisation, spaces kept), so that decode(encode(text)) == text. The same pieces on any
-// machine. Appears whole or not at all. Error(BadInput) when the text is too small for so many pieces.
+// Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is lost. Pieces never cross
+// a control character (line end, tab). The same text gives the same file on any machine. `output` appears whole or not at all.
+// Error(BadInput) when the text is too small for so many pieces.
 void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output);
 
-// Text of tokens that come one at a time, in whole UTF-8 characters.
+// The same on files of any size: of more than most_bytes of text an evenly spread sample is used. Returns the number of documents.
+int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size, const std::string& output,
+                        int64_t most_bytes = int64_t{1} << 29);
+
+// Text of tokens that come one at a time, in whole characters. All that push() and finish() give is decode() of the same tokens, but for
+// bytes that are no UTF-8 (a model may pick any), which become U+FFFD.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer), drop_space_(tokenizer.adds_space()) {}
   std::string push(int32_t id);
+  std::string finish();  // of a last character that was not completed
 
  private:
+  std::string take(bool at_end);
+
   Tokenizer tokenizer_;
   std::string pending_;
+  bool drop_space_;
 };
 
 }  // namespace gta

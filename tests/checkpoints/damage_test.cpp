@@ -1,7 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "checkpoints/writer.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
@@ -88,7 +86,8 @@ TEST_F(CheckpointDamage, flippedBitsOfHeadersAndDataAreRefused) {
 }
 
 TEST_F(CheckpointDamage, theDamagedRangeIsNamed) {
-  for (const Checkpoint::Entry& entry : Checkpoint::open(newer_).entries())
+  const Checkpoint checkpoint = Checkpoint::open(newer_);
+  for (const Checkpoint::Entry& entry : checkpoint.entries())
     for (int64_t at : {entry.offset, entry.offset + entry.bytes() - 1}) {
       flip(data_, at, 3);
       expect_refused("a flip in " + entry.parameter, entry.part + " " + entry.parameter);

@@ -1,0 +1,182 @@
+// Kills and disk errors at every system call of a save. This program runs itself again under strace as the saving program (the variable
+// below says where to save), and strace kills it or makes a call fail. Whatever happens, the loader finds exactly the old checkpoint or
+// exactly the new one, and the next save succeeds.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "checkpoints/saver.h"
+#include "checkpoints/writer.h"
+#include "core/io/file.h"
+#include "tests/checkpoints/test_state.h"
+
+namespace gta {
+namespace {
+
+using test::holds, test::OwnedState, test::TemporaryFolder, test::training_state;
+
+constexpr const char* kVariable = "GTA_TEST_SAVING_PROGRAM";  // DIRECTORY:STEP
+constexpr int kSaved = 0, kNotSaved = 3;
+constexpr uint64_t kOldSeed = 1, kNewSeed = 2, kLaterSeed = 3;
+
+// The saving program: one save that keeps one checkpoint, so that pruning is swept too.
+class SavingProgram : public testing::Environment {
+ public:
+  void SetUp() override {
+    const char* variable = std::getenv(kVariable);
+    if (!variable) return;
+    const std::string job = variable;
+    const size_t colon = job.rfind(':');
+    const OwnedState owned(kNewSeed);
+    bool good = false;
+    {
+      CheckpointSaver saver(job.substr(0, colon), 1, 0, false);
+      saver.save(training_state(owned, std::stoll(job.substr(colon + 1)), kNewSeed));
+      good = saver.finish();
+    }
+    std::exit(good ? kSaved : kNotSaved);  // through the libraries' own clean-up, which must not crash either
+  }
+};
+const testing::Environment* const registered = testing::AddGlobalTestEnvironment(new SavingProgram);
+
+// One save in a fresh folder that holds the old checkpoint of step 1.
+class Save {
+ public:
+  explicit Save(int64_t step) : step_(step), directory_(folder_.path() + "/checkpoints") {
+    const OwnedState owned(kOldSeed);
+    write_checkpoint(directory_, training_state(owned, 1, kOldSeed));
+  }
+
+  // Returns the wait status of the saving program under strace.
+  int run(const std::string& options) const {
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+    const std::string command = std::string("exec env ") + kVariable + "=" + directory_ + ":" + std::to_string(step_) + " strace -f -qq -o " + trace() + " " +
+                                options + " " + self + " >" + folder_.path() + "/said 2>&1";
+    return std::system(command.c_str());
+  }
+
+  int count(const std::string& call) const {
+    run("-e trace=" + call);
+    std::ifstream lines(trace());
+    int calls = 0;
+    for (std::string line; std::getline(lines, line);) calls += line.find(call + "(") != std::string::npos;
+    return calls;
+  }
+
+  void expect_old_or_new(const std::string& when) const {
+    testing::internal::CaptureStderr();
+    const auto found = find_newest_good(directory_);
+    const std::string warnings = testing::internal::GetCapturedStderr();
+    ASSERT_TRUE(found.has_value()) << when << "\n" << warnings;
+    EXPECT_TRUE(holds(*found, 1, kOldSeed) || holds(*found, step_, kNewSeed)) << when << " " << *found;
+  }
+  void expect_new(const std::string& when) const {
+    const auto found = find_newest_good(directory_);
+    ASSERT_TRUE(found.has_value()) << when;
+    EXPECT_TRUE(holds(*found, step_, kNewSeed)) << when << " " << *found;
+  }
+  void expect_next_save_succeeds(const std::string& when) const {
+    const OwnedState owned(kLaterSeed);
+    CheckpointSaver saver(directory_, 1, 0, false);
+    saver.save(training_state(owned, 7, kLaterSeed));
+    EXPECT_TRUE(saver.finish()) << when;
+    EXPECT_EQ(list_directory(directory_), (std::vector<std::string>{"latest", "step-00000007"})) << when;
+    EXPECT_TRUE(holds(directory_ + "/latest", 7, kLaterSeed)) << when;
+  }
+  std::string said() const { return read_file(folder_.path() + "/said"); }
+
+ private:
+  std::string trace() const { return folder_.path() + "/trace"; }
+
+  TemporaryFolder folder_;
+  int64_t step_;
+  std::string directory_;
+};
+
+bool strace_works() { return std::system("strace -qq -o /dev/null true >/dev/null 2>&1") == 0; }
+#define SKIP_WITHOUT_STRACE() \
+  if (!strace_works()) GTEST_SKIP() << "strace is not installed, or tracing is not allowed here"
+
+class InjectedFault : public testing::TestWithParam<int64_t> {};  // the step that is saved over step 1: another, or the same
+
+void sweep_kills(int64_t step, const std::string& call, const std::string& always) {
+  // A call that an error refuses costs others, which the count must see.
+  const int calls = Save(step).count(call) + (always.empty() ? 0 : 1);
+  int killed = 0;
+  for (int n = 1; n <= calls; ++n) {
+    const std::string when = fmt::format("killed at {} number {} of {}{}", call, n, calls, always);
+    const Save save(step);
+    const int status = save.run(fmt::format("{} -e trace={},renameat2 -e inject={}:signal=KILL:when={}", always, call, call, n));
+    killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    save.expect_old_or_new(when);
+    save.expect_next_save_succeeds(when);
+  }
+  EXPECT_GE(killed, calls - (always.empty() ? 0 : 1)) << call;
+  std::printf("  %-10s killed at each of %d calls\n", call.c_str(), killed);
+}
+
+constexpr const char* kCalls[] = {"pwrite64", "fsync", "ftruncate", "mkdir", "rename", "renameat2", "symlink", "unlink", "unlinkat", "rmdir", "close"};
+
+TEST_P(InjectedFault, aKillAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
+  SKIP_WITHOUT_STRACE();
+  for (const char* call : kCalls) sweep_kills(GetParam(), call, "");
+}
+
+TEST_P(InjectedFault, aDiskErrorAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
+  SKIP_WITHOUT_STRACE();
+  const auto errors = [](const std::string& call) -> std::vector<std::string> {
+    if (call == "pwrite64" || call == "mkdir") return {"ENOSPC", "EIO"};
+    return {"EIO"};
+  };
+  for (const std::string call : kCalls) {
+    const int calls = Save(GetParam()).count(call);
+    int refused = 0;
+    for (const std::string& error : errors(call))
+      for (const char* persistent : {"", "+"})
+        for (int n = 1; n <= calls; ++n) {
+          const std::string when = fmt::format("{} {} at number {}{} of {}", call, error, n, persistent, calls);
+          const Save save(GetParam());
+          const int status = save.run(fmt::format("-e trace={} -e inject={}:error={}:when={}{}", call, call, error, n, persistent));
+          ASSERT_TRUE(WIFEXITED(status)) << when << ": the saving program crashed\n" << save.said();
+          const int code = WEXITSTATUS(status);
+          EXPECT_TRUE(code == kSaved || code == kNotSaved) << when << ": exit code " << code << "\n" << save.said();
+          refused += code == kNotSaved;
+          if (code == kNotSaved) {
+            EXPECT_NE(save.said().find("could not be saved"), std::string::npos) << when;
+          }
+          save.expect_old_or_new(when);
+          if (code == kSaved) save.expect_new(when);
+          save.expect_next_save_succeeds(when);
+        }
+    std::printf("  %-10s %d calls, %d saves refused\n", call.c_str(), calls, refused);
+    if (call == "pwrite64" || call == "fsync") {
+      EXPECT_GT(refused, calls);
+    }
+  }
+}
+
+// A disk that says it has written and has not: what was published is not believed, and the old one is still there.
+TEST_P(InjectedFault, aSwallowedOrShortWriteIsFound) {
+  SKIP_WITHOUT_STRACE();
+  const int calls = Save(GetParam()).count("pwrite64");
+  for (int n = 1; n <= calls; ++n) {
+    const std::string when = fmt::format("write {} of {} swallowed after one byte", n, calls);
+    const Save save(GetParam());
+    const int status = save.run(fmt::format("-e trace=pwrite64 -e inject=pwrite64:retval=1:when={}", n));
+    ASSERT_TRUE(WIFEXITED(status)) << when << save.said();
+    save.expect_old_or_new(when);
+  }
+}
+
+// Where two names cannot be exchanged in one call (NFS), replacing takes two renames.
+TEST(InjectedFaultWithoutExchange, aKillAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
+  SKIP_WITHOUT_STRACE();
+  for (const char* call : {"rename", "fsync", "unlinkat", "symlink"}) sweep_kills(1, call, " -e inject=renameat2:error=EINVAL");
+}
+
+INSTANTIATE_TEST_SUITE_P(Steps, InjectedFault, testing::Values(2, 1), [](const auto& info) { return std::string(info.param == 1 ? "theSameStep" : "anotherStep"); });
+
+}  // namespace
+}  // namespace gta

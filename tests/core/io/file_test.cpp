@@ -1,0 +1,115 @@
+#include "core/io/file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+
+#include "core/error.h"
+#include "core/io/hash.h"
+
+namespace gta {
+namespace {
+
+class Files : public testing::Test {
+ protected:
+  Files() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "gta-files-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  ~Files() override { std::filesystem::remove_all(folder_); }
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+
+  std::string folder_;
+};
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nothing was refused";
+}
+
+TEST_F(Files, readsWhatItWrote) {
+  File file(path("a"), File::Mode::Create);
+  file.write_at("hello", 5, 3);
+  file.sync();
+  EXPECT_EQ(file.size(), 8);
+  char text[5];
+  file.read_at(text, 5, 3);
+  EXPECT_EQ(std::string(text, 5), "hello");
+  file.truncate(4);
+  file.close();
+  EXPECT_EQ(read_file(path("a")), std::string("\0\0\0h", 4));
+}
+
+TEST_F(Files, errorsNameThePathAndTheReason) {
+  EXPECT_NE(message_of([&] { File(path("absent"), File::Mode::Read); }).find("absent] cannot open: No such file"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(path("no/folder"), File::Mode::Create); }).find("No such file"), std::string::npos);
+  publish_text(path("short"), "123");
+  char bytes[8];
+  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).read_at(bytes, 8, 0); }).find("ends at byte 3: 5 more were expected"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).write_at("x", 1, 0); }).find("cannot write"), std::string::npos);
+  EXPECT_NE(message_of([&] { read_file(path("short"), 2); }).find("has 3 bytes: at most 2"), std::string::npos);
+  EXPECT_NE(message_of([&] { read_file(folder_); }).find("is not a regular file"), std::string::npos);
+  EXPECT_NE(message_of([&] { list_directory(path("absent")); }).find("cannot list"), std::string::npos);
+}
+
+TEST_F(Files, aFullDiskIsAnError) {
+  if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
+  const File file("/dev/full", File::Mode::ReadWrite);
+  EXPECT_NE(message_of([&] { file.write_at("x", 1, 0); }).find("No space left"), std::string::npos);
+}
+
+TEST_F(Files, aPublishedFileIsOldOrWhole) {
+  publish_text(path("a"), "old");
+  EXPECT_THROW(publish_file(path("a"),
+                            [&](const std::string& temporary) {
+                              publish_text(temporary, "half");
+                              fail("writer", "a failure in the middle");
+                            }),
+               Error);
+  EXPECT_EQ(read_file(path("a")), "old");
+  EXPECT_EQ(list_directory(folder_), std::vector<std::string>{"a"});
+  publish_text(path("a"), "new");
+  EXPECT_EQ(read_file(path("a")), "new");
+  EXPECT_EQ(list_directory(folder_), std::vector<std::string>{"a"});
+}
+
+TEST_F(Files, foldersAreMadeListedAndRemoved) {
+  make_directories(path("x/y"));
+  publish_text(path("x/b"), "");
+  publish_text(path("x/a"), "");
+  EXPECT_EQ(list_directory(path("x")), (std::vector<std::string>{"a", "b", "y"}));
+  EXPECT_TRUE(is_directory(path("x")) && exists(path("x/a")) && !is_directory(path("x/a")));
+  sync_directory(path("x"));
+  rename_path(path("x"), path("z"));
+  EXPECT_FALSE(exists(path("x")));
+  remove_tree(path("z"));
+  remove_tree(path("z"));
+  EXPECT_FALSE(exists(path("z")));
+  EXPECT_EQ(parent_of("a/b"), "a");
+  EXPECT_EQ(parent_of("a"), ".");
+  publish_text(path("file"), "");
+  EXPECT_THROW(make_directories(path("file/sub")), Error);
+}
+
+// Values of the reference implementation, so that files hashed by one build verify with the next.
+TEST(Hashes, areThoseOfXxh3) {
+  EXPECT_EQ(hash_text(hash_bytes("")), "2d06800538d394c2");
+  EXPECT_EQ(hash_text(0x1f), "000000000000001f");
+  std::string text;
+  for (int i = 0; i < 100000; ++i) text += static_cast<char>(i * 7);
+  Hasher hasher;
+  for (size_t at = 0; at < text.size(); at += 777) hasher.update(text.data() + at, std::min<size_t>(777, text.size() - at));
+  EXPECT_EQ(hasher.digest(), hash_bytes(text));
+  text[5000] ^= 1;
+  EXPECT_NE(hasher.digest(), hash_bytes(text));
+}
+
+}  // namespace
+}  // namespace gta
