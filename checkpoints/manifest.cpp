@@ -15,7 +15,8 @@ constexpr int64_t kFormatVersion = 1;
 
 uint64_t parse_hash(const Json& json) {
   const std::string text = json.get<std::string>();
-  if (text.size() != 16 || text.find_first_not_of("0123456789abcdef") != std::string::npos) throw std::invalid_argument("a hash is not 16 hexadecimal digits");
+  if (text.size() != 16 || text.find_first_not_of("0123456789abcdef") != std::string::npos)
+    throw std::invalid_argument("a hash is not 16 hexadecimal digits");
   return std::stoull(text, nullptr, 16);
 }
 
@@ -43,10 +44,12 @@ void check_entry(const ManifestEntry& entry, const std::vector<ManifestFile>& fi
   int64_t elements = 1, bytes = 0, end = 0, last = 0, held = -1;
   for (int64_t size : entry.shape)
     if (size < 0 || __builtin_mul_overflow(elements, size, &elements)) throw std::invalid_argument(name + " has an impossible shape");
-  if (__builtin_add_overflow(entry.first, entry.count, &last) || last > elements) throw std::invalid_argument(name + " has more elements than its shape");
+  if (__builtin_add_overflow(entry.first, entry.count, &last) || last > elements)
+    throw std::invalid_argument(name + " has more elements than its shape");
   for (const ManifestFile& file : files)
     if (file.name == entry.file) held = file.bytes;
-  if (__builtin_mul_overflow(entry.count, static_cast<int64_t>(size_of(entry.dtype)), &bytes) || __builtin_add_overflow(bytes, entry.offset, &end) || end > held)
+  if (__builtin_mul_overflow(entry.count, static_cast<int64_t>(size_of(entry.dtype)), &bytes) ||
+      __builtin_add_overflow(bytes, entry.offset, &end) || end > held)
     throw std::invalid_argument(name + " lies outside its file");
 }
 
@@ -54,17 +57,22 @@ void check_entry(const ManifestEntry& entry, const std::vector<ManifestFile>& fi
 void check_overlaps(const Manifest& manifest) {
   std::vector<const ManifestEntry*> sorted;
   for (const ManifestEntry& entry : manifest.entries) sorted.push_back(&entry);
-  const auto overlap = [](const ManifestEntry* e) { return std::invalid_argument(e->part + " " + e->parameter + " overlaps another range"); };
+  const auto overlap = [](const ManifestEntry* e) {
+    return std::invalid_argument(e->part + " " + e->parameter + " overlaps another range");
+  };
   std::sort(sorted.begin(), sorted.end(),
             [](const auto* a, const auto* b) { return std::tie(a->file, a->offset, a->count) < std::tie(b->file, b->offset, b->count); });
   for (size_t i = 1; i < sorted.size(); ++i)
-    if (sorted[i]->file == sorted[i - 1]->file && sorted[i - 1]->offset + sorted[i - 1]->bytes() > sorted[i]->offset) throw overlap(sorted[i]);
-  std::sort(sorted.begin(), sorted.end(),
-            [](const auto* a, const auto* b) { return std::tie(a->part, a->parameter, a->first, a->count) < std::tie(b->part, b->parameter, b->first, b->count); });
+    if (sorted[i]->file == sorted[i - 1]->file && sorted[i - 1]->offset + sorted[i - 1]->bytes() > sorted[i]->offset)
+      throw overlap(sorted[i]);
+  std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) {
+    return std::tie(a->part, a->parameter, a->first, a->count) < std::tie(b->part, b->parameter, b->first, b->count);
+  });
   for (size_t i = 1; i < sorted.size(); ++i) {
     const ManifestEntry &before = *sorted[i - 1], &entry = *sorted[i];
     if (before.part != entry.part || before.parameter != entry.parameter) continue;
-    if (before.shape != entry.shape || before.dtype != entry.dtype) throw std::invalid_argument(entry.part + " " + entry.parameter + " has two shapes or dtypes");
+    if (before.shape != entry.shape || before.dtype != entry.dtype)
+      throw std::invalid_argument(entry.part + " " + entry.parameter + " has two shapes or dtypes");
     if (before.first + before.count > entry.first) throw overlap(&entry);
   }
 }
@@ -79,7 +87,8 @@ std::string to_json(const Manifest& manifest) {
   body["world_size"] = manifest.world_size;
   body["config"] = manifest.config_yaml;
   body["files"] = Json::array();
-  for (const ManifestFile& file : manifest.files) body["files"].push_back({{"name", file.name}, {"bytes", file.bytes}, {"xxh3", hash_text(file.hash)}});
+  for (const ManifestFile& file : manifest.files)
+    body["files"].push_back({{"name", file.name}, {"bytes", file.bytes}, {"xxh3", hash_text(file.hash)}});
   body["ranges"] = Json::array();
   for (const ManifestEntry& e : manifest.entries)
     body["ranges"].push_back({{"part", e.part},
@@ -104,10 +113,12 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
   // The hash covers the bytes between the first line and the closing brace.
   constexpr size_t kHashAt = 19, kHashDigits = 16;
   const size_t begin = text.find('\n');
-  if (begin == std::string::npos || text.size() < begin + 4 || text.compare(0, kHashAt, "{\"manifest_xxh3\": \"") != 0 || !text.ends_with("}\n"))
+  if (begin == std::string::npos || text.size() < begin + 4 || text.compare(0, kHashAt, "{\"manifest_xxh3\": \"") != 0 ||
+      !text.ends_with("}\n"))
     bad_input(path, "is damaged: it is no checkpoint's manifest");
   const std::string inner = text.substr(begin + 1, text.size() - begin - 3);
-  if (text.substr(kHashAt, kHashDigits) != hash_text(hash_bytes(inner)) || text.substr(kHashAt + kHashDigits, begin - kHashAt - kHashDigits) != "\", \"manifest\":")
+  if (text.substr(kHashAt, kHashDigits) != hash_text(hash_bytes(inner)) ||
+      text.substr(kHashAt + kHashDigits, begin - kHashAt - kHashDigits) != "\", \"manifest\":")
     bad_input(path, "is damaged: it does not have its own hash");
   try {
     const Json body = Json::parse(inner);
@@ -120,15 +131,22 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     manifest.config_yaml = body.at("config").get<std::string>();
     for (const Json& file : body.at("files")) {
       ManifestFile read{file.at("name").get<std::string>(), natural(file.at("bytes")), parse_hash(file.at("xxh3"))};
-      if (read.name.find('/') != std::string::npos || read.name.empty() || read.name[0] == '.') throw std::invalid_argument("a file's name leaves the folder");
+      if (read.name.find('/') != std::string::npos || read.name.empty() || read.name[0] == '.')
+        throw std::invalid_argument("a file's name leaves the folder");
       for (const ManifestFile& other : manifest.files)
         if (other.name == read.name) throw std::invalid_argument("a file is named twice");
       manifest.files.push_back(std::move(read));
     }
     for (const Json& e : body.at("ranges")) {
-      ManifestEntry entry{e.at("part").get<std::string>(), e.at("parameter").get<std::string>(), e.at("shape").get<std::vector<int64_t>>(),
-                          dtype_from_name(e.at("dtype").get<std::string>()), natural(e.at("first")), natural(e.at("count")),
-                          e.at("file").get<std::string>(), natural(e.at("offset")), parse_hash(e.at("xxh3"))};
+      ManifestEntry entry{e.at("part").get<std::string>(),
+                          e.at("parameter").get<std::string>(),
+                          e.at("shape").get<std::vector<int64_t>>(),
+                          dtype_from_name(e.at("dtype").get<std::string>()),
+                          natural(e.at("first")),
+                          natural(e.at("count")),
+                          e.at("file").get<std::string>(),
+                          natural(e.at("offset")),
+                          parse_hash(e.at("xxh3"))};
       check_entry(entry, manifest.files);
       manifest.entries.push_back(std::move(entry));
     }

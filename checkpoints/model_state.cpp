@@ -13,7 +13,8 @@ StateRange range_of(const ParameterSpace& space, const Parameter& parameter, con
 std::vector<StateRange> weight_ranges(const ParameterSpace& space) {
   if (space.device().type != DeviceType::Cpu) fail_without_cuda("checkpoints");
   std::vector<StateRange> ranges;
-  for (const Parameter& parameter : space.parameters()) ranges.push_back(range_of(space, parameter, "master", space.values(parameter.kind)));
+  for (const Parameter& parameter : space.parameters())
+    ranges.push_back(range_of(space, parameter, "master", space.values(parameter.kind)));
   return ranges;
 }
 

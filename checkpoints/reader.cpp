@@ -4,9 +4,9 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <set>
 
+#include "checkpoints/range_hashes.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
@@ -15,10 +15,6 @@ namespace gta {
 namespace {
 
 constexpr int64_t kLargestManifest = 256 << 20;
-
-[[noreturn]] void refuse_hash(const std::string& path, const ManifestEntry& entry) {
-  bad_input(path, "is damaged: {} {} (elements {} to {}) does not have its hash", entry.part, entry.parameter, entry.first, entry.first + entry.count);
-}
 
 std::vector<char> read_entry(const std::string& path, const ManifestEntry& entry) {
   const File file(path + "/" + entry.file, File::Mode::Read);
@@ -59,32 +55,8 @@ std::string Checkpoint::tokenizer() const {
 }
 
 void Checkpoint::verify() const {
-  std::vector<char> piece(4 << 20);
-  for (const ManifestFile& info : manifest_.files) {
-    std::vector<const Entry*> inside;
-    for (const Entry& entry : manifest_.entries)
-      if (entry.file == info.name) inside.push_back(&entry);
-    std::sort(inside.begin(), inside.end(), [](const Entry* a, const Entry* b) { return a->offset < b->offset; });
-
-    const File file(path_ + "/" + info.name, File::Mode::Read);
-    // One pass for both: the manifest's check saw to it that the ranges do not overlap.
-    auto whole = std::make_unique<Hasher>(), range = std::make_unique<Hasher>();
-    auto entry = inside.begin();
-    for (int64_t done = 0; done < info.bytes; done += static_cast<int64_t>(piece.size())) {
-      const int64_t end = std::min(done + static_cast<int64_t>(piece.size()), info.bytes);
-      file.read_at(piece.data(), end - done, done);
-      whole->update(piece.data(), static_cast<size_t>(end - done));
-      while (entry != inside.end()) {
-        const int64_t first = std::max((*entry)->offset, done), last = std::min((*entry)->offset + (*entry)->bytes(), end);
-        if (first < last) range->update(piece.data() + (first - done), static_cast<size_t>(last - first));
-        if ((*entry)->offset + (*entry)->bytes() > end) break;
-        if (range->digest() != (*entry)->hash) refuse_hash(path_, **entry);
-        range = std::make_unique<Hasher>();
-        ++entry;
-      }
-    }
-    if (whole->digest() != info.hash) bad_input(path_, "is damaged: {} does not have its hash", info.name);
-  }
+  for (const ManifestFile& file : manifest_.files)
+    if (hash_checked(path_, file, manifest_.entries) != file.hash) bad_input(path_, "is damaged: {} does not have its hash", file.name);
 }
 
 void Checkpoint::load(const std::vector<StateRange>& ranges) const {
@@ -106,8 +78,8 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     }
     for (const StateRange* range : found->second) {
       if (range->shape != entry.shape || range->dtype != entry.dtype) {
-        problems += fmt::format("; {} {} is {} {}, the model wants {} {}", entry.part, entry.parameter, name_of(entry.dtype), shape_text(entry.shape),
-                                name_of(range->dtype), shape_text(range->shape));
+        problems += fmt::format("; {} {} is {} {}, the model wants {} {}", entry.part, entry.parameter, name_of(entry.dtype),
+                                shape_text(entry.shape), name_of(range->dtype), shape_text(range->shape));
         continue;
       }
       const int64_t overlap = std::min(range->first + range->count, entry.first + entry.count) - std::max(range->first, entry.first);
@@ -127,7 +99,8 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     for (const StateRange* range : found->second) {
       const int64_t first = std::max(range->first, entry.first), last = std::min(range->first + range->count, entry.first + entry.count);
       if (first < last)
-        std::memcpy(static_cast<char*>(range->data) + (first - range->first) * size, bytes.data() + (first - entry.first) * size, static_cast<size_t>((last - first) * size));
+        std::memcpy(static_cast<char*>(range->data) + (first - range->first) * size, bytes.data() + (first - entry.first) * size,
+                    static_cast<size_t>((last - first) * size));
     }
   }
 }
@@ -140,7 +113,8 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
   const std::vector<std::string> all = list_directory(directory);
   for (const std::string& name : all) {
     const std::string stem = name.ends_with(kReplaced) ? name.substr(0, name.size() - std::strlen(kReplaced)) : name;
-    if (stem.size() < 13 || stem.size() > 20 || !stem.starts_with("step-") || stem.find_first_not_of("0123456789", 5) != std::string::npos) continue;
+    if (stem.size() < 13 || stem.size() > 20 || !stem.starts_with("step-") || stem.find_first_not_of("0123456789", 5) != std::string::npos)
+      continue;
     if (stem == name || !std::binary_search(all.begin(), all.end(), stem)) names.push_back(name);
   }
   std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) { return step_of(a) < step_of(b); });

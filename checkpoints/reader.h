@@ -39,7 +39,8 @@ std::vector<std::string> list_checkpoints(const std::string& directory);
 int64_t step_of(const std::string& checkpoint_name);
 // The newest one that verifies; damaged ones are named in a warning and skipped.
 std::optional<std::string> find_newest_good(const std::string& directory);
-// RUN, RUN/checkpoints or a checkpoint's own folder -> the checkpoint's folder; the newest good one of a run. Error(BadInput) says what would do.
+// RUN, RUN/checkpoints or a checkpoint's own folder -> the checkpoint's folder; the newest good one of a run. Error(BadInput) says what
+// would do.
 std::string resolve_checkpoint(const std::string& run_or_checkpoint);
 
 }  // namespace gta

@@ -14,8 +14,8 @@ struct StateRange {
   std::string parameter;       // Hugging Face's name
   std::vector<int64_t> shape;  // of the whole parameter
   DType dtype;
-  int64_t first, count;        // elements of the flattened parameter
-  void* data;                  // host memory of count elements
+  int64_t first, count;  // elements of the flattened parameter
+  void* data;            // host memory of count elements
 
   int64_t bytes() const { return count * static_cast<int64_t>(size_of(dtype)); }
 };

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "checkpoints/manifest.h"
+#include "checkpoints/range_hashes.h"
 #include "checkpoints/reader.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
@@ -38,19 +39,7 @@ uint64_t write_hashed(const File& file, const void* data, int64_t bytes, int64_t
   return hasher.digest();
 }
 
-uint64_t hash_file(const File& file) {
-  Hasher hasher;
-  std::vector<char> piece(kPiece);
-  const int64_t size = file.size();
-  for (int64_t done = 0; done < size; done += kPiece) {
-    const int64_t count = std::min(kPiece, size - done);
-    file.read_at(piece.data(), count, done);
-    hasher.update(piece.data(), static_cast<size_t>(count));
-  }
-  return hasher.digest();
-}
-
-// HDF5 wrote the headers; a write that the disk swallowed shows here and not in our hashes, which are of what the file holds.
+// A header that the disk swallowed shows here: no range's hash covers it, and the file's is of what the file holds.
 void check_headers(const std::string& path, const std::vector<hdf5::Dataset>& expected) {
   const hdf5::Reader reader(path);
   for (const hdf5::Dataset& dataset : expected) {
@@ -66,8 +55,8 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state) 
   for (const StateRange& range : state.ranges) {
     int64_t elements = 1;
     for (int64_t size : range.shape) elements *= size;
-    require(range.first >= 0 && range.count >= 0 && range.count <= elements - range.first, "checkpoint", "{} {} has {} elements: cannot save {} from {}", range.part,
-            range.parameter, elements, range.count, range.first);
+    require(range.first >= 0 && range.count >= 0 && range.count <= elements - range.first, "checkpoint",
+            "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, elements, range.count, range.first);
     const bool whole = range.first == 0 && range.count == elements;
     writer.add(dataset_name(range, whole), whole ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
   }
@@ -88,12 +77,22 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state) 
   }
   const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
   const int64_t tokenizer_offset = std::max<int64_t>(0, datasets.back().offset);
-  manifest.entries.push_back({"tokenizer", "", {tokenizer_bytes}, DType::U8, 0, tokenizer_bytes, kRankFile, tokenizer_offset,
+  manifest.entries.push_back({"tokenizer",
+                              "",
+                              {tokenizer_bytes},
+                              DType::U8,
+                              0,
+                              tokenizer_bytes,
+                              kRankFile,
+                              tokenizer_offset,
                               write_hashed(file, state.tokenizer.data(), tokenizer_bytes, tokenizer_offset)});
   file.sync();
   check_headers(path, datasets);
-  manifest.files.push_back({kRankFile, file.size(), hash_file(file)});
+  ManifestFile written{kRankFile, file.size(), 0};
   file.close();
+  // Read back before anything is published: what is on disk is what was hashed on its way there.
+  written.hash = hash_checked(folder, written, manifest.entries);
+  manifest.files.push_back(written);
   return manifest;
 }
 
@@ -116,7 +115,8 @@ void remove_checkpoint(const std::string& directory, const std::string& name) {
 void remove_leftovers(const std::string& directory) {
   for (const std::string& name : list_directory(directory)) {
     if (name.starts_with(kTemporary)) remove_tree(directory + "/" + name);
-    if (name.ends_with(kReplaced) && exists(directory + "/" + name.substr(0, name.size() - std::strlen(kReplaced)))) remove_checkpoint(directory, name);
+    if (name.ends_with(kReplaced) && exists(directory + "/" + name.substr(0, name.size() - std::strlen(kReplaced))))
+      remove_checkpoint(directory, name);
   }
 }
 
@@ -137,7 +137,8 @@ void publish(const std::string& directory, const std::string& temporary, const s
 std::string checkpoint_name(int64_t step) { return fmt::format("step-{:08}", step); }
 
 std::string write_checkpoint(const std::string& directory, const TrainingState& state) {
-  const std::string name = checkpoint_name(state.position.step), path = directory + "/" + name, temporary = directory + "/" + kTemporary + name;
+  const std::string name = checkpoint_name(state.position.step), path = directory + "/" + name,
+                    temporary = directory + "/" + kTemporary + name;
   if (!exists(directory)) {
     make_directories(directory);
     sync_directory(parent_of(directory));
@@ -147,11 +148,12 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
   make_directories(temporary);
   bool published = false;
   try {
-    const std::string manifest = to_json(write_rank_file(temporary, state));
-    File file(temporary + "/manifest.json", File::Mode::Create);
+    const std::string manifest = to_json(write_rank_file(temporary, state)), manifest_path = temporary + "/manifest.json";
+    File file(manifest_path, File::Mode::Create);
     file.write_at(manifest.data(), static_cast<int64_t>(manifest.size()), 0);
     file.sync();
     file.close();
+    if (read_file(manifest_path) != manifest) fail(manifest_path, "was not written as it should: it reads back differently");
     sync_directory(temporary);
     publish(directory, temporary, name);
     published = true;

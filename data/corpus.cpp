@@ -18,16 +18,24 @@ class Separator {
   explicit Separator(const std::string& pattern) {
     int code = 0;
     PCRE2_SIZE offset = 0;
-    regex_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED, &code, &offset, nullptr));
+    regex_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED,
+                               &code, &offset, nullptr));
     if (!regex_) {
       unsigned char message[256];
       pcre2_get_error_message(code, message, sizeof message);
-      bad_input("document-separator", "'{}' is no regular expression: {} at character {}", pattern, reinterpret_cast<char*>(message), offset);
+      bad_input("document-separator", "'{}' is no regular expression: {} at character {}", pattern, reinterpret_cast<char*>(message),
+                offset);
     }
     match_.reset(pcre2_match_data_create_from_pattern(regex_.get(), nullptr));
   }
-  bool matches(std::string_view line) const {
-    return pcre2_match(regex_.get(), reinterpret_cast<PCRE2_SPTR>(line.data()), line.size(), 0, 0, match_.get(), nullptr) >= 0;
+  // The line without its end; its text is UTF-8.
+  bool matches(std::string_view line, const std::string& path, int64_t number) const {
+    const int status =
+        pcre2_match(regex_.get(), reinterpret_cast<PCRE2_SPTR>(line.data()), line.size(), 0, PCRE2_NO_UTF_CHECK, match_.get(), nullptr);
+    if (status < PCRE2_ERROR_NOMATCH)
+      bad_input(path + ":" + std::to_string(number),
+                "the document separator needs too long on this line (PCRE2 error {}): write a simpler one", status);
+    return status >= 0;
   }
 
  private:
@@ -48,7 +56,7 @@ bool is_jsonl(std::string name) {
 std::string text_of(const std::string& line, const std::string& field, const std::string& path, int64_t number) {
   const std::string where = path + ":" + std::to_string(number);
   const auto json = nlohmann::json::parse(line, nullptr, false);
-  if (json.is_discarded() || !json.is_object()) bad_input(where, "is not a JSON object");
+  if (json.is_discarded() || !json.is_object()) bad_input(where, "is not a JSON object: every line of a .jsonl file is one");
   const auto found = json.find(field);
   if (found == json.end() || !found->is_string()) bad_input(where, "has no text field '{}': name it with --field", field);
   return found->get<std::string>();
@@ -77,11 +85,13 @@ void read_documents(const std::vector<std::string>& inputs, const CorpusOptions&
         if (content.find_first_not_of(" \t\r") == std::string_view::npos) continue;
         document = text_of(line, options.field, path, number);
         finish();
-      } else if (separator && separator->matches(content)) {
-        finish();
-      } else {
-        document += line;
+        continue;
       }
+      if (content.ends_with('\r')) content.remove_suffix(1);
+      if (separator && separator->matches(content, path, number))
+        finish();
+      else
+        document += line;
     }
     finish();
   }

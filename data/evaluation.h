@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data/corpus.h"
 #include "data/tokenizer.h"
 
 namespace gta {
@@ -13,23 +14,29 @@ namespace gta {
 class EvaluationSet {
  public:
   // The first most_tokens scored tokens (0: all) of the shards in order.
-  static EvaluationSet from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens);
+  static EvaluationSet from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer, int64_t sequence_length,
+                                   int64_t most_tokens);
+  // Of text files (corpus.h), one document each or split by a separator.
+  static EvaluationSet from_files(const std::vector<std::string>& inputs, const CorpusOptions& options, const Tokenizer& tokenizer,
+                                  int64_t sequence_length, int64_t most_tokens);
   // One document.
   static EvaluationSet from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length);
 
   int64_t windows() const;
   int64_t scored_tokens() const { return scored_tokens_; }
-  // Bytes of text that the scored tokens stand for: of whole documents, the bytes of their text.
+  // Bytes of text that the scored tokens stand for. Of whole documents, the bytes of their text; but a tokenizer without BOS leaves each
+  // document's first piece unscored.
   int64_t scored_bytes() const { return scored_bytes_; }
   // sequence_length inputs and labels; label -1: not scored (a document's first token, or beyond the end).
   void window(int64_t index, int32_t* tokens, int32_t* labels) const;
 
  private:
-  EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length) : tokenizer_(tokenizer), sequence_length_(sequence_length) {}
-  void add_document(const int32_t* ids, int64_t count, int64_t most_tokens);
+  EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens);
+  bool full() const { return most_tokens_ > 0 && scored_tokens_ >= most_tokens_; }
+  void add_document(const std::vector<int32_t>& ids);
 
   Tokenizer tokenizer_;
-  int64_t sequence_length_;
+  int64_t sequence_length_, most_tokens_;
   std::vector<int32_t> tokens_;
   std::vector<bool> scored_;  // token i is scored as a label
   int64_t scored_tokens_ = 0, scored_bytes_ = 0;

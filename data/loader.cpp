@@ -19,6 +19,7 @@ uint64_t TrainingData::hash() const {
 }
 
 TrainingData open_training_data(const DataConfig& config, const Tokenizer& tokenizer, uint64_t seed) {
+  require(config.sequence_length > 0, "data.sequence_length", "expected a positive length, got {}", config.sequence_length);
   std::vector<TokenShard> shards;
   std::vector<int64_t> windows;
   for (const std::string& path : config.train) {
@@ -30,7 +31,12 @@ TrainingData open_training_data(const DataConfig& config, const Tokenizer& token
 }
 
 Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth)
-    : data_(data), samples_per_batch_(samples_per_batch), next_sample_(first_sample), depth_(static_cast<size_t>(depth)), thread_([this] { read_ahead(); }) {}
+    : data_(data), samples_per_batch_(samples_per_batch), next_sample_(first_sample), depth_(static_cast<size_t>(depth)) {
+  require(samples_per_batch > 0 && first_sample >= 0 && depth > 0, "loader",
+          "expected positive samples per batch and depth and a sample to begin with, got {}, {} and {}", samples_per_batch, depth,
+          first_sample);
+  thread_ = std::thread([this] { read_ahead(); });
+}
 
 Loader::~Loader() {
   {
@@ -76,6 +82,8 @@ Batch Loader::read(int64_t first_sample) const {
   const int64_t length = data_.sequence_length;
   Batch batch;
   batch.first_sample = first_sample;
+  batch.tokens.reserve(samples_per_batch_ * length);
+  batch.labels.reserve(samples_per_batch_ * length);
   std::vector<int32_t> window(length + 1);
   for (int64_t i = 0; i < samples_per_batch_; ++i) {
     const auto [shard, index] = data_.sampler.at(first_sample + i);

@@ -3,9 +3,10 @@
 //   /tokens            uint16 (vocabulary up to 65536) or uint32, contiguous: read with pread at the dataset's offset, HDF5 not involved
 //   /document_offsets  uint64 (documents + 1): document i is tokens [offset i, offset i+1)
 //   /block_hashes      uint64: xxh3 of each 1 MiB of /tokens, checked the first time the block is read
-//   attributes         format_version, vocab_size, tokenizer_hash, end_of_document, text_bytes, tables_hash, source
+//   attributes         format_version, vocab_size, tokenizer_hash, end_of_document, text_bytes, source, header_hash: xxh3 of the tables
+//                      and the other attributes
 //
-// A document is BOS, its pieces, EOS (those of the two that the tokenizer has).
+// A document is BOS, its pieces, EOS (those of the two that the tokenizer has), and lies in one shard.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,9 @@ struct ShardSummary {
   uint64_t tokenizer_hash = 0;
 };
 
-// Writes DIRECTORY/NAME-00000.h5 and so on, each whole or not at all; a new shard begins after shard_tokens. Returns the paths.
+// Writes DIRECTORY/NAME-00000.h5 and so on, each of at most shard_tokens unless one document alone has more. Nothing appears before all
+// are written, and the first one last: when it is there, all are. Shards of an earlier run under the same name are replaced;
+// Error(BadInput) when it had more of them, which a glob would mix with the new ones. Holds one shard in memory. Returns the paths.
 std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, const CorpusOptions& options,
                                       const std::string& directory, const std::string& name, int64_t shard_tokens = 100'000'000);
 
@@ -34,11 +37,12 @@ class TokenShard {
 
   const ShardSummary& summary() const;
   void check_tokenizer(const Tokenizer& tokenizer) const;
-  // Tokens [first, first + count). Safe from any thread.
+  // Tokens [first, first + count). Safe from any thread. Error(BadInput) when a block does not have its hash, Error(Failed) when the
+  // file cannot be read any more.
   void read(int64_t first, int64_t count, int32_t* to) const;
   const std::vector<uint64_t>& document_offsets() const;
-  void verify() const;  // every block
-  uint64_t content_hash() const;
+  void verify() const;            // every block
+  uint64_t content_hash() const;  // of the tokens and the documents' bounds
 
  private:
   struct State;

@@ -72,7 +72,8 @@ struct TextStream::Source {
     gzip.next_out = reinterpret_cast<unsigned char*>(to);
     gzip.avail_out = kChunk;
     const int status = inflate(&gzip, Z_NO_FLUSH);
-    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) bad_input(file.path(), "is damaged: {}", gzip.msg ? gzip.msg : "gzip");
+    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
+      bad_input(file.path(), "is damaged: {}", gzip.msg ? gzip.msg : "gzip");
     at_end = status == Z_STREAM_END;
     used += available - gzip.avail_in;
     available = gzip.avail_in;

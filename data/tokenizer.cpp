@@ -3,7 +3,6 @@
 #include <sentencepiece_processor.h>
 
 #include <cstdlib>
-#include <unordered_map>
 
 #include "core/error.h"
 #include "core/io/file.h"
@@ -16,13 +15,13 @@ namespace {
 
 constexpr int64_t kLargestModelFile = 64 << 20;
 const std::string kSpaceMark = "\xe2\x96\x81";
-const std::string kReplacement = "\xef\xbf\xbd";
+const std::string kReplacement = "\xef\xbf\xbd";  // U+FFFD
 
 std::string with_spaces(const std::string& piece) {
   std::string text;
   for (size_t at = 0; at < piece.size();) {
     const bool mark = piece.compare(at, kSpaceMark.size(), kSpaceMark) == 0;
-    text += mark ? ' ' : piece[at];
+    text.push_back(mark ? ' ' : piece[at]);
     at += mark ? kSpaceMark.size() : 1;
   }
   return text;
@@ -47,20 +46,22 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   auto state = std::make_shared<State>();
   // An empty file parses as a model without pieces.
   const auto status = state->processor.LoadFromSerializedProto(bytes);
-  if (!status.ok() || state->processor.GetPieceSize() <= 0) bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : status.ToString());
+  if (!status.ok() || state->processor.GetPieceSize() <= 0)
+    bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : status.ToString());
   state->hash = hash_bytes(bytes);
   state->bytes = std::move(bytes);
   for (int id = 0; id < state->processor.GetPieceSize(); ++id) {
     std::string text;
     if (state->processor.IsByte(id))
-      text = std::string(1, static_cast<char>(std::strtol(state->processor.IdToPiece(id).substr(3, 2).c_str(), nullptr, 16)));
+      text.push_back(static_cast<char>(std::strtol(state->processor.IdToPiece(id).substr(3, 2).c_str(), nullptr, 16)));
     else if (!state->processor.IsControl(id) && !state->processor.IsUnknown(id))
       text = with_spaces(state->processor.IdToPiece(id));
     state->text.push_back(std::move(text));
   }
   // The library does not show the model's settings, but a letter shows this one.
   std::vector<int> letter;
-  if (!state->processor.Encode("a", &letter).ok() || letter.empty()) bad_input(name, "is not a usable sentencepiece model: it cannot encode 'a'");
+  if (!state->processor.Encode("a", &letter).ok() || letter.empty())
+    bad_input(name, "is not a usable sentencepiece model: it cannot encode 'a'");
   state->adds_space = state->text[letter[0]].starts_with(' ');
   Tokenizer tokenizer;
   tokenizer.state_ = std::move(state);
@@ -73,6 +74,14 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   const auto status = state_->processor.Encode({text.data(), text.size()}, &ids);
   if (!status.ok()) bad_input("tokenizer", "cannot encode: {}", status.ToString());
   return {ids.begin(), ids.end()};
+}
+
+std::vector<int32_t> Tokenizer::encode_document(std::string_view text) const {
+  require(bos() >= 0 || eos() >= 0, "tokenizer", "has neither a begin- nor an end-of-document token: documents could not be told apart");
+  std::vector<int32_t> ids = encode(text);
+  if (bos() >= 0) ids.insert(ids.begin(), bos());
+  if (eos() >= 0) ids.push_back(eos());
+  return ids;
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids) const {
@@ -116,7 +125,7 @@ std::string StreamDecoder::take(bool at_end) {
     if (length > 0)
       text.append(pending_, at, static_cast<size_t>(length));
     else
-      text += "\xef\xbf\xbd";
+      text += kReplacement;
     at += length > 0 ? static_cast<size_t>(length) : 1;
   }
   pending_.erase(0, at);

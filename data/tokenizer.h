@@ -19,6 +19,8 @@ class Tokenizer {
 
   // Without BOS and EOS. Error(BadInput) when the text is not UTF-8: sentencepiece would change it silently.
   std::vector<int32_t> encode(std::string_view text) const;
+  // BOS, the pieces, EOS (those of the two that the tokenizer has; Error(BadInput) without either): a document as shards hold it.
+  std::vector<int32_t> encode_document(std::string_view text) const;
   // decode(encode(text)) == text for tokenizers that do not normalise (ours do not), except that U+2581, sentencepiece's own mark for a
   // space, comes back as a space. Control tokens give nothing.
   std::string decode(std::span<const int32_t> ids) const;
@@ -40,8 +42,8 @@ class Tokenizer {
   std::shared_ptr<const State> state_;
 };
 
-// Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is lost. Pieces never cross
-// a control character (line end, tab). The same text gives the same file on any machine. `output` appears whole or not at all.
+// Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is lost. Pieces never
+// cross a control character (line end, tab). The same text gives the same file on any machine. `output` appears whole or not at all.
 // Error(BadInput) when the text is too small for so many pieces.
 void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output);
 

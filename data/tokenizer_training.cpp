@@ -95,7 +95,8 @@ class SentencesIterator : public sentencepiece::SentenceIterator {
 };
 
 void check_vocab_size(int64_t vocab_size) {
-  require(vocab_size >= 300 && vocab_size <= 1 << 20, "tokenizer", "expected 300 to 1048576 pieces (256 of them single bytes), got {}", vocab_size);
+  require(vocab_size >= 300 && vocab_size <= 1 << 20, "tokenizer", "expected 300 to 1048576 pieces (256 of them single bytes), got {}",
+          vocab_size);
 }
 
 void train(const Sentences& sentences, int64_t vocab_size, const std::string& output) {
@@ -119,7 +120,8 @@ void train(const Sentences& sentences, int64_t vocab_size, const std::string& ou
                                                                  {"eos_id", "2"},
                                                                  {"pad_id", "-1"}};
   const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &iterator, &model);
-  if (!status.ok()) bad_input("tokenizer", "cannot train {} pieces on this text: {}; ask for fewer or give more text", vocab_size, status.ToString());
+  if (!status.ok())
+    bad_input("tokenizer", "cannot train {} pieces on this text: {}; ask for fewer or give more text", vocab_size, status.ToString());
   publish_text(output, model);
 }
 

@@ -1,13 +1,17 @@
-// UTF-8, strictly: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+// Where bytes stop being UTF-8.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 namespace gta {
 
-size_t utf8_length(std::string_view text);         // of the character that text begins with; 0 when it is none
-bool utf8_may_continue(std::string_view text);     // text is the beginning of a character that is not complete
-int64_t find_bad_utf8(std::string_view text);      // offset of the first byte that belongs to no character, or -1
+// Bytes of the character at the front of text: 0 when they are no UTF-8 (overlong forms, surrogates and values beyond U+10FFFF included),
+// -1 when they are the beginning of a character that the text ends within. text is not empty.
+int utf8_length(std::string_view text);
+
+// The offset of the first byte that is not UTF-8, or -1.
+int64_t find_bad_utf8(std::string_view text);
 
 }  // namespace gta

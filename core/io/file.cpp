@@ -83,7 +83,8 @@ std::string read_file(const std::string& path, int64_t limit) {
   struct stat info {};
   if (::fstat(file.descriptor(), &info) != 0) fail_system(path, "read the size");
   if (!S_ISREG(info.st_mode)) bad_input(path, "is not a regular file");
-  if (info.st_size > limit) bad_input(path, "has {} bytes: at most {} are expected of such a file", static_cast<int64_t>(info.st_size), limit);
+  if (info.st_size > limit)
+    bad_input(path, "has {} bytes: at most {} are expected of such a file", static_cast<int64_t>(info.st_size), limit);
   std::string text(static_cast<size_t>(info.st_size), '\0');
   file.read_at(text.data(), info.st_size, 0);
   return text;

@@ -20,7 +20,7 @@ class File {
   const std::string& path() const { return path_; }
   int descriptor() const { return descriptor_; }
   int64_t size() const;
-  void read_at(void* to, int64_t bytes, int64_t offset) const;         // exactly, or Error
+  void read_at(void* to, int64_t bytes, int64_t offset) const;  // exactly, or Error
   void write_at(const void* from, int64_t bytes, int64_t offset) const;
   void truncate(int64_t bytes) const;
   void sync() const;

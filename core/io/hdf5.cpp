@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/io/file.h"
+#include "core/io/hdf5_image.h"
 
 namespace gta::hdf5 {
 namespace {
@@ -19,6 +20,8 @@ std::recursive_mutex& library() {
   static std::recursive_mutex& mutex = *[] {
     // File locks fail on some network file systems; our folders have a lock of their own. An existing setting wins.
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
+    // Its clean-up at exit closes again what could not be closed before, and crashes; every file here has an owner that closes it.
+    H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
     return new std::recursive_mutex;
@@ -94,7 +97,8 @@ void scan_dataset(hid_t group, const char* name, Scan& scan) {
   if (dataset.bad()) return refuse("cannot be opened");
   const Id plist(H5Dget_create_plist(dataset), H5Pclose), space(H5Dget_space(dataset), H5Sclose), type(H5Dget_type(dataset), H5Tclose);
   if (plist.bad() || space.bad() || type.bad()) return refuse("has a damaged header");
-  if (H5Pget_layout(plist) != H5D_CONTIGUOUS && H5Pget_layout(plist) != H5D_COMPACT) return refuse("is chunked or virtual: expected contiguous");
+  if (H5Pget_layout(plist) != H5D_CONTIGUOUS && H5Pget_layout(plist) != H5D_COMPACT)
+    return refuse("is chunked or virtual: expected contiguous");
   if (H5Pget_nfilters(plist) != 0) return refuse("has filters");
   if (H5Pget_external_count(plist) != 0) return refuse("keeps its data in another file");
   Dataset found{full, {}, DType::F32, -1};
@@ -261,14 +265,14 @@ std::string Reader::text(const std::string& name) const {
   }
   if (static_cast<int64_t>(H5Tget_size(type)) > file_bytes_) bad_input(path_, "attribute {} claims more bytes than the file has", name);
   std::string text(H5Tget_size(type), '\0');
-  if (H5Aread(attribute, type, text.data()) < 0)
-    bad_input(path_, "attribute {} cannot be read", name);
+  if (H5Aread(attribute, type, text.data()) < 0) bad_input(path_, "attribute {} cannot be read", name);
   return text.substr(0, text.find('\0'));
 }
 
-Writer::Writer(const std::string& path) : path_(path) {
+Writer::Writer(const std::string& path) : path_(path), image_(std::make_unique<Image>()) {
   Lock lock(library());
-  file_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  const Id access(image_access(*image_), H5Pclose);
+  file_ = access.bad() ? -1 : H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (file_ < 0) fail(path, "cannot be created");
 }
 
@@ -318,13 +322,15 @@ void Writer::set_text(const std::string& name, const std::string& value) {
 std::vector<Dataset> Writer::close() {
   Lock lock(library());
   const hid_t file = std::exchange(file_, -1);
-  const bool flushed = H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
-  if (H5Fclose(file) < 0 || !flushed) fail(path_, "cannot be written: the disk may be full");
+  if (H5Fclose(file) < 0) fail(path_, "cannot be laid out");
   // HDF5 may end the file before the last dataset's bytes; make room for all of them.
-  int64_t end = 0;
+  int64_t end = image_->end;
   for (const Dataset& dataset : datasets_) end = std::max(end, dataset.offset + dataset.bytes());
-  const File raw(path_, File::Mode::ReadWrite);
-  if (raw.size() < end) raw.truncate(end);
+  File raw(path_, File::Mode::Create);
+  raw.truncate(end);
+  for (const auto& [page, bytes] : image_->pages)
+    raw.write_at(bytes.data(), std::min(Image::kPage, end - page * Image::kPage), page * Image::kPage);
+  raw.close();
   return datasets_;
 }
 

@@ -2,12 +2,14 @@
 //
 // Reading treats the file as hostile: external and soft links, external storage, virtual and chunked (so also filtered) datasets and
 // shapes that the file's size does not cover are refused before anything is allocated. Writing makes contiguous datasets with early
-// allocation and says where their bytes lie in the file; the caller writes (and hashes, and syncs) those bytes itself after close(),
-// because HDF5 reports neither short writes nor a full disk reliably. One mutex guards the library; file locking is off.
+// allocation and says where their bytes lie in the file; the library lays the headers out in memory, close() writes them with every return
+// code checked, and the caller writes (and hashes, and syncs) the data itself after that: HDF5 reports neither short writes nor a full disk
+// reliably, and can crash at exit after one. One mutex guards the library; file locking is off.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,7 +21,7 @@ struct Dataset {
   std::string name;            // "/grad/model.norm.weight"
   std::vector<int64_t> shape;  // empty: a scalar
   DType dtype;
-  int64_t offset;              // of the first byte in the file
+  int64_t offset;  // of the first byte in the file
   int64_t elements() const;
   int64_t bytes() const { return elements() * static_cast<int64_t>(size_of(dtype)); }
 };
@@ -54,6 +56,8 @@ class Reader {
   std::map<std::string, Dataset> datasets_;
 };
 
+struct Image;
+
 class Writer {
  public:
   explicit Writer(const std::string& path);
@@ -64,11 +68,12 @@ class Writer {
   void add(const std::string& name, const std::vector<int64_t>& shape, DType dtype);  // groups in the name are made
   void set_integer(const std::string& name, int64_t value);                           // root attributes
   void set_text(const std::string& name, const std::string& value);
-  // Closes the file; datasets in the order of add(), with their offsets. Their bytes are not written yet.
+  // Creates the file; datasets in the order of add(), with their offsets. Their bytes are not written yet.
   std::vector<Dataset> close();
 
  private:
   std::string path_;
+  std::unique_ptr<Image> image_;
   int64_t file_ = -1;
   std::vector<Dataset> datasets_;
 };

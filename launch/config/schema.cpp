@@ -158,7 +158,8 @@ std::vector<ConfigKey> make_keys() {
       integer("train.max_skipped_steps", "steps in a row that may be skipped because they are not finite", 1, kMany, [](RunConfig& c) -> int64_t& { return c.train.max_skipped_steps; }, may),
       text("train.init_from", KeyType::Path, "a checkpoint whose weights start this run, with a new optimizer and schedule; none: random", [](RunConfig& c) -> std::string& { return c.train.init_from; }, may),
   };
-  for (ConfigKey& key : keys)
+  for (ConfigKey& key : keys) {
+    if (key.path == "train.micro_batch_size") key.known = {"auto"};
     if (key.path == "optimizer.betas") {
       key.set = [](RunConfig& c, const ConfigValue& value) {
         c.optimizer.beta1 = std::get<std::vector<double>>(value)[0];
@@ -166,6 +167,7 @@ std::vector<ConfigKey> make_keys() {
       };
       key.get = [](const RunConfig& c) { return ConfigValue(std::vector<double>{c.optimizer.beta1, c.optimizer.beta2}); };
     }
+  }
   return keys;
 }
 
@@ -175,6 +177,8 @@ std::string quoted(const std::string& text) {
     if (c == '"' || c == '\\') out += '\\';
     if (c == '\n')
       out += "\\n";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
     else
       out += c;
   }

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/io/file.h"
+#include "launch/config/yaml_text.h"
 
 namespace gta {
 namespace {
@@ -60,13 +61,13 @@ class Reader {
 
   void read_text(const std::string& text, const std::string& name, const std::string& prefix, int depth) {
     file_ = name;
-    if (text.find('\0') != std::string::npos) return problem({}, "holds a zero byte: expected YAML text");
-    if (has_alias(text, name)) return;
+    if (const YamlTextProblem found = check_yaml_text(text); !found.text.empty()) {
+      problems_.push_back({file_, found.line, found.column, found.text});
+      return;
+    }
     YAML::Node root;
     try {
-      const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-      if (documents.size() != 1) return problem({}, fmt::format("holds {} YAML documents: expected one", documents.size()));
-      root = documents[0];
+      root = YAML::Load(text);
     } catch (const YAML::Exception& error) {
       return problem(error.mark, fmt::format("is not YAML: {}", error.msg));
     }
@@ -130,35 +131,13 @@ class Reader {
       } else if (!key) {
         problem(pair.first.Mark(), fmt::format("{}: is no key; did you mean {}?", path, nearest_key(path)));
       } else {
-        read_value(*key, pair.second, file_);
+        // yaml-cpp puts a missing value at the token after it: the key is the better place.
+        if (pair.second.IsNull())
+          problem(pair.first.Mark(), fmt::format("{}: expected {}, got nothing", path, type_text(*key)));
+        else
+          read_value(*key, pair.second, file_);
       }
     }
-  }
-
-  // An alias could make a small file mean a huge one; nothing here needs them.
-  bool has_alias(const std::string& text, const std::string& name) {
-    int line = 1;
-      for (size_t i = 0; i < text.size(); ++i) {
-      const char before = i ? text[i - 1] : '\n';
-      if (text[i] == '\n') ++line;
-      if (text[i] == '#' && (before == ' ' || before == '\n')) {
-        i = std::min(text.find('\n', i), text.size()) - 1;
-        continue;
-      }
-      if (text[i] == '"' || text[i] == '\'') {
-        const size_t end = text.find(text[i], i + 1);
-        if (end == std::string::npos) break;
-        line += static_cast<int>(std::count(text.begin() + static_cast<int64_t>(i), text.begin() + static_cast<int64_t>(end), '\n'));
-        i = end;
-        continue;
-      }
-      const bool word_start = before == '\n' || before == ' ' || before == '[' || before == ',';
-      if (word_start && (text[i] == '&' || text[i] == '*') && i + 1 < text.size() && std::isalnum(static_cast<unsigned char>(text[i + 1]))) {
-        problems_.push_back({name, line, 0, "anchors and aliases are not used here: write the value out"});
-        return true;
-      }
-    }
-    return false;
   }
 
   bool wrong(const ConfigKey& key, const YAML::Node& node, const std::string& got) {
@@ -170,7 +149,7 @@ class Reader {
     switch (key.type) {
       case KeyType::TextList:
       case KeyType::PathList: {
-        if (node.IsSequence() && node.size() > 0 && node[0].IsMap())
+        if (node.IsSequence() && std::any_of(node.begin(), node.end(), [](const auto& item) { return item.IsMap(); }))
           return wrong(key, node, "a mixture with weights, which this build does not have: list the shards of one source");
         if (!node.IsSequence()) return wrong(key, node, "no list");
         std::vector<std::string> items;
@@ -198,6 +177,8 @@ class Reader {
     if (!node.IsScalar()) return wrong(key, node, node.IsNull() ? "nothing" : node.IsSequence() ? "a list" : "a mapping");
     const std::string& text = node.Scalar();
     const bool quoted = node.Tag() == "!";
+    if (std::find(key.known.begin(), key.known.end(), text) != key.known.end())
+      return wrong(key, node, "'" + text + "', which this build does not have yet");
     switch (key.type) {
       case KeyType::Boolean:
         if (quoted || (text != "true" && text != "false")) return wrong(key, node, "'" + text + "'");
@@ -217,8 +198,6 @@ class Reader {
         return true;
       }
       case KeyType::Choice:
-        if (std::find(key.known.begin(), key.known.end(), text) != key.known.end())
-          return wrong(key, node, "'" + text + "', which this build does not have yet");
         if (std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end()) return wrong(key, node, "'" + text + "'");
         value = text;
         return true;
@@ -290,6 +269,11 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
     problems.push_back({"--set", 0, 0, equals == std::string::npos ? "'" + text + "': expected key.path=value" : path + ": is no key; did you mean " + nearest_key(path) + "?"});
     return;
   }
+  const YamlTextProblem found = check_yaml_text(text.substr(equals + 1));
+  if (!found.text.empty()) {
+    problems.push_back({"--set", 0, 0, fmt::format("{}: expected {}; the value {}", path, type_text(*key), found.text)});
+    return;
+  }
   try {
     Reader(values, problems).read_value(*key, YAML::Load(text.substr(equals + 1)), "--set");
   } catch (const YAML::Exception& error) {
@@ -299,10 +283,14 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
 
 bool yaml_has_model(const std::string& path) {
   try {
-    const YAML::Node root = YAML::Load(read_file(path, kLargestFile));
+    const std::string text = read_file(path, kLargestFile);
+    if (!check_yaml_text(text).text.empty()) return false;  // the reader will say what is wrong, here and below
+    const YAML::Node root = YAML::Load(text);
     return root.IsMap() && (root["model"].IsDefined() || root["include"].IsDefined());
   } catch (const YAML::Exception&) {
-    return false;  // the reader will say what is wrong
+    return false;
+  } catch (const Error&) {
+    return false;
   }
 }
 

@@ -116,7 +116,8 @@ TEST(CheckpointResolve, acceptsARunItsFolderAndAStep) {
   const std::string newest = run + "/checkpoints/step-00000100";
   for (const std::string& given : {run, run + "/", run + "/checkpoints", newest}) EXPECT_EQ(resolve_checkpoint(given), newest) << given;
   EXPECT_EQ(resolve_checkpoint(run + "/checkpoints/step-00000090/"), run + "/checkpoints/step-00000090");
-  EXPECT_NE(message_of([&] { resolve_checkpoint(folder.path() + "/absent"); }).find("does not exist: expected a run's folder"), std::string::npos);
+  EXPECT_NE(message_of([&] { resolve_checkpoint(folder.path() + "/absent"); }).find("does not exist: expected a run's folder"),
+            std::string::npos);
   EXPECT_NE(message_of([&] { resolve_checkpoint(folder.path()); }).find("holds no checkpoint: expected a run's folder"), std::string::npos);
   std::ofstream(newest + "/manifest.json") << "x";
   EXPECT_EQ(resolve_checkpoint(run), run + "/checkpoints/step-00000090");

@@ -24,7 +24,8 @@ TEST(PruneCheckpoints, keepsTheNewestAndTheMultiples) {
   TemporaryFolder folder;
   save_steps(folder.path(), {100, 150, 200, 250, 300, 350});
   prune_checkpoints(folder.path(), 2, 100);
-  EXPECT_EQ(list_directory(folder.path()), (std::vector<std::string>{"latest", "step-00000100", "step-00000200", "step-00000300", "step-00000350"}));
+  EXPECT_EQ(list_directory(folder.path()),
+            (std::vector<std::string>{"latest", "step-00000100", "step-00000200", "step-00000300", "step-00000350"}));
   prune_checkpoints(folder.path(), 2, 0);
   EXPECT_EQ(list_checkpoints(folder.path()), (std::vector<std::string>{"step-00000300", "step-00000350"}));
   prune_checkpoints(folder.path(), 0, 0);  // never the last one

@@ -51,7 +51,8 @@ class OwnedState {
         int64_t count = 1;
         for (int64_t size : shape) count *= size;
         StateRange range{part, parameter, shape, half ? DType::BF16 : DType::F32, 0, count, nullptr};
-        bytes_.push_back(seed == 0 ? std::vector<unsigned char>(static_cast<size_t>(range.bytes())) : pattern(range.bytes(), seed + bytes_.size()));
+        bytes_.push_back(seed == 0 ? std::vector<unsigned char>(static_cast<size_t>(range.bytes()))
+                                   : pattern(range.bytes(), seed + bytes_.size()));
         ranges_.push_back(range);
       }
     for (size_t i = 0; i < ranges_.size(); ++i) ranges_[i].data = bytes_[i].data();
@@ -59,7 +60,9 @@ class OwnedState {
   OwnedState(const OwnedState&) = delete;
   OwnedState& operator=(const OwnedState&) = delete;
 
-  static std::map<std::string, std::vector<int64_t>> shapes() { return {{"model.embed_tokens.weight", {33, 16}}, {"model.norm.weight", {7}}, {"scale", {}}}; }
+  static std::map<std::string, std::vector<int64_t>> shapes() {
+    return {{"model.embed_tokens.weight", {33, 16}}, {"model.norm.weight", {7}}, {"scale", {}}};
+  }
 
   std::vector<StateRange> ranges(int64_t most = INT64_MAX) const {
     std::vector<StateRange> cut;
@@ -95,7 +98,9 @@ inline bool holds(const std::string& path, int64_t step, uint64_t seed) {
   checkpoint.verify();
   const OwnedState expected(seed), loaded(0);
   const TrainingState state = training_state(expected, step, seed);
-  if (!(checkpoint.position() == state.position) || checkpoint.config_yaml() != state.config_yaml || checkpoint.tokenizer() != state.tokenizer) return false;
+  if (!(checkpoint.position() == state.position) || checkpoint.config_yaml() != state.config_yaml ||
+      checkpoint.tokenizer() != state.tokenizer)
+    return false;
   checkpoint.load(loaded.ranges());
   return loaded.bytes() == expected.bytes();
 }

@@ -49,7 +49,8 @@ TEST(Corpus, PlainFileIsOneDocumentByteForByte) {
 
 TEST(Corpus, FilesWithoutTextGiveNoDocument) {
   const TemporaryFolder folder;
-  EXPECT_EQ(documents_of({folder.write("a.txt", ""), folder.write("b.jsonl", "\n  \n"), folder.write("c.gz", gzip("")), folder.write("d.zst", zstd(""))}),
+  EXPECT_EQ(documents_of({folder.write("a.txt", ""), folder.write("b.jsonl", "\n  \n"), folder.write("c.gz", gzip("")),
+                          folder.write("d.zst", zstd(""))}),
             Documents{});
 }
 
@@ -81,12 +82,13 @@ TEST(Corpus, BadSeparatorIsRefused) {
 TEST(Corpus, SeparatorThatGivesUpOnALineIsRefused) {
   const TemporaryFolder folder;
   const std::string path = folder.write("a.txt", "short\n" + std::string(60, 'a') + "b\n");
-  EXPECT_NE(refusal([&] { documents_of({path}, separated_by("(a+)+(?=c)x")); }).find("a.txt:2"), std::string::npos);
+  EXPECT_NE(refusal([&] { documents_of({path}, separated_by("(a|aa)+[xy]")); }).find("a.txt:2"), std::string::npos);
 }
 
 TEST(Corpus, JsonLinesGiveTheirTextField) {
   const TemporaryFolder folder;
-  const std::string path = folder.write("a.jsonl", "{\"text\": \"a\\nb\", \"id\": 1}\r\n\n{\"id\": 2, \"text\": \"\\u00e9\\ud83d\\ude00\"}\n{\"text\": \"\"}");
+  const std::string path =
+      folder.write("a.jsonl", "{\"text\": \"a\\nb\", \"id\": 1}\r\n\n{\"id\": 2, \"text\": \"\\u00e9\\ud83d\\ude00\"}\n{\"text\": \"\"}");
   EXPECT_EQ(documents_of({path}), (Documents{"a\nb", "\xc3\xa9\xf0\x9f\x98\x80"}));
   CorpusOptions options;
   options.field = "content";
@@ -96,7 +98,8 @@ TEST(Corpus, JsonLinesGiveTheirTextField) {
 TEST(Corpus, BadJsonLinesAreRefusedWithTheirLine) {
   const TemporaryFolder folder;
   const std::string good = "{\"text\": \"a\"}\n";
-  for (const char* bad : {"{\"text\": \"a\"", "[\"text\"]", "{\"Text\": \"a\"}", "{\"text\": 3}", "{\"text\": \"\\ud800\"}", "{\"text\": \"a\"} {}"}) {
+  for (const char* bad :
+       {"{\"text\": \"a\"", "[\"text\"]", "{\"Text\": \"a\"}", "{\"text\": 3}", "{\"text\": \"\\ud800\"}", "{\"text\": \"a\"} {}"}) {
     const std::string path = folder.write("a.jsonl", good + "\n" + bad + "\n" + good);
     EXPECT_NE(refusal([&] { documents_of({path}); }).find("a.jsonl:3"), std::string::npos) << bad;
   }
@@ -104,7 +107,8 @@ TEST(Corpus, BadJsonLinesAreRefusedWithTheirLine) {
 
 TEST(Corpus, InvalidUtf8IsRefusedWithItsFileAndByte) {
   const TemporaryFolder folder;
-  for (const char* bad : {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xe2\x82", "\xf0\x9f\x98"}) {
+  for (const char* bad : {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+                          "\xf5\x80\x80\x80", "\xff", "\xe2\x82", "\xf0\x9f\x98"}) {
     const std::string path = folder.write("a.txt", std::string("good\nline\xc3\xa9 ") + bad + "\nmore\n");
     const std::string message = refusal([&] { documents_of({path}); });
     EXPECT_NE(message.find("a.txt"), std::string::npos);

@@ -52,7 +52,8 @@ TEST_F(Files, errorsNameThePathAndTheReason) {
   EXPECT_NE(message_of([&] { File(path("no/folder"), File::Mode::Create); }).find("No such file"), std::string::npos);
   publish_text(path("short"), "123");
   char bytes[8];
-  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).read_at(bytes, 8, 0); }).find("ends at byte 3: 5 more were expected"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).read_at(bytes, 8, 0); }).find("ends at byte 3: 5 more were expected"),
+            std::string::npos);
   EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).write_at("x", 1, 0); }).find("cannot write"), std::string::npos);
   EXPECT_NE(message_of([&] { read_file(path("short"), 2); }).find("has 3 bytes: at most 2"), std::string::npos);
   EXPECT_NE(message_of([&] { read_file(folder_); }).find("is not a regular file"), std::string::npos);

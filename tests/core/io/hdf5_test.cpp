@@ -33,7 +33,8 @@ class Hdf5Files : public testing::Test {
   }
   // Runs Python with `f` open for writing at the returned path.
   std::string made_by_h5py(const std::string& body) const {
-    std::ofstream(path("make.py")) << "import h5py, numpy as np, sys\nf = h5py.File(sys.argv[1], 'w', libver=sys.argv[2])\n" << body << "\nf.close()\n";
+    std::ofstream(path("make.py")) << "import h5py, numpy as np, sys\nf = h5py.File(sys.argv[1], 'w', libver=sys.argv[2])\n"
+                                   << body << "\nf.close()\n";
     const std::string file = path("made.h5");
     std::filesystem::remove(file);
     EXPECT_EQ(std::system((python() + " " + path("make.py") + " " + file + " earliest").c_str()), 0);
@@ -129,7 +130,8 @@ TEST_F(Hdf5Files, truncatedFilesAreRefused) {
   }
 }
 
-// A shape that says more than the file holds, made by changing the stored size in the bytes: needs no library that would refuse to write it.
+// A shape that says more than the file holds, made by changing the stored size in the bytes: needs no library that would refuse to write
+// it.
 TEST_F(Hdf5Files, shapesBeyondTheFileAreRefused) {
   const std::string file = path("a.h5");
   {
@@ -155,7 +157,8 @@ TEST_F(Hdf5Files, shapesBeyondTheFileAreRefused) {
 TEST_F(Hdf5Files, softAndExternalLinksAreRefused) {
   SKIP_WITHOUT_H5PY();
   expect_refused(made_by_h5py("f['data'] = np.zeros(3, 'f4'); f['soft'] = h5py.SoftLink('/data')"), "/soft is a soft or external link");
-  expect_refused(made_by_h5py("f['g/data'] = np.zeros(3, 'f4'); f['g/ext'] = h5py.ExternalLink('other.h5', '/data')"), "/g/ext is a soft or external link");
+  expect_refused(made_by_h5py("f['g/data'] = np.zeros(3, 'f4'); f['g/ext'] = h5py.ExternalLink('other.h5', '/data')"),
+                 "/g/ext is a soft or external link");
   expect_refused(made_by_h5py("f['dangling'] = h5py.SoftLink('/nothing')"), "/dangling is a soft or external link");
 }
 
@@ -164,8 +167,9 @@ TEST_F(Hdf5Files, layoutsThatAreNotContiguousAreRefused) {
   expect_refused(made_by_h5py("f.create_dataset('c', (8, 8), 'f4', chunks=(4, 4))"), "/c is chunked or virtual");
   expect_refused(made_by_h5py("f.create_dataset('c', (8, 8), 'f4', compression='gzip')"), "/c is chunked or virtual");
   expect_refused(made_by_h5py("f.create_dataset('e', (8,), 'u1', external=[('raw.bin', 0, 8)])"), "/e keeps its data in another file");
-  expect_refused(made_by_h5py("l = h5py.VirtualLayout((4,), 'f4'); l[:] = h5py.VirtualSource('o.h5', 'd', (4,)); f.create_virtual_dataset('v', l)"),
-                 "/v is chunked or virtual");
+  expect_refused(
+      made_by_h5py("l = h5py.VirtualLayout((4,), 'f4'); l[:] = h5py.VirtualSource('o.h5', 'd', (4,)); f.create_virtual_dataset('v', l)"),
+      "/v is chunked or virtual");
   expect_refused(made_by_h5py("f.create_dataset('late', (8,), 'f4')"), "/late has no data");
   expect_refused(made_by_h5py("f['s'] = 'text'"), "/s has an element type");
   expect_refused(made_by_h5py("f['s'] = np.zeros(2, dtype='c8')"), "/s has an element type");
@@ -175,9 +179,9 @@ TEST_F(Hdf5Files, layoutsThatAreNotContiguousAreRefused) {
 
 TEST_F(Hdf5Files, attributesOfOtherProgramsAreRead) {
   SKIP_WITHOUT_H5PY();
-  const hdf5::Reader reader(
-      made_by_h5py("f.attrs['n'] = 3; f.attrs['x'] = 0.25; f.attrs['v'] = 'variable'; f.attrs['b'] = np.bytes_('fixed'); f.attrs['a'] = np.arange(3)\n"
-                   "f['i64'] = np.arange(4); f['neg'] = np.array([1, -5])"));
+  const hdf5::Reader reader(made_by_h5py(
+      "f.attrs['n'] = 3; f.attrs['x'] = 0.25; f.attrs['v'] = 'variable'; f.attrs['b'] = np.bytes_('fixed'); f.attrs['a'] = np.arange(3)\n"
+      "f['i64'] = np.arange(4); f['neg'] = np.array([1, -5])"));
   EXPECT_EQ(reader.integer("n"), 3);
   EXPECT_EQ(reader.real("x"), 0.25);
   EXPECT_EQ(reader.real("n"), 3);

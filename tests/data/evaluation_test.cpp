@@ -1,0 +1,148 @@
+#include "data/evaluation.h"
+
+#include "core/io/hdf5.h"
+#include "data/shards.h"
+#include "tests/data/data_test_tools.h"
+
+namespace gta {
+namespace {
+
+CorpusOptions by_empty_lines() {
+  CorpusOptions options;
+  options.document_separator = "";
+  return options;
+}
+
+// (previous token, label) of every scored position, in order.
+std::vector<std::pair<int32_t, int32_t>> scored(const EvaluationSet& set, int64_t length) {
+  std::vector<std::pair<int32_t, int32_t>> pairs;
+  std::vector<int32_t> tokens(length), labels(length);
+  for (int64_t w = 0; w < set.windows(); ++w) {
+    set.window(w, tokens.data(), labels.data());
+    for (int64_t i = 0; i < length; ++i)
+      if (labels[i] >= 0) pairs.emplace_back(tokens[i], labels[i]);
+  }
+  return pairs;
+}
+
+const std::vector<std::string>& documents() {
+  static const std::vector<std::string> all = {"In the beginning\n", "  spaces first\nand \xf0\x9f\x98\x80 more\n", "x",
+                                               sample_text(3, 300), "\tend"};
+  return all;
+}
+
+std::vector<std::pair<int32_t, int32_t>> expected_pairs() {
+  std::vector<std::pair<int32_t, int32_t>> pairs;
+  for (const std::string& document : documents()) {
+    const std::vector<int32_t> ids = small_tokenizer().encode_document(document);
+    for (size_t i = 1; i < ids.size(); ++i) pairs.emplace_back(ids[i - 1], ids[i]);
+  }
+  return pairs;
+}
+
+int64_t text_bytes() {
+  int64_t bytes = 0;
+  for (const std::string& document : documents()) bytes += static_cast<int64_t>(document.size());
+  return bytes;
+}
+
+struct Files {
+  TemporaryFolder folder;
+  std::vector<std::string> inputs, shards;
+  explicit Files(int64_t shard_tokens = 1000) {
+    for (size_t i = 0; i < documents().size(); ++i) inputs.push_back(folder.write(std::to_string(i) + ".txt", documents()[i]));
+    shards = write_shards(small_tokenizer(), inputs, {}, folder.path(), "validation", shard_tokens);
+  }
+};
+
+TEST(EvaluationSet, ScoresEveryTokenAfterTheFirstOfADocumentOnce) {
+  const auto expected = expected_pairs();
+  for (int64_t shard_tokens : {1, 30, 100000}) {
+    const Files files(shard_tokens);
+    for (int64_t length : {1, 2, 7, 64, 100000}) {
+      const EvaluationSet set = EvaluationSet::from_shards(files.shards, small_tokenizer(), length, 0);
+      EXPECT_EQ(scored(set, length), expected) << length;
+      EXPECT_EQ(set.scored_tokens(), static_cast<int64_t>(expected.size()));
+    }
+  }
+}
+
+TEST(EvaluationSet, ScoredBytesOfWholeDocumentsAreThoseOfTheText) {
+  const Files files;
+  EXPECT_EQ(EvaluationSet::from_shards(files.shards, small_tokenizer(), 16, 0).scored_bytes(), text_bytes());
+  EXPECT_EQ(EvaluationSet::from_files(files.inputs, {}, small_tokenizer(), 16, 0).scored_bytes(), text_bytes());
+  for (const std::string& document : documents())
+    EXPECT_EQ(EvaluationSet::from_text(document, small_tokenizer(), 16).scored_bytes(), static_cast<int64_t>(document.size()));
+}
+
+TEST(EvaluationSet, LimitGivesTheFirstTokensAndAlwaysTheSame) {
+  const Files files(30);
+  const auto expected = expected_pairs();
+  int64_t last_bytes = 0;
+  for (int64_t most : {1, 2, 5, 6, 7, 8, 50, 1000000}) {
+    const EvaluationSet set = EvaluationSet::from_shards(files.shards, small_tokenizer(), 16, most);
+    const auto count = std::min<int64_t>(most, static_cast<int64_t>(expected.size()));
+    EXPECT_EQ(set.scored_tokens(), count);
+    const auto pairs = scored(set, 16);
+    ASSERT_EQ(static_cast<int64_t>(pairs.size()), count);
+    EXPECT_TRUE(std::equal(pairs.begin(), pairs.end(), expected.begin()));
+    EXPECT_GE(set.scored_bytes(), last_bytes);
+    last_bytes = set.scored_bytes();
+    EXPECT_EQ(scored(EvaluationSet::from_files(files.inputs, {}, small_tokenizer(), 16, most), 16), pairs);
+  }
+}
+
+TEST(EvaluationSet, BytesOfALimitAreThoseOfItsTokens) {
+  const EvaluationSet set = [] {
+    const Files files;
+    return EvaluationSet::from_shards(files.shards, small_tokenizer(), 16, 3);
+  }();
+  const std::vector<int32_t> ids = small_tokenizer().encode_document(documents()[0]);
+  const std::string text = small_tokenizer().decode(std::vector<int32_t>(ids.begin(), ids.begin() + 4));
+  EXPECT_EQ(set.scored_bytes(), static_cast<int64_t>(text.size()));
+}
+
+TEST(EvaluationSet, TextFilesSplitBySeparator) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("a.txt", "one two\n\nthree\n");
+  const EvaluationSet set = EvaluationSet::from_files({path}, by_empty_lines(), small_tokenizer(), 8, 0);
+  EXPECT_EQ(set.scored_bytes(), 8 + 6);
+  const auto first = small_tokenizer().encode_document("one two\n"), second = small_tokenizer().encode_document("three\n");
+  EXPECT_EQ(set.scored_tokens(), static_cast<int64_t>(first.size() + second.size()) - 2);
+}
+
+TEST(EvaluationSet, NothingToScoreHasNoWindows) {
+  const TemporaryFolder folder;
+  const EvaluationSet set = EvaluationSet::from_files({folder.write("a.txt", "")}, {}, small_tokenizer(), 8, 0);
+  EXPECT_EQ(set.windows(), 0);
+  EXPECT_EQ(set.scored_tokens(), 0);
+}
+
+TEST(EvaluationSet, PaddingIsAValidTokenWithoutALabel) {
+  const EvaluationSet set = EvaluationSet::from_text("a", small_tokenizer(), 100);
+  std::vector<int32_t> tokens(100), labels(100);
+  ASSERT_EQ(set.windows(), 1);
+  set.window(0, tokens.data(), labels.data());
+  for (int64_t i = set.scored_tokens(); i < 100; ++i) EXPECT_EQ(labels[i], -1);
+  for (int32_t token : tokens) EXPECT_TRUE(token >= 0 && token < small_tokenizer().vocab_size());
+}
+
+TEST(EvaluationSet, RefusesWhatCannotBeScored) {
+  const Files files;
+  refusal([&] { EvaluationSet::from_shards(files.shards, small_tokenizer(), 0, 0); });
+  refusal([&] { EvaluationSet::from_shards(files.shards, small_tokenizer(), 8, -1); });
+  refusal([&] { EvaluationSet::from_text("bad \xff", small_tokenizer(), 8); });
+  const EvaluationSet set = EvaluationSet::from_text("a", small_tokenizer(), 8);
+  std::vector<int32_t> tokens(8), labels(8);
+  for (int64_t index : {int64_t{-1}, set.windows()}) refusal([&] { set.window(index, tokens.data(), labels.data()); });
+  const TemporaryFolder folder;
+  train_tokenizer({sample_text(9, 4000)}, 400, folder.path("other.model"));
+  refusal([&] { EvaluationSet::from_shards(files.shards, Tokenizer::load(folder.path("other.model")), 8, 0); });
+  std::string bytes = bytes_of(files.shards[0]);
+  bytes[hdf5::Reader(files.shards[0]).dataset("/tokens").offset + 3] ^= 2;
+  EXPECT_NE(refusal([&] { EvaluationSet::from_shards({folder.write("damaged.h5", bytes)}, small_tokenizer(), 8, 0); }).find("damaged.h5"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace gta

@@ -1,0 +1,316 @@
+#include "data/shards.h"
+
+#include <thread>
+
+#include "core/io/hdf5.h"
+#include "tests/data/data_test_tools.h"
+
+namespace gta {
+namespace {
+
+constexpr int64_t kBlockTokens = (1 << 20) / 2;  // uint16 tokens of one hashed block
+
+std::vector<int32_t> tokens_of(const TokenShard& shard) {
+  std::vector<int32_t> tokens(shard.summary().tokens);
+  shard.read(0, shard.summary().tokens, tokens.data());
+  return tokens;
+}
+
+// Documents split by empty lines, in one shard.
+std::string write_one(const TemporaryFolder& folder, const std::string& text, const std::string& name = "train") {
+  CorpusOptions options;
+  options.document_separator = "";
+  return write_shards(small_tokenizer(), {folder.write("text.txt", text)}, options, folder.path(), name).at(0);
+}
+
+// A shard of several blocks, written once for the whole program and copied to where a test may damage it.
+std::string long_shard(const TemporaryFolder& folder) {
+  static const TemporaryFolder shared;
+  static const std::string written = [] {
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += sample_text(i, 12000) + "\n\n";
+    return write_one(shared, text);
+  }();
+  std::filesystem::copy_file(written, folder.path("train-00000.h5"));
+  return folder.path("train-00000.h5");
+}
+
+// Where the shard's tokens begin in its file.
+int64_t offset_of_tokens(const std::string& path) { return hdf5::Reader(path).dataset("/tokens").offset; }
+
+TEST(Shards, GiveBackTheDocuments) {
+  const TemporaryFolder folder;
+  const Tokenizer& tokenizer = small_tokenizer();
+  const TokenShard shard(write_one(folder, "In the beginning\n\n  two\nlines \xf0\x9f\x98\x80\n\nend"));
+  const std::vector<std::string> documents = {"In the beginning\n", "  two\nlines \xf0\x9f\x98\x80\n", "end"};
+  const std::vector<int32_t> tokens = tokens_of(shard);
+  ASSERT_EQ(shard.document_offsets().size(), 4u);
+  int64_t bytes = 0;
+  for (size_t i = 0; i < documents.size(); ++i) {
+    const std::vector<int32_t> ids(tokens.begin() + shard.document_offsets()[i], tokens.begin() + shard.document_offsets()[i + 1]);
+    EXPECT_EQ(ids.front(), tokenizer.bos());
+    EXPECT_EQ(ids.back(), tokenizer.eos());
+    EXPECT_EQ(ids, tokenizer.encode_document(documents[i]));
+    EXPECT_EQ(tokenizer.decode(ids), documents[i]);
+    bytes += static_cast<int64_t>(documents[i].size());
+  }
+  const ShardSummary& summary = shard.summary();
+  EXPECT_EQ(summary.documents, 3);
+  EXPECT_EQ(summary.text_bytes, bytes);
+  EXPECT_EQ(summary.vocab_size, 400);
+  EXPECT_EQ(summary.end_of_document, tokenizer.eos());
+  EXPECT_EQ(summary.tokenizer_hash, tokenizer.hash());
+  EXPECT_EQ(summary.source, "text.txt");
+  shard.check_tokenizer(tokenizer);
+  shard.verify();
+}
+
+TEST(Shards, WindowsReadTheSameAcrossBlocks) {
+  const TemporaryFolder folder;
+  const TokenShard shard(long_shard(folder));
+  ASSERT_GT(shard.summary().tokens, 2 * kBlockTokens);
+  const std::vector<int32_t> tokens = tokens_of(shard);
+  for (int64_t first : {int64_t{0}, kBlockTokens - 3, kBlockTokens, 2 * kBlockTokens - 1, shard.summary().tokens - 7}) {
+    const TokenShard fresh(shard.summary().path);
+    std::vector<int32_t> window(7);
+    fresh.read(first, 7, window.data());
+    EXPECT_TRUE(std::equal(window.begin(), window.end(), tokens.begin() + first)) << first;
+  }
+  std::vector<int32_t> none(1, 77);
+  shard.read(shard.summary().tokens, 0, none.data());
+  EXPECT_EQ(none[0], 77);
+}
+
+TEST(Shards, ReadsBeyondTheEndAreErrors) {
+  const TemporaryFolder folder;
+  const TokenShard shard(write_one(folder, "a b c"));
+  std::vector<int32_t> window(100);
+  for (const auto& [first, count] :
+       {std::pair<int64_t, int64_t>{0, shard.summary().tokens + 1}, {-1, 2}, {0, -1}, {INT64_MAX, 2}, {2, INT64_MAX}})
+    EXPECT_THROW(shard.read(first, count, window.data()), Error) << first;
+}
+
+TEST(Shards, ThreadsMayReadOneShard) {
+  const TemporaryFolder folder;
+  const TokenShard shard(long_shard(folder));
+  const std::vector<int32_t> tokens = tokens_of(TokenShard(shard.summary().path));
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4, 0);
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      std::vector<int32_t> window(64);
+      for (int64_t first = t; first + 64 <= shard.summary().tokens; first += 10007) {
+        shard.read(first, 64, window.data());
+        wrong[t] += !std::equal(window.begin(), window.end(), tokens.begin() + first);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4, 0));
+}
+
+TEST(Shards, NoDocumentCrossesAShardAndNoneIsLost) {
+  const TemporaryFolder folder;
+  const Tokenizer& tokenizer = small_tokenizer();
+  std::string text;
+  std::vector<std::string> documents;
+  for (int i = 0; i < 50; ++i) documents.push_back("document " + sample_text(i, i == 20 ? 400 : 10) + "\n");
+  for (std::string& document : documents) {
+    for (size_t at = document.find("\n\n"); at != std::string::npos; at = document.find("\n\n")) document.erase(at, 1);
+    text += document + "\n";
+  }
+  CorpusOptions options;
+  options.document_separator = "";
+  const std::string input = folder.write("text.txt", text);
+  const int64_t limit = 200;
+  const std::vector<std::string> paths = write_shards(tokenizer, {input}, options, folder.path("shards"), "part", limit);
+  ASSERT_GT(paths.size(), 3u);
+  EXPECT_EQ(paths[1], folder.path("shards/part-00001.h5"));
+  std::vector<std::string> found;
+  for (const std::string& path : paths) {
+    const TokenShard shard(path);
+    const std::vector<int32_t> tokens = tokens_of(shard);
+    EXPECT_TRUE(shard.summary().tokens <= limit || shard.summary().documents == 1) << path;
+    for (int64_t i = 0; i < shard.summary().documents; ++i)
+      found.push_back(tokenizer.decode(
+          std::span(tokens).subspan(shard.document_offsets()[i], shard.document_offsets()[i + 1] - shard.document_offsets()[i])));
+  }
+  EXPECT_EQ(found, documents);
+}
+
+TEST(Shards, FullVocabulariesNeedAndGetFourBytes) {
+  // Appended messages of a serialized repeated field are further pieces: characters of a private area, from id 400 on.
+  std::string model = small_tokenizer().bytes();
+  const auto add_piece = [&](const std::string& piece) {
+    const std::string inner =
+        std::string("\x0a") + static_cast<char>(piece.size()) + piece + std::string("\x15\0\0\x7a\xc4", 5);  // its score: -1000
+    model += std::string("\x0a") + static_cast<char>(inner.size()) + inner;
+  };
+  for (int i = 400; i < 70000; ++i) add_piece("zq" + std::to_string(i));
+  add_piece("\xee\x80\x80");
+  const Tokenizer wide = Tokenizer::from_bytes(model, "wide");
+  ASSERT_EQ(wide.vocab_size(), 70001);
+  ASSERT_EQ(wide.encode("a\xee\x80\x80").back(), 70000);
+  const TemporaryFolder folder;
+  const TokenShard shard(write_shards(wide, {folder.write("a.txt", "a\xee\x80\x80")}, {}, folder.path(), "wide").at(0));
+  EXPECT_EQ(tokens_of(shard), wide.encode_document("a\xee\x80\x80"));
+  EXPECT_EQ(hdf5::Reader(shard.summary().path).dataset("/tokens").dtype, DType::U32);
+  EXPECT_EQ(hdf5::Reader(write_one(folder, "a")).dataset("/tokens").dtype, DType::U16);
+}
+
+TEST(Shards, BadInputWritesNothingEvenAfterGoodShards) {
+  const TemporaryFolder folder;
+  const std::string good = folder.write("good.txt", sample_text(1, 500)), bad = folder.write("bad.txt", "\xff");
+  EXPECT_NE(refusal([&] {
+              write_shards(small_tokenizer(), {good, good, bad}, {}, folder.path("out"), "train", 100);
+            }).find("bad.txt"),
+            std::string::npos);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path("out")));
+  refusal([&] { write_shards(small_tokenizer(), {folder.write("empty.txt", "")}, {}, folder.path("out"), "train"); });
+  refusal([&] { write_shards(small_tokenizer(), {good}, {}, folder.path("out"), "train", 0); });
+  refusal([&] { write_shards(small_tokenizer(), {good}, {}, folder.path("out"), "../train"); });
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path("out")));
+}
+
+TEST(Shards, FailedWritingKeepsTheShardsThatWere) {
+  const TemporaryFolder folder;
+  const std::string path = write_one(folder, "the old text"), before = bytes_of(path);
+  const std::string good = folder.write("good.txt", sample_text(1, 500)), bad = folder.write("bad.txt", "\xff");
+  refusal([&] { write_shards(small_tokenizer(), {good, bad}, {}, folder.path(), "train", 100); });
+  EXPECT_EQ(bytes_of(path), before);
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"bad.txt", "good.txt", "text.txt", "train-00000.h5"}));
+}
+
+TEST(Shards, LeftoversOfALargerRunAreNotMixedIn) {
+  const TemporaryFolder folder;
+  const std::string text = folder.write("text.txt", sample_text(1, 500));
+  ASSERT_GT(write_shards(small_tokenizer(), {text, text}, {}, folder.path("out"), "train", 100).size(), 1u);
+  write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train-more", 1'000'000);  // another name is no leftover
+  const std::string before = bytes_of(folder.path("out/train-00000.h5"));
+  EXPECT_NE(refusal([&] { write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train", 1'000'000); }).find("train-00001.h5"),
+            std::string::npos);
+  EXPECT_EQ(bytes_of(folder.path("out/train-00000.h5")), before);
+  std::filesystem::remove(folder.path("out/train-00001.h5"));
+  EXPECT_EQ(write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train", 1'000'000).size(), 1u);
+}
+
+TEST(Shards, SameInputGivesTheSameContent) {
+  const TemporaryFolder folder;
+  const TokenShard a(write_one(folder, "one\n\ntwo", "a")), b(write_one(folder, "one\n\ntwo", "b")), c(write_one(folder, "one two", "c"));
+  EXPECT_EQ(a.content_hash(), b.content_hash());
+  EXPECT_NE(a.content_hash(), c.content_hash());
+}
+
+TEST(Shards, AnotherTokenizerIsRefused) {
+  const TemporaryFolder folder;
+  train_tokenizer({sample_text(9, 4000)}, 400, folder.path("other.model"));
+  const Tokenizer other = Tokenizer::load(folder.path("other.model"));
+  const TokenShard shard(write_one(folder, "text"));
+  const std::string message = refusal([&] { shard.check_tokenizer(other); });
+  EXPECT_NE(message.find("train-00000.h5"), std::string::npos);
+}
+
+TEST(Shards, ChangedTokensAreRefusedWhenTheirBlockIsRead) {
+  const TemporaryFolder folder;
+  const std::string path = long_shard(folder);
+  const std::string good = bytes_of(path);
+  const int64_t tokens = offset_of_tokens(path);
+  std::string bytes = good;
+  bytes[tokens + 2 * (kBlockTokens + 5)] ^= 1;
+  folder.write("train-00000.h5", bytes);
+  const TokenShard shard(path);
+  std::vector<int32_t> window(8);
+  shard.read(0, 8, window.data());  // the first block is whole
+  for (int attempt = 0; attempt < 2; ++attempt)
+    EXPECT_NE(refusal([&] { shard.read(kBlockTokens + 100, 8, window.data()); }).find("train-00000.h5"), std::string::npos);
+  refusal([&] { shard.read(kBlockTokens - 4, 8, window.data()); });
+  refusal([&] { shard.verify(); });
+}
+
+// One flipped bit anywhere is refused by the time all was checked, or lies where nothing is kept.
+TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
+  const TemporaryFolder folder;
+  const std::string path = write_one(folder, "In the beginning\n\nend of a small text"), good = bytes_of(path);
+  const TokenShard whole(path);
+  const std::vector<int32_t> tokens = tokens_of(whole);
+  const ShardSummary summary = whole.summary();
+  int refused = 0;
+  for (size_t at = 0; at < good.size(); ++at) {
+    if (good[at] == 0 && at % 7 != 0) continue;  // most of a small file is room that HDF5 does not use
+    std::string bytes = good;
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << (at % 8)));
+    folder.write("train-00000.h5", bytes);
+    try {
+      const TokenShard shard(path);
+      shard.check_tokenizer(small_tokenizer());
+      shard.verify();
+      const ShardSummary& s = shard.summary();
+      EXPECT_EQ(tokens_of(shard), tokens) << "byte " << at;
+      EXPECT_EQ(shard.document_offsets(), whole.document_offsets()) << "byte " << at;
+      EXPECT_TRUE(s.source == summary.source && s.text_bytes == summary.text_bytes && s.end_of_document == summary.end_of_document)
+          << "byte " << at;
+    } catch (const Error& error) {
+      ++refused;
+      EXPECT_NE(std::string(error.what()).find("train-00000.h5"), std::string::npos) << "byte " << at << ": " << error.what();
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput) << "byte " << at << ": " << error.what();
+    }
+  }
+  EXPECT_GT(refused, 500);
+}
+
+TEST(Shards, TruncatedFilesAreRefused) {
+  const TemporaryFolder folder;
+  const std::string path = write_one(folder, sample_text(1, 200)), good = bytes_of(path);
+  const std::vector<int32_t> tokens = tokens_of(TokenShard(path));
+  for (size_t size = 0; size < good.size(); size += size < 512 ? 1 : 41) {
+    folder.write("train-00000.h5", good.substr(0, size));
+    EXPECT_NE(refusal([&] { TokenShard(path).verify(); }).find("train-00000.h5"), std::string::npos) << size;
+  }
+}
+
+TEST(Shards, FileThatShrinksUnderTheReaderIsAnError) {
+  const TemporaryFolder folder;
+  const std::string path = long_shard(folder);
+  const TokenShard shard(path);
+  std::filesystem::resize_file(path, static_cast<uintmax_t>(offset_of_tokens(path)) + 100);
+  std::vector<int32_t> window(8);
+  EXPECT_THROW(shard.read(kBlockTokens, 8, window.data()), Error);
+}
+
+TEST(Shards, FilesThatAreNoShardsAreRefused) {
+  const TemporaryFolder folder;
+  for (const std::string& path :
+       {folder.path("absent.h5"), folder.path(), folder.write("text.h5", sample_text(1, 100)), folder.write("empty.h5", "")})
+    EXPECT_NE(refusal([&] { TokenShard shard(path); }).find(path), std::string::npos);
+  const std::string other = folder.path("other.h5");
+  {
+    hdf5::Writer writer(other);
+    writer.add("/tokens", {4}, DType::U16);
+    writer.close();
+  }
+  EXPECT_NE(refusal([&] { TokenShard shard(other); }).find("no token shard"), std::string::npos);
+}
+
+TEST(Shards, NewerFormatsAndForeignTablesAreRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("foreign.h5");
+  const auto write = [&](int64_t version, DType tokens, bool offsets) {
+    hdf5::Writer writer(path);
+    writer.add("/tokens", {4}, tokens);
+    if (offsets) writer.add("/document_offsets", {2}, DType::U64);
+    writer.add("/block_hashes", {1}, DType::U64);
+    for (const char* name : {"vocab_size", "end_of_document", "text_bytes"}) writer.set_integer(name, 2);
+    writer.set_integer("format_version", version);
+    writer.set_text("source", "");
+    writer.set_text("tokenizer_hash", std::string(16, '0'));
+    writer.set_text("header_hash", std::string(16, '0'));
+    writer.close();
+    return refusal([&] { TokenShard shard(path); });
+  };
+  EXPECT_NE(write(2, DType::U16, true).find("version 2"), std::string::npos);
+  EXPECT_NE(write(1, DType::F32, true).find("float32"), std::string::npos);
+  EXPECT_NE(write(1, DType::U16, false).find("/document_offsets"), std::string::npos);
+  EXPECT_NE(write(1, DType::U16, true).find("damaged"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace gta

@@ -1,0 +1,532 @@
+// The configuration reader: what it refuses, with which place and advice, and that what it writes it reads again.
+#include "launch/config/config.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include "core/error.h"
+#include "launch/config/schema.h"
+
+namespace gta {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_text(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+template <class F>
+std::string refusal(F&& load) {
+  try {
+    load();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+    return error.what();
+  }
+  return "";
+}
+
+class Config : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "gta-config-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    for (const char* file : {"k.model", "train-2.h5", "train-1.h5", "validation-1.h5"}) write(file, "");
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string write(const std::string& name, const std::string& text) {
+    fs::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+    return path(name);
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+  LoadedRun load(const std::string& text, const std::vector<std::string>& overrides = {}) {
+    return load_run_config(write("run.yaml", text), overrides);
+  }
+  std::string refused(const std::string& text, const std::vector<std::string>& overrides = {}) {
+    return refusal([&] { load(text, overrides); });
+  }
+
+  fs::path folder_;
+};
+
+const std::string kRun = R"(name: small
+model:
+  hidden_size: 32
+  layers: 2
+  intermediate_size: 48
+  heads: 4
+  head_dim: 8
+  attention: {type: gta, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 16}
+data:
+  tokenizer: k.model
+  train: [train-*.h5]
+  validation: [validation-1.h5]
+  sequence_length: 16
+train:
+  steps: 10
+  global_batch_size: 8
+  micro_batch_size: 4
+)";
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+// ---- what a file means
+
+TEST_F(Config, ResolvesPathsGlobsAndDefaults) {
+  const RunConfig c = load(kRun).config;
+  EXPECT_EQ(c.name, "small");
+  EXPECT_EQ(c.seed, 1234);
+  EXPECT_EQ(c.data.tokenizer, path("k.model"));
+  EXPECT_EQ(c.data.train, (std::vector<std::string>{path("train-1.h5"), path("train-2.h5")}));
+  EXPECT_EQ(c.model.attention.type, AttentionType::Gta);
+  EXPECT_EQ(c.model.attention.latent_dim, 16);
+  EXPECT_EQ(c.model.vocab_size, 0);
+  EXPECT_EQ(c.model.max_sequence_length, 16);
+  EXPECT_EQ(c.optimizer.beta2, 0.95);
+  EXPECT_EQ(c.train.checkpoint.keep, 2);
+}
+
+TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
+  const std::string file = write("run.yaml", replaced(replaced(kRun, "train-*", "absent-*"), "k.model", "absent.model"));
+  const RunConfig c = load_run_config(file, {}, DataFiles::Ignore).config;
+  EXPECT_EQ(c.data.tokenizer, path("absent.model"));
+  const std::string message = refusal([&] { load_run_config(file, {}); });
+  EXPECT_TRUE(contains(message, "run.yaml:11:")) << message;
+  EXPECT_TRUE(contains(message, "data.train: ")) << message;
+  EXPECT_TRUE(contains(message, "data.tokenizer: ")) << message;
+}
+
+TEST_F(Config, TokenCountsMayBeShort) {
+  for (const auto& [text, tokens] : std::vector<std::pair<std::string, int64_t>>{
+           {"1280", 1280}, {"1.28e3", 1280}, {"2k", 2000}, {"1.5M", 1500000}, {"220B", 220000000000}, {"1.5e9", 1500000000}}) {
+    const RunConfig c = load(replaced(kRun, "steps: 10", "tokens: " + text)).config;
+    EXPECT_EQ(c.train.steps, (tokens + 127) / 128) << text;
+    EXPECT_EQ(load(kRun, {"train.validation_tokens=" + text}).config.train.validation_tokens, tokens);
+  }
+  for (const char* text : {"1.5", "-1", "1e30", "B", "2X", ".inf", "0x10", "010"})
+    EXPECT_TRUE(contains(refused(replaced(kRun, "steps: 10", std::string("tokens: ") + text)), "run.yaml:15:11: train.tokens: ")) << text;
+}
+
+TEST_F(Config, AModelMayBeAFileRelativeToTheRun) {
+  write("models/m.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
+  const std::string rest = kRun.substr(kRun.find("data:"));
+  EXPECT_EQ(load("name: x\nmodel: models/m.yaml\n" + rest).config.model.layers, 1);
+  EXPECT_EQ(load("name: x\nmodel: models/m.yaml\n" + rest, {"model.layers=3"}).config.model.layers, 3);
+  EXPECT_EQ(load_model_config(path("models/m.yaml"), {"model.layers=5"}).layers, 5);
+  EXPECT_EQ(load_model_config(path("run.yaml"), {}).layers, 1);
+  write("models/m.yaml", "hidden_size: 32\nlayer: 1\n");
+  const std::string message = refused("name: x\nmodel: models/m.yaml\n" + rest);
+  EXPECT_TRUE(contains(message, "m.yaml:2:1: model.layer: ") && contains(message, "did you mean model.layers?")) << message;
+}
+
+TEST_F(Config, AModelMayBeJson) {
+  const ModelConfig m =
+      parse_model_config(R"({"hidden_size": 16, "layers": 2, "intermediate_size": 24, "heads": 4, "head_dim": 4, "vocab_size": 29,
+    "rope_theta": 10000.0, "norm_eps": 1e-06, "tie_embeddings": true, "max_sequence_length": 512,
+    "attention": {"type": "gta", "query_heads": 2, "key_heads": 1, "latent_heads": 1, "latent_dim": 8, "value_decoder": "direct+learned",
+    "gate": "sigmoid", "qkv_bias": true}})",
+                         "fixture.h5");
+  EXPECT_EQ(m.attention.latent_dim, 8);
+  EXPECT_EQ(m.norm_eps, 1e-6);
+  EXPECT_TRUE(contains(refusal([] { parse_model_config("{\"hidden_sise\": 16}", "fixture.h5"); }), "fixture.h5:1:2: model.hidden_sise: "));
+}
+
+TEST_F(Config, AnIncludedFileLiesUnderTheOneThatIncludesIt) {
+  write("base/base.yaml", replaced(replaced(kRun, "k.model", "../k.model"), "[train-*.h5]", "[../train-1.h5]"));
+  write("base/validation-1.h5", "");
+  const RunConfig c = load("include: base/base.yaml\nname: over\ndata: {train: [train-2.h5]}\ntrain: {steps: 20}\n", {"seed=7"}).config;
+  EXPECT_EQ(c.name, "over");
+  EXPECT_EQ(c.train.steps, 20);
+  EXPECT_EQ(c.train.global_batch_size, 8);
+  EXPECT_EQ(c.seed, 7);
+  EXPECT_EQ(c.data.tokenizer, path("k.model"));
+  EXPECT_EQ(c.data.train, std::vector<std::string>{path("train-2.h5")});
+  EXPECT_EQ(c.data.validation, std::vector<std::string>{path("base/validation-1.h5")});
+}
+
+TEST_F(Config, FilesThatIncludeThemselvesAreRefused) {
+  write("a.yaml", "include: b.yaml\n");
+  write("b.yaml", "include: a.yaml\n");
+  EXPECT_TRUE(contains(refusal([&] { load_run_config(path("a.yaml"), {}); }), "include: "));
+  for (int i = 0; i < 12; ++i) write(fmt::format("d{}.yaml", i), fmt::format("include: d{}.yaml\n", i + 1));
+  write("d12.yaml", kRun);
+  EXPECT_TRUE(contains(refusal([&] { load_run_config(path("d0.yaml"), {}); }), "include: "));
+  EXPECT_TRUE(contains(refused("include: absent.yaml\n"), "absent.yaml"));
+}
+
+TEST_F(Config, OverridesAreCheckedLikeTheFile) {
+  EXPECT_EQ(load(kRun, {"model.layers=3", "train.sample_prompts=[\"a b\"]", "optimizer.betas=[0.8, 0.9]"}).config.optimizer.beta1, 0.8);
+  EXPECT_EQ(load(kRun, {"data.tokenizer=" + path("train-1.h5")}).config.data.tokenizer, path("train-1.h5"));
+  EXPECT_EQ(load_run_config(path("run.yaml"), {"data.tokenizer=z.model"}, DataFiles::Ignore).config.data.tokenizer,
+            (fs::current_path() / "z.model").string());
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{{"model.layer=3", "did you mean model.layers?"},
+                                                                                   {"model.layers=many", "model.layers: expected "},
+                                                                                   {"model.layers=", "model.layers: expected "},
+                                                                                   {"model.layers=010", "octal"},
+                                                                                   {"model.layers", "key.path=value"},
+                                                                                   {"model.layers=[", "model.layers: "},
+                                                                                   {"optimizer.eps=.nan", "optimizer.eps: expected "},
+                                                                                   {"model.layers=-1", "model.layers: expected "}}) {
+    const std::string message = refused(kRun, {text});
+    EXPECT_TRUE(message.starts_with("--set") && contains(message, part)) << text << " -> " << message;
+  }
+}
+
+TEST_F(Config, KeysOfOtherVariantsAreCheckedAndNamed) {
+  const std::string with = replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 2, kv_lora_rank: 8, value_heads: 4}");
+  std::vector<std::string> unused = load(with).unused_attention_keys;
+  std::sort(unused.begin(), unused.end());
+  EXPECT_EQ(unused, (std::vector<std::string>{"kv_heads", "kv_lora_rank", "value_heads"}));
+  EXPECT_TRUE(load(kRun).unused_attention_keys.empty());
+  EXPECT_TRUE(contains(refused(replaced(with, "kv_lora_rank: 8", "kv_lora_rank: x")), "model.attention.kv_lora_rank: expected "));
+  EXPECT_EQ(load(with, {"model.attention.type=gqa"}).config.model.attention.kv_heads, 2);
+}
+
+// ---- what is refused
+
+TEST_F(Config, EveryProblemIsReportedAtOnce) {
+  const std::string message =
+      refused(replaced(replaced(replaced(kRun, "layers: 2", "layrs: 2"), "steps: 10", "steps: ten"), "head_dim: 8", "head_dim: 08"));
+  const std::vector<std::string> lines = lines_of(message);
+  ASSERT_GE(lines.size(), 3u) << message;
+  EXPECT_TRUE(contains(message, "run.yaml:4:3: model.layrs: ") && contains(message, "did you mean model.layers?")) << message;
+  EXPECT_TRUE(contains(message, "run.yaml:7:13: model.head_dim: expected ")) << message;
+  EXPECT_TRUE(contains(message, "run.yaml:15:10: train.steps: expected ")) << message;
+  for (const std::string& line : lines) EXPECT_TRUE(line.starts_with(path("run.yaml"))) << line;
+}
+
+TEST_F(Config, WhatThisBuildLacksIsRefusedByNameWithWhatThereIs) {
+  for (const auto& [key, value, has] : std::vector<std::array<std::string, 3>>{{"model.attention.type", "mla", "gta"},
+                                                                               {"model.attention.type", "gva", "gta"},
+                                                                               {"model.attention.type", "gha", "gta"},
+                                                                               {"train.dtype", "bfloat16", "float32"},
+                                                                               {"train.recompute", "block", "none"},
+                                                                               {"train.micro_batch_size", "auto", "integer"},
+                                                                               {"optimizer.type", "sgd", "adamw"}}) {
+    const std::string message = refused(kRun, {key + "=" + value});
+    EXPECT_TRUE(contains(message, key + ": expected ") && contains(message, has) && contains(message, value)) << message;
+    EXPECT_TRUE(key == "optimizer.type" || contains(message, "this build")) << message;
+  }
+  EXPECT_TRUE(contains(refused(replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 1.0}]")), "data.train: "));
+  EXPECT_TRUE(contains(refused(replaced(kRun, "[train-*.h5]", "[train-1.h5, {shards: train-*.h5, weight: 1.0}]")), "data.train: "));
+}
+
+TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
+  for (const auto& [override_text, key] :
+       std::vector<std::pair<std::string, std::string>>{{"train.micro_batch_size=3", "train.micro_batch_size"},
+                                                        {"train.tokens=100", "train.steps"},
+                                                        {"train.steps=0", "train.steps"},
+                                                        {"optimizer.schedule.warmup_steps=11", "optimizer.schedule.warmup_steps"},
+                                                        {"model.head_dim=7", "model.head_dim"},
+                                                        {"model.max_sequence_length=8", "data.sequence_length"},
+                                                        {"model.attention.latent_dim=12", "model.attention.latent_dim"},
+                                                        {"model.attention.type=gqa", "model.attention.kv_heads"},
+                                                        {"model.attention.query_heads=3", "model.attention.query_heads"},
+                                                        {"name=a/b", "name"},
+                                                        {"data.tokenizer=/absent.model", "data.tokenizer"},
+                                                        {"optimizer.schedule.type=wsd", "optimizer.schedule.decay_steps"}})
+    EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": ")) << override_text << " -> " << refused(kRun, {override_text});
+  for (const char* key : {"name: small\n", "  steps: 10\n", "  global_batch_size: 8\n", "  tokenizer: k.model\n", "  sequence_length: 16\n",
+                          "  layers: 2\n"}) {
+    const std::string message = refused(replaced(kRun, key, ""));
+    const std::string word = std::string(key).substr(0, std::string(key).find(':'));
+    EXPECT_TRUE(contains(message, word.substr(word.find_first_not_of(' ')) + ": ")) << key << message;
+  }
+}
+
+TEST_F(Config, HostileTextIsRefused) {
+  const std::string big = kRun + "#" + std::string(1 << 20, 'x') + "\n";
+  for (const auto& [what, text] : std::vector<std::pair<std::string, std::string>>{
+           {"empty", ""},
+           {"a comma first, which gives yaml-cpp documents without end", ",name: x\n"},
+           {"a list", "[1, 2]"},
+           {"a scalar", "hello"},
+           {"two documents", kRun + "---\nname: other\n"},
+           {"more than 1 MiB", big},
+           {"a zero byte", kRun + std::string(1, '\0')},
+           {"an end-of-transmission byte", replaced(kRun, "train:\n", "\x04train:\n")},
+           {"invalid UTF-8", replaced(kRun, "small", "sm\xFF\x80ll")},
+           {"an overlong form", replaced(kRun, "small", "sm\xC0\xAFll")},
+           {"an alias", replaced(replaced(kRun, "layers: 2", "layers: &n 2"), "heads: 4", "heads: *n")},
+           {"an anchor", replaced(kRun, "layers: 2", "layers: &n 2")},
+           {"an alias after an apostrophe",
+            replaced(replaced(replaced(kRun, "name: small", "name: it's"), "layers: 2", "layers: &n 2"), "heads: 4", "heads: *n")},
+           {"a tag", replaced(kRun, "layers: 2", "layers: !!int 2")},
+           {"a merge key", kRun + "<<: {seed: 1}\n"},
+           {"brackets without end", std::string(100000, '[')},
+           {"an unclosed quote", replaced(kRun, "small", "\"small")}})
+    EXPECT_NE(refused(text), "") << what;
+}
+
+TEST_F(Config, AFileThatIsNotThereIsTheUsersMistake) {
+  EXPECT_NE(refusal([&] { load_run_config(path("absent.yaml"), {}); }), "");
+  EXPECT_NE(refusal([&] { load_model_config(path("absent.yaml"), {}); }), "");
+  EXPECT_NE(refusal([&] { load_run_config(folder_.string(), {}); }), "");
+  EXPECT_FALSE(is_run_config(path("absent.yaml")));
+}
+
+// ---- every key of every shipped file
+
+struct KeyPlace {
+  size_t begin, end, value;  // of the key's name and of its value, in the text
+  int line, column, value_column;
+  std::string path;
+};
+
+// Places of "key: value" in the block style (and one-line flow mappings) that the shipped files are written in.
+std::vector<KeyPlace> keys_of(const std::string& text, const std::string& prefix) {
+  std::vector<KeyPlace> places;
+  std::vector<std::pair<int, std::string>> sections;  // indent, path
+  size_t start = 0;
+  int number = 0;
+  for (const std::string& line : lines_of(text)) {
+    ++number;
+    const size_t indent = line.find_first_not_of(' ');
+    if (indent != std::string::npos && line[indent] != '#') {
+      while (!sections.empty() && sections.back().first >= static_cast<int>(indent)) sections.pop_back();
+      std::string above = sections.empty() ? prefix : sections.back().second + ".";
+      const auto add = [&](size_t at) {
+        const size_t colon = line.find(':', at), value = line.find_first_not_of(' ', colon + 1);
+        const std::string path = above + line.substr(at, colon - at);
+        if (find_config_key(path))
+          places.push_back({start + at, start + colon, start + value, number, static_cast<int>(at) + 1, static_cast<int>(value) + 1, path});
+        return std::pair{path, value};
+      };
+      const auto [path, value] = add(indent);
+      if (value == std::string::npos) sections.emplace_back(static_cast<int>(indent), path);
+      if (value != std::string::npos && line[value] == '{') {
+        above = path + ".";
+        for (size_t at = value + 1; at < line.size() && line[at] != '}';) {
+          add(at);
+          at = std::min(line.find(", ", at), line.size() - 2) + 2;
+        }
+      }
+    }
+    start += line.size() + 1;
+  }
+  return places;
+}
+
+std::string with_value(const std::string& text, const KeyPlace& place, const std::string& value) {
+  size_t end = place.value;
+  if (text[end] == '[')
+    end = text.find(']', end) + 1;
+  else
+    end = text.find_first_of(",}\n# ", end);
+  return text.substr(0, place.value) + value + text.substr(end);
+}
+
+class Shipped : public Config, public ::testing::WithParamInterface<std::string> {
+ protected:
+  bool is_model() const { return contains(GetParam(), "/models/"); }
+  void load_text(const std::string& text) {
+    const std::string file = write("configs/runs/mutated.yaml", text);
+    if (is_model())
+      load_model_config(file, {});
+    else
+      load_run_config(file, {}, DataFiles::Ignore);
+  }
+  void SetUp() override {
+    Config::SetUp();
+    fs::create_directories(folder_ / "configs");
+    fs::copy(std::string(GTA_SOURCE_DIR) + "/configs/models", folder_ / "configs/models");
+  }
+};
+
+std::vector<std::string> shipped_files() {
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(std::string(GTA_SOURCE_DIR) + "/configs"))
+    if (entry.path().extension() == ".yaml" && !contains(entry.path().string(), "/ablations/")) files.push_back(entry.path().string());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+TEST_P(Shipped, EveryKeyMutatedIsRefusedAtItsPlaceWithAdvice) {
+  const std::string text = read_text(GetParam());
+  ASSERT_NO_THROW(load_text(text));
+  const std::vector<KeyPlace> places = keys_of(text, is_model() ? "model." : "");
+  ASSERT_GE(places.size(), 9u);
+  for (const KeyPlace& place : places) {
+    const ConfigKey& key = *find_config_key(place.path);
+    const std::string at = fmt::format("mutated.yaml:{}:", place.line);
+    const auto expect = [&](const char* mutation, const std::string& mutated, int column, const std::string& part) {
+      const std::string message = refusal([&] { load_text(mutated); });
+      EXPECT_TRUE(contains(message, at + (column ? std::to_string(column) : "")) && contains(message, part))
+          << place.path << ", " << mutation << ": " << message;
+    };
+    // Misspelt: a letter doubled.
+    std::string misspelt = text;
+    misspelt.insert(place.begin, 1, text[place.begin]);
+    expect("misspelt", misspelt, place.column, "did you mean " + place.path + "?");
+    // Doubled on the same line where the mapping is in one line, else on the next.
+    const size_t line_end = text.find('\n', place.begin);
+    const size_t line_begin = text.rfind('\n', place.begin) == std::string::npos ? 0 : text.rfind('\n', place.begin) + 1;
+    const bool flow = text.find_first_not_of(' ', line_begin) != place.begin;
+    const std::string name = text.substr(place.begin, place.end - place.begin);
+    std::string doubled = text;
+    if (flow)
+      doubled.insert(place.begin, text.substr(place.begin, text.find_first_of(",}", place.begin) - place.begin) + ", ");
+    else
+      doubled.insert(line_end + 1, text.substr(line_begin, line_end + 1 - line_begin));
+    const std::string message = refusal([&] { load_text(doubled); });
+    EXPECT_TRUE(contains(message, place.path + ": is given twice") && contains(message, "mutated.yaml:")) << place.path << ": " << message;
+    // Of another type.
+    expect("wrong type", with_value(text, place, "{a: 1}"), place.value_column, place.path + ": expected ");
+    expect("empty", with_value(text, place, ""), place.column, place.path + ": expected ");
+    if (key.type == KeyType::Integer || key.type == KeyType::Count || key.type == KeyType::Real) {
+      for (const char* value :
+           {"word", "\"1\"", "[1]", ".nan", ".inf", "-.inf", "0x10", "1e400", "-1e300", "1_000", "99999999999999999999999"})
+        expect(value, with_value(text, place, value), place.value_column, place.path + ": expected ");
+    }
+    if (key.type == KeyType::Integer || key.type == KeyType::Count)
+      for (const char* value : {"010", "-1", "0.5"})
+        expect(value, with_value(text, place, value), place.value_column, place.path + ": expected ");
+    if (key.type == KeyType::Boolean || key.type == KeyType::Choice)
+      for (const char* value : {"yes", "1", "Truee"})
+        expect(value, with_value(text, place, value), place.value_column, place.path + ": expected ");
+    if (key.type == KeyType::RealPair)
+      for (const char* value : {"[0.9]", "[0.9, 0.9, 0.9]", "[0.9, 1.5]", "[.nan, 0.9]", "[a, 0.9]", "0.9"})
+        expect(value, with_value(text, place, value), 0, place.path + ": expected ");
+    if (key.type == KeyType::TextList || key.type == KeyType::PathList)
+      for (const char* value : {"word", "[[a]]", "[{a: 1}]"}) expect(value, with_value(text, place, value), 0, place.path + ": expected ");
+  }
+}
+
+TEST_P(Shipped, AnyBytesMutatedLoadOrAreRefusedAsBadInput) {
+  const std::string text = read_text(GetParam());
+  std::mt19937 random(7);
+  const std::string alphabet = "&*!{}[]:,-#\"'\n\t |>%@`~?.0xeE\x01\x04\x7f\xff\xc3\x00";
+  for (int i = 0; i < 400; ++i) {
+    std::string mutated = text;
+    for (int n = 1 + static_cast<int>(random() % 6); n > 0; --n) {
+      const size_t at = random() % mutated.size();
+      const char byte = random() % 2 ? alphabet[random() % alphabet.size()] : static_cast<char>(random());
+      switch (random() % 4) {
+        case 0:
+          mutated[at] = byte;
+          break;
+        case 1:
+          mutated.insert(at, 1, byte);
+          break;
+        case 2:
+          mutated.erase(at, 1 + random() % 20);
+          break;
+        default:
+          mutated.insert(at, mutated.substr(random() % mutated.size(), random() % 40));
+      }
+      if (mutated.empty()) mutated = "x";
+    }
+    try {
+      load_text(mutated);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << "not an Error: " << error.what() << "\n" << mutated;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, Shipped, ::testing::ValuesIn(shipped_files()), [](const auto& info) {
+  std::string name = fs::path(info.param).parent_path().filename().string() + "_" + fs::path(info.param).stem().string();
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  return name;
+});
+
+// ---- writing
+
+TEST_F(Config, WhatIsWrittenLoadsAgainToTheSame) {
+  for (const std::string& text : {kRun, replaced(kRun, "steps: 10", "tokens: 1M"),
+                                  replaced(kRun, "name: small", "name: \"a \\\"b\\\" \\\\ #c: [d]\"") +
+                                      "  init_from: k.model\n  sample_prompts: [\"x\\ty\\r\\n\\x07\", 'it''s', \"\\u00e9 \\x04\"]\n"}) {
+    const RunConfig c = load(text).config;
+    const std::string written = to_yaml(c);
+    const RunConfig again = load_run_config(write("deeper/again.yaml", written), {}, DataFiles::Ignore).config;
+    EXPECT_EQ(to_yaml(again), written);
+    EXPECT_TRUE(differences(c, again).empty());
+    EXPECT_EQ(again.train.sample_prompts, c.train.sample_prompts);
+    EXPECT_EQ(again.name, c.name);
+    EXPECT_EQ(again.train.steps, c.train.steps);
+    EXPECT_EQ(again.data.train, c.data.train);
+    const RunConfig parsed = parse_run_config(written, "checkpoint");
+    EXPECT_TRUE(differences(c, parsed).empty());
+  }
+}
+
+TEST_F(Config, EveryKeyIsWrittenReadAndCompared) {
+  const RunConfig before = load(kRun).config;
+  for (const ConfigKey& key : config_keys()) {
+    if (!key.bound) continue;
+    RunConfig after = before;
+    ConfigValue value = key.get(before);
+    if (auto* b = std::get_if<bool>(&value)) *b = !*b;
+    if (auto* i = std::get_if<int64_t>(&value)) *i += 1;
+    if (auto* d = std::get_if<double>(&value)) *d = *d / 3 + 1e-7;
+    if (auto* p = std::get_if<std::vector<double>>(&value)) (*p)[1] /= 3;
+    if (auto* l = std::get_if<std::vector<std::string>>(&value)) l->push_back("/more");
+    if (auto* s = std::get_if<std::string>(&value)) {
+      if (key.type != KeyType::Choice)
+        *s = "/other";
+      else if (key.choices.size() == 1)
+        continue;
+      else
+        *s = key.choices[*s == key.choices[0] ? 1 : 0];
+    }
+    key.set(after, value);
+    const std::vector<ConfigDifference> found = differences(before, after);
+    ASSERT_EQ(found.size(), 1u) << key.path;
+    EXPECT_EQ(found[0].key, key.path);
+    EXPECT_NE(found[0].before, found[0].after);
+    EXPECT_TRUE(contains(to_yaml(after), ": " + found[0].after + "\n")) << key.path;
+  }
+}
+
+TEST_F(Config, OnlyTheLengthAndWhatIsShownMayChangeOnResume) {
+  std::vector<std::string> allowed;
+  for (const ConfigKey& key : config_keys())
+    if (key.resume == OnResume::MayChange) allowed.push_back(key.path);
+  std::sort(allowed.begin(), allowed.end());
+  EXPECT_EQ(allowed, (std::vector<std::string>{"data.validation", "name", "train.checkpoint.asynchronous", "train.checkpoint.every_steps",
+                                               "train.checkpoint.keep", "train.checkpoint.keep_every_steps", "train.evaluate_every_steps",
+                                               "train.init_from", "train.log_every_steps", "train.max_skipped_steps",
+                                               "train.sample_every_steps", "train.sample_prompts", "train.sample_tokens", "train.steps",
+                                               "train.tokens", "train.validation_tokens"}));
+}
+
+TEST(ConfigurationPage, IsNotStale) {
+  EXPECT_EQ(read_text(std::string(GTA_SOURCE_DIR) + "/docs/configuration.md"), configuration_markdown())
+      << "launch/config/schema.cpp has changed: write docs/configuration.md again";
+}
+
+}  // namespace
+}  // namespace gta
