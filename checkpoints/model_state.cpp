@@ -5,7 +5,7 @@ namespace {
 
 StateRange range_of(const ParameterSpace& space, const Parameter& parameter, const char* part, const Tensor& flat) {
   const Tensor view = space.view(flat, parameter);
-  return {part, parameter.name, {parameter.shape.begin(), parameter.shape.end()}, space.dtype(), 0, parameter.elements(), view.raw_data()};
+  return {part, parameter.name, {parameter.shape.begin(), parameter.shape.end()}, flat.dtype(), 0, parameter.elements(), view.raw_data()};
 }
 
 }  // namespace
@@ -25,6 +25,17 @@ std::vector<StateRange> training_ranges(const ParameterSpace& space, const AdamW
     ranges.push_back(range_of(space, parameter, "exp_avg_sq", optimizer.exp_avg_sq(parameter.kind)));
   }
   return ranges;
+}
+
+void load_weights(const Checkpoint& checkpoint, ParameterSpace& space) {
+  checkpoint.load(weight_ranges(space));
+  space.masters_changed();
+}
+
+void load_training(const Checkpoint& checkpoint, ParameterSpace& space, AdamW& optimizer) {
+  checkpoint.load(training_ranges(space, optimizer));
+  optimizer.set_updates(checkpoint.position().updates);
+  space.masters_changed();
 }
 
 }  // namespace gta

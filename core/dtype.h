@@ -6,6 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "core/bfloat16.h"
 #include "core/error.h"
 
 namespace gta {
@@ -62,6 +63,8 @@ struct dtype_of_type<float> : std::integral_constant<DType, DType::F32> {};
 template <>
 struct dtype_of_type<double> : std::integral_constant<DType, DType::F64> {};
 template <>
+struct dtype_of_type<bfloat16> : std::integral_constant<DType, DType::BF16> {};
+template <>
 struct dtype_of_type<int32_t> : std::integral_constant<DType, DType::I32> {};
 template <>
 struct dtype_of_type<uint8_t> : std::integral_constant<DType, DType::U8> {};
@@ -74,10 +77,25 @@ struct dtype_of_type<uint64_t> : std::integral_constant<DType, DType::U64> {};
 template <class T>
 inline constexpr DType dtype_of = dtype_of_type<T>::value;
 
-// Calls f with a value of the C++ type behind a floating dtype: the one place where a dtype becomes a template argument.
-//   dispatch_floating(x.dtype(), "swiglu", [&](auto zero) { using T = decltype(zero); ... });
+// What arithmetic on elements of T happens in, and what its sums, norms and biases are kept in: float32 for bfloat16, else T itself.
+template <class T>
+struct compute_type_of {
+  using type = T;
+};
+template <>
+struct compute_type_of<bfloat16> {
+  using type = float;
+};
+template <class T>
+using compute_type = typename compute_type_of<T>::type;
+// The same for dtypes: masters, gradients of parameters, moments, norms and biases of a model that computes in `dtype`.
+constexpr DType state_dtype(DType dtype) { return dtype == DType::BF16 ? DType::F32 : dtype; }
+
+// Calls f with a value of the C++ type behind a dtype: the one place where a dtype becomes a template argument.
+//   dispatch_floating(x.dtype(), "swiglu", [&](auto zero) { using T = decltype(zero); ... });     float, double, bfloat16
+//   dispatch_state(w.dtype(), "adamw", [&](auto zero) { ... });                                   float, double
 template <class F>
-auto dispatch_floating(DType dtype, const char* where, F&& f) {
+auto dispatch_state(DType dtype, const char* where, F&& f) {
   switch (dtype) {
     case DType::F32:
       return f(float{});
@@ -85,6 +103,19 @@ auto dispatch_floating(DType dtype, const char* where, F&& f) {
       return f(double{});
     default:
       fail(where, "has no kernel for {}: expected float32 or float64", name_of(dtype));
+  }
+}
+template <class F>
+auto dispatch_floating(DType dtype, const char* where, F&& f) {
+  switch (dtype) {
+    case DType::F32:
+      return f(float{});
+    case DType::F64:
+      return f(double{});
+    case DType::BF16:
+      return f(bfloat16{});
+    default:
+      fail(where, "has no kernel for {}: expected float32, float64 or bfloat16", name_of(dtype));
   }
 }
 

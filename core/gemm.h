@@ -1,4 +1,8 @@
-// The one matrix product:  C = op(A) op(B) (+ C),  op(X) = X or X^T.   A (m, k), B (k, n), C (m, n) after op; rows of any pitch.
+// The one matrix product:  C = op(A) op(B) (+ C) (+ bias),  op(X) = X or X^T.
+// A (m, k), B (k, n), C (m, n) after op, bias (n) added to every row; rows of any pitch.
+//
+// A and B have one dtype, C the same; of bfloat16 operands C may also be float32 (weight gradients, logits). Sums are float32 there, and C is
+// rounded once. The bias is float32 beside bfloat16. CPUs without bfloat16 products convert to float32 and work in that.
 //
 // The bits of C depend on the shapes and the elements alone, not on the number of threads (docs/decisions.md says how).
 #pragma once
@@ -17,6 +21,7 @@ struct Gemm {
   Transpose transpose_b = Transpose::No;
   Tensor c;
   GradientMode mode = GradientMode::Overwrite;  // Accumulate adds to C
+  Tensor bias = {};                             // undefined: none
 };
 
 // Error when shapes, dtypes or devices do not fit. Counts its FLOPs in the open profiler range.
@@ -25,7 +30,9 @@ void gemm(const Gemm& product);
 GTA_KERNEL(void gemm_kernel(const Gemm& product, int64_t m, int64_t n, int64_t k))
 
 namespace cpu {
-// One thread's product of blocks inside a kernel's own parallel loop, row-major: c (m, n) = op(a) op(b) (+ c).
+// Whether this CPU multiplies bfloat16 in hardware.
+bool has_bfloat16_products();
+// One thread's product of blocks inside a kernel's own parallel loop, row-major: c (m, n) = op(a) op(b) (+ c). T is float or double.
 template <class T>
 void block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t pitch_a, const T* b,
                 int64_t pitch_b, T* c, int64_t pitch_c, GradientMode mode);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/elementwise.h"
 #include "core/parallel.h"
 #include "core/random.h"
 
@@ -58,16 +59,23 @@ int64_t ParameterSpace::parameter_count() const {
 void ParameterSpace::allocate(DType dtype, Device device, SpaceUse use) {
   dtype_ = dtype;
   device_ = device;
+  const DType state = state_dtype(dtype);
   for (ParameterKind kind : kParameterKinds) {
     const int i = static_cast<int>(kind);
-    values_[i] = Tensor::zeros({sizes_[i]}, dtype, device, Purpose::Parameters);
-    if (use == SpaceUse::Training) gradients_[i] = Tensor::zeros({sizes_[i]}, dtype, device, Purpose::Gradients);
+    values_[i] = Tensor::zeros({sizes_[i]}, state, device, Purpose::Parameters);
+    if (use == SpaceUse::Training) gradients_[i] = Tensor::zeros({sizes_[i]}, state, device, Purpose::Gradients);
   }
+  const Tensor& matrices = values(ParameterKind::Matrix);
+  if (state != dtype) rounded_ = Tensor::zeros(matrices.shape(), dtype, device, Purpose::Parameters);
   for (Weight& weight : weights_) {
     const int i = static_cast<int>(weight.kind);
-    weight.value = flat_view(values_[i], weight.offset, weight.shape);
+    weight.value = flat_view(weight.kind == ParameterKind::Matrix && rounded_.defined() ? rounded_ : values_[i], weight.offset, weight.shape);
     if (use == SpaceUse::Training) weight.gradient = flat_view(gradients_[i], weight.offset, weight.shape);
   }
+}
+
+void ParameterSpace::masters_changed() {
+  if (rounded_.defined()) GTA_DISPATCH(device_, convert, rounded_, values(ParameterKind::Matrix));
 }
 
 void ParameterSpace::initialize(uint64_t seed) {
@@ -75,9 +83,9 @@ void ParameterSpace::initialize(uint64_t seed) {
   for (const Parameter& parameter : parameters_) {
     const RandomStream stream(seed, parameter.name);
     const auto [kind, deviation] = parameter.initializer;
-    dispatch_floating(dtype_, "initialize", [&](auto zero) {
+    dispatch_state(state_dtype(dtype_), "initialize", [&](auto zero) {
       using T = decltype(zero);
-      Tensor host = Tensor::empty({parameter.elements()}, dtype_, Device{}, Purpose::Workspace);
+      Tensor host = Tensor::empty({parameter.elements()}, state_dtype(dtype_), Device{}, Purpose::Workspace);
       T* const values = host.data<T>();
       parallel_ranges(parameter.elements(), kInitGrain, [&, kind = kind, deviation = deviation](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i)
@@ -89,6 +97,7 @@ void ParameterSpace::initialize(uint64_t seed) {
       view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host);
     });
   }
+  masters_changed();
 }
 
 void ParameterSpace::zero_gradients() {

@@ -46,6 +46,7 @@ std::vector<T> Tensor::to_vector() const {
   template std::vector<T> Tensor::to_vector<T>() const;
 GTA_INSTANTIATE(float)
 GTA_INSTANTIATE(double)
+GTA_INSTANTIATE(bfloat16)
 GTA_INSTANTIATE(int32_t)
 #undef GTA_INSTANTIATE
 
@@ -102,6 +103,23 @@ void Tensor::fill_zero() const {
 void Tensor::fail_data(DType asked) const {
   if (!storage_) fail("tensor", "is undefined: it has no {} elements", name_of(asked));
   fail("tensor", "holds {}, not {}", name_of(dtype_), name_of(asked));
+}
+
+std::vector<double> to_doubles(const Tensor& tensor) {
+  return dispatch_floating(tensor.dtype(), "to_doubles", [&](auto zero) {
+    const auto values = tensor.to_vector<decltype(zero)>();
+    return std::vector<double>(values.begin(), values.end());
+  });
+}
+
+Tensor from_doubles(const Shape& shape, const std::vector<double>& values, DType dtype, Purpose purpose) {
+  return dispatch_floating(dtype, "from_doubles", [&](auto zero) {
+    using T = decltype(zero);
+    std::vector<T> rounded;
+    rounded.reserve(values.size());
+    for (double value : values) rounded.push_back(static_cast<T>(value));
+    return Tensor::from<T>(shape, rounded, purpose);
+  });
 }
 
 std::string describe(const Tensor& tensor) {

@@ -84,6 +84,10 @@ class Tensor {
   TapeLink link_;
 };
 
+// Elements of a floating tensor in row order on the host, and such a tensor on the CPU from them, rounded to its dtype.
+std::vector<double> to_doubles(const Tensor& tensor);
+Tensor from_doubles(const Shape& shape, const std::vector<double>& values, DType dtype, Purpose purpose = Purpose::Data);
+
 // "float32 (2, 3)" for messages.
 std::string describe(const Tensor& tensor);
 

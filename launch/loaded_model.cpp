@@ -11,7 +11,7 @@ LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& 
                      Tokenizer::from_bytes(checkpoint.tokenizer(), checkpoint.path() + "/tokenizer"), std::make_unique<ParameterSpace>(), nullptr};
   loaded.model = std::make_unique<CausalLm>(*loaded.space, loaded.config.model);
   loaded.space->allocate(loaded.config.train.dtype, device_from_name(device), SpaceUse::Inference);
-  checkpoint.load(weight_ranges(*loaded.space));
+  load_weights(checkpoint, *loaded.space);
   return loaded;
 }
 

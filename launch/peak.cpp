@@ -12,13 +12,11 @@ double measure_peak_flops(DType dtype, Device device) {
   const int64_t m = dtype == DType::F64 ? 256 : 1024, n = m, k = m;
   const RandomStream random(1, "peak");
   const auto matrix = [&] {
+    std::vector<double> values(m * n);
+    for (int64_t i = 0; i < m * n; ++i) values[i] = random.uniform(i) - 0.5;
+    const Tensor host = from_doubles({m, n}, values, dtype, Purpose::Workspace);
     Tensor tensor = Tensor::empty({m, n}, dtype, device, Purpose::Workspace);
-    dispatch_floating(dtype, "peak", [&](auto zero) {
-      using T = decltype(zero);
-      std::vector<T> values(m * n);
-      for (int64_t i = 0; i < m * n; ++i) values[i] = static_cast<T>(random.uniform(i) - 0.5);
-      tensor.copy_from(Tensor::from<T>({m, n}, values, Purpose::Workspace));
-    });
+    tensor.copy_from(host);
     return tensor;
   };
   const Gemm product{.a = matrix(), .b = matrix(), .c = Tensor::empty({m, n}, dtype, device, Purpose::Workspace)};

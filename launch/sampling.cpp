@@ -51,13 +51,8 @@ void generate(const CausalLm& model, const ParameterSpace& space, const Tokenize
   for (int32_t id : prompted) decoder.push(id);  // so that the first new piece keeps its space
   for (int64_t i = 0; i < options.max_tokens && cache.filled() + static_cast<int64_t>(next.size()) <= longest; ++i) {
     const Tensor logits = model.decode(Tensor::from<int32_t>({1, static_cast<int64_t>(next.size())}, next), cache);
-    std::vector<float> values;
-    if (logits.dtype() == DType::F64) {
-      const std::vector<double> doubles = logits.to_vector<double>();
-      values.assign(doubles.begin(), doubles.end());
-    } else {
-      values = logits.to_vector<float>();
-    }
+    const std::vector<double> doubles = to_doubles(logits);
+    std::vector<float> values(doubles.begin(), doubles.end());
     // The model's vocabulary may be padded beyond the tokenizer's.
     for (size_t id = static_cast<size_t>(tokenizer.vocab_size()); id < values.size(); ++id) values[id] = -std::numeric_limits<float>::infinity();
     const int32_t token = pick_token(std::move(values), options, random.uniform(static_cast<uint64_t>(i)));

@@ -111,12 +111,11 @@ class Trainer {
     optimizer_.emplace(space_, config_.optimizer);
     position_.data_hash = data_.hash();
     if (resumed) {
-      resumed->load(training_ranges(space_, *optimizer_));
+      load_training(*resumed, space_, *optimizer_);
       position_ = resumed->position();
-      optimizer_->set_updates(position_.updates);
     } else if (!config_.train.init_from.empty()) {
       const Checkpoint start = Checkpoint::open(resolve_checkpoint(config_.train.init_from));
-      start.load(weight_ranges(space_));
+      load_weights(start, space_);
       notes_.push_back("weights from " + start.path());
     } else {
       space_.initialize(static_cast<uint64_t>(config_.seed));

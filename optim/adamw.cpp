@@ -10,8 +10,8 @@ namespace gta {
 AdamW::AdamW(ParameterSpace& space, const OptimizerConfig& config) : space_(space), config_(config) {
   for (ParameterKind kind : kParameterKinds) {
     const int i = static_cast<int>(kind);
-    exp_avg_[i] = Tensor::zeros({space.flat_size(kind)}, space.dtype(), space.device(), Purpose::Optimizer);
-    exp_avg_sq_[i] = Tensor::zeros({space.flat_size(kind)}, space.dtype(), space.device(), Purpose::Optimizer);
+    exp_avg_[i] = Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
+    exp_avg_sq_[i] = Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
   }
 }
 
@@ -35,7 +35,8 @@ void AdamW::step(double learning_rate, double gradient_norm) {
                          kind == ParameterKind::Matrix ? config_.weight_decay : 0.0,
                          1 - std::pow(config_.beta1, static_cast<double>(updates_)),
                          1 - std::pow(config_.beta2, static_cast<double>(updates_))};
-    GTA_DISPATCH(space_.device(), adamw_kernel, step, space_.values(kind), space_.gradients(kind), exp_avg(kind), exp_avg_sq(kind));
+    GTA_DISPATCH(space_.device(), adamw_kernel, step, space_.values(kind), space_.gradients(kind), exp_avg(kind), exp_avg_sq(kind),
+                 kind == ParameterKind::Matrix ? space_.rounded_matrices() : Tensor{});
   }
 }
 

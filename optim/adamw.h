@@ -15,7 +15,9 @@ struct AdamWStep {
   double gradient_scale, learning_rate, beta1, beta2, eps, weight_decay;
   double correction1, correction2;  // 1 - beta^t
 };
-GTA_KERNEL(void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq))
+// rounded: bfloat16, receives the new weights for the products; or undefined.
+GTA_KERNEL(void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq,
+                             const Tensor& rounded))
 // Sum of squares in float64, in fixed blocks: the same bits for any number of threads. NaN or infinite when an element is.
 GTA_KERNEL(double sum_of_squares(const Tensor& flat))
 

@@ -12,7 +12,7 @@ constexpr int64_t kGrain = 1 << 14;
 }  // namespace
 
 double sum_of_squares(const Tensor& flat) {
-  return dispatch_floating(flat.dtype(), "sum_of_squares", [&](auto zero) {
+  return dispatch_state(flat.dtype(), "sum_of_squares", [&](auto zero) {
     using T = decltype(zero);
     const T* const x = flat.data<T>();
     std::vector<double> partial((flat.elements() + kGrain - 1) / kGrain);
@@ -28,8 +28,9 @@ double sum_of_squares(const Tensor& flat) {
   });
 }
 
-void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq) {
-  dispatch_floating(weights.dtype(), "adamw", [&](auto zero) {
+void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq,
+                  const Tensor& rounded) {
+  dispatch_state(weights.dtype(), "adamw", [&](auto zero) {
     using T = decltype(zero);
     T* const w = weights.data<T>();
     const T* const g = gradients.data<T>();
@@ -39,6 +40,7 @@ void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gr
     const T rest1 = static_cast<T>(1 - step.beta1), rest2 = static_cast<T>(1 - step.beta2), eps = static_cast<T>(step.eps);
     const T keep = static_cast<T>(1 - step.learning_rate * step.weight_decay);
     const T rate = static_cast<T>(step.learning_rate / step.correction1), root = static_cast<T>(1 / std::sqrt(step.correction2));
+    bfloat16* const r = rounded.defined() ? rounded.data<bfloat16>() : nullptr;
     parallel_ranges(weights.elements(), kGrain, [&](int64_t first, int64_t last) {
 #pragma omp simd
       for (int64_t i = first; i < last; ++i) {
@@ -46,6 +48,10 @@ void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gr
         m[i] = beta1 * m[i] + rest1 * gradient;
         v[i] = beta2 * v[i] + rest2 * gradient * gradient;
         w[i] = w[i] * keep - rate * m[i] / (std::sqrt(v[i]) * root + eps);
+      }
+      if (r) {
+#pragma omp simd
+        for (int64_t i = first; i < last; ++i) r[i] = static_cast<bfloat16>(w[i]);
       }
     });
   });

@@ -3,8 +3,9 @@
 // A case says what the inputs are, how to make the op for a dtype, and what it must compute, written plainly in double (the reference).
 // From it follow, with GTA_OP_CASE_TESTS(Suite, cases()):
 //   forward in float64 and float32 against the reference;   gradients in float64 against differences of the reference;
-//   gradients in float32 against those in float64;           inputs and destinations that are slices inside larger tensors full of NaN,
-//   which must neither be read nor written;                  Overwrite, Accumulate and Ignore;   the same bits for 1 to 4 threads;
+//   gradients in float32 against those in float64;           both in bfloat16 against float64 from the same rounded inputs;
+//   inputs and destinations that are slices inside larger tensors full of NaN, which must neither be read nor written;
+//                   Overwrite, Accumulate and Ignore;   the same bits for 1 to 4 threads;
 //   the same gradients through the tape;                     a NaN or infinity of an input that stays visible in the outputs.
 #pragma once
 
@@ -45,17 +46,25 @@ inline std::vector<double> random_values(const std::string& name, int64_t count,
   return values;
 }
 
+// What an input is to a bfloat16 model: an activation or a matrix is bfloat16, a vector (norm, bias) float32; gradients of parameters are float32.
+enum class Role { Activation, Matrix, Vector };
+
 struct Input {
   std::string name;
   Shape shape;  // rank 0: an undefined tensor
   std::vector<double> values;
   bool infinity_visible = true;  // false where an infinity has a finite limit, as in a sigmoid
+  Role role = Role::Activation;
 
   static Input random(const std::string& name, const Shape& shape, double deviation = 1) {
     return {name, shape, random_values(name, shape.elements(), deviation)};
   }
+  static Input matrix(const std::string& name, const Shape& shape) { return {name, shape, random_values(name, shape.elements()), true, Role::Matrix}; }
+  static Input vector(const std::string& name, const Shape& shape) { return {name, shape, random_values(name, shape.elements()), true, Role::Vector}; }
   static Input undefined(const std::string& name) { return {name, {}, {}}; }
   bool defined() const { return shape.rank() > 0; }
+  DType value_dtype(DType dtype) const { return role == Role::Vector ? state_dtype(dtype) : dtype; }
+  DType gradient_dtype(DType dtype) const { return role == Role::Activation ? dtype : state_dtype(dtype); }
 };
 
 // An op with its types erased.
@@ -92,6 +101,9 @@ struct OpCase {
   // Relative to the largest magnitude of the tensor compared. Each case says why its float32 bound is what it is.
   double float32_tolerance = 2e-6;
   double float32_gradient_tolerance = 5e-6;
+  // bfloat16 rounds by 2^-9 of each number; a result is rounded about twice on its way, a gradient a few times more.
+  double bfloat16_tolerance = 0.01;
+  double bfloat16_gradient_tolerance = 0.02;
   // The gradient that backward starts from, by output: random, all ones (a loss), or undefined (an output that nothing used).
   enum class DOutput { Random, Ones, Undefined };
   std::vector<DOutput> d_outputs = {DOutput::Random};
@@ -101,17 +113,6 @@ struct OpCase {
 inline constexpr double kFloat64Tolerance = 1e-12;
 // Five-point differences with step 1e-3: truncation about 1e-13, rounding 1e-16 / 1e-3 of the outputs' size.
 inline constexpr double kDifferenceTolerance = 1e-8;
-
-inline Tensor to_tensor(const Shape& shape, const std::vector<double>& values, DType dtype) {
-  if (dtype == DType::F64) return Tensor::from<double>(shape, values);
-  return Tensor::from<float>(shape, std::vector<float>(values.begin(), values.end()));
-}
-
-inline std::vector<double> to_doubles(const Tensor& tensor) {
-  if (tensor.dtype() == DType::F64) return tensor.to_vector<double>();
-  const std::vector<float> values = tensor.to_vector<float>();
-  return {values.begin(), values.end()};
-}
 
 inline std::vector<char> to_bytes(const Tensor& tensor) {
   const int64_t row = tensor.columns() * static_cast<int64_t>(size_of(tensor.dtype()));
@@ -150,7 +151,7 @@ class Guarded {
   }
   const Tensor& tensor() const { return inner_; }
   void set(const std::vector<double>& values) {
-    inner_.copy_from(to_tensor(inner_.shape(), values, inner_.dtype()));
+    inner_.copy_from(from_doubles(inner_.shape(), values, inner_.dtype()));
     remember();
   }
   void remember() { before_ = to_bytes(whole_); }
@@ -166,10 +167,12 @@ class Guarded {
 
  private:
   static void fill(const Tensor& tensor) {
-    if (tensor.dtype() == DType::F64)
-      std::fill_n(tensor.data<double>(), tensor.elements(), std::nan("0x5e5e"));
-    else
-      std::fill_n(tensor.data<float>(), tensor.elements(), std::nanf("0x5e5e"));
+    dispatch_floating(tensor.dtype(), "guard", [&](auto zero) {
+      using T = decltype(zero);
+      T guard = static_cast<T>(std::nan("0x5e5e"));
+      if constexpr (std::is_same_v<T, bfloat16>) guard.bits = 0x7fde;
+      std::fill_n(tensor.data<T>(), tensor.elements(), guard);
+    });
   }
   Tensor whole_, inner_;
   std::vector<char> before_;
@@ -182,15 +185,18 @@ struct Outcome {
 
 inline std::vector<Tensor> contiguous_inputs(const OpCase& c, DType dtype) {
   std::vector<Tensor> inputs;
-  for (const Input& input : c.inputs) inputs.push_back(input.defined() ? to_tensor(input.shape, input.values, dtype) : Tensor{});
+  for (const Input& input : c.inputs) inputs.push_back(input.defined() ? from_doubles(input.shape, input.values, input.value_dtype(dtype)) : Tensor{});
   return inputs;
 }
 
-// The gradient to start from: the same numbers in every dtype.
+// The gradient to start from: the same numbers in every dtype, so none that bfloat16 would round.
 inline std::vector<double> start_values(const OpCase& c, size_t output, int64_t count) {
   switch (c.d_outputs.at(output)) {
-    case OpCase::DOutput::Random:
-      return random_values("d_output" + std::to_string(output), count);
+    case OpCase::DOutput::Random: {
+      std::vector<double> values = random_values("d_output" + std::to_string(output), count);
+      for (double& value : values) value = bfloat16(value);
+      return values;
+    }
     case OpCase::DOutput::Ones:
       return std::vector<double>(count, 1.0);
     case OpCase::DOutput::Undefined:
@@ -201,7 +207,7 @@ inline std::vector<double> start_values(const OpCase& c, size_t output, int64_t 
 
 inline Tensor start_tensor(const OpCase& c, size_t output, const Tensor& like) {
   if (c.d_outputs.at(output) == OpCase::DOutput::Undefined) return {};
-  return to_tensor(like.shape(), start_values(c, output, like.elements()), like.dtype());
+  return from_doubles(like.shape(), start_values(c, output, like.elements()), like.dtype());
 }
 
 inline Outcome run_case(const OpCase& c, DType dtype) {
@@ -213,7 +219,7 @@ inline Outcome run_case(const OpCase& c, DType dtype) {
   for (size_t i = 0; i < outcome.outputs.size(); ++i) d_outputs.push_back(start_tensor(c, i, outcome.outputs[i]));
   std::vector<GradientSlot> slots;
   for (const Input& input : c.inputs) {
-    outcome.gradients.push_back(input.defined() ? to_tensor(input.shape, std::vector<double>(input.shape.elements(), std::nan("")), dtype) : Tensor{});
+    outcome.gradients.push_back(input.defined() ? from_doubles(input.shape, std::vector<double>(input.shape.elements(), std::nan("")), input.gradient_dtype(dtype)) : Tensor{});
     slots.push_back(input.defined() ? GradientSlot(outcome.gradients.back(), GradientMode::Overwrite) : GradientSlot{});
   }
   op.backward(saved, d_outputs, slots);
@@ -294,20 +300,36 @@ inline void check_gradients(const OpCase& c) {
 inline void check_float32_gradients(const OpCase& c) {
   const Outcome exact = run_case(c, DType::F64), single = run_case(c, DType::F32);
   for (size_t i = 0; i < c.inputs.size(); ++i)
-    if (c.inputs[i].defined())
+    if (c.inputs[i].defined()) {
       EXPECT_TRUE(near(to_doubles(single.gradients[i]), to_doubles(exact.gradients[i]), c.float32_gradient_tolerance)) << c.inputs[i].name;
+    }
+}
+
+// bfloat16 against float64, both from the inputs as bfloat16 holds them.
+inline void check_bfloat16(const OpCase& c) {
+  OpCase rounded = c;
+  for (Input& input : rounded.inputs)
+    if (input.role != Role::Vector)
+      for (double& value : input.values) value = bfloat16(value);
+  const Outcome exact = run_case(rounded, DType::F64), half = run_case(rounded, DType::BF16);
+  for (size_t i = 0; i < exact.outputs.size(); ++i)
+    EXPECT_TRUE(near(to_doubles(half.outputs[i]), to_doubles(exact.outputs[i]), c.bfloat16_tolerance)) << "output " << i;
+  for (size_t i = 0; i < c.inputs.size(); ++i)
+    if (c.inputs[i].defined()) {
+      EXPECT_TRUE(near(to_doubles(half.gradients[i]), to_doubles(exact.gradients[i]), c.bfloat16_gradient_tolerance)) << c.inputs[i].name;
+    }
 }
 
 // modes[i] for input i; everything lies inside larger tensors.
 inline void check_guarded(const OpCase& c, DType dtype, const std::vector<GradientMode>& modes) {
   const Outcome expected = run_case(c, dtype);
   // Other addresses may make a kernel add in another order.
-  const double tolerance = dtype == DType::F64 ? kFloat64Tolerance : c.float32_gradient_tolerance;
+  const double tolerance = dtype == DType::F64 ? kFloat64Tolerance : dtype == DType::F32 ? c.float32_gradient_tolerance : c.bfloat16_tolerance;
   const AnyOp op = c.op(dtype);
   std::vector<Guarded> inputs, starts, destinations;
   std::vector<Tensor> x;
   for (const Input& input : c.inputs) {
-    inputs.emplace_back(input.defined() ? input.shape : Shape{1}, dtype);
+    inputs.emplace_back(input.defined() ? input.shape : Shape{1}, input.value_dtype(dtype));
     if (input.defined()) inputs.back().set(input.values);
     x.push_back(input.defined() ? inputs.back().tensor() : Tensor{});
   }
@@ -325,7 +347,7 @@ inline void check_guarded(const OpCase& c, DType dtype, const std::vector<Gradie
   std::vector<std::vector<double>> before;
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     const Input& input = c.inputs[i];
-    destinations.emplace_back(input.defined() ? input.shape : Shape{1}, dtype);
+    destinations.emplace_back(input.defined() ? input.shape : Shape{1}, input.gradient_dtype(dtype));
     // What Overwrite must not let through, or what Accumulate adds to.
     before.push_back(random_values("before" + input.name, input.defined() ? input.shape.elements() : 0));
     if (modes[i] == GradientMode::Accumulate && input.defined()) destinations.back().set(before.back());
@@ -351,7 +373,7 @@ inline void check_guarded(const OpCase& c, DType dtype, const std::vector<Gradie
 
 inline void check_slots(const OpCase& c) {
   const size_t n = c.inputs.size();
-  for (DType dtype : {DType::F64, DType::F32}) {
+  for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
     check_guarded(c, dtype, std::vector(n, GradientMode::Overwrite));
     check_guarded(c, dtype, std::vector(n, GradientMode::Accumulate));
     check_guarded(c, dtype, std::vector(n, GradientMode::Ignore));
@@ -378,7 +400,7 @@ class ThreadCount {
 
 inline void check_threads(const OpCase& c) {
   const ThreadCount restore;
-  for (DType dtype : {DType::F64, DType::F32}) {
+  for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
     set_threads(1);
     const Outcome one = run_case(c, dtype);
     for (int count : {2, 3, 4}) {
@@ -387,9 +409,10 @@ inline void check_threads(const OpCase& c) {
       for (size_t i = 0; i < one.outputs.size(); ++i)
         EXPECT_EQ(to_bytes(one.outputs[i]) == to_bytes(other.outputs[i]), true) << name_of(dtype) << " output " << i << ", " << count << " threads";
       for (size_t i = 0; i < one.gradients.size(); ++i)
-        if (one.gradients[i].defined())
+        if (one.gradients[i].defined()) {
           EXPECT_EQ(to_bytes(one.gradients[i]) == to_bytes(other.gradients[i]), true)
               << name_of(dtype) << " gradient of " << c.inputs[i].name << ", " << count << " threads";
+        }
     }
   }
 }
@@ -405,7 +428,9 @@ inline void check_tape(const OpCase& c) {
   const Tensor root = c.op(DType::F64).apply(tape, x)[0];
   tape.backward(root, start_tensor(c, 0, root));
   for (size_t i = 0; i < x.size(); ++i)
-    if (x[i].defined()) EXPECT_EQ(to_bytes(tape.gradient_of(x[i])), to_bytes(expected.gradients[i])) << c.inputs[i].name;
+    if (x[i].defined()) {
+      EXPECT_EQ(to_bytes(tape.gradient_of(x[i])), to_bytes(expected.gradients[i])) << c.inputs[i].name;
+    }
 }
 
 inline void check_non_finite(const OpCase& c) {
@@ -419,7 +444,7 @@ inline void check_non_finite(const OpCase& c) {
       if (std::abs(gradient[e]) > std::abs(gradient[element])) element = e;
     // NaN as arithmetic makes it, and one with other low bits, as a file may hold.
     for (double bad : {std::nan(""), -std::nan(""), std::nan("0x600000000"), std::numeric_limits<double>::infinity()})
-      for (DType dtype : {DType::F64, DType::F32}) {
+      for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
         if (std::isinf(bad) && !c.inputs[i].infinity_visible) continue;
         OpCase spoilt = c;
         spoilt.inputs[i].values[element] = bad;
@@ -449,6 +474,7 @@ inline void check_non_finite(const OpCase& c) {
   GTA_OP_CASE_TEST(Suite, ForwardIsTheReference, cases, check_forward)              \
   GTA_OP_CASE_TEST(Suite, GradientsAreTheDifferences, cases, check_gradients)       \
   GTA_OP_CASE_TEST(Suite, Float32GradientsAreNearFloat64, cases, check_float32_gradients) \
+  GTA_OP_CASE_TEST(Suite, Bfloat16IsNearFloat64, cases, check_bfloat16)             \
   GTA_OP_CASE_TEST(Suite, WritesWhatTheSlotsSayAndNothingElse, cases, check_slots)  \
   GTA_OP_CASE_TEST(Suite, SameBitsForAnyNumberOfThreads, cases, check_threads)      \
   GTA_OP_CASE_TEST(Suite, TheTapeGivesTheSameGradients, cases, check_tape)          \

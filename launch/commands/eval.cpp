@@ -21,10 +21,7 @@ void write_logits(const LoadedModel& loaded, const EvalCommand& command) {
   for (int64_t b = 0; b < batch; ++b) {
     const std::vector<int32_t> row(tokens.values.begin() + b * sequence, tokens.values.begin() + (b + 1) * sequence);
     const Tensor out = loaded.model->logits(Tensor::from<int32_t>({1, sequence}, row));
-    if (out.dtype() == DType::F64)
-      for (double value : out.to_vector<double>()) logits.values.push_back(static_cast<float>(value));
-    else
-      for (float value : out.to_vector<float>()) logits.values.push_back(value);
+    for (double value : to_doubles(out)) logits.values.push_back(static_cast<float>(value));
   }
   write_npy(command.logits_out, logits);
 }

@@ -142,7 +142,7 @@ std::vector<ConfigKey> make_keys() {
       count("train.tokens", "length of the run in tokens, instead of steps; 0: not given", [](RunConfig& c) -> int64_t& { return c.train.tokens; }, may),
       integer("train.global_batch_size", "sequences of one step", 1, 1 << 24, [](RunConfig& c) -> int64_t& { return c.train.global_batch_size; }),
       integer("train.micro_batch_size", "sequences computed at once; divides global_batch_size", 1, 1 << 20, [](RunConfig& c) -> int64_t& { return c.train.micro_batch_size; }),
-      choice<DType>("train.dtype", "of weights and compute; float64 is for checking", {DType::F32, DType::F64}, {"bfloat16"}, [](RunConfig& c) -> DType& { return c.train.dtype; }),
+      choice<DType>("train.dtype", "of compute; bfloat16 keeps float32 masters, float64 is for checking", {DType::F32, DType::BF16, DType::F64}, {}, [](RunConfig& c) -> DType& { return c.train.dtype; }),
       only("train.deterministic", "the same configuration gives the same bits", "true", {"false"}),
       only("train.recompute", "what backward computes again instead of keeping", "none", {"elementwise", "block"}),
       integer("train.evaluate_every_steps", "0: only at the end", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.evaluate_every_steps; }, may),

@@ -23,22 +23,23 @@ Tensor LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const T
   const int64_t chunk = std::clamp<int64_t>(kChunkLogits / vocab / 64 * 64, 64, std::max<int64_t>(tokens, 64));
   const bool training = saved.recording();
   if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
-  Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, hidden.dtype(), hidden.device(), Purpose::Workspace);
+  Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);
+  Tensor d_logits = !training || hidden.dtype() == logits.dtype() ? logits : Tensor::empty(logits.shape(), hidden.dtype(), hidden.device(), Purpose::Workspace);
   Tensor losses = Tensor::empty({tokens}, DType::F64, hidden.device(), Purpose::Workspace);
   Tensor d_hidden = training ? Tensor::empty(hidden.shape(), hidden.dtype(), hidden.device()) : Tensor{};
   const Tensor flat_labels = labels.reshape({tokens, 1}), flat_losses = losses.reshape({tokens, 1});
   for (int64_t first = 0; first < tokens; first += chunk) {
     const int64_t rows = std::min(chunk, tokens - first);
-    const Tensor h = hidden.with_link({}).row_slice(first, rows), z = logits.row_slice(0, rows);
+    const Tensor h = hidden.with_link({}).row_slice(first, rows), z = logits.row_slice(0, rows), d_z = d_logits.row_slice(0, rows);
     gemm({.a = h, .b = weight, .transpose_b = Transpose::Yes, .c = z});
     {
       ProfilerRange range("cross_entropy");
       GTA_DISPATCH(z.device(), cross_entropy_rows, z, flat_labels.row_slice(first, rows), label_weight,
-                   training ? CrossEntropyMode::LossAndGradient : CrossEntropyMode::LossOnly, flat_losses.row_slice(first, rows));
+                   training ? CrossEntropyMode::LossAndGradient : CrossEntropyMode::LossOnly, flat_losses.row_slice(first, rows), d_z);
     }
     if (training) {
-      gemm({.a = z, .b = weight, .c = d_hidden.row_slice(first, rows)});
-      gemm({.a = z, .transpose_a = Transpose::Yes, .b = h, .c = weight_gradient, .mode = GradientMode::Accumulate});
+      gemm({.a = d_z, .b = weight, .c = d_hidden.row_slice(first, rows)});
+      gemm({.a = d_z, .transpose_a = Transpose::Yes, .b = h, .c = weight_gradient, .mode = GradientMode::Accumulate});
     }
   }
   saved.keep(d_hidden);

@@ -5,6 +5,7 @@
 //
 // hidden (tokens, width), W (vocab, width), labels int32 (tokens), kIgnoredLabel has no loss; loss float64 (1).
 // label_weight is 1 / labels of the whole global batch, so that micro-batches add up to the mean.
+// Logits and the loss are float32 where hidden is bfloat16; their gradient is rounded for the products.
 // A chunk's logits are overwritten by their gradient while they are in cache, so forward makes both gradients when the tape records:
 // it is told where dW goes, and backward, whose d_loss must be 1, only hands d hidden over.
 #pragma once
@@ -15,9 +16,11 @@ namespace gta {
 
 inline constexpr int32_t kIgnoredLabel = -1;
 
-// logits (rows, vocab) -> losses float64 (rows) (0 where ignored); with gradient, logits become dz.
+// logits (rows, vocab) -> losses float64 (rows) (0 where ignored) and, with gradient, d_logits (rows, vocab): the logits' own memory where the
+// dtypes are one. The logits are overwritten in any case.
 enum class CrossEntropyMode : uint8_t { LossOnly, LossAndGradient };
-GTA_KERNEL(void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses))
+GTA_KERNEL(void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses,
+                                   const Tensor& d_logits))
 GTA_KERNEL(int64_t find_bad_label(const Tensor& labels, int64_t vocab))
 
 struct LinearCrossEntropyOp {

@@ -14,38 +14,39 @@ int64_t find_bad_label(const Tensor& labels, int64_t vocab) {
   return -1;
 }
 
-void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses) {
-  dispatch_floating(logits.dtype(), "cross_entropy", [&](auto zero) {
+void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses,
+                        const Tensor& d_logits) {
+  dispatch_floating(d_logits.dtype(), "cross_entropy", [&](auto zero) {
     using T = decltype(zero);
+    using C = compute_type<T>;
     const int64_t vocab = logits.columns();
     parallel_ranges(logits.rows(), 8, [&](int64_t first, int64_t last) {
       for (int64_t t = first; t < last; ++t) {
-        T* const z = logits.template data<T>() + t * logits.pitch();
+        C* const z = logits.template data<C>() + t * logits.pitch();
+        T* const d_z = d_logits.template data<T>() + t * d_logits.pitch();
         const int32_t label = labels.data<int32_t>()[t];
         double& loss = losses.data<double>()[t];
         if (label == kIgnoredLabel) {
           loss = 0;
-          if (mode == CrossEntropyMode::LossAndGradient) std::fill_n(z, vocab, T{0});
+          if (mode == CrossEntropyMode::LossAndGradient) std::fill_n(d_z, vocab, T{});
           continue;
         }
-        T largest = z[0];
+        C largest = z[0];
 #pragma omp simd reduction(max : largest)
         for (int64_t v = 0; v < vocab; ++v) largest = std::max(largest, z[v]);
-        const T target = z[label];
-        T sum = 0;
-        if (mode == CrossEntropyMode::LossOnly) {
+        const C target = z[label];
+        C sum = 0;
 #pragma omp simd reduction(+ : sum)
-          for (int64_t v = 0; v < vocab; ++v) sum += fast_exp(z[v] - largest);
-        } else {
-#pragma omp simd reduction(+ : sum)
-          for (int64_t v = 0; v < vocab; ++v) {
-            z[v] = fast_exp(z[v] - largest);
-            sum += z[v];
-          }
-          const T scale = static_cast<T>(label_weight / static_cast<double>(sum));
+        for (int64_t v = 0; v < vocab; ++v) {
+          z[v] = fast_exp(z[v] - largest);
+          sum += z[v];
+        }
+        if (mode == CrossEntropyMode::LossAndGradient) {
+          const C scale = static_cast<C>(label_weight / static_cast<double>(sum));
+          const C at_label = z[label] * scale - static_cast<C>(label_weight);
 #pragma omp simd
-          for (int64_t v = 0; v < vocab; ++v) z[v] *= scale;
-          z[label] -= static_cast<T>(label_weight);
+          for (int64_t v = 0; v < vocab; ++v) d_z[v] = static_cast<T>(z[v] * scale);
+          d_z[label] = static_cast<T>(at_label);
         }
         loss = label_weight * (static_cast<double>(largest) + std::log(static_cast<double>(sum)) - static_cast<double>(target));
       }

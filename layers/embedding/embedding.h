@@ -1,6 +1,7 @@
 // Embedding: y[t] = weight[token[t]].          tokens int32 (tokens), weight (vocab, hidden), y (tokens, hidden)
 //
-// d weight[v] = sum over the t with token[t] = v, by rising t, of dy[t]: a fixed order, no atomics.
+// d weight[v] = sum over the t with token[t] = v, by rising t, of dy[t]: a fixed order, no atomics; in
+// float32 where y is bfloat16.
 #pragma once
 
 #include "core/tape.h"

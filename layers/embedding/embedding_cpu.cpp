@@ -38,11 +38,11 @@ void embedding_backward(const Tensor& tokens, const Tensor& d_y, const Tensor& d
   dispatch_floating(d_y.dtype(), "embedding", [&](auto zero) {
     using T = decltype(zero);
     const T* const dy = d_y.template data<T>();
-    T* const dw = d_weight.template data<T>();
+    auto* const dw = d_weight.template data<compute_type<T>>();
     const int64_t columns = d_y.columns();
     parallel_ranges(static_cast<int64_t>(starts.size()) - 1, 16, [&](int64_t first, int64_t last) {
       for (int64_t s = first; s < last; ++s) {
-        T* const row = dw + t[order[starts[s]]] * d_weight.pitch();
+        auto* const row = dw + t[order[starts[s]]] * d_weight.pitch();
         for (int64_t i = starts[s]; i < starts[s + 1]; ++i) {
           const T* const from = dy + order[i] * d_y.pitch();
 #pragma omp simd

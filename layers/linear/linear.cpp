@@ -10,8 +10,7 @@ void LinearOp::check(const Tensor& x, const Tensor& weight, const Tensor& bias) 
 
 Tensor LinearOp::forward(Saved& saved, const Tensor& x, const Tensor& weight, const Tensor& bias) const {
   Tensor y = Tensor::empty({x.rows(), weight.rows()}, x.dtype(), x.device());
-  if (bias.defined()) GTA_DISPATCH(y.device(), fill_rows, y, bias);
-  gemm({.a = x, .b = weight, .transpose_b = Transpose::Yes, .c = y, .mode = bias.defined() ? GradientMode::Accumulate : GradientMode::Overwrite});
+  gemm({.a = x, .b = weight, .transpose_b = Transpose::Yes, .c = y, .bias = bias});
   saved.keep(x);
   saved.keep(weight);
   return y;

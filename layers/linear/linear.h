@@ -10,8 +10,6 @@
 
 namespace gta {
 
-// y[t] = bias for every t, so that the product adds to it.
-GTA_KERNEL(void fill_rows(const Tensor& y, const Tensor& bias))
 // d_bias (+)= sum over the rows of d_y, in a fixed order.
 GTA_KERNEL(void sum_rows(const Tensor& d_y, const Tensor& d_bias, GradientMode mode))
 

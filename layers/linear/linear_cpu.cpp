@@ -5,26 +5,16 @@
 
 namespace gta::cpu {
 
-void fill_rows(const Tensor& y, const Tensor& bias) {
-  dispatch_floating(y.dtype(), "linear", [&](auto zero) {
-    using T = decltype(zero);
-    T* const out = y.template data<T>();
-    const T* const b = bias.template data<T>();
-    parallel_ranges(y.rows(), 32, [&](int64_t first, int64_t last) {
-      for (int64_t r = first; r < last; ++r) std::copy_n(b, y.columns(), out + r * y.pitch());
-    });
-  });
-}
-
 void sum_rows(const Tensor& d_y, const Tensor& d_bias, GradientMode mode) {
   if (mode == GradientMode::Overwrite) d_bias.fill_zero();
   dispatch_floating(d_y.dtype(), "linear", [&](auto zero) {
     using T = decltype(zero);
+    using C = compute_type<T>;
     const T* const dy = d_y.template data<T>();
-    T* const db = d_bias.template data<T>();
+    C* const db = d_bias.template data<C>();
     // Each strip of columns is summed over all rows by one thread, so the order is fixed.
     parallel_ranges(d_y.columns(), 64, [&](int64_t first, int64_t last) {
-      T sums[64] = {};
+      C sums[64] = {};
       const int64_t width = last - first;
       for (int64_t r = 0; r < d_y.rows(); ++r) {
         const T* const row = dy + r * d_y.pitch() + first;

@@ -16,7 +16,7 @@ void weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, Gra
 void RmsNormOp::check(const Tensor& x, const Tensor& weight) const { check_norm(name, x, weight); }
 
 Tensor RmsNormOp::forward(Saved& saved, const Tensor& x, const Tensor& weight) const {
-  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device()), rstd = Tensor::empty({x.rows()}, x.dtype(), x.device());
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device()), rstd = Tensor::empty({x.rows()}, state_dtype(x.dtype()), x.device());
   GTA_DISPATCH(x.device(), rms_norm_forward, x, Tensor{}, weight, eps, Tensor{}, y, rstd);
   for (const Tensor& tensor : {x, rstd, weight}) saved.keep(tensor);
   return y;
@@ -37,7 +37,7 @@ void ResidualRmsNormOp::check(const Tensor& x, const Tensor& residual, const Ten
 
 std::array<Tensor, 2> ResidualRmsNormOp::forward(Saved& saved, const Tensor& x, const Tensor& residual, const Tensor& weight) const {
   Tensor s = Tensor::empty(x.shape(), x.dtype(), x.device()), y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  Tensor rstd = Tensor::empty({x.rows()}, x.dtype(), x.device());
+  Tensor rstd = Tensor::empty({x.rows()}, state_dtype(x.dtype()), x.device());
   GTA_DISPATCH(x.device(), rms_norm_forward, x, residual, weight, eps, s, y, rstd);
   for (const Tensor& tensor : {s, rstd, weight}) saved.keep(tensor);
   return {s, y};

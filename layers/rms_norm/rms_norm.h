@@ -1,7 +1,7 @@
 // RMSNorm, alone and fused with the residual addition before it.
 //
 //   s = x + r        rstd[t] = (mean over columns of s[t]^2 + eps)^-1/2        y = s * rstd * weight
-//   x, r, s, y (tokens, width), weight (width), rstd (tokens)
+//   x, r, s, y (tokens, width), weight (width), rstd (tokens); weight and rstd are float32 where the others are bfloat16
 //
 //   with n = s * rstd and w = dy * weight:   ds_total = ds + rstd * (w - n * mean(w * n)),  dx = dr = ds_total,  dweight = sum_t dy * n
 #pragma once

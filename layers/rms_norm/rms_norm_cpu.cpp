@@ -16,31 +16,32 @@ void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& wei
                       const Tensor& rstd) {
   dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
+    using C = compute_type<T>;
     const int64_t width = x.columns();
-    const T* const w = weight.template data<T>();
+    const C* const w = weight.template data<C>();
     parallel_ranges(x.rows(), kRowGrain, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const T* in = x.template data<T>() + i * x.pitch();
         T* const out = y.template data<T>() + i * y.pitch();
-        T squares = 0;
+        C squares = 0;
         if (residual.defined()) {
           const T* const r = residual.template data<T>() + i * residual.pitch();
           T* const sum = s.template data<T>() + i * s.pitch();
 #pragma omp simd reduction(+ : squares)
           for (int64_t c = 0; c < width; ++c) {
-            const T v = in[c] + r[c];
+            const T v = static_cast<T>(in[c] + r[c]);
             sum[c] = v;
-            squares += v * v;
+            squares += C{v} * C{v};
           }
           in = sum;
         } else {
 #pragma omp simd reduction(+ : squares)
-          for (int64_t c = 0; c < width; ++c) squares += in[c] * in[c];
+          for (int64_t c = 0; c < width; ++c) squares += C{in[c]} * C{in[c]};
         }
-        const T scale = T{1} / std::sqrt(squares / static_cast<T>(width) + static_cast<T>(eps));
-        rstd.template data<T>()[i] = scale;
+        const C scale = C{1} / std::sqrt(squares / static_cast<C>(width) + static_cast<C>(eps));
+        rstd.template data<C>()[i] = scale;
 #pragma omp simd
-        for (int64_t c = 0; c < width; ++c) out[c] = in[c] * scale * w[c];
+        for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(in[c] * scale * w[c]);
       }
     });
   });
@@ -50,29 +51,29 @@ void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight
                        GradientMode mode) {
   dispatch_floating(s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
+    using C = compute_type<T>;
     const int64_t width = s.columns();
-    const T* const w = weight.template data<T>();
+    const C* const w = weight.template data<C>();
     parallel_ranges(s.rows(), kRowGrain, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const T* const in = s.template data<T>() + i * s.pitch();
         const T* const dy = d_y.template data<T>() + i * d_y.pitch();
         T* const out = d_total.template data<T>() + i * d_total.pitch();
-        const T scale = rstd.template data<T>()[i];
-        T dot = 0;
+        const C scale = rstd.template data<C>()[i];
+        C dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (int64_t c = 0; c < width; ++c) dot += dy[c] * w[c] * in[c];
-        const T mean = dot * scale * scale / static_cast<T>(width);
+        const C mean = dot * scale * scale / static_cast<C>(width);
         const T* const before = d_s.defined() ? d_s.template data<T>() + i * d_s.pitch() : nullptr;
-        const T keep = mode == GradientMode::Accumulate ? T{1} : T{0};
         if (before) {
 #pragma omp simd
-          for (int64_t c = 0; c < width; ++c) out[c] = before[c] + scale * (dy[c] * w[c] - in[c] * mean);
-        } else if (keep != T{0}) {
+          for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(before[c] + scale * (dy[c] * w[c] - in[c] * mean));
+        } else if (mode == GradientMode::Accumulate) {
 #pragma omp simd
-          for (int64_t c = 0; c < width; ++c) out[c] += scale * (dy[c] * w[c] - in[c] * mean);
+          for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(out[c] + scale * (dy[c] * w[c] - in[c] * mean));
         } else {
 #pragma omp simd
-          for (int64_t c = 0; c < width; ++c) out[c] = scale * (dy[c] * w[c] - in[c] * mean);
+          for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(scale * (dy[c] * w[c] - in[c] * mean));
         }
       }
     });
@@ -82,22 +83,23 @@ void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight
 void rms_norm_weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, const Tensor& d_weight, GradientMode mode) {
   dispatch_floating(s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
+    using C = compute_type<T>;
     const int64_t width = s.columns(), parts = (s.rows() + kPartialRows - 1) / kPartialRows;
-    Tensor partial = Tensor::zeros({parts, width}, s.dtype(), s.device(), Purpose::Workspace);
+    Tensor partial = Tensor::zeros({parts, width}, state_dtype(s.dtype()), s.device(), Purpose::Workspace);
     parallel_for(parts, [&](int64_t part) {
-      T* const sum = partial.template data<T>() + part * width;
+      C* const sum = partial.template data<C>() + part * width;
       for (int64_t i = part * kPartialRows; i < std::min(s.rows(), (part + 1) * kPartialRows); ++i) {
         const T* const in = s.template data<T>() + i * s.pitch();
         const T* const dy = d_y.template data<T>() + i * d_y.pitch();
-        const T scale = rstd.template data<T>()[i];
+        const C scale = rstd.template data<C>()[i];
 #pragma omp simd
         for (int64_t c = 0; c < width; ++c) sum[c] += dy[c] * in[c] * scale;
       }
     });
-    T* const dw = d_weight.template data<T>();
-    if (mode == GradientMode::Overwrite) std::fill_n(dw, width, T{0});
+    C* const dw = d_weight.template data<C>();
+    if (mode == GradientMode::Overwrite) std::fill_n(dw, width, C{0});
     for (int64_t part = 0; part < parts; ++part) {
-      const T* const sum = partial.template data<T>() + part * width;
+      const C* const sum = partial.template data<C>() + part * width;
 #pragma omp simd
       for (int64_t c = 0; c < width; ++c) dw[c] += sum[c];
     }

@@ -6,8 +6,8 @@ namespace gta {
 
 Tensor rope_table(int64_t positions, int64_t head_dim, double theta, DType dtype, Device device) {
   const int64_t half = head_dim / 2;
-  Tensor host = Tensor::empty({positions, head_dim}, dtype, Device{}, Purpose::Parameters);
-  dispatch_floating(dtype, "rope", [&](auto zero) {
+  Tensor host = Tensor::empty({positions, head_dim}, state_dtype(dtype), Device{}, Purpose::Parameters);
+  dispatch_state(host.dtype(), "rope", [&](auto zero) {
     using T = decltype(zero);
     T* const out = host.data<T>();
     for (int64_t p = 0; p < positions; ++p)

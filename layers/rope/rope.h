@@ -3,7 +3,8 @@
 //   y[j] = x[j] cos - x[j + d/2] sin        y[j + d/2] = x[j + d/2] cos + x[j] sin        angle = p theta^(-2j/d)
 //
 // x, y (tokens, heads * head_dim). Row t has position first_position + t mod sequence. The table holds cos and sin for every position,
-// computed in double.
+// computed in double; it is
+// float32 where x is bfloat16.
 #pragma once
 
 #include "core/tape.h"
@@ -18,7 +19,7 @@ struct RopeArguments {
 };
 GTA_KERNEL(void rope_kernel(const RopeArguments& arguments, const Tensor& x, const Tensor& table, const Tensor& y))
 
-// (positions, head_dim): cos of the d/2 angles, then sin.
+// (positions, head_dim): cos of the d/2 angles, then sin. dtype is that of compute.
 Tensor rope_table(int64_t positions, int64_t head_dim, double theta, DType dtype, Device device);
 
 struct RopeOp {

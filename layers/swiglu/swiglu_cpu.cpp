@@ -7,6 +7,7 @@ namespace gta::cpu {
 void swiglu_forward(const Tensor& gate_up, const Tensor& y) {
   dispatch_floating(y.dtype(), "swiglu", [&](auto zero) {
     using T = decltype(zero);
+    using C = compute_type<T>;
     const int64_t width = y.columns();
     parallel_ranges(y.rows(), 8, [&](int64_t first, int64_t last) {
       for (int64_t t = first; t < last; ++t) {
@@ -14,7 +15,10 @@ void swiglu_forward(const Tensor& gate_up, const Tensor& y) {
         const T* const u = z + width;
         T* const out = y.template data<T>() + t * y.pitch();
 #pragma omp simd
-        for (int64_t c = 0; c < width; ++c) out[c] = z[c] * sigmoid(z[c]) * u[c];
+        for (int64_t c = 0; c < width; ++c) {
+          const C zc = z[c];
+          out[c] = static_cast<T>(zc * sigmoid(zc) * u[c]);
+        }
       }
     });
   });
@@ -23,6 +27,7 @@ void swiglu_forward(const Tensor& gate_up, const Tensor& y) {
 void swiglu_backward(const Tensor& gate_up, const Tensor& d_y, const Tensor& d_gate_up, GradientMode mode) {
   dispatch_floating(d_y.dtype(), "swiglu", [&](auto zero) {
     using T = decltype(zero);
+    using C = compute_type<T>;
     const int64_t width = d_y.columns();
     const bool accumulate = mode == GradientMode::Accumulate;
     parallel_ranges(d_y.rows(), 8, [&](int64_t first, int64_t last) {
@@ -35,16 +40,16 @@ void swiglu_backward(const Tensor& gate_up, const Tensor& d_y, const Tensor& d_g
         if (accumulate) {
 #pragma omp simd
           for (int64_t c = 0; c < width; ++c) {
-            const T s = sigmoid(z[c]);
-            dz[c] += dy[c] * u[c] * s * (T{1} + z[c] * (T{1} - s));
-            du[c] += dy[c] * z[c] * s;
+            const C zc = z[c], d = dy[c], s = sigmoid(zc);
+            dz[c] = static_cast<T>(dz[c] + d * u[c] * s * (C{1} + zc * (C{1} - s)));
+            du[c] = static_cast<T>(du[c] + d * zc * s);
           }
         } else {
 #pragma omp simd
           for (int64_t c = 0; c < width; ++c) {
-            const T s = sigmoid(z[c]);
-            dz[c] = dy[c] * u[c] * s * (T{1} + z[c] * (T{1} - s));
-            du[c] = dy[c] * z[c] * s;
+            const C zc = z[c], d = dy[c], s = sigmoid(zc);
+            dz[c] = static_cast<T>(d * u[c] * s * (C{1} + zc * (C{1} - s)));
+            du[c] = static_cast<T>(d * zc * s);
           }
         }
       }

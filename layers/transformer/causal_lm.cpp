@@ -86,14 +86,20 @@ Tensor CausalLm::loss(Tape& tape, const Tensor& tokens, const Tensor& labels, do
 
 Tensor CausalLm::logits(const Tensor& tokens) const {
   Tape tape(TapeMode::Inference);
-  return tape.apply(LinearOp{}, hidden(tape, tokens, 0, {}, nullptr), head().value, Tensor{});
+  return head_logits(hidden(tape, tokens, 0, {}, nullptr));
 }
 
 Tensor CausalLm::decode(const Tensor& tokens, DecodingCache& cache) const {
   Tape tape(TapeMode::Inference);
   const Tensor h = hidden(tape, tokens, cache.filled_, {}, &cache);
   cache.filled_ += tokens.elements();
-  return tape.apply(LinearOp{}, h.row_slice(h.rows() - 1, 1), head().value, Tensor{});
+  return head_logits(h.row_slice(h.rows() - 1, 1));
+}
+
+Tensor CausalLm::head_logits(const Tensor& hidden) const {
+  Tensor logits = Tensor::empty({hidden.rows(), config_.vocab_size}, state_dtype(hidden.dtype()), hidden.device());
+  gemm({.a = hidden, .b = head().value, .transpose_b = Transpose::Yes, .c = logits});
+  return logits;
 }
 
 }  // namespace gta

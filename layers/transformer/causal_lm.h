@@ -55,13 +55,14 @@ class CausalLm {
   // Loss float64 (1): label_weight times the sum over labels of the cross-entropy in nats. With a recording tape the gradient of the head
   // is already added; tape.backward(loss) makes the others.
   Tensor loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight, const Tensor& document_starts = {}) const;
-  // (batch * sequence, vocab) without a cache.
+  // (batch * sequence, vocab) without a cache; float32 from a bfloat16 model.
   Tensor logits(const Tensor& tokens) const;
   // Appends tokens (1, count) to the cache and gives the logits of the last one (1, vocab).
   Tensor decode(const Tensor& tokens, DecodingCache& cache) const;
 
  private:
   Tensor hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache) const;
+  Tensor head_logits(const Tensor& hidden) const;
   const Weight& head() const { return head_ ? head_->weight() : *embedding_; }
   const Tensor& rope_table() const;
 

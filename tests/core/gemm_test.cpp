@@ -1,5 +1,7 @@
 #include "core/gemm.h"
 
+#include "core/backends/cpu/bfloat16_gemm.h"
+
 #include "tests/op_case.h"
 
 namespace gta::testing {
@@ -41,10 +43,56 @@ TEST(Gemm, IsTheNaiveLoopForEveryTransposePitchAndMode) {
           }
 }
 
+// bfloat16 by instructions and by conversion: float32 sums of the operands as bfloat16 holds them, rounded once, bias and old C added before.
+TEST(Gemm, Bfloat16RoundsOnceWithAndWithoutInstructions) {
+  for (const bool instructions : {true, false}) {
+    cpu::use_bfloat16_instructions(instructions);
+    for (const auto& [m, n, k] : kSizes)
+      for (DType to : {DType::BF16, DType::F32})
+        for (Transpose ta : {Transpose::No, Transpose::Yes})
+          for (Transpose tb : {Transpose::No, Transpose::Yes})
+            for (GradientMode mode : {GradientMode::Overwrite, GradientMode::Accumulate})
+              for (bool with_bias : {false, true}) {
+                const auto shape = [](Transpose t, int64_t r, int64_t c) { return t == Transpose::No ? Shape{r, c} : Shape{c, r}; };
+                Guarded ga(shape(ta, m, k), DType::BF16), gb(shape(tb, k, n), DType::BF16), gc({m, n}, to), bias({n}, DType::F32);
+                ga.set(random_values("a", m * k));
+                gb.set(random_values("b", k * n));
+                bias.set(random_values("bias", n));
+                if (mode == GradientMode::Accumulate) gc.set(random_values("c", m * n));
+                const std::vector<double> a = to_doubles(ga.tensor()), b = to_doubles(gb.tensor()), c = to_doubles(gc.tensor()), d = to_doubles(bias.tensor());
+                std::vector<double> expected(m * n);
+                for (int64_t i = 0; i < m; ++i)
+                  for (int64_t j = 0; j < n; ++j) {
+                    double& sum = expected[i * n + j];
+                    sum = (mode == GradientMode::Accumulate ? c[i * n + j] : 0) + (with_bias ? d[j] : 0);
+                    for (int64_t p = 0; p < k; ++p) sum += (ta == Transpose::No ? a[i * k + p] : a[p * m + i]) * (tb == Transpose::No ? b[p * n + j] : b[j * k + p]);
+                  }
+                gemm({.a = ga.tensor(), .transpose_a = ta, .b = gb.tensor(), .transpose_b = tb, .c = gc.tensor(), .mode = mode,
+                      .bias = with_bias ? bias.tensor().reshape({n}) : Tensor{}});
+                EXPECT_TRUE(ga.untouched() && gb.untouched() && bias.untouched() && gc.surroundings_untouched());
+                // One rounding to bfloat16, 2^-9, or those of the float32 sums.
+                EXPECT_TRUE(near(to_doubles(gc.tensor()), expected, to == DType::BF16 ? 0.00196 : 3e-6)) << m << " " << n << " " << k;
+              }
+  }
+  cpu::use_bfloat16_instructions(true);
+}
+
+TEST(Bfloat16, RoundsToNearestEvenAndKeepsNaN) {
+  EXPECT_EQ(bfloat16(1.0f).bits, 0x3f80);
+  EXPECT_EQ(bfloat16(1.00390625f).bits, 0x3f80);   // half way: to the even one below
+  EXPECT_EQ(bfloat16(1.01171875f).bits, 0x3f82);   // half way: to the even one above
+  EXPECT_EQ(bfloat16(1.00390637f).bits, 0x3f81);
+  EXPECT_EQ(bfloat16(3.4e38f).bits, 0x7f80);       // beyond the largest: infinity
+  EXPECT_TRUE(std::isnan(static_cast<float>(bfloat16(std::bit_cast<float>(0x7f800001u)))));
+  EXPECT_TRUE(std::isnan(static_cast<float>(bfloat16(std::bit_cast<float>(0xffffffffu)))));
+  EXPECT_EQ(static_cast<float>(bfloat16(-0.0f)), 0.0f);
+  EXPECT_TRUE(std::signbit(static_cast<float>(bfloat16(-0.0f))));
+}
+
 TEST(Gemm, SameBitsForAnyNumberOfThreads) {
   const ThreadCount restore;
   for (const auto& [m, n, k] : {Sizes{1, 1, 5000}, {7, 9, 3000}, {64, 64, 2000}, {300, 400, 333}, {1, 700, 900}}) {
-    const Tensor a = to_tensor({m, k}, random_values("a", m * k), DType::F32), b = to_tensor({n, k}, random_values("b", n * k), DType::F32);
+    const Tensor a = from_doubles({m, k}, random_values("a", m * k), DType::F32), b = from_doubles({n, k}, random_values("b", n * k), DType::F32);
     std::vector<char> first;
     for (int count : {1, 2, 3, 4}) {
       set_threads(count);

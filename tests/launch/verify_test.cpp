@@ -26,7 +26,7 @@ std::vector<std::string> committed_fixtures() {
 }
 
 void expect_holds(const std::string& path) {
-  for (DType dtype : {DType::F64, DType::F32})
+  for (DType dtype : {DType::F64, DType::F32, DType::BF16})
     for (const VerifyRow& row : verify_fixture(path, dtype, Device{}).rows)
       EXPECT_TRUE(row.holds()) << path << " " << name_of(dtype) << ": " << row.what << " " << row.worst << " error " << row.error;
 }

@@ -19,7 +19,7 @@ std::vector<OpCase> embedding_cases() {
     std::vector<int32_t> tokens(rows);
     for (int64_t t = 0; t < rows; ++t) tokens[t] = static_cast<int32_t>(t * 7 % (vocab - 2) + 1);  // 0 and the last never occur
     cases.push_back({.name = fmt::format("{} tokens of {}", rows, width),
-                     .inputs = {Input::random("weight", {vocab, width})},
+                     .inputs = {Input::matrix("weight", {vocab, width})},
                      .op = [=](DType) { return any_op<1>(EmbeddingOp{Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens)}); },
                      .reference = [=](const Matrices& x) {
                        Matrix y(static_cast<int64_t>(tokens.size()), x[0].columns);
@@ -38,8 +38,8 @@ std::vector<OpCase> linear_cases() {
     for (int64_t out : {1, 7, 70})
       for (bool bias : {false, true})
         cases.push_back({.name = fmt::format("({}, {}) to {}{}", rows, in, out, bias ? " with bias" : ""),
-                         .inputs = {Input::random("x", {rows, in}), Input::random("weight", {out, in}),
-                                    bias ? Input::random("bias", {out}) : Input::undefined("bias")},
+                         .inputs = {Input::random("x", {rows, in}), Input::matrix("weight", {out, in}),
+                                    bias ? Input::vector("bias", {out}) : Input::undefined("bias")},
                          .op = [](DType) { return any_op<3>(LinearOp{}); },
                          .reference = [bias](const Matrices& x) {
                            Matrix y(x[0].rows, x[1].rows);
@@ -67,7 +67,7 @@ std::vector<OpCase> rms_norm_cases() {
   std::vector<OpCase> cases;
   for (const auto& [rows, width] : kSizes)
     cases.push_back({.name = fmt::format("({}, {})", rows, width),
-                     .inputs = {Input::random("x", {rows, width}), Input::random("weight", {width})},
+                     .inputs = {Input::random("x", {rows, width}), Input::vector("weight", {width})},
                      // A large eps, so that a width of 1 is no constant and eps in the wrong place shows.
                      .op = [](DType) { return any_op<2>(RmsNormOp{0.3}); },
                      .reference = [](const Matrices& x) { return Matrices{normalised(x[0], x[1], 0.3)}; }});
@@ -80,7 +80,7 @@ std::vector<OpCase> residual_rms_norm_cases() {
   for (const auto& [rows, width] : kSizes)
     for (const auto& d : std::vector<std::vector<D>>{{D::Random, D::Random}, {D::Undefined, D::Random}, {D::Random, D::Undefined}})
       cases.push_back({.name = fmt::format("({}, {}){}{}", rows, width, d[0] == D::Undefined ? ", sum unused" : "", d[1] == D::Undefined ? ", norm unused" : ""),
-                       .inputs = {Input::random("x", {rows, width}), Input::random("residual", {rows, width}), Input::random("weight", {width})},
+                       .inputs = {Input::random("x", {rows, width}), Input::random("residual", {rows, width}), Input::vector("weight", {width})},
                        .op = [](DType) { return any_op<3>(ResidualRmsNormOp{0.3}); },
                        .reference = [](const Matrices& x) {
                          Matrix s = x[0];

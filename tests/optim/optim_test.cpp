@@ -48,7 +48,7 @@ struct Space {
   }
   void set_gradients(const std::string& name, double deviation = 1) {
     for (const Parameter& p : space.parameters())
-      space.view(space.gradients(p.kind), p).copy_from(to_tensor(p.shape, random_values(name + p.name, p.elements(), deviation), space.dtype()));
+      space.view(space.gradients(p.kind), p).copy_from(from_doubles(p.shape, random_values(name + p.name, p.elements(), deviation), space.dtype()));
   }
   std::vector<double> values(const Parameter& p) const { return to_doubles(space.view(space.values(p.kind), p)); }
 };
@@ -118,7 +118,7 @@ TEST(AdamW, TheNormShowsGradientsThatAreNotFinite) {
         const Parameter& p = s.space.find(name);
         std::vector<double> values = random_values("g", p.elements());
         values.back() = bad;
-        s.space.view(s.space.gradients(p.kind), p).copy_from(to_tensor(p.shape, values, dtype));
+        s.space.view(s.space.gradients(p.kind), p).copy_from(from_doubles(p.shape, values, dtype));
         EXPECT_FALSE(std::isfinite(optimizer.gradient_norm())) << name << " " << bad;
       }
 }

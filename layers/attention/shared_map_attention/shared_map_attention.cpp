@@ -19,7 +19,7 @@ void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor&
 
 Tensor SharedMapAttentionOp::forward(Saved& saved, const Tensor& q, const Tensor& k, const Tensor& v) const {
   Tensor u = Tensor::empty({q.rows(), shape.query_heads * shape.value_dim}, q.dtype(), q.device());
-  Tensor logsumexp = saved.recording() ? Tensor::empty({q.rows(), shape.query_heads}, q.dtype(), q.device()) : Tensor{};
+  Tensor logsumexp = saved.recording() ? Tensor::empty({q.rows(), shape.query_heads}, state_dtype(q.dtype()), q.device()) : Tensor{};
   GTA_DISPATCH(q.device(), shared_map_attention_forward, AttentionForward{shape, q, k, v, document_starts, u, logsumexp});
   for (const Tensor& tensor : {q, k, v, u, logsumexp}) saved.keep(tensor);
   return u;

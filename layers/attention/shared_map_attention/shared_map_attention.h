@@ -28,7 +28,7 @@ struct AttentionForward {
   Tensor q, k, v;
   Tensor document_starts;  // int32 (batch * queries): the first visible key; undefined: 0
   Tensor u;
-  Tensor logsumexp;  // (batch * queries, nq); undefined when nobody needs it
+  Tensor logsumexp;  // (batch * queries, nq), float32 beside bfloat16; undefined when nobody needs it
 };
 
 struct AttentionBackward {

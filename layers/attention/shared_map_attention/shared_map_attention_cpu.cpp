@@ -2,11 +2,14 @@
 //
 // Backward: one work item is (sequence, map, chunk of query rows). It walks its blocks in order and sums dK and dV of its own map into
 // partial sums; a second pass adds the partial sums of the maps that share a key or value head, chunk by chunk, in order.
+//
+// bfloat16 is widened to float32 at the door: scores and sums are float32 anyway, and the core is a few per cent of a step.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/backends/cpu/vector_math.h"
+#include "core/elementwise.h"
 #include "core/parallel.h"
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
 
@@ -177,13 +180,10 @@ void add_partials(const Tensor& out, GradientMode mode, const T* partials, const
   });
 }
 
-}  // namespace
-
-void shared_map_attention_forward(const AttentionForward& a) {
+void forward(const AttentionForward& a) {
   const Sizes sizes(a);
   const int64_t blocks = (sizes.queries + kBlockRows - 1) / kBlockRows, maps = a.shape.query_heads;
-  ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(a.shape.head_dim + a.shape.value_dim));
-  dispatch_floating(a.q.dtype(), "shared_map_attention", [&](auto zero) {
+  dispatch_state(a.q.dtype(), "shared_map_attention", [&](auto zero) {
     using T = decltype(zero);
     // Long blocks first, so that the threads end together.
     parallel_for(a.shape.batch * maps * blocks, [&](int64_t item) {
@@ -193,15 +193,14 @@ void shared_map_attention_forward(const AttentionForward& a) {
   });
 }
 
-void shared_map_attention_backward(const AttentionBackward& b) {
+void backward(const AttentionBackward& b) {
   const AttentionForward& a = b.forward;
   const Sizes sizes(a);
   const int64_t maps = a.shape.query_heads, dk = a.shape.head_dim, dv = a.shape.value_dim;
   const int64_t eighth = ((sizes.queries + kMostChunks - 1) / kMostChunks + kBlockRows - 1) / kBlockRows * kBlockRows;
   const int64_t chunk_rows = std::max(kChunkRows, eighth), chunks = (sizes.queries + chunk_rows - 1) / chunk_rows;
   const int64_t items = a.shape.batch * maps * chunks;
-  ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(3 * dk + 2 * dv));
-  dispatch_floating(a.q.dtype(), "shared_map_attention", [&](auto zero) {
+  dispatch_state(a.q.dtype(), "shared_map_attention", [&](auto zero) {
     using T = decltype(zero);
     Tensor k_sums = Tensor::empty({items * sizes.keys, b.d_k.defined() ? dk : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
     Tensor v_sums = Tensor::empty({items * sizes.keys, b.d_v.defined() ? dv : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
@@ -218,6 +217,51 @@ void shared_map_attention_backward(const AttentionBackward& b) {
     if (b.d_k.defined()) add_partials<T>(b.d_k, b.mode_k, k_sums.template data<T>(), a, a.shape.key_heads, dk, chunks, chunk_rows);
     if (b.d_v.defined()) add_partials<T>(b.d_v, b.mode_v, v_sums.template data<T>(), a, a.shape.value_heads, dv, chunks, chunk_rows);
   });
+}
+
+// A float32 copy of a bfloat16 tensor, or room for one.
+Tensor wide(const Tensor& tensor) {
+  Tensor copy = Tensor::empty({tensor.rows(), tensor.columns()}, DType::F32, tensor.device(), Purpose::Workspace);
+  convert(copy, tensor);
+  return copy;
+}
+Tensor wide_room(const Tensor& tensor) {
+  return tensor.defined() ? Tensor::empty({tensor.rows(), tensor.columns()}, DType::F32, tensor.device(), Purpose::Workspace) : Tensor{};
+}
+
+}  // namespace
+
+void shared_map_attention_forward(const AttentionForward& a) {
+  ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(a.shape.head_dim + a.shape.value_dim));
+  if (a.q.dtype() != DType::BF16) return forward(a);
+  const AttentionForward f{a.shape, wide(a.q), wide(a.k), wide(a.v), a.document_starts, wide_room(a.u), a.logsumexp};
+  forward(f);
+  convert(a.u, f.u);
+}
+
+void shared_map_attention_backward(const AttentionBackward& b) {
+  const AttentionForward& a = b.forward;
+  ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(3 * a.shape.head_dim + 2 * a.shape.value_dim));
+  if (a.q.dtype() != DType::BF16) return backward(b);
+  const AttentionBackward f{{a.shape, wide(a.q), wide(a.k), wide(a.v), a.document_starts, wide(a.u), a.logsumexp},
+                            wide(b.d_u),
+                            wide_room(b.d_q),
+                            wide_room(b.d_k),
+                            wide_room(b.d_v),
+                            GradientMode::Overwrite,
+                            GradientMode::Overwrite,
+                            GradientMode::Overwrite};
+  backward(f);
+  const auto put = [](const Tensor& to, const Tensor& from, GradientMode mode) {
+    if (!to.defined()) return;
+    if (mode == GradientMode::Accumulate)
+      add_into(to, from);
+    else
+      convert(to, from);
+  };
+  put(b.d_q, f.d_q, b.mode_q);
+  put(b.d_k, f.d_k, b.mode_k);
+  put(b.d_v, f.d_v, b.mode_v);
 }
 
 }  // namespace gta::cpu

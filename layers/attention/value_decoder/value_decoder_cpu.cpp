@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <vector>
 
 #include "core/backends/cpu/vector_math.h"
 #include "core/parallel.h"
@@ -49,22 +50,22 @@ void with_gate(GateType gate, F&& f) {
 void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads, const Tensor& o) {
   dispatch_floating(o.dtype(), "value_decoder", [&](auto zero) {
     using T = decltype(zero);
-    with_gate<T>(gate, [&](auto f) {
+    using C = compute_type<T>;
+    with_gate<C>(gate, [&](auto f) {
       using Gate = decltype(f);
       const int64_t latent = u.columns() / query_heads, pieces = o.columns() / latent, copies = pieces / query_heads;
-      const T keep = learned == LearnedPart::Present ? T{1} : T{0};
       parallel_ranges(o.rows(), kRowGrain, [&](int64_t first, int64_t last) {
         for (int64_t t = first; t < last; ++t)
           for (int64_t piece = 0; piece < pieces; ++piece) {
             const T* const from = u.template data<T>() + t * u.pitch() + piece / copies * latent;
             const T* const gates = z.template data<T>() + t * z.pitch() + piece * latent;
             T* const out = o.template data<T>() + t * o.pitch() + piece * latent;
-            if (keep != T{0}) {
+            if (learned == LearnedPart::Present) {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) out[c] = Gate::value(gates[c]) * (from[c] + out[c]);
+              for (int64_t c = 0; c < latent; ++c) out[c] = static_cast<T>(Gate::value(gates[c]) * (from[c] + out[c]));
             } else {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) out[c] = Gate::value(gates[c]) * from[c];
+              for (int64_t c = 0; c < latent; ++c) out[c] = static_cast<T>(Gate::value(gates[c]) * from[c]);
             }
           }
       });
@@ -75,34 +76,49 @@ void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, 
 void value_decoder_split(const ValueDecoderBackward& b) {
   dispatch_floating(b.y.dtype(), "value_decoder", [&](auto zero) {
     using T = decltype(zero);
-    with_gate<T>(b.gate, [&](auto f) {
+    using C = compute_type<T>;
+    with_gate<C>(b.gate, [&](auto f) {
       using Gate = decltype(f);
-      const int64_t latent = b.u.columns() / b.query_heads, pieces = b.y.columns() / latent, copies = pieces / b.query_heads;
+      const int64_t latent = b.u.columns() / b.query_heads, copies = b.y.columns() / b.u.columns();
       parallel_ranges(b.y.rows(), kRowGrain, [&](int64_t first, int64_t last) {
-        for (int64_t t = first; t < last; ++t) {
-          if (b.d_u.defined() && b.mode_u == GradientMode::Overwrite)
-            std::fill_n(b.d_u.template data<T>() + t * b.d_u.pitch(), b.d_u.columns(), T{0});
-          for (int64_t piece = 0; piece < pieces; ++piece) {
-            const T* const from = b.u.template data<T>() + t * b.u.pitch() + piece / copies * latent;
-            const T* const gates = b.z.template data<T>() + t * b.z.pitch() + piece * latent;
-            const T* const d_o = b.d_o.template data<T>() + t * b.d_o.pitch() + piece * latent;
-            T* const y = b.y.template data<T>() + t * b.y.pitch() + piece * latent;
-            if (b.learned == LearnedPart::Absent) std::fill_n(y, latent, T{0});
-            if (b.d_z.defined()) {
-              T* const d_z = b.d_z.template data<T>() + t * b.d_z.pitch() + piece * latent;
-              if (b.mode_z == GradientMode::Overwrite) std::fill_n(d_z, latent, T{0});
+        std::vector<C> sums(latent);  // over the copies of one map
+        for (int64_t t = first; t < last; ++t)
+          for (int64_t map = 0; map < b.query_heads; ++map) {
+            const T* const from = b.u.template data<T>() + t * b.u.pitch() + map * latent;
+            C* const sum = sums.data();
+            std::fill_n(sum, latent, C{0});
+            for (int64_t piece = map * copies; piece < (map + 1) * copies; ++piece) {
+              const T* const gates = b.z.template data<T>() + t * b.z.pitch() + piece * latent;
+              const T* const d_o = b.d_o.template data<T>() + t * b.d_o.pitch() + piece * latent;
+              T* const y = b.y.template data<T>() + t * b.y.pitch() + piece * latent;
+              if (b.learned == LearnedPart::Absent) std::fill_n(y, latent, T{});
+              if (b.d_z.defined()) {
+                T* const d_z = b.d_z.template data<T>() + t * b.d_z.pitch() + piece * latent;
+                if (b.mode_z == GradientMode::Overwrite) {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) d_z[c] += d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]);
+                  for (int64_t c = 0; c < latent; ++c) d_z[c] = static_cast<T>(d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
+                } else {
+#pragma omp simd
+                  for (int64_t c = 0; c < latent; ++c) d_z[c] = static_cast<T>(d_z[c] + d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
+                }
+              }
+#pragma omp simd
+              for (int64_t c = 0; c < latent; ++c) {
+                const C d_y = d_o[c] * Gate::value(gates[c]);
+                y[c] = static_cast<T>(d_y);
+                sum[c] += d_y;
+              }
             }
+            if (!b.d_u.defined()) continue;
+            T* const d_u = b.d_u.template data<T>() + t * b.d_u.pitch() + map * latent;
+            if (b.mode_u == GradientMode::Overwrite) {
 #pragma omp simd
-            for (int64_t c = 0; c < latent; ++c) y[c] = d_o[c] * Gate::value(gates[c]);
-            if (b.d_u.defined()) {
-              T* const d_u = b.d_u.template data<T>() + t * b.d_u.pitch() + piece / copies * latent;
+              for (int64_t c = 0; c < latent; ++c) d_u[c] = static_cast<T>(sum[c]);
+            } else {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) d_u[c] += y[c];
+              for (int64_t c = 0; c < latent; ++c) d_u[c] = static_cast<T>(d_u[c] + sum[c]);
             }
           }
-        }
       });
     });
   });

@@ -72,7 +72,7 @@ std::vector<OpCase> value_decoder_cases() {
       for (bool learned : {false, true}) {
         OpCase c{.name = fmt::format("{} tokens, {} maps of {}, {} copies, {}{}", s.tokens, s.maps, s.latent, s.copies, name_of(gate), learned ? ", learned" : ""),
                  .inputs = {Input::random("u", {s.tokens, s.maps * s.latent}), Input::random("z", {s.tokens, s.maps * s.copies * s.latent}),
-                            learned ? Input::random("p", {s.maps * s.latent, s.copies * s.latent}) : Input::undefined("p")},
+                            learned ? Input::matrix("p", {s.maps * s.latent, s.copies * s.latent}) : Input::undefined("p")},
                  .op = [=](DType) { return any_op<3>(ValueDecoderOp{s.maps, s.latent, gate}); },
                  .reference = [=](const Matrices& x) {
                    Matrix o(s.tokens, s.maps * s.copies * s.latent);

@@ -15,7 +15,7 @@ struct CaseOp {
   LinearCrossEntropyOp inner(const Tensor& weight_gradient) const { return {labels, label_weight, weight_gradient}; }
   void check(const Tensor& hidden, const Tensor& weight) const { inner({}).check(hidden, weight); }
   Tensor forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
-    const Tensor gradient = saved.recording() ? Tensor::zeros(weight.shape(), weight.dtype(), Device{}) : Tensor{};
+    const Tensor gradient = saved.recording() ? Tensor::zeros(weight.shape(), state_dtype(weight.dtype()), Device{}) : Tensor{};
     const Tensor loss = inner(gradient).forward(saved, hidden, weight);
     saved.keep(gradient);
     return loss;
@@ -35,7 +35,7 @@ std::vector<int32_t> labels_for(int64_t tokens, int64_t vocab) {
 OpCase loss_case(int64_t tokens, int64_t width, int64_t vocab) {
   const std::vector<int32_t> labels = labels_for(tokens, vocab);
   return {.name = fmt::format("{} tokens of {}, vocabulary {}", tokens, width, vocab),
-          .inputs = {Input::random("hidden", {tokens, width}), Input::random("weight", {vocab, width})},
+          .inputs = {Input::random("hidden", {tokens, width}), Input::matrix("weight", {vocab, width})},
           .op = [=](DType) { return any_op<2>(CaseOp{Tensor::from<int32_t>({static_cast<int64_t>(labels.size())}, labels), 0.37}); },
           .reference = [=](const Matrices& x) {
             Matrix loss(1, 1);
