@@ -1,6 +1,7 @@
 #include "core/allocator.h"
 
 #include <bit>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -10,10 +11,10 @@
 namespace gta {
 namespace {
 
-// Eight classes per power of two: at most one eighth of a block is lost.
+// Eight classes per power of two, 64 from 1 MiB on: at most an eighth of a small block is lost, or 1.6% of a large one.
 int64_t size_class(int64_t bytes) {
   if (bytes <= 512) return 512;
-  const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8;
+  const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / (bytes < (1 << 20) ? 8 : 64);
   return (bytes + step - 1) / step * step;
 }
 
@@ -24,14 +25,26 @@ struct Pool {
 };
 
 Pool& pool_of(const Device& device) {
-  if (device.type != DeviceType::Cpu) fail_without_cuda("allocator");
   // Never destroyed: storage may outlive static destruction.
-  static Pool& pool = *[] {
+  static Pool& cpu = *[] {
     auto* made = new Pool;
     made->report.limit = GTA_DISPATCH(Device{}, device_memory_bytes);
     return made;
   }();
-  return pool;
+  static Pool& meta = *[] {
+    auto* made = new Pool;
+    made->report.limit = std::numeric_limits<int64_t>::max() / 2;
+    return made;
+  }();
+  if (device.type == DeviceType::Meta) return meta;
+  if (device.type != DeviceType::Cpu) fail_without_cuda("allocator");
+  return cpu;
+}
+
+// Blocks of the meta device have an address that is never read.
+void* take(const Device& device, int64_t bytes) {
+  static char nowhere;
+  return device.type == DeviceType::Meta ? &nowhere : GTA_DISPATCH(device, raw_allocate, bytes);
 }
 
 void release_all(const Device& device, Pool& pool) {
@@ -84,6 +97,7 @@ void reset_memory_peak(const Device& device) {
   Pool& pool = pool_of(device);
   std::lock_guard lock(pool.mutex);
   pool.report.peak = pool.report.in_use;
+  pool.report.total_peak = pool.report.total_in_use();
   pool.report.reserved_peak = pool.report.total_in_use() + pool.report.pooled;
 }
 
@@ -113,10 +127,10 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
     report.pooled -= size;
   } else {
     if (report.total_in_use() + report.pooled + size > report.limit) release_all(device, pool);
-    if (report.total_in_use() + size <= report.limit) data = GTA_DISPATCH(device, raw_allocate, size);
+    if (report.total_in_use() + size <= report.limit) data = take(device, size);
     if (!data && !pool.free_blocks.empty()) {
       release_all(device, pool);
-      data = GTA_DISPATCH(device, raw_allocate, size);
+      data = take(device, size);
     }
     if (!data)
       throw Error(ErrorKind::OutOfMemory, "memory",
@@ -126,6 +140,7 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
   const int i = static_cast<int>(purpose);
   report.in_use[i] += size;
   report.peak[i] = std::max(report.peak[i], report.in_use[i]);
+  report.total_peak = std::max(report.total_peak, report.total_in_use());
   report.reserved_peak = std::max(report.reserved_peak, report.total_in_use() + report.pooled);
   return {data, size};
 }

@@ -5,7 +5,15 @@
 namespace gta {
 
 std::string name_of(const Device& device) {
-  return device.type == DeviceType::Cpu ? "cpu" : "cuda:" + std::to_string(device.index);
+  switch (device.type) {
+    case DeviceType::Cpu:
+      return "cpu";
+    case DeviceType::Cuda:
+      return "cuda:" + std::to_string(device.index);
+    case DeviceType::Meta:
+      return "meta";
+  }
+  return "?";
 }
 
 Device device_from_name(const std::string& name) {

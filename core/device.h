@@ -11,7 +11,8 @@
 
 namespace gta {
 
-enum class DeviceType : uint8_t { Cpu, Cuda };
+// Meta has no memory and no kernels: its tensors are only counted (plan says with it what a step will hold). Kernels on it do nothing.
+enum class DeviceType : uint8_t { Cpu, Cuda, Meta };
 
 struct Device {
   DeviceType type = DeviceType::Cpu;
@@ -19,12 +20,18 @@ struct Device {
   friend bool operator==(const Device&, const Device&) = default;
 };
 
-std::string name_of(const Device& device);                // "cpu", "cuda:0"
+std::string name_of(const Device& device);                // "cpu", "cuda:0", "meta"
 Device device_from_name(const std::string& name);         // "cpu", "cuda", "cuda:N", "auto"; Error(BadInput) when this build or machine lacks it
 [[noreturn]] void fail_without_cuda(const char* kernel);  // says how to get a build that has it
 
 inline void require_cpu(const Device& device, const char* kernel) {
   if (device.type != DeviceType::Cpu) fail_without_cuda(kernel);
+}
+
+// A kernel on the meta device. Its arguments are evaluated all the same: asking a slot for its destination is what allocates it.
+template <class R, class... Arguments>
+R nothing(Arguments&&...) {
+  return R();
 }
 
 // An ordered queue of work on one device. On the CPU work is done when the call returns, so the CPU's stream has no handle.
@@ -44,7 +51,10 @@ struct Stream {
   }
 
 #ifdef GTA_CUDA
-#define GTA_DISPATCH(device, name, ...) ((device).type == ::gta::DeviceType::Cuda ? cuda::name(__VA_ARGS__) : cpu::name(__VA_ARGS__))
+#define GTA_DISPATCH_BACKEND(device, name, ...) ((device).type == ::gta::DeviceType::Cuda ? cuda::name(__VA_ARGS__) : cpu::name(__VA_ARGS__))
 #else
-#define GTA_DISPATCH(device, name, ...) (::gta::require_cpu(device, #name), cpu::name(__VA_ARGS__))
+#define GTA_DISPATCH_BACKEND(device, name, ...) (::gta::require_cpu(device, #name), cpu::name(__VA_ARGS__))
 #endif
+#define GTA_DISPATCH(device, name, ...)                                                          \
+  ((device).type == ::gta::DeviceType::Meta ? ::gta::nothing<decltype(cpu::name(__VA_ARGS__))>(__VA_ARGS__) \
+                                            : GTA_DISPATCH_BACKEND(device, name, __VA_ARGS__))

@@ -94,7 +94,7 @@ void ParameterSpace::initialize(uint64_t seed) {
                       : kind == Initializer::Kind::Ones ? T{1}
                                                         : T{0};
       });
-      view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host);
+      view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host.to(device_, Purpose::Workspace));
     });
   }
   masters_changed();

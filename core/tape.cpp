@@ -40,6 +40,34 @@ void fill_unwritten(TapeValue& value, int64_t first, int64_t last) {
 
 }  // namespace
 
+const char* name_of(Recompute recompute) {
+  switch (recompute) {
+    case Recompute::None:
+      return "none";
+    case Recompute::Elementwise:
+      return "elementwise";
+    case Recompute::Block:
+      return "block";
+  }
+  return "?";
+}
+
+void Saved::keep(Tensor tensor) {
+  if (!recording()) return;
+  if (const Again* again = tape_ ? tape_->again_of(tensor) : nullptr) {
+    missing_.push_back({tensors_.size(), *again});
+    tensors_.emplace_back();
+  } else {
+    tensors_.push_back(std::move(tensor));
+  }
+}
+
+void Saved::restore() {
+  for (auto& [i, again] : missing_)
+    if (!tensors_[i].defined()) tensors_[i] = again();
+  missing_.clear();
+}
+
 Tensor GradientSlot::destination() {
   if (!wanted()) fail("tape", "a gradient was asked for that nobody wants");
   if (value_) {
@@ -117,25 +145,75 @@ GradientSlot Tape::slot_of(TapeLink link, int64_t columns) {
   return {&value, first, columns, GradientMode::Accumulate};
 }
 
+void Tape::set_again(const Tensor& output, Again again) {
+  if (output.link()) values_.at(output.link().value).again = std::move(again);
+}
+
+const Again* Tape::again_of(const Tensor& tensor) const {
+  if (!tensor.link()) return nullptr;
+  const TapeValue& value = values_.at(tensor.link().value);
+  const bool whole = tensor.link().first_column == 0 && tensor.elements() == value.shape.elements();
+  return whole && value.again ? &value.again : nullptr;
+}
+
+std::vector<Tensor> Tape::checkpoint(const char* name, const Function& f, const std::vector<Tensor>& inputs) {
+  std::vector<Tensor> kept;
+  std::vector<TapeLink> links;
+  std::vector<int64_t> columns;
+  for (const Tensor& input : inputs) {
+    kept.push_back(input.with_link({}));
+    links.push_back(input.link());
+    columns.push_back(input.columns());
+  }
+  Tape inference(TapeMode::Inference);
+  std::vector<Tensor> outputs = f(inference, kept);
+  if (!recording()) return outputs;
+  record(name, links, columns, outputs, [f, kept](std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
+    Tape inner(TapeMode::Recording);
+    std::vector<Tensor> watched;
+    for (const Tensor& input : kept) watched.push_back(inner.watch(input));
+    const std::vector<Tensor> again = f(inner, watched);
+    inner.backward(again, d_outputs);
+    for (size_t i = 0; i < watched.size(); ++i) {
+      if (!d_inputs[i].wanted()) continue;
+      if (const Tensor gradient = inner.gradient_of(watched[i]); gradient.defined())
+        d_inputs[i].give(gradient);
+      else if (d_inputs[i].mode() == GradientMode::Overwrite)
+        d_inputs[i].destination().fill_zero();
+    }
+  });
+  return outputs;
+}
+
 void Tape::backward(const Tensor& root, Tensor d_root) {
-  if (!recording()) fail("tape", "backward on a tape that does not record");
-  if (!root.link()) fail("tape", "backward from a tensor that is not on the tape");
-  TapeValue& start = values_.at(root.link().value);
-  if (root.link().first_column != 0 || root.elements() != start.shape.elements()) fail("tape", "backward from a slice: start from the whole tensor");
-  if (d_root.defined() && (d_root.rows() != root.rows() || d_root.columns() != root.columns() || d_root.dtype() != root.dtype()))
-    fail("tape", "backward from {} cannot start with the gradient {}", describe(root), describe(d_root));
   if (!d_root.defined()) {
     if (root.elements() != 1) fail("tape", "backward from {} needs the gradient to start with", describe(root));
-    dispatch_floating(root.dtype(), "backward", [&](auto zero) {
-      using T = decltype(zero);
-      Tensor one = Tensor::from<T>(root.shape(), {T{1}}, Purpose::Activations);
-      d_root = one;
-    });
+    d_root = from_doubles(root.shape(), {1.0}, root.dtype(), Purpose::Activations);
   }
-  start.gradient = d_root;
-  start.written = {{0, root.columns()}};
-  d_root = {};
+  backward(std::span(&root, 1), std::span(&d_root, 1));
+}
 
+void Tape::backward(std::span<const Tensor> roots, std::span<Tensor> d_roots) {
+  if (!recording()) fail("tape", "backward on a tape that does not record");
+  if (roots.size() != d_roots.size()) fail("tape", "backward from {} tensors with {} gradients", roots.size(), d_roots.size());
+  for (size_t i = 0; i < roots.size(); ++i) {
+    const Tensor& root = roots[i];
+    Tensor& d_root = d_roots[i];
+    if (!d_root.defined()) continue;
+    if (!root.link()) fail("tape", "backward from a tensor that is not on the tape");
+    TapeValue& start = values_.at(root.link().value);
+    if (root.link().first_column != 0 || root.elements() != start.shape.elements()) fail("tape", "backward from a slice: start from the whole tensor");
+    if (d_root.rows() != root.rows() || d_root.columns() != root.columns() || d_root.dtype() != root.dtype())
+      fail("tape", "backward from {} cannot start with the gradient {}", describe(root), describe(d_root));
+    if (!start.written.empty()) fail("tape", "backward from one tensor twice");
+    start.gradient = d_root;
+    start.written = {{0, root.columns()}};
+    d_root = {};
+  }
+  play();
+}
+
+void Tape::play() {
   for (; !nodes_.empty(); nodes_.pop_back()) {
     Node& node = nodes_.back();
     std::vector<Tensor> d_outputs;
@@ -154,6 +232,7 @@ void Tape::backward(const Tensor& root, Tensor d_root) {
     for (size_t i = 0; i < node.inputs.size(); ++i) d_inputs.push_back(slot_of(node.inputs[i], node.input_columns[i]));
     ProfilerRange range(node.name);
     node.backward(d_outputs, d_inputs);
+    for (int32_t id : node.outputs) values_[id].again = {};  // who kept it has been played: what it is made of may go
   }
   // Of a watched tensor, columns that nothing used.
   for (TapeValue& value : values_)

@@ -5,6 +5,8 @@
 //   Outputs forward(Saved& saved, const Inputs&...) const;               Tensor or std::array<Tensor, n>; says what it saves
 //   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 //   static constexpr const char* name;
+// and, where an output is cheap to compute again from what the op saves,
+//   static constexpr size_t recomputed_output;   Tensor recompute(const Saved& saved) const;       the same bits as that output
 //
 // Rules of gradients, stated once:
 // - The gradient of a parameter accumulates into the flat space; every other gradient is overwritten, unless branches meet: then the
@@ -17,6 +19,7 @@
 #include <array>
 #include <concepts>
 #include <functional>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -28,21 +31,35 @@
 
 namespace gta {
 
+class Tape;
+
 enum class TapeMode : uint8_t { Recording, Inference };
+// What backward computes again instead of keeping. Elementwise: outputs that ops say they can recompute. Block: everything inside
+// Tape::checkpoint.
+enum class Recompute : uint8_t { None, Elementwise, Block };
+const char* name_of(Recompute recompute);  // "none", "elementwise", "block"
+
+// Computes a tensor again that was not kept.
+using Again = std::function<Tensor()>;
 
 // What forward keeps for backward. Nothing is kept when the tape does not record.
 class Saved {
  public:
-  explicit Saved(TapeMode mode) : mode_(mode) {}
+  explicit Saved(TapeMode mode, const Tape* tape = nullptr) : mode_(mode), tape_(tape) {}
   bool recording() const { return mode_ == TapeMode::Recording; }
-  void keep(Tensor tensor) {
-    if (recording()) tensors_.push_back(std::move(tensor));
-  }
+  // A tensor that its own op can compute again is not held, but how to make it.
+  void keep(Tensor tensor);
+  // Valid in backward and recompute.
   const Tensor& operator[](size_t i) const { return tensors_.at(i); }
 
  private:
+  friend class Tape;
+  void restore();
+
   TapeMode mode_;
+  const Tape* tape_;
   std::vector<Tensor> tensors_;
+  std::vector<std::pair<size_t, Again>> missing_;  // which of the tensors, and how to make it
 };
 
 struct TapeValue;
@@ -83,14 +100,16 @@ struct TapeValue {
   DType dtype = DType::F32;
   Device device;
   bool parameter = false;
-  Tensor gradient;                                  // undefined until something is written
+  Again again;                                       // set when the value can be computed again
+  Tensor gradient;                                   // undefined until something is written
   std::vector<std::pair<int64_t, int64_t>> written;  // column ranges of gradient that hold something
 };
 
 class Tape {
  public:
-  explicit Tape(TapeMode mode) : mode_(mode) {}
+  explicit Tape(TapeMode mode, Recompute recompute = Recompute::None) : mode_(mode), recompute_(recompute) {}
   bool recording() const { return mode_ == TapeMode::Recording; }
+  Recompute recompute() const { return recompute_; }
 
   // A weight as an input of ops: its gradient accumulates into the flat space.
   Tensor use(const Weight& weight);
@@ -102,26 +121,42 @@ class Tape {
     requires Op<O, Inputs...>
   auto apply(const O& op, const Inputs&... inputs) {
     op.check(inputs...);
-    Saved saved(mode_);
+    const auto saved = std::make_shared<Saved>(mode_, this);
     auto outputs = [&] {
       ProfilerRange range(O::name);
-      return op.forward(saved, inputs...);
+      return op.forward(*saved, inputs...);
     }();
     if (recording()) {
       const std::array<TapeLink, sizeof...(Inputs)> links = {inputs.link()...};
       const std::array<int64_t, sizeof...(Inputs)> columns = {(inputs.defined() ? inputs.columns() : 0)...};
       record(O::name, links, columns, outputs_of(outputs),
-             [op, saved = std::move(saved)](std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
-               op.backward(saved, d_outputs, d_inputs);
+             [op, saved](std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
+               saved->restore();
+               op.backward(*saved, d_outputs, d_inputs);
              });
+      if constexpr (requires { O::recomputed_output; }) {
+        if (recompute_ == Recompute::Elementwise)
+          set_again(outputs_of(outputs)[O::recomputed_output], [op, saved] {
+            saved->restore();
+            ProfilerRange range(O::name);
+            return op.recompute(*saved);
+          });
+      }
     }
     return outputs;
   }
 
+  // f(tape, inputs) -> outputs, of which backward keeps the inputs alone and computes everything inside again. What f refers to lives until then.
+  using Function = std::function<std::vector<Tensor>(Tape&, const std::vector<Tensor>&)>;
+  std::vector<Tensor> checkpoint(const char* name, const Function& f, const std::vector<Tensor>& inputs);
+
   // d_root is the gradient of a tensor that this tape made; without it the tensor has one element and its gradient is 1.
   void backward(const Tensor& root, Tensor d_root = {});
+  // From several tensors at once; one whose gradient is undefined is left out.
+  void backward(std::span<const Tensor> roots, std::span<Tensor> d_roots);
 
  private:
+  friend class Saved;
   using Backward = std::function<void(std::span<Tensor>, std::span<GradientSlot>)>;
   struct Node {
     const char* name;
@@ -139,8 +174,12 @@ class Tape {
   int32_t new_value(const Tensor& tensor);
   void record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns, std::span<Tensor> outputs, Backward backward);
   GradientSlot slot_of(TapeLink link, int64_t columns);
+  void set_again(const Tensor& output, Again again);
+  const Again* again_of(const Tensor& tensor) const;
+  void play();
 
   TapeMode mode_;
+  Recompute recompute_;
   std::deque<TapeValue> values_;
   std::vector<Node> nodes_;
 };

@@ -81,6 +81,12 @@ Tensor Tensor::column_slice(int64_t first, int64_t count) const {
   return view;
 }
 
+Tensor Tensor::to(Device target, Purpose purpose) const {
+  if (device() == target) return *this;
+  if (target.type == DeviceType::Cuda || device().type == DeviceType::Cuda) fail_without_cuda("copy");
+  return empty(shape_, dtype_, target, purpose);  // to or from the meta device: nothing to copy
+}
+
 Tensor Tensor::clone(Purpose purpose) const {
   Tensor copy = empty(shape_, dtype_, device(), purpose);
   copy.copy_from(*this);

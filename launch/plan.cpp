@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parameter_space.h"
+#include "optim/adamw.h"
 #include "layers/transformer/causal_lm.h"
 
 namespace gta {
@@ -22,20 +23,6 @@ ParameterSpace declare(const ModelConfig& config) {
   known.max_sequence_length = std::max<int64_t>(known.max_sequence_length, 1);
   const CausalLm model(space, known);
   return space;
-}
-
-// Numbers that one layer keeps per token from forward to backward: the inputs and outputs that its ops save.
-int64_t kept_per_token_and_layer(const ModelConfig& c) {
-  const CacheWidths cache = cache_widths(c);
-  const bool gta = c.attention.type == AttentionType::Gta;
-  const int64_t width = c.heads * c.head_dim;
-  const int64_t maps = gta ? c.attention.query_heads : c.heads;
-  const int64_t q = maps * c.head_dim, u = maps * (gta ? c.attention.latent_dim : c.head_dim);
-  const int64_t merged = q + cache.total() + (gta ? width : 0);
-  const int64_t norms = 4 * c.hidden_size + 2;            // s and y of both, and their scales
-  const int64_t attention = merged + q + cache.keys + u + maps + (gta ? width : 0);
-  const int64_t mlp = 3 * c.intermediate_size;
-  return norms + attention + mlp;
 }
 
 }  // namespace
@@ -61,25 +48,61 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
   return plan;
 }
 
-MemoryPlan plan_memory(const ModelConfig& config, int64_t sequence_length, int64_t micro_batch, DType dtype, bool asynchronous_checkpoints) {
-  const ParameterSpace space = declare(config);
-  const int64_t size = static_cast<int64_t>(size_of(dtype)), tokens = micro_batch * sequence_length;
-  const int64_t flat = (space.flat_size(ParameterKind::Matrix) + space.flat_size(ParameterKind::Vector)) * size;
+MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
+  const Device meta{DeviceType::Meta};
+  release_pooled_memory(meta);
+  reset_memory_peak(meta);
+  ModelConfig known = config;
+  known.max_sequence_length = std::max(known.max_sequence_length, shape.sequence_length);
+  ParameterSpace space;
+  const CausalLm model(space, known);
+  space.allocate(shape.dtype, meta, SpaceUse::Training);
+  AdamW optimizer(space, OptimizerConfig{});
+  {
+    const Tensor tokens = Tensor::empty({shape.micro_batch, shape.sequence_length}, DType::I32, meta, Purpose::Data);
+    Tape tape(TapeMode::Recording, shape.recompute);
+    tape.backward(model.loss(tape, tokens, tokens, 1.0));
+    optimizer.step(1.0, optimizer.gradient_norm());
+  }
+  const MemoryReport report = memory_report(meta);
+  const auto peak = [&](Purpose purpose) { return report.peak[static_cast<int>(purpose)]; };
   MemoryPlan plan;
-  plan.parameters = flat + std::max(config.max_sequence_length, sequence_length) * config.head_dim * size;
-  plan.gradients = flat;
-  plan.optimizer = 2 * flat;
-  // On top of the layers: the stream before and after them, its gradient, and the gradients inside the widest part of one layer.
-  const int64_t beyond = (3 * config.hidden_size + 2 * config.hidden_size + 3 * config.intermediate_size) * tokens;
-  plan.activations = (config.layers * kept_per_token_and_layer(config) * tokens + beyond) * size;
-  plan.workspace = std::min<int64_t>(tokens * config.vocab_size, int64_t{1} << 22) * size + tokens * config.heads * config.head_dim * size;
-  plan.checkpoint_staging = asynchronous_checkpoints ? 3 * flat : 0;
+  plan.parameters = peak(Purpose::Parameters);
+  plan.gradients = peak(Purpose::Gradients);
+  plan.optimizer = peak(Purpose::Optimizer);
+  plan.activations = peak(Purpose::Activations);
+  plan.workspace = peak(Purpose::Workspace);
+  plan.peak = report.reserved_peak;
+  plan.checkpoint_staging = shape.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;  // masters are as large as gradients
   return plan;
 }
 
-int64_t largest_micro_batch(const ModelConfig& config, int64_t sequence_length, DType dtype, bool asynchronous_checkpoints, int64_t bytes) {
+TrainingShape training_shape(const RunConfig& run) {
+  return {run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.recompute, run.train.checkpoint.asynchronous};
+}
+
+std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape) {
+  std::vector<RecomputeCost> costs;
+  for (Recompute mode : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
+    TrainingShape other = shape;
+    other.recompute = mode;
+    double flops = 0;
+    const AttentionConfig& a = config.attention;
+    if (mode == Recompute::Elementwise && a.type == AttentionType::Gta && a.value_decoder == ValueDecoderType::DirectLearned)
+      flops = 2.0 * static_cast<double>(config.layers * config.heads * config.head_dim * a.latent_dim);  // U P
+    if (mode == Recompute::Block)  // all of forward but the head
+      flops = plan_model(config, shape.sequence_length).flops_per_token_forward - 2.0 * static_cast<double>(config.vocab_size * config.hidden_size);
+    costs.push_back({mode, plan_memory(config, other).peak, flops});
+  }
+  return costs;
+}
+
+int64_t largest_micro_batch(const ModelConfig& config, TrainingShape shape, int64_t bytes) {
+  const auto holds = [&](int64_t batch) {
+    shape.micro_batch = batch;
+    return plan_memory(config, shape).total() <= bytes;
+  };
   int64_t fits = 0, step = 1;
-  const auto holds = [&](int64_t batch) { return plan_memory(config, sequence_length, batch, dtype, asynchronous_checkpoints).total() <= bytes; };
   while (step < (int64_t{1} << 20) && holds(step)) step *= 2;
   for (step /= 2; step > 0; step /= 2)
     if (holds(fits + step)) fits += step;

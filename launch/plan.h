@@ -6,14 +6,25 @@
 #include <utility>
 #include <vector>
 
-#include "core/dtype.h"
+#include "core/tape.h"
+#include "launch/config/run_config.h"
 #include "layers/transformer/model_config.h"
 
 namespace gta {
 
+// What a training run is made of, as far as memory goes.
+struct TrainingShape {
+  int64_t sequence_length = 0, micro_batch = 1;
+  DType dtype = DType::F32;
+  Recompute recompute = Recompute::None;
+  bool asynchronous_checkpoints = true;
+};
+
 struct MemoryPlan {  // bytes
-  int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0, checkpoint_staging = 0;
-  int64_t total() const { return parameters + gradients + optimizer + activations + workspace + checkpoint_staging; }
+  int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0;  // the most of each at any time
+  int64_t peak = 0;                // the most of all together, blocks kept for reuse included
+  int64_t checkpoint_staging = 0;  // at most, while a checkpoint is being written
+  int64_t total() const { return peak + checkpoint_staging; }
 };
 
 struct Plan {
@@ -27,9 +38,17 @@ struct Plan {
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);
-// What training holds with this micro-batch, counted from what each op keeps.
-MemoryPlan plan_memory(const ModelConfig& config, int64_t sequence_length, int64_t micro_batch, DType dtype, bool asynchronous_checkpoints);
+// What training holds: a step is played on the meta device, where tensors are only counted.
+MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape);
+TrainingShape training_shape(const RunConfig& run);
+// Every recompute mode: what it holds, and the products it makes a second time.
+struct RecomputeCost {
+  Recompute mode;
+  int64_t peak;            // bytes, as MemoryPlan::peak
+  double flops_per_token;  // on top of training's
+};
+std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape);
 // The largest micro-batch that fits into `bytes`; 0 when not even one sequence does.
-int64_t largest_micro_batch(const ModelConfig& config, int64_t sequence_length, DType dtype, bool asynchronous_checkpoints, int64_t bytes);
+int64_t largest_micro_batch(const ModelConfig& config, TrainingShape shape, int64_t bytes);
 
 }  // namespace gta

@@ -120,12 +120,12 @@ class Trainer {
     } else {
       space_.initialize(static_cast<uint64_t>(config_.seed));
     }
+    release_pooled_memory(device_);  // what initialising or loading took in passing
   }
 
   void announce(const std::optional<Checkpoint>& resumed) {
     plan_ = plan_model(config_.model, config_.data.sequence_length);
-    const MemoryPlan memory = plan_memory(config_.model, config_.data.sequence_length, config_.train.micro_batch_size, config_.train.dtype,
-                                          config_.train.checkpoint.asynchronous);
+    const MemoryPlan memory = plan_memory(config_.model, training_shape(config_));
     peak_ = measure_peak_flops(config_.train.dtype, device_);
     constexpr double mib = 1 << 20;
     log::info("model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and layer",
@@ -201,7 +201,7 @@ class Trainer {
       const Batch batch = loader.next();
       report.data_wait_seconds += loader.seconds_waited();
       const Shape shape{train.micro_batch_size, sequence};
-      Tape tape(TapeMode::Recording);
+      Tape tape(TapeMode::Recording, train.recompute);
       const Tensor micro_loss = model_->loss(tape, Tensor::from<int32_t>(shape, batch.tokens), Tensor::from<int32_t>(shape, batch.labels),
                                              1.0 / static_cast<double>(tokens));
       loss += micro_loss.to_vector<double>()[0];

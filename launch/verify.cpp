@@ -21,10 +21,10 @@ Tolerance tolerance_of(DType dtype) {
     case DType::F64:
       return {1e-9, 1e-9, 1e-9, 1e-9, 1e-7, 1e-9};
     case DType::BF16:
-      // One rounding is 2^-9 = 0.002. A logit passes some twenty of them (two dozen numbers of the stream, weights and branches per layer, three
-      // layers at most), which add like a random walk: 0.01. Gradients pass as many again on the way back. A single tensor may be worse: the
-      // gradient of k's bias is what RoPE leaves of a sum that would cancel, so its error is measured against little. AdamW divides by sqrt(v),
-      // so single weights follow the sign of noise; all together they do not.
+      // One rounding is 2^-8 = 0.004 at most, 0.001 in the mean square. A logit passes some twenty of them (weights, stream and branches of up
+      // to three layers), which add like a random walk: 0.01. Gradients pass as many again on the way back. A single tensor may be worse:
+      // the gradient of k's bias is what RoPE leaves of a sum that would cancel, so its error is measured against little. AdamW divides by
+      // sqrt(v), so single weights follow the sign of noise; all together they do not.
       return {0.03, 0.3, 0.05, 0.03, INFINITY, 0.1};
     default:
       // Rounding of a few hundred sums of products in two or three layers (plain PyTorch in float32 stays within 7e-7 on logits, 5e-6 on

@@ -101,7 +101,7 @@ struct OpCase {
   // Relative to the largest magnitude of the tensor compared. Each case says why its float32 bound is what it is.
   double float32_tolerance = 2e-6;
   double float32_gradient_tolerance = 5e-6;
-  // bfloat16 rounds by 2^-9 of each number; a result is rounded about twice on its way, a gradient a few times more.
+  // bfloat16 rounds by up to 2^-8 of each number; a result is rounded about twice on its way, a gradient a few times more.
   double bfloat16_tolerance = 0.01;
   double bfloat16_gradient_tolerance = 0.02;
   // The gradient that backward starts from, by output: random, all ones (a loss), or undefined (an output that nothing used).

@@ -13,9 +13,7 @@ namespace {
 
 struct Subject {
   ModelConfig model;
-  int64_t sequence_length = 0, micro_batch = 1;
-  DType dtype = DType::F32;
-  bool asynchronous = true;
+  TrainingShape training;
 };
 
 // A run's file (it has `train:` or `model:`) or a model's.
@@ -24,12 +22,13 @@ Subject load_subject(const PlanCommand& command) {
   subject.model = load_model_config(command.config, command.overrides);
   if (is_run_config(command.config)) {
     const RunConfig run = load_run_config(command.config, command.overrides, DataFiles::Ignore).config;
-    subject = {run.model, run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.checkpoint.asynchronous};
+    subject = {run.model, training_shape(run)};
   }
-  if (command.sequence_length > 0) subject.sequence_length = command.sequence_length;
-  if (subject.sequence_length == 0) subject.sequence_length = subject.model.max_sequence_length;
+  int64_t& sequence_length = subject.training.sequence_length;
+  if (command.sequence_length > 0) sequence_length = command.sequence_length;
+  if (sequence_length == 0) sequence_length = subject.model.max_sequence_length;
   require(subject.model.vocab_size > 0, "plan", "model.vocab_size is left to the tokenizer: give it with --set model.vocab_size=N");
-  require(subject.sequence_length > 0, "plan", "needs a sequence length: give --sequence-length N");
+  require(sequence_length > 0, "plan", "needs a sequence length: give --sequence-length N");
   return subject;
 }
 
@@ -37,18 +36,22 @@ Subject load_subject(const PlanCommand& command) {
 
 int run_plan(const PlanCommand& command) {
   const Subject s = load_subject(command);
-  const Plan plan = plan_model(s.model, s.sequence_length);
-  const MemoryPlan memory = plan_memory(s.model, s.sequence_length, s.micro_batch, s.dtype, s.asynchronous);
+  const Plan plan = plan_model(s.model, s.training.sequence_length);
+  const MemoryPlan memory = plan_memory(s.model, s.training);
   const int64_t limit = memory_report(Device{}).limit;
-  const int64_t largest = largest_micro_batch(s.model, s.sequence_length, s.dtype, s.asynchronous, limit);
+  const int64_t largest = largest_micro_batch(s.model, s.training, limit);
+  const std::vector<RecomputeCost> recompute = recompute_costs(s.model, s.training);
   const std::vector<std::pair<std::string, int64_t>> purposes = {{"parameters", memory.parameters},   {"gradients", memory.gradients},
                                                                  {"optimizer", memory.optimizer},     {"activations", memory.activations},
-                                                                 {"workspace", memory.workspace},     {"checkpoint_staging", memory.checkpoint_staging},
+                                                                 {"workspace", memory.workspace},     {"peak", memory.peak},
+                                                                 {"checkpoint_staging", memory.checkpoint_staging},
                                                                  {"total", memory.total()}};
   if (command.output == Output::Json) {
     nlohmann::ordered_json parts, bytes;
     for (const auto& [name, count] : plan.parts) parts[name] = count;
     for (const auto& [name, count] : purposes) bytes[name] = count;
+    nlohmann::ordered_json modes;
+    for (const RecomputeCost& cost : recompute) modes[name_of(cost.mode)] = {{"peak_bytes", cost.peak}, {"flops_per_token_recomputed", cost.flops_per_token}};
     const nlohmann::ordered_json json = {{"attention", name_of(s.model.attention.type)},
                                          {"parameters", plan.parameters},
                                          {"parameters_by_part", parts},
@@ -57,8 +60,10 @@ int run_plan(const PlanCommand& command) {
                                          {"sequence_length", plan.sequence_length},
                                          {"cache_numbers_per_token_and_layer", plan.cache_numbers_per_token_and_layer},
                                          {"attention_multiply_adds_per_pair_and_layer", plan.map_multiply_adds},
-                                         {"micro_batch_size", s.micro_batch},
+                                         {"micro_batch_size", s.training.micro_batch},
+                                         {"recompute", name_of(s.training.recompute)},
                                          {"memory_bytes", bytes},
+                                         {"recompute_modes", modes},
                                          {"largest_micro_batch_size", largest}};
     fmt::print("{}\n", json.dump(2));
     return 0;
@@ -71,9 +76,13 @@ int run_plan(const PlanCommand& command) {
              plan.sequence_length);
   fmt::print("attention   {} multiply-adds per query, visible key and layer\n", plan.map_multiply_adds);
   fmt::print("cache       {} numbers per token and layer, {} bytes per token in {}\n", plan.cache_numbers_per_token_and_layer,
-             plan.cache_numbers_per_token_and_layer * s.model.layers * static_cast<int64_t>(size_of(s.dtype)), name_of(s.dtype));
-  fmt::print("memory of training, micro-batch of {} x {} in {}:\n", s.micro_batch, s.sequence_length, name_of(s.dtype));
+             plan.cache_numbers_per_token_and_layer * s.model.layers * static_cast<int64_t>(size_of(s.training.dtype)), name_of(s.training.dtype));
+  fmt::print("memory of training, micro-batch of {} x {} in {}, recompute {}:\n", s.training.micro_batch, s.training.sequence_length,
+             name_of(s.training.dtype), name_of(s.training.recompute));
   for (const auto& [name, bytes] : purposes) fmt::print("  {:<20}{:>10.1f} MiB\n", name, static_cast<double>(bytes) / (1 << 20));
+  for (const RecomputeCost& cost : recompute)
+    fmt::print("recompute {:<12} peak {:>10.1f} MiB, {:.1f}% more FLOPs\n", name_of(cost.mode), static_cast<double>(cost.peak) / (1 << 20),
+               100 * cost.flops_per_token / plan.flops_per_token_training);
   fmt::print("largest micro-batch in this machine's {:.1f} GiB: {}\n", static_cast<double>(limit) / (1 << 30), largest);
   return 0;
 }

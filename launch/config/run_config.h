@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/dtype.h"
+#include "core/tape.h"
 #include "data/data_config.h"
 #include "layers/transformer/model_config.h"
 #include "optim/optimizer_config.h"
@@ -26,6 +26,7 @@ struct TrainConfig {
   int64_t micro_batch_size = 0;   // sequences
   DType dtype = DType::F32;
   bool deterministic = true;
+  Recompute recompute = Recompute::None;
   int64_t evaluate_every_steps = 0;  // 0: only at the end
   int64_t sample_every_steps = 0;    // 0: only at the end
   CheckpointPolicy checkpoint;

@@ -53,8 +53,9 @@ ConfigKey list(std::string path, KeyType type, std::string help, Field<std::vect
 }
 // name_of() of the values is how they are spelt.
 template <class E>
-ConfigKey choice(std::string path, std::string help, std::vector<E> values, std::vector<std::string> known, Field<E> field) {
-  ConfigKey key{std::move(path), KeyType::Choice, std::move(help)};
+ConfigKey choice(std::string path, std::string help, std::vector<E> values, std::vector<std::string> known, Field<E> field,
+                 OnResume on_resume = OnResume::Fixed) {
+  ConfigKey key{std::move(path), KeyType::Choice, std::move(help), on_resume};
   for (E value : values) key.choices.push_back(name_of(value));
   key.known = std::move(known);
   key.set = [values, field](RunConfig& config, const ConfigValue& value) {
@@ -144,7 +145,8 @@ std::vector<ConfigKey> make_keys() {
       integer("train.micro_batch_size", "sequences computed at once; divides global_batch_size", 1, 1 << 20, [](RunConfig& c) -> int64_t& { return c.train.micro_batch_size; }),
       choice<DType>("train.dtype", "of compute; bfloat16 keeps float32 masters, float64 is for checking", {DType::F32, DType::BF16, DType::F64}, {}, [](RunConfig& c) -> DType& { return c.train.dtype; }),
       only("train.deterministic", "the same configuration gives the same bits", "true", {"false"}),
-      only("train.recompute", "what backward computes again instead of keeping", "none", {"elementwise", "block"}),
+      choice<Recompute>("train.recompute", "what backward computes again instead of keeping: norms, SwiGLU and gates, or whole blocks", {Recompute::None, Recompute::Elementwise, Recompute::Block}, {},
+                        [](RunConfig& c) -> Recompute& { return c.train.recompute; }, may),
       integer("train.evaluate_every_steps", "0: only at the end", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.evaluate_every_steps; }, may),
       integer("train.sample_every_steps", "0: only before and after", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.sample_every_steps; }, may),
       integer("train.checkpoint.every_steps", "0: only at the end and when stopped", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.checkpoint.every_steps; }, may),

@@ -10,6 +10,8 @@
 // it is told where dW goes, and backward, whose d_loss must be 1, only hands d hidden over.
 #pragma once
 
+#include <optional>
+
 #include "core/tape.h"
 
 namespace gta {
@@ -21,7 +23,7 @@ inline constexpr int32_t kIgnoredLabel = -1;
 enum class CrossEntropyMode : uint8_t { LossOnly, LossAndGradient };
 GTA_KERNEL(void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses,
                                    const Tensor& d_logits))
-GTA_KERNEL(int64_t find_bad_label(const Tensor& labels, int64_t vocab))
+GTA_KERNEL(std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab))
 
 struct LinearCrossEntropyOp {
   static constexpr const char* name = "linear_cross_entropy";

@@ -7,11 +7,11 @@
 
 namespace gta::cpu {
 
-int64_t find_bad_label(const Tensor& labels, int64_t vocab) {
+std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab) {
   const int32_t* const l = labels.data<int32_t>();
   for (int64_t i = 0; i < labels.elements(); ++i)
     if (l[i] != kIgnoredLabel && (l[i] < 0 || l[i] >= vocab)) return i;
-  return -1;
+  return std::nullopt;
 }
 
 void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses,

@@ -4,14 +4,16 @@
 // float32 where y is bfloat16.
 #pragma once
 
+#include <optional>
+
 #include "core/tape.h"
 
 namespace gta {
 
 GTA_KERNEL(void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& y))
 GTA_KERNEL(void embedding_backward(const Tensor& tokens, const Tensor& d_y, const Tensor& d_weight, GradientMode mode))
-// The first token outside [0, vocab), or -1.
-GTA_KERNEL(int64_t find_bad_token(const Tensor& tokens, int64_t vocab))
+// Where the first token outside [0, vocab) is.
+GTA_KERNEL(std::optional<int64_t> find_bad_token(const Tensor& tokens, int64_t vocab))
 
 struct EmbeddingOp {
   static constexpr const char* name = "embedding";

@@ -7,6 +7,13 @@ void check_norm(const char* name, const Tensor& x, const Tensor& weight) {
   require(weight.elements() == x.columns(), name, "expected a weight of {} for x {}, got {}", x.columns(), describe(x), describe(weight));
 }
 
+// Both ops save what is normalised, its scales and the weight, in this order.
+Tensor normalised_again(const Saved& saved) {
+  Tensor y = Tensor::empty(saved[0].shape(), saved[0].dtype(), saved[0].device());
+  GTA_DISPATCH(y.device(), rms_norm_scale, saved[0], saved[1], saved[2], y);
+  return y;
+}
+
 void weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, GradientSlot& slot) {
   if (slot.wanted()) GTA_DISPATCH(s.device(), rms_norm_weight_gradient, s, rstd, d_y, slot.destination(), slot.mode());
 }
@@ -21,6 +28,8 @@ Tensor RmsNormOp::forward(Saved& saved, const Tensor& x, const Tensor& weight) c
   for (const Tensor& tensor : {x, rstd, weight}) saved.keep(tensor);
   return y;
 }
+
+Tensor RmsNormOp::recompute(const Saved& saved) const { return normalised_again(saved); }
 
 void RmsNormOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   const Tensor &x = saved[0], &rstd = saved[1], &weight = saved[2];
@@ -42,6 +51,8 @@ std::array<Tensor, 2> ResidualRmsNormOp::forward(Saved& saved, const Tensor& x, 
   for (const Tensor& tensor : {s, rstd, weight}) saved.keep(tensor);
   return {s, y};
 }
+
+Tensor ResidualRmsNormOp::recompute(const Saved& saved) const { return normalised_again(saved); }
 
 void ResidualRmsNormOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   const Tensor &s = saved[0], &rstd = saved[1], &weight = saved[2];

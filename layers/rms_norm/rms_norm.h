@@ -10,6 +10,8 @@
 
 namespace gta {
 
+// y = s * rstd * weight, as forward computes it.
+GTA_KERNEL(void rms_norm_scale(const Tensor& s, const Tensor& rstd, const Tensor& weight, const Tensor& y))
 // residual undefined: s is not written and x is normalised.
 GTA_KERNEL(void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s, const Tensor& y,
                                  const Tensor& rstd))
@@ -20,19 +22,23 @@ GTA_KERNEL(void rms_norm_weight_gradient(const Tensor& s, const Tensor& rstd, co
 
 struct RmsNormOp {
   static constexpr const char* name = "rms_norm";
+  static constexpr size_t recomputed_output = 0;
   double eps;
 
   void check(const Tensor& x, const Tensor& weight) const;
   Tensor forward(Saved& saved, const Tensor& x, const Tensor& weight) const;
+  Tensor recompute(const Saved& saved) const;
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 };
 
 struct ResidualRmsNormOp {
   static constexpr const char* name = "residual_rms_norm";
+  static constexpr size_t recomputed_output = 1;  // y
   double eps;
 
   void check(const Tensor& x, const Tensor& residual, const Tensor& weight) const;
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& x, const Tensor& residual, const Tensor& weight) const;  // s, y
+  Tensor recompute(const Saved& saved) const;
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 };
 

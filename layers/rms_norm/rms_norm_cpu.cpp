@@ -10,7 +10,25 @@ namespace {
 constexpr int64_t kRowGrain = 32;
 constexpr int64_t kPartialRows = 128;  // rows of one partial sum of the weight's gradient
 
+// One row of y = s * scale * w.
+template <class T, class C>
+void scale_row(const T* s, C scale, const C* w, T* y, int64_t width) {
+#pragma omp simd
+  for (int64_t c = 0; c < width; ++c) y[c] = static_cast<T>(s[c] * scale * w[c]);
+}
+
 }  // namespace
+
+void rms_norm_scale(const Tensor& s, const Tensor& rstd, const Tensor& weight, const Tensor& y) {
+  dispatch_floating(s.dtype(), "rms_norm", [&](auto zero) {
+    using T = decltype(zero);
+    using C = compute_type<T>;
+    parallel_ranges(s.rows(), kRowGrain, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i)
+        scale_row(s.template data<T>() + i * s.pitch(), rstd.template data<C>()[i], weight.template data<C>(), y.template data<T>() + i * y.pitch(), s.columns());
+    });
+  });
+}
 
 void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s, const Tensor& y,
                       const Tensor& rstd) {
@@ -40,8 +58,7 @@ void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& wei
         }
         const C scale = C{1} / std::sqrt(squares / static_cast<C>(width) + static_cast<C>(eps));
         rstd.template data<C>()[i] = scale;
-#pragma omp simd
-        for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(in[c] * scale * w[c]);
+        scale_row(in, scale, w, out, width);
       }
     });
   });

@@ -17,8 +17,7 @@ Tensor rope_table(int64_t positions, int64_t head_dim, double theta, DType dtype
         out[p * head_dim + half + j] = static_cast<T>(std::sin(angle));
       }
   });
-  if (device.type != DeviceType::Cpu) fail_without_cuda(RopeOp::name);
-  return host;
+  return host.to(device, Purpose::Parameters);
 }
 
 void RopeOp::check(const Tensor& x) const {

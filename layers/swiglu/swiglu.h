@@ -12,9 +12,11 @@ GTA_KERNEL(void swiglu_backward(const Tensor& gate_up, const Tensor& d_y, const 
 
 struct SwigluOp {
   static constexpr const char* name = "swiglu";
+  static constexpr size_t recomputed_output = 0;
 
   void check(const Tensor& gate_up) const;
   Tensor forward(Saved& saved, const Tensor& gate_up) const;
+  Tensor recompute(const Saved& saved) const;
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 };
 

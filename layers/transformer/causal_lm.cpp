@@ -73,9 +73,21 @@ Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position
   require(first_position + sequence <= config_.max_sequence_length, "model", "{} tokens are more than max_sequence_length {}",
           first_position + sequence, config_.max_sequence_length);
   DecoderBlock::Stream stream{tape.apply(EmbeddingOp{tokens}, tape.use(*embedding_)), {}};
-  for (size_t i = 0; i < blocks_.size(); ++i)
-    stream = blocks_[i].forward(tape, stream,
-                                {batch, sequence, first_position, rope_table(), document_starts, cache ? &cache->layers_[i] : nullptr});
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const AttentionContext context{batch, sequence, first_position, rope_table(), document_starts, cache ? &cache->layers_[i] : nullptr};
+    if (tape.recompute() != Recompute::Block) {
+      stream = blocks_[i].forward(tape, stream, context);
+      continue;
+    }
+    std::vector<Tensor> in = {stream.x};
+    if (stream.branch.defined()) in.push_back(stream.branch);
+    const auto block = [&block = blocks_[i], context](Tape& inner, const std::vector<Tensor>& x) {
+      const DecoderBlock::Stream out = block.forward(inner, {x[0], x.size() > 1 ? x[1] : Tensor{}}, context);
+      return std::vector<Tensor>{out.x, out.branch};
+    };
+    const std::vector<Tensor> out = tape.checkpoint("block", block, in);
+    stream = {out[0], out[1]};
+  }
   return norm_.forward(tape, stream.x, stream.branch)[1];
 }
 

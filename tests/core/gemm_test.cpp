@@ -70,8 +70,8 @@ TEST(Gemm, Bfloat16RoundsOnceWithAndWithoutInstructions) {
                 gemm({.a = ga.tensor(), .transpose_a = ta, .b = gb.tensor(), .transpose_b = tb, .c = gc.tensor(), .mode = mode,
                       .bias = with_bias ? bias.tensor().reshape({n}) : Tensor{}});
                 EXPECT_TRUE(ga.untouched() && gb.untouched() && bias.untouched() && gc.surroundings_untouched());
-                // One rounding to bfloat16, 2^-9, or those of the float32 sums.
-                EXPECT_TRUE(near(to_doubles(gc.tensor()), expected, to == DType::BF16 ? 0.00196 : 3e-6)) << m << " " << n << " " << k;
+                // One rounding to bfloat16, at most 2^-8, or those of the float32 sums.
+                EXPECT_TRUE(near(to_doubles(gc.tensor()), expected, to == DType::BF16 ? 0.00391 : 3e-6)) << m << " " << n << " " << k;
               }
   }
   cpu::use_bfloat16_instructions(true);

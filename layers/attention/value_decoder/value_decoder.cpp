@@ -17,13 +17,19 @@ void ValueDecoderOp::decode(const Tensor& u, const Tensor& p, const Tensor& y) c
     gemm({.a = u.column_slice(g * latent_dim, latent_dim), .b = p.with_link({}).row_slice(g * latent_dim, latent_dim), .c = y.column_slice(g * width, width)});
 }
 
-Tensor ValueDecoderOp::forward(Saved& saved, const Tensor& u, const Tensor& z, const Tensor& p) const {
+Tensor ValueDecoderOp::compute(const Tensor& u, const Tensor& z, const Tensor& p) const {
   Tensor o = Tensor::empty({z.rows(), z.columns()}, u.dtype(), u.device());
   if (p.defined()) decode(u, p, o);
   GTA_DISPATCH(o.device(), value_decoder_combine, gate, p.defined() ? LearnedPart::Present : LearnedPart::Absent, u, z, query_heads, o);
-  for (const Tensor& tensor : {u, z, p}) saved.keep(tensor);
   return o;
 }
+
+Tensor ValueDecoderOp::forward(Saved& saved, const Tensor& u, const Tensor& z, const Tensor& p) const {
+  for (const Tensor& tensor : {u, z, p}) saved.keep(tensor);
+  return compute(u, z, p);
+}
+
+Tensor ValueDecoderOp::recompute(const Saved& saved) const { return compute(saved[0], saved[1], saved[2]); }
 
 void ValueDecoderOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   const Tensor &u = saved[0], &z = saved[1], &p = saved[2];

@@ -31,14 +31,17 @@ GTA_KERNEL(void value_decoder_split(const ValueDecoderBackward& arguments))
 
 struct ValueDecoderOp {
   static constexpr const char* name = "value_decoder";
+  static constexpr size_t recomputed_output = 0;
   int64_t query_heads, latent_dim;
   GateType gate;
 
   void check(const Tensor& u, const Tensor& z, const Tensor& p) const;
   Tensor forward(Saved& saved, const Tensor& u, const Tensor& z, const Tensor& p) const;  // p undefined: copies alone
+  Tensor recompute(const Saved& saved) const;
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 
  private:
+  Tensor compute(const Tensor& u, const Tensor& z, const Tensor& p) const;
   void decode(const Tensor& u, const Tensor& p, const Tensor& y) const;  // y = U P, map by map
 };
 
