@@ -27,13 +27,16 @@ ParameterSpace declare(const ModelConfig& config) {
 // Numbers that one layer keeps per token from forward to backward: the inputs and outputs that its ops save.
 int64_t kept_per_token_and_layer(const ModelConfig& c) {
   const CacheWidths cache = cache_widths(c);
-  const bool gta = c.attention.type == AttentionType::Gta;
+  const AttentionConfig& a = c.attention;
+  const bool gta = a.type == AttentionType::Gta, mla = a.type == AttentionType::Mla;
   const int64_t width = c.heads * c.head_dim;
-  const int64_t maps = gta ? c.attention.query_heads : c.heads;
-  const int64_t q = maps * c.head_dim, u = maps * (gta ? c.attention.latent_dim : c.head_dim);
+  const int64_t maps = gta || a.type == AttentionType::Gva || a.type == AttentionType::Gha ? a.query_heads : c.heads;
+  const int64_t q = maps * (mla ? a.nope_dim + a.rope_dim : c.head_dim);
+  const int64_t u = mla ? c.heads * a.value_dim : gta ? maps * a.latent_dim : width;
   const int64_t merged = q + cache.total() + (gta ? width : 0);
   const int64_t norms = 4 * c.hidden_size + 2;            // s and y of both, and their scales
-  const int64_t attention = merged + q + cache.keys + u + maps + (gta ? width : 0);
+  // MLA keeps its latent before and after the norm, and keys and values of every head.
+  const int64_t attention = merged + q + u + maps + (mla ? a.kv_lora_rank + 1 + q + u : cache.keys) + (gta ? width : 0);
   const int64_t mlp = 3 * c.intermediate_size;
   return norms + attention + mlp;
 }
@@ -54,6 +57,7 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
   plan.parameters = space.parameter_count();
   plan.sequence_length = sequence_length;
   plan.map_multiply_adds = map_multiply_adds(config);
+  plan.map_multiply_adds_decoding = map_multiply_adds_decoding(config);
   plan.cache_numbers_per_token_and_layer = cache_widths(config).total();
   plan.flops_per_token_forward = 2.0 * static_cast<double>(multiplying) + 2.0 * static_cast<double>(config.layers * plan.map_multiply_adds) *
                                                                               (static_cast<double>(sequence_length) + 1) / 2;
@@ -66,7 +70,7 @@ MemoryPlan plan_memory(const ModelConfig& config, int64_t sequence_length, int64
   const int64_t size = static_cast<int64_t>(size_of(dtype)), tokens = micro_batch * sequence_length;
   const int64_t flat = (space.flat_size(ParameterKind::Matrix) + space.flat_size(ParameterKind::Vector)) * size;
   MemoryPlan plan;
-  plan.parameters = flat + std::max(config.max_sequence_length, sequence_length) * config.head_dim * size;
+  plan.parameters = flat + std::max(config.max_sequence_length, sequence_length) * config.rope_dim() * size;
   plan.gradients = flat;
   plan.optimizer = 2 * flat;
   // On top of the layers: the stream before and after them, its gradient, and the gradients inside the widest part of one layer.

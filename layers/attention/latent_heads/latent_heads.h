@@ -1,0 +1,59 @@
+// The two steps that put the heads of multi-head latent attention together.
+//
+//   rope_tail       y_h = [x_h[0 : n), rope(x_h[n : n + d))]          h = 0 .. heads-1
+//   latent_heads    K_h = [kv_h[0 : n), k_rope]      V_h = kv_h[n : n + dv)
+//
+//   x, y (tokens, heads * (n + d))       kv (tokens, heads * (n + dv))       k_rope (tokens, d), one for all heads
+//   K (tokens, heads * (n + d))          V (tokens, heads * dv)              n = nope_dim, d = rope_dim, dv = value_dim
+//
+//   dx_h = [dy_h[0 : n), rotated back(dy_h[n : n + d))]
+//   dkv_h = [dK_h[0 : n), dV_h]          dk_rope = sum over heads of dK_h[n : n + d), head 0 first
+//
+// rope is rotate-half with the table and the positions of layers/rope. The core takes heads that lie next to each other, so each of these
+// numbers is copied once; backward needs none of them again.
+#pragma once
+
+#include "core/tape.h"
+
+namespace gta {
+
+// direction +1 rotates, -1 rotates back.
+struct RopeTail {
+  int64_t heads, nope_dim, rope_dim, sequence, first_position;
+  int direction;
+  GradientMode mode;
+};
+GTA_KERNEL(void rope_tail_kernel(const RopeTail& arguments, const Tensor& x, const Tensor& table, const Tensor& y))
+
+struct RopeTailOp {
+  static constexpr const char* name = "rope_tail";
+  int64_t heads, nope_dim, rope_dim, sequence, first_position;
+  Tensor table;  // (positions, rope_dim)
+
+  void check(const Tensor& x) const;
+  Tensor forward(Saved& saved, const Tensor& x) const;
+  void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
+};
+
+struct LatentHeadSizes {
+  int64_t heads, nope_dim, rope_dim, value_dim;
+};
+GTA_KERNEL(void latent_heads_join(const LatentHeadSizes& sizes, const Tensor& kv, const Tensor& k_rope, const Tensor& k, const Tensor& v))
+struct LatentHeadsBackward {
+  LatentHeadSizes sizes;
+  Tensor d_k, d_v;          // undefined: nothing to add
+  Tensor d_kv, d_k_rope;    // undefined when not wanted
+  GradientMode mode_kv, mode_k_rope;
+};
+GTA_KERNEL(void latent_heads_split(const LatentHeadsBackward& arguments))
+
+struct LatentHeadsOp {
+  static constexpr const char* name = "latent_heads";
+  LatentHeadSizes sizes;
+
+  void check(const Tensor& kv, const Tensor& k_rope) const;
+  std::array<Tensor, 2> forward(Saved& saved, const Tensor& kv, const Tensor& k_rope) const;  // K, V
+  void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
+};
+
+}  // namespace gta
