@@ -41,6 +41,7 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
   plan.parameters = space.parameter_count();
   plan.sequence_length = sequence_length;
   plan.map_multiply_adds = map_multiply_adds(config);
+  plan.map_multiply_adds_decoding = map_multiply_adds_decoding(config);
   plan.cache_numbers_per_token_and_layer = cache_widths(config).total();
   plan.flops_per_token_forward = 2.0 * static_cast<double>(multiplying) + 2.0 * static_cast<double>(config.layers * plan.map_multiply_adds) *
                                                                               (static_cast<double>(sequence_length) + 1) / 2;

@@ -35,6 +35,7 @@ struct Plan {
   int64_t sequence_length = 0;
   int64_t cache_numbers_per_token_and_layer = 0;
   int64_t map_multiply_adds = 0;                       // per pair and layer
+  int64_t map_multiply_adds_decoding = 0;              // per query, cached token and layer; MLA decodes another way than it trains
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);

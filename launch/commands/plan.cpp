@@ -60,6 +60,7 @@ int run_plan(const PlanCommand& command) {
                                          {"sequence_length", plan.sequence_length},
                                          {"cache_numbers_per_token_and_layer", plan.cache_numbers_per_token_and_layer},
                                          {"attention_multiply_adds_per_pair_and_layer", plan.map_multiply_adds},
+                                         {"map_multiply_adds_decoding", plan.map_multiply_adds_decoding},
                                          {"micro_batch_size", s.training.micro_batch},
                                          {"recompute", name_of(s.training.recompute)},
                                          {"memory_bytes", bytes},
@@ -74,7 +75,8 @@ int run_plan(const PlanCommand& command) {
     if (count) fmt::print("  {:<10}{:>14}  {:5.1f}%\n", name, count, 100.0 * static_cast<double>(count) / static_cast<double>(plan.parameters));
   fmt::print("FLOPs       {:.4g} per token forward, {:.4g} training, at {} tokens\n", plan.flops_per_token_forward, plan.flops_per_token_training,
              plan.sequence_length);
-  fmt::print("attention   {} multiply-adds per query, visible key and layer\n", plan.map_multiply_adds);
+  fmt::print("attention   {} multiply-adds per query, visible key and layer{}\n", plan.map_multiply_adds,
+             plan.map_multiply_adds_decoding == plan.map_multiply_adds ? "" : fmt::format("; {} when decoding", plan.map_multiply_adds_decoding));
   fmt::print("cache       {} numbers per token and layer, {} bytes per token in {}\n", plan.cache_numbers_per_token_and_layer,
              plan.cache_numbers_per_token_and_layer * s.model.layers * static_cast<int64_t>(size_of(s.training.dtype)), name_of(s.training.dtype));
   fmt::print("memory of training, micro-batch of {} x {} in {}, recompute {}:\n", s.training.micro_batch, s.training.sequence_length,

@@ -27,7 +27,7 @@ class Resolver {
   void apply(const std::string& prefix, DataFiles files) {
     for (auto& [path, placed] : values) {
       const ConfigKey& key = *find_config_key(path);
-      if (!path.starts_with(prefix) || !key.bound) continue;
+      if (!path.starts_with(prefix)) continue;
       if (key.type == KeyType::Path && !std::get<std::string>(placed.value).empty())
         placed.value = absolute_path(std::get<std::string>(placed.value), placed.file);
       if (key.type == KeyType::PathList) placed.value = expand(path, placed, files);
@@ -127,7 +127,7 @@ std::string key_yaml(const RunConfig& config, const std::string& section, size_t
       continue;
     }
     ++next;
-    if (key.bound) text += std::string(indent, ' ') + rest + ": " + value_text(key, key.get(config)) + "\n";
+    text += std::string(indent, ' ') + rest + ": " + value_text(key, key.get(config)) + "\n";
   }
   return text;
 }
@@ -195,7 +195,6 @@ std::string to_yaml(const RunConfig& config) {
 std::vector<ConfigDifference> differences(const RunConfig& before, const RunConfig& after) {
   std::vector<ConfigDifference> found;
   for (const ConfigKey& key : config_keys()) {
-    if (!key.bound) continue;
     const std::string old_text = value_text(key, key.get(before)), new_text = value_text(key, key.get(after));
     if (old_text != new_text) found.push_back({key.path, old_text, new_text, key.resume == OnResume::MayChange});
   }
@@ -212,7 +211,7 @@ std::string configuration_markdown() {
       "| key | type | default | on resume | meaning |\n|---|---|---|---|---|\n";
   const RunConfig defaults;
   for (const ConfigKey& key : config_keys())
-    text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key), key.bound ? "`" + value_text(key, key.get(defaults)) + "`" : "",
+    text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key), "`" + value_text(key, key.get(defaults)) + "`",
                         key.resume == OnResume::MayChange ? "yes" : "", key.help, key.used_by.empty() ? "" : fmt::format(" ({})", fmt::join(key.used_by, ", ")));
   return text;
 }

@@ -78,11 +78,9 @@ ConfigKey used_by(std::vector<std::string> types, ConfigKey key) {
   key.used_by = std::move(types);
   return key;
 }
-ConfigKey unbound(std::string path, std::string help, std::vector<std::string> types) {
-  ConfigKey key{std::move(path), KeyType::Integer, std::move(help), OnResume::Fixed, 1, 1 << 20};
-  key.used_by = std::move(types);
-  key.bound = false;
-  return key;
+// Of a type of attention: 0 is "not given".
+ConfigKey of_attention(std::vector<std::string> types, std::string name, std::string help, double most, Field<int64_t> field) {
+  return used_by(std::move(types), integer("model.attention." + name, help + "; 0: not given", 0, most, field));
 }
 
 std::vector<ConfigKey> make_keys() {
@@ -95,7 +93,7 @@ std::vector<ConfigKey> make_keys() {
       integer("model.layers", "decoder blocks", 1, 10000, [](RunConfig& c) -> int64_t& { return c.model.layers; }),
       integer("model.intermediate_size", "width of the MLP", 1, 1 << 22, [](RunConfig& c) -> int64_t& { return c.model.intermediate_size; }),
       integer("model.heads", "attention heads", 1, 65536, [](RunConfig& c) -> int64_t& { return c.model.heads; }),
-      integer("model.head_dim", "width of a head; even", 2, 65536, [](RunConfig& c) -> int64_t& { return c.model.head_dim; }),
+      used_by({"mha", "mqa", "gqa", "gva", "gha", "gta"}, integer("model.head_dim", "width of a head; even; 0: not given", 0, 65536, [](RunConfig& c) -> int64_t& { return c.model.head_dim; })),
       integer("model.vocab_size", "tokens the model knows; 0: the tokenizer's, rounded up to vocab_multiple", 0, 1 << 24, [](RunConfig& c) -> int64_t& { return c.model.vocab_size; }),
       integer("model.vocab_multiple", "what a vocab_size of 0 is rounded up to", 1, 65536, [](RunConfig& c) -> int64_t& { return c.model.vocab_multiple; }),
       integer("model.max_sequence_length", "tokens the model can see; 0: data.sequence_length", 0, 1 << 24, [](RunConfig& c) -> int64_t& { return c.model.max_sequence_length; }),
@@ -104,23 +102,23 @@ std::vector<ConfigKey> make_keys() {
       boolean("model.tie_embeddings", "the head is the embedding", [](RunConfig& c) -> bool& { return c.model.tie_embeddings; }),
       real("model.initializer_range", "standard deviation of the initial matrices", 0, Lower::Excluded, 10, [](RunConfig& c) -> double& { return c.model.initializer_range; }),
 
-      choice<AttentionType>("model.attention.type", "the one key that an ablation changes", {AttentionType::Mha, AttentionType::Mqa, AttentionType::Gqa, AttentionType::Gta},
-                            {"mla", "gva", "gha"}, [](RunConfig& c) -> AttentionType& { return c.model.attention.type; }),
-      used_by({"gta", "gva", "gha"}, integer("model.attention.query_heads", "attention maps; divides heads; 0: not given", 0, 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.query_heads; })),
-      used_by({"gta", "gva", "gha"}, integer("model.attention.key_heads", "divides query_heads; 0: not given", 0, 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.key_heads; })),
-      used_by({"gta"}, integer("model.attention.latent_heads", "compressed value heads; divides query_heads; 0: not given", 0, 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.latent_heads; })),
-      used_by({"gta"}, integer("model.attention.latent_dim", "width of a latent head; divides heads / query_heads * head_dim; 0: not given", 0, 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.latent_dim; })),
+      choice<AttentionType>("model.attention.type", "the one key that an ablation changes", {AttentionType::Mha, AttentionType::Mqa, AttentionType::Gqa, AttentionType::Mla, AttentionType::Gva, AttentionType::Gha, AttentionType::Gta}, {},
+                            [](RunConfig& c) -> AttentionType& { return c.model.attention.type; }),
+      of_attention({"gta", "gva", "gha"}, "query_heads", "attention maps; divides heads", 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.query_heads; }),
+      of_attention({"gta", "gva", "gha"}, "key_heads", "divides query_heads", 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.key_heads; }),
+      of_attention({"gta"}, "latent_heads", "compressed value heads; divides query_heads", 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.latent_heads; }),
+      of_attention({"gta"}, "latent_dim", "width of a latent head; divides heads / query_heads * head_dim", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.latent_dim; }),
       used_by({"gta"}, choice<ValueDecoderType>("model.attention.value_decoder", "copies of the latent with or without a learned part", {ValueDecoderType::DirectLearned, ValueDecoderType::Direct}, {},
                                                 [](RunConfig& c) -> ValueDecoderType& { return c.model.attention.value_decoder; })),
       used_by({"gta"}, choice<GateType>("model.attention.gate", "what the decoded value is multiplied with", {GateType::Sigmoid, GateType::Silu, GateType::Relu2}, {},
                                         [](RunConfig& c) -> GateType& { return c.model.attention.gate; })),
-      used_by({"gqa"}, integer("model.attention.kv_heads", "key and value heads; divides heads; 0: not given", 0, 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.kv_heads; })),
+      of_attention({"gqa"}, "kv_heads", "key and value heads; divides heads", 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.kv_heads; }),
       used_by({"mha", "mqa", "gqa", "gva", "gha", "gta"}, boolean("model.attention.qkv_bias", "biases on q, k, v (and g)", [](RunConfig& c) -> bool& { return c.model.attention.qkv_bias; })),
-      unbound("model.attention.value_heads", "values shared by maps; a multiple of heads / query_heads", {"gha"}),
-      unbound("model.attention.kv_lora_rank", "width of the latent of keys and values", {"mla"}),
-      unbound("model.attention.nope_dim", "part of a head without position", {"mla"}),
-      unbound("model.attention.rope_dim", "part of a head with position", {"mla"}),
-      unbound("model.attention.value_dim", "width of a value head", {"mla"}),
+      of_attention({"gha"}, "value_heads", "values that the maps share; a multiple of heads / query_heads", 65536, [](RunConfig& c) -> int64_t& { return c.model.attention.value_heads; }),
+      of_attention({"mla"}, "kv_lora_rank", "width of the latent of keys and values", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.kv_lora_rank; }),
+      of_attention({"mla"}, "nope_dim", "part of a head without position", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.nope_dim; }),
+      of_attention({"mla"}, "rope_dim", "part of a head with position; even", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.rope_dim; }),
+      of_attention({"mla"}, "value_dim", "width of a value head", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.value_dim; }),
 
       text("data.tokenizer", KeyType::Path, "a sentencepiece model", [](RunConfig& c) -> std::string& { return c.data.tokenizer; }),
       list("data.train", KeyType::PathList, "token shards; globs are expanded and sorted", [](RunConfig& c) -> std::vector<std::string>& { return c.data.train; }),

@@ -25,7 +25,6 @@ struct ConfigKey {
   std::vector<std::string> choices{};  // what this build has
   std::vector<std::string> known{};  // other values of the contract, which this build lacks
   std::vector<std::string> used_by{};  // attention types; empty: all
-  bool bound = true;                  // false: checked and reported, belongs to a variant that this build lacks
   std::function<void(RunConfig&, const ConfigValue&)> set{};
   std::function<ConfigValue(const RunConfig&)> get{};
 };

@@ -10,6 +10,12 @@ const char* name_of(AttentionType type) {
       return "mqa";
     case AttentionType::Gqa:
       return "gqa";
+    case AttentionType::Mla:
+      return "mla";
+    case AttentionType::Gva:
+      return "gva";
+    case AttentionType::Gha:
+      return "gha";
     case AttentionType::Gta:
       return "gta";
   }

@@ -2,19 +2,22 @@
 
 namespace gta {
 
+void check_positions(const AttentionContext& context) {
+  require(context.cache || context.first_position == 0, "attention", "earlier tokens without a cache: first_position is {}", context.first_position);
+  require(!context.cache || context.batch == 1, "attention", "a cache serves one sequence, got a batch of {}", context.batch);
+}
+
+Tensor append_to_cache(const AttentionContext& context, const Tensor& cache, const Tensor& fresh) {
+  const int64_t filled = context.first_position, rows = fresh.rows();
+  require(filled + rows <= cache.rows(), "attention", "the cache holds {} tokens, cannot append {} to {}", cache.rows(), rows, filled);
+  cache.row_slice(filled, rows).copy_from(fresh);
+  return cache.row_slice(0, filled + rows);
+}
+
 std::array<Tensor, 2> extend_cache(const AttentionContext& context, const Tensor& k, const Tensor& v) {
-  if (!context.cache) {
-    if (context.first_position != 0) fail("attention", "earlier tokens without a cache: first_position is {}", context.first_position);
-    return {k, v};
-  }
-  if (context.batch != 1) fail("attention", "a cache serves one sequence, got a batch of {}", context.batch);
-  const int64_t filled = context.first_position, rows = k.rows();
-  const auto append = [&](const Tensor& cache, const Tensor& fresh) {
-    require(filled + rows <= cache.rows(), "attention", "the cache holds {} tokens, cannot append {} to {}", cache.rows(), rows, filled);
-    cache.row_slice(filled, rows).copy_from(fresh);
-    return cache.row_slice(0, filled + rows);
-  };
-  return {append(context.cache->keys, k), append(context.cache->values, v)};
+  check_positions(context);
+  if (!context.cache) return {k, v};
+  return {append_to_cache(context, context.cache->keys, k), append_to_cache(context, context.cache->values, v)};
 }
 
 }  // namespace gta

@@ -1,11 +1,12 @@
 // What an attention layer has to know besides its input: how rows form sequences, where they stand, and what is cached of earlier tokens.
 #pragma once
 
-#include "core/tape.h"
+#include "layers/rope/rope.h"
 
 namespace gta {
 
-// Columns of the two cached tensors of a layer: keys after RoPE, and values (or latents).
+// Columns of the two cached tensors of a layer: keys after RoPE, and values (or latents). MLA's keys begin with its latent, which serves as
+// the values too: values 0.
 struct CacheWidths {
   int64_t keys, values;
   int64_t total() const { return keys + values; }
@@ -20,11 +21,18 @@ struct AttentionContext {
   int64_t batch = 1;           // sequences; rows are sequence after sequence
   int64_t sequence = 0;        // rows of each
   int64_t first_position = 0;  // of each sequence's first row; also the number of cached tokens
-  Tensor rope_table;           // (positions, head_dim)
-  Tensor document_starts;      // int32 (rows): first visible key; undefined: all earlier ones
+  Tensor rope_table;           // (positions, rope_dim of the model)
+  Tensor document_starts;      // int32 (rows): row of its sequence where a row's document begins: the first visible key; undefined: 0
   LayerCache* cache = nullptr; // batch 1 and no recording
+
+  // Positions start again with every document.
+  RopePositions positions() const { return {sequence, first_position, rope_table, document_starts}; }
 };
 
+// Error when there are earlier tokens without a cache, or a batch with one.
+void check_positions(const AttentionContext& context);
+// Writes the rows of this step below the cached ones and returns all of them.
+Tensor append_to_cache(const AttentionContext& context, const Tensor& cache, const Tensor& fresh);
 // With a cache: appends k and v (rows of this step) and returns all cached rows; else k and v themselves.
 std::array<Tensor, 2> extend_cache(const AttentionContext& context, const Tensor& k, const Tensor& v);
 

@@ -37,7 +37,7 @@ Tensor GroupedHeadLatentAttention::forward(Tape& tape, const Tensor& x, const At
   const int64_t nq = config_.query_heads, nk = config_.key_heads, nc = config_.latent_heads, dl = config_.latent_dim;
   const int64_t q_width = nq * head_dim_, k_width = nk * head_dim_, c_width = nc * dl;
   const Tensor qkcz = qkcz_.forward(tape, x);
-  const Tensor qk = tape.apply(RopeOp{nq + nk, head_dim_, context.sequence, context.first_position, context.rope_table},
+  const Tensor qk = tape.apply(RopeOp{{nq + nk, head_dim_}, context.positions()},
                                qkcz.column_slice(0, q_width + k_width));
   const auto [k, c] = extend_cache(context, qk.column_slice(q_width, k_width), qkcz.column_slice(q_width + k_width, c_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));

@@ -36,7 +36,7 @@ GroupedQueryAttention::GroupedQueryAttention(ParameterSpace& space, const std::s
 Tensor GroupedQueryAttention::forward(Tape& tape, const Tensor& x, const AttentionContext& context) const {
   const int64_t q_width = heads_ * head_dim_, k_width = kv_heads_ * head_dim_;
   const Tensor qkv = qkv_.forward(tape, x);
-  const Tensor qk = tape.apply(RopeOp{heads_ + kv_heads_, head_dim_, context.sequence, context.first_position, context.rope_table},
+  const Tensor qk = tape.apply(RopeOp{{heads_ + kv_heads_, head_dim_}, context.positions()},
                                qkv.column_slice(0, q_width + k_width));
   const auto [k, v] = extend_cache(context, qk.column_slice(q_width, k_width), qkv.column_slice(q_width + k_width, k_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));

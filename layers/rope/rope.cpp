@@ -4,41 +4,44 @@
 
 namespace gta {
 
-Tensor rope_table(int64_t positions, int64_t head_dim, double theta, DType dtype, Device device) {
-  const int64_t half = head_dim / 2;
-  Tensor host = Tensor::empty({positions, head_dim}, state_dtype(dtype), Device{}, Purpose::Parameters);
+Tensor rope_table(int64_t positions, int64_t rope_dim, double theta, DType dtype, Device device) {
+  const int64_t half = rope_dim / 2;
+  Tensor host = Tensor::empty({positions, rope_dim}, state_dtype(dtype), Device{}, Purpose::Parameters);
   dispatch_state(host.dtype(), "rope", [&](auto zero) {
     using T = decltype(zero);
     T* const out = host.data<T>();
     for (int64_t p = 0; p < positions; ++p)
       for (int64_t j = 0; j < half; ++j) {
-        const double angle = static_cast<double>(p) * std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(head_dim));
-        out[p * head_dim + j] = static_cast<T>(std::cos(angle));
-        out[p * head_dim + half + j] = static_cast<T>(std::sin(angle));
+        const double angle = static_cast<double>(p) * std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(rope_dim));
+        out[p * rope_dim + j] = static_cast<T>(std::cos(angle));
+        out[p * rope_dim + half + j] = static_cast<T>(std::sin(angle));
       }
   });
   return host.to(device, Purpose::Parameters);
 }
 
 void RopeOp::check(const Tensor& x) const {
-  require(head_dim > 0 && head_dim % 2 == 0, name, "head_dim {} is odd: RoPE rotates pairs", head_dim);
-  require(x.columns() == heads * head_dim, name, "expected x (tokens, {} heads x {}), got {}", heads, head_dim, describe(x));
+  const auto& [sequence, first, table, starts] = positions;
+  require(heads.rope_dim > 0 && heads.rope_dim % 2 == 0, name, "rope_dim {} is odd: RoPE rotates pairs", heads.rope_dim);
+  require(x.columns() == heads.heads * heads.head_width(), name, "expected x (tokens, {} heads x ({} + {})), got {}", heads.heads, heads.plain_dim,
+          heads.rope_dim, describe(x));
   require(sequence > 0 && x.rows() % sequence == 0, name, "{} rows are no whole number of sequences of {}", x.rows(), sequence);
-  require(table.columns() == head_dim && first_position >= 0 && first_position + sequence <= table.rows(), name,
-          "positions [{}, {}) are outside the table of {}: raise model.max_sequence_length", first_position, first_position + sequence,
-          table.rows());
+  require(table.columns() == heads.rope_dim, name, "expected a table of {} columns, got {}", heads.rope_dim, describe(table));
+  require(first >= 0 && first + sequence <= table.rows(), name, "positions [{}, {}) are outside the table of {}: raise model.max_sequence_length", first,
+          first + sequence, table.rows());
+  require(!starts.defined() || (starts.dtype() == DType::I32 && starts.elements() == x.rows()), name, "expected int32 document_starts for {} rows, got {}",
+          x.rows(), describe(starts));
 }
 
 Tensor RopeOp::forward(Saved&, const Tensor& x) const {
   Tensor y = Tensor::empty({x.rows(), x.columns()}, x.dtype(), x.device());
-  GTA_DISPATCH(x.device(), rope_kernel, RopeArguments{heads, head_dim, sequence, first_position, +1, GradientMode::Overwrite}, x, table, y);
+  GTA_DISPATCH(x.device(), rope_kernel, heads, positions, Rotation::Forward, x, y, GradientMode::Overwrite);
   return y;
 }
 
 void RopeOp::backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   if (!d_inputs[0].wanted()) return;
-  GTA_DISPATCH(table.device(), rope_kernel, RopeArguments{heads, head_dim, sequence, first_position, -1, d_inputs[0].mode()}, d_outputs[0], table,
-               d_inputs[0].destination());
+  GTA_DISPATCH(positions.table.device(), rope_kernel, heads, positions, Rotation::Back, d_outputs[0], d_inputs[0].destination(), d_inputs[0].mode());
 }
 
 }  // namespace gta

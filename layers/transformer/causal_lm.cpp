@@ -63,7 +63,7 @@ CausalLm::CausalLm(ParameterSpace& space, const ModelConfig& config)
 
 const Tensor& CausalLm::rope_table() const {
   if (!rope_table_.defined())
-    rope_table_ = gta::rope_table(config_.max_sequence_length, config_.head_dim, config_.rope_theta, space_.dtype(), space_.device());
+    rope_table_ = gta::rope_table(config_.max_sequence_length, config_.rope_dim(), config_.rope_theta, space_.dtype(), space_.device());
   return rope_table_;
 }
 

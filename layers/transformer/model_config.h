@@ -14,7 +14,7 @@ struct ModelConfig {
   int64_t layers = 0;
   int64_t intermediate_size = 0;
   int64_t heads = 0;
-  int64_t head_dim = 0;
+  int64_t head_dim = 0;  // mla does not use it
   int64_t vocab_size = 0;  // 0: the tokenizer's, rounded up to vocab_multiple (launch/ resolves it)
   int64_t vocab_multiple = 64;
   int64_t max_sequence_length = 0;  // 0: data.sequence_length (launch/ resolves it)
@@ -23,6 +23,9 @@ struct ModelConfig {
   bool tie_embeddings = true;
   double initializer_range = 0.02;
   AttentionConfig attention;
+
+  // Columns of a head that RoPE rotates: all of them, but for MLA.
+  int64_t rope_dim() const { return attention.type == AttentionType::Mla ? attention.rope_dim : head_dim; }
 };
 
 // A constraint between keys that does not hold: `key` is the path below `model`, e.g. "attention.latent_dim".

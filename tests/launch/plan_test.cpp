@@ -25,11 +25,15 @@ ModelConfig model_of(AttentionType type) {
   config.attention.key_heads = 1;
   config.attention.latent_heads = 1;
   config.attention.latent_dim = 32;
+  config.attention.kv_lora_rank = 48;
+  config.attention.nope_dim = 16;
+  config.attention.rope_dim = 8;
+  config.attention.value_dim = 16;
   return config;
 }
 
 TEST(Plan, OfMemoryIsWithinFivePerCentOfWhatAStepHolds) {
-  for (AttentionType type : {AttentionType::Gta, AttentionType::Gqa})
+  for (AttentionType type : {AttentionType::Gta, AttentionType::Gqa, AttentionType::Mla})
     for (DType dtype : {DType::F32, DType::BF16})
       for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
         SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype) + " " + name_of(recompute));

@@ -21,6 +21,7 @@ namespace gta {
 namespace {
 
 const std::string kGta = GTA_BINARY;
+const char* const kTypes[] = {"mha", "mqa", "gqa", "mla", "gva", "gha", "gta"};
 
 class Training : public testing::Test {
  protected:
@@ -40,7 +41,7 @@ model:
   intermediate_size: 48
   heads: 4
   head_dim: 8
-  attention: {type: gta, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 8, kv_heads: 2}
+  attention: {type: gta, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 8, kv_heads: 2, value_heads: 2, kv_lora_rank: 12, nope_dim: 8, rope_dim: 4, value_dim: 8}
 data:
   tokenizer: t.model
   train: [shards/train-*.h5]
@@ -116,7 +117,7 @@ TEST_F(Training, StopsAfterTooManySkippedStepsAndKeepsTheLastGoodCheckpoint) {
 }
 
 TEST_F(Training, TheTrainedWeightsDoNotDependOnTheNumberOfThreads) {
-  for (const char* type : {"gta", "gqa"}) {
+  for (const char* type : kTypes) {
     const std::string set = std::string(" --set model.attention.type=") + type;
     for (const char* threads : {"1", "2", "3"})
       ASSERT_EQ(gta("train " + folder_ + "/run.yaml --threads " + threads + set + " --run-dir " + folder_ + "/" + type + threads), 0) << errors();
@@ -126,11 +127,15 @@ TEST_F(Training, TheTrainedWeightsDoNotDependOnTheNumberOfThreads) {
 }
 
 TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
-  for (const char* type : {"gta", "gqa"})
-    EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --set train.steps=200 --set train.checkpoint.every_steps=2 --kills 3 --set model.attention.type=" + type +
-                  " --run-dir " + folder_ + "/resume-" + type),
+  // Of one variant a longer run with more kills at random moments; what the others add is other parameters. They are killed once, at 0.4 of
+  // the run: late enough for a checkpoint, early enough not to have ended on a busy machine.
+  for (const char* type : kTypes) {
+    const bool longer = std::string(type) == "gta";
+    EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --set train.steps=" + (longer ? "200" : "60") + " --set train.checkpoint.every_steps=2 --kills " +
+                  (longer ? "3" : "1 --seed 18") + " --set model.attention.type=" + type + " --run-dir " + folder_ + "/resume-" + type),
               0)
-        << errors();
+        << type << ": " << errors();
+  }
 }
 
 TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
@@ -225,6 +230,27 @@ TEST_F(Training, OutOfMemorySaysWhatWasAskedWhatIsHeldAndWhichKeyToLower) {
   EXPECT_EQ(WEXITSTATUS(code), 1);
   const std::string text = read_file(folder_ + "/memory.txt");
   for (const char* part : {"asked for", "held: parameters", "train.micro_batch_size"}) EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
+TEST_F(Training, EveryVariantTrainsResumesFromItsOwnConfigurationAndGenerates) {
+  for (const char* type : kTypes) {
+    const std::string run = folder_ + "/" + type, set = std::string(" --set model.attention.type=") + type;
+    ASSERT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run + set), 0) << type << ": " << errors();
+    // The resolved configuration has every key of every variant, given or not.
+    ASSERT_EQ(gta("train " + run + "/config.yaml --run-dir " + run + " --set train.steps=14"), 0) << type << ": " << errors();
+    EXPECT_EQ(Checkpoint::open(resolve_checkpoint(run)).position().step, 14) << type;
+    EXPECT_EQ(gta("generate " + run + " --prompt abc --max-tokens 5"), 0) << type << ": " << errors();
+  }
+  // A configuration without the others' keys is written out and read again too.
+  std::string text = read_file(folder_ + "/run.yaml");
+  const size_t head_dim = text.find("  head_dim: 8\n"), attention = text.find("  attention: {");
+  ASSERT_NE(head_dim, std::string::npos);
+  text.replace(attention, text.find('\n', attention) - attention, "  attention: {type: mla, kv_lora_rank: 12, nope_dim: 8, rope_dim: 4, value_dim: 8}");
+  text.erase(head_dim, std::string("  head_dim: 8\n").size());
+  publish_text(folder_ + "/mla.yaml", text);
+  ASSERT_EQ(gta("train " + folder_ + "/mla.yaml --run-dir " + folder_ + "/mla-alone"), 0) << errors();
+  ASSERT_EQ(gta("train " + folder_ + "/mla-alone/config.yaml --run-dir " + folder_ + "/mla-alone --set train.steps=14"), 0) << errors();
+  EXPECT_EQ(gta("generate " + folder_ + "/mla-alone --prompt abc --max-tokens 5"), 0) << errors();
 }
 
 TEST_F(Training, GenerateAndEvalUseACheckpointAlone) {

@@ -32,7 +32,7 @@ void expect_holds(const std::string& path) {
 }
 
 TEST(Verify, HoldsForEveryCommittedFixture) {
-  ASSERT_GE(committed_fixtures().size(), 9u);
+  ASSERT_GE(committed_fixtures().size(), 14u);
   for (const std::string& path : committed_fixtures()) expect_holds(path);
 }
 
@@ -45,8 +45,9 @@ TEST(Verify, HoldsForFreshSeedsAndLargerShapes) {
   const std::string folder = testing::TempDir() + "/gta-fresh-" + std::to_string(::getpid());
   make_directories(folder);
   const auto seed = static_cast<unsigned>(std::time(nullptr) % 1000000);
-  for (const char* name : {"mha-tiny", "gqa-tiny", "mqa-tiny", "gta-tiny", "gta-grouped-tiny", "gta-direct-tiny", "gta-silu-tiny", "gta-relu2-tiny", "gta-odd",
-                           "gta-64-128-wide", "gta-64-128-two-copies-wide", "gta-64-64-wide", "gta-64-256-wide", "gta-not-nested-wide", "gqa-128-wide"}) {
+  for (const char* name : {"mha-tiny", "gqa-tiny", "mqa-tiny", "mla-tiny", "gva-tiny", "gha-tiny", "gta-tiny", "gta-grouped-tiny", "gta-direct-tiny",
+                           "gta-silu-tiny", "gta-relu2-tiny", "gta-odd", "gta-64-128-wide", "gta-64-128-two-copies-wide", "gta-64-64-wide",
+                           "gta-64-256-wide", "gta-not-nested-wide", "gqa-128-wide", "gva-64-128-wide", "gha-64-128-wide", "mla-96-64-wide"}) {
     SCOPED_TRACE(std::string(name) + " seed " + std::to_string(seed));
     const std::string path = folder + "/" + name + ".h5";
     ASSERT_EQ(std::system((python + " " + oracle + " --case " + name + " --seed " + std::to_string(seed) + " --out " + path + " >/dev/null").c_str()), 0);

@@ -93,26 +93,34 @@ std::vector<OpCase> residual_rms_norm_cases() {
 
 std::vector<OpCase> rope_cases() {
   std::vector<OpCase> cases;
-  struct Sizes { int64_t batch, sequence, heads, head_dim, first; };
-  for (const Sizes& s : {Sizes{1, 1, 1, 2, 0}, {1, 3, 1, 6, 0}, {2, 7, 3, 10, 0}, {1, 17, 2, 34, 5}, {3, 33, 1, 4, 2}, {1, 65, 5, 2, 63}})
-    cases.push_back({.name = fmt::format("{} x {} tokens, {} heads of {}, from {}", s.batch, s.sequence, s.heads, s.head_dim, s.first),
-                     .inputs = {Input::random("x", {s.batch * s.sequence, s.heads * s.head_dim})},
-                     .op = [s](DType dtype) {
-                       return any_op<1>(RopeOp{s.heads, s.head_dim, s.sequence, s.first, rope_table(s.first + s.sequence, s.head_dim, 100, dtype, {})});
+  struct Sizes { int64_t batch, sequence, heads, rope, plain, first, document; };  // documents of that many rows, out of step; 0: none
+  for (const Sizes& s : {Sizes{1, 1, 1, 2, 0, 0, 0}, {1, 3, 1, 6, 0, 0, 0}, {2, 7, 3, 10, 0, 0, 0}, {1, 17, 2, 34, 0, 5, 0}, {3, 33, 1, 4, 0, 2, 0},
+                         {1, 65, 5, 2, 0, 63, 0}, {1, 1, 1, 2, 1, 0, 0}, {2, 3, 2, 4, 5, 0, 0}, {1, 7, 3, 6, 3, 5, 0}, {1, 65, 1, 34, 8, 1, 0},
+                         {2, 33, 3, 16, 2, 0, 7}, {3, 11, 2, 2, 17, 0, 4}}) {
+    const int64_t rows = s.batch * s.sequence, width = s.plain + s.rope, half = s.rope / 2;
+    std::vector<int32_t> starts;
+    for (int64_t t = 0; s.document && t < rows; ++t)
+      starts.push_back(static_cast<int32_t>(std::max<int64_t>(0, (t % s.sequence + t / s.sequence) / s.document * s.document - t / s.sequence)));
+    cases.push_back({.name = fmt::format("{} x {} rows, {} heads of {} + {}, from {}, documents of {}", s.batch, s.sequence, s.heads, s.plain, s.rope, s.first, s.document),
+                     .inputs = {Input::random("x", {rows, s.heads * width})},
+                     .op = [=](DType dtype) {
+                       return any_op<1>(RopeOp{{s.heads, s.rope, s.plain},
+                                               {s.sequence, s.first, rope_table(s.first + s.sequence, s.rope, 100, dtype, {}),
+                                                starts.empty() ? Tensor{} : Tensor::from<int32_t>({rows}, starts)}});
                      },
-                     .reference = [s](const Matrices& x) {
-                       Matrix y(x[0].rows, x[0].columns);
-                       const int64_t half = s.head_dim / 2;
-                       for (int64_t t = 0; t < y.rows; ++t)
+                     .reference = [=](const Matrices& x) {
+                       Matrix y = x[0];
+                       for (int64_t t = 0; t < rows; ++t)
                          for (int64_t h = 0; h < s.heads; ++h)
                            for (int64_t j = 0; j < half; ++j) {
-                             const double angle = static_cast<double>(s.first + t % s.sequence) * std::pow(100.0, -2.0 * j / s.head_dim);
-                             const double a = x[0](t, h * s.head_dim + j), b = x[0](t, h * s.head_dim + half + j);
-                             y(t, h * s.head_dim + j) = a * std::cos(angle) - b * std::sin(angle);
-                             y(t, h * s.head_dim + half + j) = b * std::cos(angle) + a * std::sin(angle);
+                             const int64_t low = h * width + s.plain + j, high = low + half, position = s.first + t % s.sequence - (starts.empty() ? 0 : starts[t]);
+                             const double angle = static_cast<double>(position) * std::pow(100.0, -2.0 * j / s.rope);
+                             y(t, low) = x[0](t, low) * std::cos(angle) - x[0](t, high) * std::sin(angle);
+                             y(t, high) = x[0](t, high) * std::cos(angle) + x[0](t, low) * std::sin(angle);
                            }
                        return Matrices{y};
                      }});
+  }
   return cases;
 }
 

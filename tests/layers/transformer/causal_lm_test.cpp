@@ -1,34 +1,42 @@
 // What must hold of a whole model, whatever its attention.
 #include "layers/transformer/causal_lm.h"
 
+#include <iterator>
+
 #include "layers/cross_entropy/linear_cross_entropy.h"
 #include "tests/op_case.h"
 
 namespace gta::testing {
 namespace {
 
+// Carries the parameters of every variant, so that the type alone changes. No two groups nest (2 keys, 3 latents, 2 values for 6 maps), and
+// MLA's widths differ from each other.
 ModelConfig small_model(AttentionType type) {
   ModelConfig config;
   config.hidden_size = 24;
   config.layers = 2;
   config.intermediate_size = 40;
-  config.heads = 6;
-  config.head_dim = 8;
+  config.heads = 12;
+  config.head_dim = 4;
   config.vocab_size = 50;
   config.max_sequence_length = 80;
   config.initializer_range = 0.2;  // large, so that every part matters
   config.attention.type = type;
   config.attention.kv_heads = 2;
-  config.attention.query_heads = 3;
-  config.attention.key_heads = 1;
+  config.attention.query_heads = 6;
+  config.attention.key_heads = 2;
   config.attention.latent_heads = 3;
   config.attention.latent_dim = 4;
-  if (type != AttentionType::Gta) config.attention.query_heads = config.attention.key_heads = 0;
-  if (type != AttentionType::Gqa) config.attention.kv_heads = 0;
+  config.attention.value_heads = 4;
+  config.attention.kv_lora_rank = 7;
+  config.attention.nope_dim = 3;
+  config.attention.rope_dim = 2;
+  config.attention.value_dim = 4;
   return config;
 }
 
-const AttentionType kTypes[] = {AttentionType::Gqa, AttentionType::Gta};
+const AttentionType kTypes[] = {AttentionType::Mha, AttentionType::Mqa, AttentionType::Gqa, AttentionType::Mla,
+                                AttentionType::Gva, AttentionType::Gha, AttentionType::Gta};
 
 struct Model {
   ParameterSpace space;
@@ -78,8 +86,8 @@ TEST(CausalLm, DecodingTokenByTokenIsTheWholeForward) {
       const std::vector<int32_t> tokens = some_tokens(length);
       const std::vector<double> whole = to_doubles(model.lm.logits(Tensor::from<int32_t>({1, length}, tokens)));
       DecodingCache cache(model.lm.config(), length, dtype, Device{});
-      for (int64_t t = 0; t < length; t += t == 0 ? 5 : 1) {  // a prompt of five, then one by one
-        const int64_t last = t == 0 ? 5 : t + 1;
+      for (int64_t t = 0, last; t < length; t = last) {  // a prompt of five, then one by one, and eleven more in between
+        last = t == 0 ? 5 : t == 30 ? 41 : t + 1;
         const Tensor fresh = Tensor::from<int32_t>({1, last - t}, {tokens.begin() + t, tokens.begin() + last});
         const std::vector<double> logits = to_doubles(model.lm.decode(fresh, cache));
         ASSERT_TRUE(near(logits, {whole.begin() + (last - 1) * vocab, whole.begin() + last * vocab}, tolerance)) << name_of(type) << " token " << t;
@@ -90,15 +98,19 @@ TEST(CausalLm, DecodingTokenByTokenIsTheWholeForward) {
 }
 
 TEST(CausalLm, VariantsOfOneSeedShareTheParametersTheyHaveInCommon) {
-  const Model gqa(small_model(AttentionType::Gqa), DType::F32), gta_model(small_model(AttentionType::Gta), DType::F32);
-  int common = 0;
-  for (const Parameter& p : gqa.space.parameters())
-    for (const Parameter& q : gta_model.space.parameters())
-      if (p.name == q.name && p.shape == q.shape) {
-        ++common;
-        EXPECT_EQ(to_bytes(gqa.space.view(gqa.space.values(p.kind), p)), to_bytes(gta_model.space.view(gta_model.space.values(q.kind), q))) << p.name;
-      }
-  EXPECT_GE(common, 14);
+  const Model gqa(small_model(AttentionType::Gqa), DType::F32);
+  for (AttentionType type : kTypes) {
+    const Model model(small_model(type), DType::F32);
+    int common = 0;
+    for (const Parameter& p : gqa.space.parameters())
+      for (const Parameter& q : model.space.parameters())
+        if (p.name == q.name && p.shape == q.shape) {
+          ++common;
+          EXPECT_EQ(to_bytes(gqa.space.view(gqa.space.values(p.kind), p)), to_bytes(model.space.view(model.space.values(q.kind), q)))
+              << name_of(type) << " " << p.name;
+        }
+    EXPECT_GE(common, 14) << name_of(type);  // all but q, k, v and their like
+  }
   const Model other(small_model(AttentionType::Gqa), DType::F32, 8);
   EXPECT_NE(to_bytes(gqa.space.values(ParameterKind::Matrix)), to_bytes(other.space.values(ParameterKind::Matrix)));
 }
@@ -183,21 +195,57 @@ TEST(CausalLm, SameBitsForAnyNumberOfThreads) {
   }
 }
 
+TEST(CausalLm, ADecodingCacheHoldsWhatTheVariantKeeps) {
+  const int64_t expected[] = {2 * 12 * 4, 2 * 4, 2 * 2 * 4, 7 + 2, 2 * 4 + 12 * 4, 2 * 4 + 4 * 4, 2 * 4 + 3 * 4};
+  for (size_t i = 0; i < std::size(kTypes); ++i) EXPECT_EQ(cache_widths(small_model(kTypes[i])).total(), expected[i]) << name_of(kTypes[i]);
+}
+
 TEST(CausalLm, RefusesConfigurationsThatCannotBeBuilt) {
-  ParameterSpace space;
-  ModelConfig config = small_model(AttentionType::Gta);
-  config.attention.latent_dim = 5;
-  try {
-    CausalLm lm(space, config);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("attention.latent_dim 5 does not divide"), std::string::npos) << error.what();
+  using Change = void (*)(ModelConfig&);
+  struct Case {
+    AttentionType type;
+    Change change;
+    const char* says;
+  };
+  for (const Case& c : {
+           Case{AttentionType::Mha, [](ModelConfig& m) { m.head_dim = 5; }, "model.head_dim is 5: RoPE rotates pairs"},
+           Case{AttentionType::Mha, [](ModelConfig& m) { m.head_dim = 0; }, "model.head_dim is 0"},
+           Case{AttentionType::Gqa, [](ModelConfig& m) { m.attention.kv_heads = 5; }, "attention.kv_heads 5 does not divide heads 12"},
+           Case{AttentionType::Gqa, [](ModelConfig& m) { m.attention.kv_heads = 0; }, "attention.kv_heads is missing: type gqa"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.kv_lora_rank = 0; }, "attention.kv_lora_rank is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.nope_dim = 0; }, "attention.nope_dim is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.rope_dim = 0; }, "attention.rope_dim is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.value_dim = 0; }, "attention.value_dim is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.rope_dim = 3; }, "attention.rope_dim is 3: RoPE rotates pairs"},
+           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.query_heads = 0; }, "attention.query_heads is missing: type gva"},
+           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.query_heads = 5; }, "attention.query_heads 5 does not divide heads 12"},
+           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.key_heads = 4; }, "attention.key_heads 4 does not divide query_heads 6"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.key_heads = 4; }, "attention.key_heads 4 does not divide query_heads 6"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.query_heads = 8; }, "attention.query_heads 8 does not divide heads 12"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.value_heads = 0; }, "attention.value_heads is missing: type gha"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.value_heads = 3; },
+                "attention.value_heads 3 is no multiple of 2, the heads that share a map (heads 12 / query_heads 6)"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.value_heads = 8; },
+                "attention.value_heads 8 make 4 groups of 2 values, which do not divide query_heads 6"},
+           Case{AttentionType::Gta, [](ModelConfig& m) { m.attention.latent_dim = 5; }, "attention.latent_dim 5 does not divide a group's width 8"},
+           Case{AttentionType::Gta, [](ModelConfig& m) { m.attention.latent_heads = 4; }, "attention.latent_heads 4 does not divide query_heads 6"},
+       }) {
+    ParameterSpace space;
+    ModelConfig config = small_model(c.type);
+    c.change(config);
+    try {
+      CausalLm lm(space, config);
+      ADD_FAILURE() << "expected: " << c.says;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(c.says), std::string::npos) << error.what();
+    }
   }
-  config = small_model(AttentionType::Gqa);
-  config.attention.kv_heads = 4;
-  EXPECT_THROW(CausalLm(space, config), Error);
-  config.attention.kv_heads = 0;
-  EXPECT_THROW(CausalLm(space, config), Error);
+  // What a type does not use is not looked at.
+  ModelConfig config = small_model(AttentionType::Mla);
+  config.head_dim = 0;
+  config.attention.kv_heads = 5;
+  ParameterSpace space;
+  EXPECT_NO_THROW(CausalLm(space, config));
 }
 
 }  // namespace

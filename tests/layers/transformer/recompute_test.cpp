@@ -22,6 +22,11 @@ ModelConfig model_of(AttentionType type) {
   config.attention.key_heads = 1;
   config.attention.latent_heads = 1;
   config.attention.latent_dim = 8;
+  config.attention.value_heads = 2;
+  config.attention.kv_lora_rank = 12;
+  config.attention.nope_dim = 8;
+  config.attention.rope_dim = 4;
+  config.attention.value_dim = 6;
   return config;
 }
 
@@ -47,7 +52,7 @@ Result step(const ModelConfig& config, DType dtype, Recompute recompute) {
 }
 
 TEST(Recompute, GivesTheSameBitsAndHoldsLess) {
-  for (AttentionType type : {AttentionType::Gqa, AttentionType::Gta})
+  for (AttentionType type : {AttentionType::Mha, AttentionType::Gqa, AttentionType::Mla, AttentionType::Gva, AttentionType::Gha, AttentionType::Gta})
     for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
       SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype));
       const Result none = step(model_of(type), dtype, Recompute::None);
