@@ -4,8 +4,8 @@ namespace gta {
 
 void RopeTailOp::check(const Tensor& x) const {
   require(rope_dim > 0 && rope_dim % 2 == 0, name, "rope_dim {} is odd: RoPE rotates pairs", rope_dim);
-  require(x.columns() == heads * (nope_dim + rope_dim), name, "expected x (tokens, {} heads x ({} + {})), got {}", heads, nope_dim, rope_dim,
-          describe(x));
+  require(x.columns() == heads * (nope_dim + rope_dim), name, "expected x (tokens, {} heads x ({} + {})), got {}", heads, nope_dim,
+          rope_dim, describe(x));
   require(sequence > 0 && x.rows() % sequence == 0, name, "{} rows are no whole number of sequences of {}", x.rows(), sequence);
   require(table.columns() == rope_dim, name, "expected a table of {} columns, got {}", rope_dim, describe(table));
   require(first_position >= 0 && first_position + sequence <= table.rows(), name,
@@ -15,20 +15,21 @@ void RopeTailOp::check(const Tensor& x) const {
 
 Tensor RopeTailOp::forward(Saved&, const Tensor& x) const {
   Tensor y = Tensor::empty({x.rows(), x.columns()}, x.dtype(), x.device());
-  GTA_DISPATCH(x.device(), rope_tail_kernel, RopeTail{heads, nope_dim, rope_dim, sequence, first_position, +1, GradientMode::Overwrite}, x, table, y);
+  GTA_DISPATCH(x.device(), rope_tail_kernel, RopeTail{heads, nope_dim, rope_dim, sequence, first_position, +1, GradientMode::Overwrite}, x,
+               table, y);
   return y;
 }
 
 void RopeTailOp::backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   if (!d_inputs[0].wanted()) return;
-  GTA_DISPATCH(table.device(), rope_tail_kernel, RopeTail{heads, nope_dim, rope_dim, sequence, first_position, -1, d_inputs[0].mode()}, d_outputs[0],
-               table, d_inputs[0].destination());
+  GTA_DISPATCH(table.device(), rope_tail_kernel, RopeTail{heads, nope_dim, rope_dim, sequence, first_position, -1, d_inputs[0].mode()},
+               d_outputs[0], table, d_inputs[0].destination());
 }
 
 void LatentHeadsOp::check(const Tensor& kv, const Tensor& k_rope) const {
   const auto& [heads, nope_dim, rope_dim, value_dim] = sizes;
-  require(kv.columns() == heads * (nope_dim + value_dim), name, "expected kv (tokens, {} heads x ({} + {})), got {}", heads, nope_dim, value_dim,
-          describe(kv));
+  require(kv.columns() == heads * (nope_dim + value_dim), name, "expected kv (tokens, {} heads x ({} + {})), got {}", heads, nope_dim,
+          value_dim, describe(kv));
   require(k_rope.columns() == rope_dim && k_rope.rows() == kv.rows(), name, "expected k_rope ({} tokens, {}), got {}", kv.rows(), rope_dim,
           describe(k_rope));
 }

@@ -9,26 +9,38 @@ namespace {
 
 std::vector<OpCase> rope_tail_cases() {
   std::vector<OpCase> cases;
-  struct Sizes { int64_t sequences, sequence, heads, nope, rope, first; };
-  for (const Sizes& s : {Sizes{1, 1, 1, 1, 2, 0}, {2, 3, 2, 5, 4, 0}, {1, 7, 3, 3, 6, 5}, {3, 11, 2, 17, 2, 0}, {1, 65, 1, 8, 34, 1}, {2, 33, 3, 2, 16, 3}}) {
+  struct Sizes {
+    int64_t sequences, sequence, heads, nope, rope, first;
+  };
+  for (const Sizes& s : {Sizes{1, 1, 1, 1, 2, 0},
+                         {2, 3, 2, 5, 4, 0},
+                         {1, 7, 3, 3, 6, 5},
+                         {3, 11, 2, 17, 2, 0},
+                         {1, 65, 1, 8, 34, 1},
+                         {2, 33, 3, 2, 16, 3}}) {
     const int64_t tokens = s.sequences * s.sequence, width = s.nope + s.rope, half = s.rope / 2;
-    cases.push_back({.name = fmt::format("{} x {} tokens, {} heads of {} + {}, from position {}", s.sequences, s.sequence, s.heads, s.nope, s.rope, s.first),
+    cases.push_back({.name = fmt::format("{} x {} tokens, {} heads of {} + {}, from position {}", s.sequences, s.sequence, s.heads, s.nope,
+                                         s.rope, s.first),
                      .inputs = {Input::random("x", {tokens, s.heads * width})},
-                     .op = [=](DType dtype) {
-                       return any_op<1>(RopeTailOp{s.heads, s.nope, s.rope, s.sequence, s.first, rope_table(s.first + s.sequence, s.rope, 100, dtype, Device{})});
-                     },
-                     .reference = [=](const Matrices& x) {
-                       Matrix y = x[0];
-                       for (int64_t t = 0; t < tokens; ++t)
-                         for (int64_t h = 0; h < s.heads; ++h)
-                           for (int64_t j = 0; j < half; ++j) {
-                             const int64_t low = h * width + s.nope + j, high = low + half;
-                             const double angle = static_cast<double>(s.first + t % s.sequence) * std::pow(100, -static_cast<double>(j) / static_cast<double>(half));
-                             y(t, low) = x[0](t, low) * std::cos(angle) - x[0](t, high) * std::sin(angle);
-                             y(t, high) = x[0](t, high) * std::cos(angle) + x[0](t, low) * std::sin(angle);
-                           }
-                       return Matrices{y};
-                     }});
+                     .op =
+                         [=](DType dtype) {
+                           return any_op<1>(RopeTailOp{s.heads, s.nope, s.rope, s.sequence, s.first,
+                                                       rope_table(s.first + s.sequence, s.rope, 100, dtype, Device{})});
+                         },
+                     .reference =
+                         [=](const Matrices& x) {
+                           Matrix y = x[0];
+                           for (int64_t t = 0; t < tokens; ++t)
+                             for (int64_t h = 0; h < s.heads; ++h)
+                               for (int64_t j = 0; j < half; ++j) {
+                                 const int64_t low = h * width + s.nope + j, high = low + half;
+                                 const double angle = static_cast<double>(s.first + t % s.sequence) *
+                                                      std::pow(100, -static_cast<double>(j) / static_cast<double>(half));
+                                 y(t, low) = x[0](t, low) * std::cos(angle) - x[0](t, high) * std::sin(angle);
+                                 y(t, high) = x[0](t, high) * std::cos(angle) + x[0](t, low) * std::sin(angle);
+                               }
+                           return Matrices{y};
+                         }});
   }
   return cases;
 }
@@ -36,24 +48,32 @@ std::vector<OpCase> rope_tail_cases() {
 std::vector<OpCase> latent_heads_cases() {
   using Start = OpCase::DOutput;
   std::vector<OpCase> cases;
-  struct Sizes { int64_t tokens, heads, nope, rope, value; };
+  struct Sizes {
+    int64_t tokens, heads, nope, rope, value;
+  };
   for (const Sizes& s : {Sizes{1, 1, 1, 2, 1}, {3, 2, 5, 4, 3}, {33, 3, 2, 6, 9}, {65, 5, 7, 2, 17}, {31, 4, 16, 8, 16}})
-    for (const auto& [k, v] : {std::pair{Start::Random, Start::Random}, {Start::Random, Start::Undefined}, {Start::Undefined, Start::Random}})
-      cases.push_back({.name = fmt::format("{} tokens, {} heads of {} + {}, values of {}, gradients {}{}", s.tokens, s.heads, s.nope, s.rope, s.value,
-                                           k == Start::Random ? "k" : "", v == Start::Random ? "v" : ""),
-                       .inputs = {Input::random("kv", {s.tokens, s.heads * (s.nope + s.value)}), Input::random("k_rope", {s.tokens, s.rope})},
-                       .op = [=](DType) { return any_op<2>(LatentHeadsOp{{s.heads, s.nope, s.rope, s.value}}); },
-                       .reference = [=](const Matrices& x) {
-                         Matrix keys(s.tokens, s.heads * (s.nope + s.rope)), values(s.tokens, s.heads * s.value);
-                         for (int64_t t = 0; t < s.tokens; ++t)
-                           for (int64_t h = 0; h < s.heads; ++h) {
-                             for (int64_t c = 0; c < s.nope; ++c) keys(t, h * (s.nope + s.rope) + c) = x[0](t, h * (s.nope + s.value) + c);
-                             for (int64_t c = 0; c < s.rope; ++c) keys(t, h * (s.nope + s.rope) + s.nope + c) = x[1](t, c);
-                             for (int64_t c = 0; c < s.value; ++c) values(t, h * s.value + c) = x[0](t, h * (s.nope + s.value) + s.nope + c);
-                           }
-                         return Matrices{keys, values};
-                       },
-                       .d_outputs = {k, v}});
+    for (const auto& [k, v] :
+         {std::pair{Start::Random, Start::Random}, {Start::Random, Start::Undefined}, {Start::Undefined, Start::Random}})
+      cases.push_back(
+          {.name = fmt::format("{} tokens, {} heads of {} + {}, values of {}, gradients {}{}", s.tokens, s.heads, s.nope, s.rope, s.value,
+                               k == Start::Random ? "k" : "", v == Start::Random ? "v" : ""),
+           .inputs = {Input::random("kv", {s.tokens, s.heads * (s.nope + s.value)}), Input::random("k_rope", {s.tokens, s.rope})},
+           .op =
+               [=](DType) {
+                 return any_op<2>(LatentHeadsOp{{s.heads, s.nope, s.rope, s.value}});
+               },
+           .reference =
+               [=](const Matrices& x) {
+                 Matrix keys(s.tokens, s.heads * (s.nope + s.rope)), values(s.tokens, s.heads * s.value);
+                 for (int64_t t = 0; t < s.tokens; ++t)
+                   for (int64_t h = 0; h < s.heads; ++h) {
+                     for (int64_t c = 0; c < s.nope; ++c) keys(t, h * (s.nope + s.rope) + c) = x[0](t, h * (s.nope + s.value) + c);
+                     for (int64_t c = 0; c < s.rope; ++c) keys(t, h * (s.nope + s.rope) + s.nope + c) = x[1](t, c);
+                     for (int64_t c = 0; c < s.value; ++c) values(t, h * s.value + c) = x[0](t, h * (s.nope + s.value) + s.nope + c);
+                   }
+                 return Matrices{keys, values};
+               },
+           .d_outputs = {k, v}});
   return cases;
 }
 
