@@ -42,7 +42,7 @@ class Trainer {
     run_dir_ = options.run_dir.empty() ? "runs/" + config_.name : options.run_dir;
     model_.emplace(space_, config_.model);
     for (const std::string& key : run.unused_attention_keys)
-      notes_.push_back(fmt::format("model.attention.{} is not used by type {}", key, name_of(config_.model.attention.type)));
+      notes_.push_back(fmt::format("model.{} is not used by attention.type {}", key, name_of(config_.model.attention.type)));
   }
 
   TrainResult run() {

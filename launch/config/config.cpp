@@ -148,7 +148,7 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   for (const auto& [key_path, placed] : resolver.values) {
     const ConfigKey& key = *find_config_key(key_path);
     if (!key.used_by.empty() && std::find(key.used_by.begin(), key.used_by.end(), type) == key.used_by.end())
-      loaded.unused_attention_keys.push_back(key_path.substr(key_path.rfind('.') + 1));
+      loaded.unused_attention_keys.push_back(key_path.substr(std::string("model.").size()));
   }
   return loaded;
 }

@@ -12,7 +12,7 @@ enum class DataFiles : uint8_t { Expand, Ignore };  // Ignore: globs and tokeniz
 
 struct LoadedRun {
   RunConfig config;
-  std::vector<std::string> unused_attention_keys;  // given, but not used by the chosen type
+  std::vector<std::string> unused_attention_keys;  // given, but not used by the chosen type: paths below model
 };
 
 // Error(BadInput) with one line per problem, `file:line:column: key: ...`, all at once. Overrides are `key.path=value`, checked like the file.

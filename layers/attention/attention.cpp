@@ -27,7 +27,8 @@ auto with_variant(AttentionType type, F&& f) {
 }  // namespace
 
 Attention make_attention(ParameterSpace& space, const std::string& prefix, const ModelConfig& config) {
-  return with_variant(config.attention.type, [&](auto variant) -> Attention { return typename decltype(variant)::type(space, prefix, config); });
+  return with_variant(config.attention.type,
+                      [&](auto variant) -> Attention { return typename decltype(variant)::type(space, prefix, config); });
 }
 
 CacheWidths cache_widths(const ModelConfig& config) {

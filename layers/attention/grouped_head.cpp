@@ -37,9 +37,10 @@ Tensor GroupedHeadAttention::forward(Tape& tape, const Tensor& x, const Attentio
   const auto [k, v] = extend_cache(context, qk.column_slice(q_width, k_width), qkv.column_slice(q_width + k_width, v_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
   const int64_t group_width = width_ / query_heads_;  // m heads
-  const Tensor u = tape.apply(
-      SharedMapAttentionOp{{context.batch, query_heads_, key_heads_, v_width / group_width, head_dim_, group_width, scale}, context.document_starts},
-      qk.column_slice(0, q_width), k, v);
+  const Tensor u =
+      tape.apply(SharedMapAttentionOp{{context.batch, query_heads_, key_heads_, v_width / group_width, head_dim_, group_width, scale},
+                                      context.document_starts},
+                 qk.column_slice(0, q_width), k, v);
   return output_.forward(tape, u);
 }
 

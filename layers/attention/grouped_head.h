@@ -1,5 +1,5 @@
-// Grouped-head attention (GHA): m = heads / query_heads heads share one map, and maps may share keys and values. Grouped-value attention (GVA)
-// is GHA with value_heads = heads: every head has a value of its own.
+// Grouped-head attention (GHA): m = heads / query_heads heads share one map, and maps may share keys and values. Grouped-value attention
+// (GVA) is GHA with value_heads = heads: every head has a value of its own.
 //
 //   [q | k | v] = x W^T + b (one product)      q, k = rope(q), rope(k)      u = core(q, k, v)      y = u W_O^T
 //   maps nq = query_heads, key heads = key_heads, dk = head_dim, scale = head_dim^-1/2

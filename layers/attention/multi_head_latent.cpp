@@ -27,8 +27,8 @@ MultiHeadLatentAttention::MultiHeadLatentAttention(ParameterSpace& space, const 
       rope_dim_(config.attention.rope_dim),
       value_dim_(config.attention.value_dim),
       scale_(1.0 / std::sqrt(static_cast<double>(nope_dim_ + rope_dim_))),
-      q_and_down_(space, prefix, {{"q_proj", heads_ * (nope_dim_ + rope_dim_)}, {"kv_a_proj_with_mqa", rank_ + rope_dim_}}, config.hidden_size,
-                  Bias::None, config.initializer_range),
+      q_and_down_(space, prefix, {{"q_proj", heads_ * (nope_dim_ + rope_dim_)}, {"kv_a_proj_with_mqa", rank_ + rope_dim_}},
+                  config.hidden_size, Bias::None, config.initializer_range),
       norm_(space, prefix + "kv_a_layernorm", rank_, config.norm_eps),
       up_(space, prefix, {{"kv_b_proj", heads_ * (nope_dim_ + value_dim_)}}, rank_, Bias::None, config.initializer_range),
       output_(space, prefix, {{"o_proj", config.hidden_size}}, heads_ * value_dim_, Bias::None, config.initializer_range) {}
@@ -47,11 +47,13 @@ Tensor MultiHeadLatentAttention::forward(Tape& tape, const Tensor& x, const Atte
     append_to_cache(context, cache.column_slice(0, rank_), latent);
     append_to_cache(context, cache.column_slice(rank_, rope_dim_), k_rope);
     // A prompt with nothing before it goes on below: its keys and values are cheaper to make than to absorb.
-    if (context.first_position > 0) return output_.forward(tape, attend_absorbed(tape, q, cache.row_slice(0, context.first_position + x.rows())));
+    if (context.first_position > 0)
+      return output_.forward(tape, attend_absorbed(tape, q, cache.row_slice(0, context.first_position + x.rows())));
   }
   const auto [k, v] = tape.apply(LatentHeadsOp{{heads_, nope_dim_, rope_dim_, value_dim_}}, up_.forward(tape, latent), k_rope);
   const Tensor u = tape.apply(
-      SharedMapAttentionOp{{context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, context.document_starts}, q, k, v);
+      SharedMapAttentionOp{{context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, context.document_starts}, q,
+      k, v);
   return output_.forward(tape, u);
 }
 
@@ -62,12 +64,14 @@ Tensor MultiHeadLatentAttention::attend_absorbed(Tape& tape, const Tensor& q, co
   {
     ProfilerRange range("absorb_queries");
     for (int64_t h = 0; h < heads_; ++h) {
-      const Tensor from = q.column_slice(h * (nope_dim_ + rope_dim_), nope_dim_ + rope_dim_), to = absorbed.column_slice(h * key_dim, key_dim);
+      const Tensor from = q.column_slice(h * (nope_dim_ + rope_dim_), nope_dim_ + rope_dim_),
+                   to = absorbed.column_slice(h * key_dim, key_dim);
       gemm({.a = from.column_slice(0, nope_dim_), .b = weight.row_slice(h * head_rows, nope_dim_), .c = to.column_slice(0, rank_)});
       to.column_slice(rank_, rope_dim_).copy_from(from.column_slice(nope_dim_, rope_dim_));
     }
   }
-  const Tensor u = tape.apply(SharedMapAttentionOp{{1, heads_, 1, 1, key_dim, rank_, scale_}, {}}, absorbed, cached, cached.column_slice(0, rank_));
+  const Tensor u =
+      tape.apply(SharedMapAttentionOp{{1, heads_, 1, 1, key_dim, rank_, scale_}, {}}, absorbed, cached, cached.column_slice(0, rank_));
   Tensor values = Tensor::empty({q.rows(), heads_ * value_dim_}, q.dtype(), q.device());
   ProfilerRange range("expand_values");
   for (int64_t h = 0; h < heads_; ++h)

@@ -23,7 +23,8 @@ std::vector<ModelConfigProblem> problems_of(const ModelConfig& c) {
   const AttentionConfig& a = c.attention;
   if (a.type != AttentionType::Mla) sizes &= positive("head_dim", c.head_dim);
   if (!sizes) return problems;
-  if (a.type != AttentionType::Mla) expect(c.head_dim % 2 == 0, "head_dim", fmt::format("is {}: RoPE rotates pairs, expected an even number", c.head_dim));
+  if (a.type != AttentionType::Mla)
+    expect(c.head_dim % 2 == 0, "head_dim", fmt::format("is {}: RoPE rotates pairs, expected an even number", c.head_dim));
 
   // Counts that the type needs; false when one is missing.
   const auto needs = [&](std::initializer_list<std::pair<const char*, int64_t>> counts) {
@@ -58,15 +59,17 @@ std::vector<ModelConfigProblem> problems_of(const ModelConfig& c) {
       if (!divides("query_heads", a.query_heads, "heads", c.heads)) break;
       const int64_t sharing = c.heads / a.query_heads;
       if (expect(a.value_heads % sharing == 0, "attention.value_heads",
-                 fmt::format("{} is no multiple of {}, the heads that share a map (heads {} / query_heads {})", a.value_heads, sharing, c.heads,
-                             a.query_heads)))
+                 fmt::format("{} is no multiple of {}, the heads that share a map (heads {} / query_heads {})", a.value_heads, sharing,
+                             c.heads, a.query_heads)))
         expect(a.query_heads % (a.value_heads / sharing) == 0, "attention.value_heads",
-               fmt::format("{} make {} groups of {} values, which do not divide query_heads {}", a.value_heads, a.value_heads / sharing, sharing,
-                           a.query_heads));
+               fmt::format("{} make {} groups of {} values, which do not divide query_heads {}", a.value_heads, a.value_heads / sharing,
+                           sharing, a.query_heads));
       break;
     }
     case AttentionType::Gta:
-      if (!needs({{"query_heads", a.query_heads}, {"key_heads", a.key_heads}, {"latent_heads", a.latent_heads}, {"latent_dim", a.latent_dim}})) break;
+      if (!needs(
+              {{"query_heads", a.query_heads}, {"key_heads", a.key_heads}, {"latent_heads", a.latent_heads}, {"latent_dim", a.latent_dim}}))
+        break;
       divides("key_heads", a.key_heads, "query_heads", a.query_heads);
       divides("latent_heads", a.latent_heads, "query_heads", a.query_heads);
       if (divides("query_heads", a.query_heads, "heads", c.heads)) {

@@ -206,8 +206,11 @@ TEST_F(Config, KeysOfOtherVariantsAreCheckedAndNamed) {
   const std::string with = replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 2, kv_lora_rank: 8, value_heads: 4}");
   std::vector<std::string> unused = load(with).unused_attention_keys;
   std::sort(unused.begin(), unused.end());
-  EXPECT_EQ(unused, (std::vector<std::string>{"kv_heads", "kv_lora_rank", "value_heads"}));
+  EXPECT_EQ(unused, (std::vector<std::string>{"attention.kv_heads", "attention.kv_lora_rank", "attention.value_heads"}));
   EXPECT_TRUE(load(kRun).unused_attention_keys.empty());
+  const std::string mla = "attention: {type: mla, kv_lora_rank: 8, nope_dim: 8, rope_dim: 4, value_dim: 8}";
+  EXPECT_EQ(load(replaced(kRun, kRun.substr(kRun.find("attention:"), kRun.find('}') + 1 - kRun.find("attention:")), mla)).unused_attention_keys,
+            std::vector<std::string>{"head_dim"});
   EXPECT_TRUE(contains(refused(replaced(with, "kv_lora_rank: 8", "kv_lora_rank: x")), "model.attention.kv_lora_rank: expected "));
   EXPECT_EQ(load(with, {"model.attention.type=gqa"}).config.model.attention.kv_heads, 2);
 }

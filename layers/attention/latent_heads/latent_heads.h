@@ -19,8 +19,8 @@ struct LatentHeadSizes {
 GTA_KERNEL(void latent_heads_join(const LatentHeadSizes& sizes, const Tensor& kv, const Tensor& k_rope, const Tensor& k, const Tensor& v))
 struct LatentHeadsBackward {
   LatentHeadSizes sizes;
-  Tensor d_k, d_v;          // undefined: nothing to add
-  Tensor d_kv, d_k_rope;    // undefined when not wanted
+  Tensor d_k, d_v;        // undefined: nothing to add
+  Tensor d_kv, d_k_rope;  // undefined when not wanted
   GradientMode mode_kv, mode_k_rope;
 };
 GTA_KERNEL(void latent_heads_split(const LatentHeadsBackward& arguments))

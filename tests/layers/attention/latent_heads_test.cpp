@@ -11,24 +11,32 @@ namespace {
 std::vector<OpCase> latent_heads_cases() {
   using Start = OpCase::DOutput;
   std::vector<OpCase> cases;
-  struct Sizes { int64_t tokens, heads, nope, rope, value; };
+  struct Sizes {
+    int64_t tokens, heads, nope, rope, value;
+  };
   for (const Sizes& s : {Sizes{1, 1, 1, 2, 1}, {3, 2, 5, 4, 3}, {33, 3, 2, 6, 9}, {65, 5, 7, 2, 17}, {31, 4, 16, 8, 16}})
-    for (const auto& [k, v] : {std::pair{Start::Random, Start::Random}, {Start::Random, Start::Undefined}, {Start::Undefined, Start::Random}})
-      cases.push_back({.name = fmt::format("{} tokens, {} heads of {} + {}, values of {}, gradients {}{}", s.tokens, s.heads, s.nope, s.rope, s.value,
-                                           k == Start::Random ? "k" : "", v == Start::Random ? "v" : ""),
-                       .inputs = {Input::random("kv", {s.tokens, s.heads * (s.nope + s.value)}), Input::random("k_rope", {s.tokens, s.rope})},
-                       .op = [=](DType) { return any_op<2>(LatentHeadsOp{{s.heads, s.nope, s.rope, s.value}}); },
-                       .reference = [=](const Matrices& x) {
-                         Matrix keys(s.tokens, s.heads * (s.nope + s.rope)), values(s.tokens, s.heads * s.value);
-                         for (int64_t t = 0; t < s.tokens; ++t)
-                           for (int64_t h = 0; h < s.heads; ++h) {
-                             for (int64_t c = 0; c < s.nope; ++c) keys(t, h * (s.nope + s.rope) + c) = x[0](t, h * (s.nope + s.value) + c);
-                             for (int64_t c = 0; c < s.rope; ++c) keys(t, h * (s.nope + s.rope) + s.nope + c) = x[1](t, c);
-                             for (int64_t c = 0; c < s.value; ++c) values(t, h * s.value + c) = x[0](t, h * (s.nope + s.value) + s.nope + c);
-                           }
-                         return Matrices{keys, values};
-                       },
-                       .d_outputs = {k, v}});
+    for (const auto& [k, v] :
+         {std::pair{Start::Random, Start::Random}, {Start::Random, Start::Undefined}, {Start::Undefined, Start::Random}})
+      cases.push_back(
+          {.name = fmt::format("{} tokens, {} heads of {} + {}, values of {}, gradients {}{}", s.tokens, s.heads, s.nope, s.rope, s.value,
+                               k == Start::Random ? "k" : "", v == Start::Random ? "v" : ""),
+           .inputs = {Input::random("kv", {s.tokens, s.heads * (s.nope + s.value)}), Input::random("k_rope", {s.tokens, s.rope})},
+           .op =
+               [=](DType) {
+                 return any_op<2>(LatentHeadsOp{{s.heads, s.nope, s.rope, s.value}});
+               },
+           .reference =
+               [=](const Matrices& x) {
+                 Matrix keys(s.tokens, s.heads * (s.nope + s.rope)), values(s.tokens, s.heads * s.value);
+                 for (int64_t t = 0; t < s.tokens; ++t)
+                   for (int64_t h = 0; h < s.heads; ++h) {
+                     for (int64_t c = 0; c < s.nope; ++c) keys(t, h * (s.nope + s.rope) + c) = x[0](t, h * (s.nope + s.value) + c);
+                     for (int64_t c = 0; c < s.rope; ++c) keys(t, h * (s.nope + s.rope) + s.nope + c) = x[1](t, c);
+                     for (int64_t c = 0; c < s.value; ++c) values(t, h * s.value + c) = x[0](t, h * (s.nope + s.value) + s.nope + c);
+                   }
+                 return Matrices{keys, values};
+               },
+           .d_outputs = {k, v}});
   return cases;
 }
 
