@@ -20,4 +20,12 @@ std::array<Tensor, 2> extend_cache(const AttentionContext& context, const Tensor
   return {append_to_cache(context, context.cache->keys, k), append_to_cache(context, context.cache->values, v)};
 }
 
+Tensor attend(Tape& tape, const AttentionContext& context, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v) {
+  const SharedMapAttentionOp op{shape, context.document_starts};
+  if (context.probe)
+    context.probe->blocks.back().largest_score =
+        GTA_DISPATCH(q.device(), shared_map_attention_largest_score, AttentionForward{shape, q, k, v, context.document_starts, {}, {}});
+  return tape.apply(op, q, k, v);
+}
+
 }  // namespace gta

@@ -1,6 +1,7 @@
 // What an attention layer has to know besides its input: how rows form sequences, where they stand, and what is cached of earlier tokens.
 #pragma once
 
+#include "layers/attention/shared_map_attention/shared_map_attention.h"
 #include "layers/rope/rope.h"
 
 namespace gta {
@@ -17,6 +18,15 @@ struct LayerCache {
   Tensor keys, values;  // (max tokens, width)
 };
 
+// What a forward pass looks like inside, block by block.
+struct Probe {
+  struct Block {
+    double largest_score = 0;  // the largest scaled score before a softmax
+    double stream_rms = 0;     // root mean square of the residual stream after the block
+  };
+  std::vector<Block> blocks;
+};
+
 struct AttentionContext {
   int64_t batch = 1;           // sequences; rows are sequence after sequence
   int64_t sequence = 0;        // rows of each
@@ -24,6 +34,7 @@ struct AttentionContext {
   Tensor rope_table;           // (positions, rope_dim of the model)
   Tensor document_starts;      // int32 (rows): row of its sequence where a row's document begins: the first visible key; undefined: 0
   LayerCache* cache = nullptr; // batch 1 and no recording
+  Probe* probe = nullptr;      // its last block is filled in
 
   // Positions start again with every document.
   RopePositions positions() const { return {sequence, first_position, rope_table, document_starts}; }
@@ -35,5 +46,7 @@ void check_positions(const AttentionContext& context);
 Tensor append_to_cache(const AttentionContext& context, const Tensor& cache, const Tensor& fresh);
 // With a cache: appends k and v (rows of this step) and returns all cached rows; else k and v themselves.
 std::array<Tensor, 2> extend_cache(const AttentionContext& context, const Tensor& k, const Tensor& v);
+// The core on this context's sequences and documents.
+Tensor attend(Tape& tape, const AttentionContext& context, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v);
 
 }  // namespace gta

@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "layers/attention/shared_map_attention/shared_map_attention.h"
-#include "layers/rope/rope.h"
 
 namespace gta {
 
@@ -37,10 +35,8 @@ Tensor GroupedHeadAttention::forward(Tape& tape, const Tensor& x, const Attentio
   const auto [k, v] = extend_cache(context, qk.column_slice(q_width, k_width), qkv.column_slice(q_width + k_width, v_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
   const int64_t group_width = width_ / query_heads_;  // m heads
-  const Tensor u =
-      tape.apply(SharedMapAttentionOp{{context.batch, query_heads_, key_heads_, v_width / group_width, head_dim_, group_width, scale},
-                                      context.document_starts},
-                 qk.column_slice(0, q_width), k, v);
+  const Tensor u = attend(tape, context, {context.batch, query_heads_, key_heads_, v_width / group_width, head_dim_, group_width, scale},
+                          qk.column_slice(0, q_width), k, v);
   return output_.forward(tape, u);
 }
 

@@ -2,9 +2,7 @@
 
 #include <cmath>
 
-#include "layers/attention/shared_map_attention/shared_map_attention.h"
 #include "layers/attention/value_decoder/value_decoder.h"
-#include "layers/rope/rope.h"
 
 namespace gta {
 
@@ -41,8 +39,7 @@ Tensor GroupedHeadLatentAttention::forward(Tape& tape, const Tensor& x, const At
                                qkcz.column_slice(0, q_width + k_width));
   const auto [k, c] = extend_cache(context, qk.column_slice(q_width, k_width), qkcz.column_slice(q_width + k_width, c_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
-  const Tensor u = tape.apply(SharedMapAttentionOp{{context.batch, nq, nk, nc, head_dim_, dl, scale}, context.document_starts},
-                              qk.column_slice(0, q_width), k, c);
+  const Tensor u = attend(tape, context, {context.batch, nq, nk, nc, head_dim_, dl, scale}, qk.column_slice(0, q_width), k, c);
   const Tensor o = tape.apply(ValueDecoderOp{nq, dl, config_.gate}, u, qkcz.column_slice(q_width + k_width + c_width, width_),
                               decoder_ ? tape.use(*decoder_) : Tensor{});
   return output_.forward(tape, o);

@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "layers/attention/shared_map_attention/shared_map_attention.h"
-#include "layers/rope/rope.h"
 
 namespace gta {
 
@@ -40,8 +38,7 @@ Tensor GroupedQueryAttention::forward(Tape& tape, const Tensor& x, const Attenti
                                qkv.column_slice(0, q_width + k_width));
   const auto [k, v] = extend_cache(context, qk.column_slice(q_width, k_width), qkv.column_slice(q_width + k_width, k_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
-  const Tensor u = tape.apply(SharedMapAttentionOp{{context.batch, heads_, kv_heads_, kv_heads_, head_dim_, head_dim_, scale}, context.document_starts},
-                              qk.column_slice(0, q_width), k, v);
+  const Tensor u = attend(tape, context, {context.batch, heads_, kv_heads_, kv_heads_, head_dim_, head_dim_, scale}, qk.column_slice(0, q_width), k, v);
   return output_.forward(tape, u);
 }
 

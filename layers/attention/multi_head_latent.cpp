@@ -4,7 +4,6 @@
 
 #include "layers/attention/latent_heads/latent_heads.h"
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
-#include "layers/rope/rope.h"
 
 namespace gta {
 
@@ -51,8 +50,7 @@ Tensor MultiHeadLatentAttention::forward(Tape& tape, const Tensor& x, const Atte
       return output_.forward(tape, attend_absorbed(tape, q, cache.row_slice(0, context.first_position + x.rows())));
   }
   const auto [k, v] = tape.apply(LatentHeadsOp{{heads_, nope_dim_, rope_dim_, value_dim_}}, up_.forward(tape, latent), k_rope);
-  const Tensor u = tape.apply(
-      SharedMapAttentionOp{{context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, context.document_starts}, q,
+  const Tensor u = attend(tape, context, {context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, q,
       k, v);
   return output_.forward(tape, u);
 }

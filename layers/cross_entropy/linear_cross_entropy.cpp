@@ -18,24 +18,24 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
   require(!bad, name, "label {} is outside the vocabulary of {}", !bad ? 0 : labels.to_vector<int32_t>()[*bad], weight.rows());
 }
 
-Tensor LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
+std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
   const int64_t tokens = hidden.rows(), vocab = weight.rows();
   const int64_t chunk = std::clamp<int64_t>(kChunkLogits / vocab / 64 * 64, 64, std::max<int64_t>(tokens, 64));
   const bool training = saved.recording();
   if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
   Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);
   Tensor d_logits = !training || hidden.dtype() == logits.dtype() ? logits : Tensor::empty(logits.shape(), hidden.dtype(), hidden.device(), Purpose::Workspace);
-  Tensor losses = Tensor::empty({tokens}, DType::F64, hidden.device(), Purpose::Workspace);
+  Tensor losses = Tensor::empty({tokens, 2}, DType::F64, hidden.device(), Purpose::Workspace);
   Tensor d_hidden = training ? Tensor::empty(hidden.shape(), hidden.dtype(), hidden.device()) : Tensor{};
-  const Tensor flat_labels = labels.reshape({tokens, 1}), flat_losses = losses.reshape({tokens, 1});
+  const Tensor flat_labels = labels.reshape({tokens, 1});
   for (int64_t first = 0; first < tokens; first += chunk) {
     const int64_t rows = std::min(chunk, tokens - first);
     const Tensor h = hidden.with_link({}).row_slice(first, rows), z = logits.row_slice(0, rows), d_z = d_logits.row_slice(0, rows);
     gemm({.a = h, .b = weight, .transpose_b = Transpose::Yes, .c = z});
     {
       ProfilerRange range("cross_entropy");
-      GTA_DISPATCH(z.device(), cross_entropy_rows, z, flat_labels.row_slice(first, rows), label_weight,
-                   training ? CrossEntropyMode::LossAndGradient : CrossEntropyMode::LossOnly, flat_losses.row_slice(first, rows), d_z);
+      GTA_DISPATCH(z.device(), cross_entropy_rows, z, flat_labels.row_slice(first, rows), label_weight, z_loss,
+                   training ? CrossEntropyMode::LossAndGradient : CrossEntropyMode::LossOnly, losses.row_slice(first, rows), d_z);
     }
     if (training) {
       gemm({.a = d_z, .b = weight, .c = d_hidden.row_slice(first, rows)});
@@ -43,13 +43,18 @@ Tensor LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const T
     }
   }
   saved.keep(d_hidden);
-  double total = 0;
-  for (double loss : losses.to_vector<double>()) total += loss;
-  return Tensor::from<double>({1}, {total}, Purpose::Workspace);
+  double loss = 0, cross_entropy = 0;
+  const std::vector<double> rows = losses.to_vector<double>();
+  for (int64_t t = 0; t < tokens; ++t) {
+    loss += rows[2 * t];
+    cross_entropy += rows[2 * t + 1];
+  }
+  return {Tensor::from<double>({1}, {loss}, Purpose::Workspace), Tensor::from<double>({1}, {cross_entropy}, Purpose::Workspace)};
 }
 
 void LinearCrossEntropyOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
-  if (d_outputs[0].to_vector<double>()[0] != 1.0) fail(name, "the loss is the root of backward: its gradient must be 1");
+  if (!d_outputs[0].defined() || d_outputs[0].to_vector<double>()[0] != 1.0) fail(name, "the loss is the root of backward: its gradient must be 1");
+  if (d_outputs[1].defined()) fail(name, "the cross-entropy is for reading: backward starts from the loss");
   d_inputs[0].give(saved[0]);
 }
 

@@ -1,9 +1,11 @@
 // The head and the loss in one op, in chunks of tokens, so that no more than a chunk of logits ever exists.
 //
-//   z = hidden W^T        loss = label_weight * sum over labelled t of (logsumexp(z[t]) - z[t, label[t]])
-//   dz[t] = label_weight (softmax(z[t]) - onehot(label[t]))        d hidden = dz W        dW += dz^T hidden
+//   z = hidden W^T        L[t] = logsumexp(z[t])        cross_entropy = label_weight * sum over labelled t of (L[t] - z[t, label[t]])
+//   loss = cross_entropy + label_weight * z_loss * sum over labelled t of L[t]^2
+//   dz[t] = label_weight ((1 + 2 z_loss L[t]) softmax(z[t]) - onehot(label[t]))        d hidden = dz W        dW += dz^T hidden
 //
-// hidden (tokens, width), W (vocab, width), labels int32 (tokens), kIgnoredLabel has no loss; loss float64 (1).
+// hidden (tokens, width), W (vocab, width), labels int32 (tokens), kIgnoredLabel has no loss; loss, cross_entropy float64 (1).
+// z_loss (PaLM, arXiv 2204.02311: 1e-4) keeps L near zero, so that bfloat16 logits stay small.
 // label_weight is 1 / labels of the whole global batch, so that micro-batches add up to the mean.
 // Logits and the loss are float32 where hidden is bfloat16; their gradient is rounded for the products.
 // A chunk's logits are overwritten by their gradient while they are in cache, so forward makes both gradients when the tape records:
@@ -18,10 +20,10 @@ namespace gta {
 
 inline constexpr int32_t kIgnoredLabel = -1;
 
-// logits (rows, vocab) -> losses float64 (rows) (0 where ignored) and, with gradient, d_logits (rows, vocab): the logits' own memory where the
+// logits (rows, vocab) -> losses float64 (rows, 2) (loss and cross-entropy, 0 where ignored) and, with gradient, d_logits (rows, vocab): the logits' own memory where the
 // dtypes are one. The logits are overwritten in any case.
 enum class CrossEntropyMode : uint8_t { LossOnly, LossAndGradient };
-GTA_KERNEL(void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses,
+GTA_KERNEL(void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss, CrossEntropyMode mode, const Tensor& losses,
                                    const Tensor& d_logits))
 GTA_KERNEL(std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab))
 
@@ -29,10 +31,11 @@ struct LinearCrossEntropyOp {
   static constexpr const char* name = "linear_cross_entropy";
   Tensor labels;
   double label_weight;
+  double z_loss = 0;
   Tensor weight_gradient;  // (vocab, width), added to; undefined when the tape does not record
 
   void check(const Tensor& hidden, const Tensor& weight) const;
-  Tensor forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const;
+  std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const;  // loss, cross_entropy
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 };
 

@@ -14,8 +14,8 @@ std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab) {
   return std::nullopt;
 }
 
-void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, CrossEntropyMode mode, const Tensor& losses,
-                        const Tensor& d_logits) {
+void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss, CrossEntropyMode mode,
+                        const Tensor& losses, const Tensor& d_logits) {
   dispatch_floating(d_logits.dtype(), "cross_entropy", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;
@@ -25,9 +25,9 @@ void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label
         C* const z = logits.template data<C>() + t * logits.pitch();
         T* const d_z = d_logits.template data<T>() + t * d_logits.pitch();
         const int32_t label = labels.data<int32_t>()[t];
-        double& loss = losses.data<double>()[t];
+        double* const loss = losses.data<double>() + t * losses.pitch();
         if (label == kIgnoredLabel) {
-          loss = 0;
+          loss[0] = loss[1] = 0;
           if (mode == CrossEntropyMode::LossAndGradient) std::fill_n(d_z, vocab, T{});
           continue;
         }
@@ -41,14 +41,16 @@ void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label
           z[v] = fast_exp(z[v] - largest);
           sum += z[v];
         }
+        const double logsumexp = static_cast<double>(largest) + std::log(static_cast<double>(sum));
         if (mode == CrossEntropyMode::LossAndGradient) {
-          const C scale = static_cast<C>(label_weight / static_cast<double>(sum));
+          const C scale = static_cast<C>(label_weight * (1 + 2 * z_loss * logsumexp) / static_cast<double>(sum));
           const C at_label = z[label] * scale - static_cast<C>(label_weight);
 #pragma omp simd
           for (int64_t v = 0; v < vocab; ++v) d_z[v] = static_cast<T>(z[v] * scale);
           d_z[label] = static_cast<T>(at_label);
         }
-        loss = label_weight * (static_cast<double>(largest) + std::log(static_cast<double>(sum)) - static_cast<double>(target));
+        loss[1] = label_weight * (logsumexp - static_cast<double>(target));
+        loss[0] = loss[1] + label_weight * z_loss * logsumexp * logsumexp;
       }
     });
   });

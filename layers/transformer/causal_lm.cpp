@@ -1,5 +1,8 @@
 #include "layers/transformer/causal_lm.h"
 
+#include <cmath>
+
+#include "core/elementwise.h"
 #include "layers/cross_entropy/linear_cross_entropy.h"
 #include "layers/embedding/embedding.h"
 #include "layers/rope/rope.h"
@@ -7,6 +10,15 @@
 
 namespace gta {
 namespace {
+
+// Of the sum of both.
+double root_mean_square(const Tensor& x, const Tensor& branch) {
+  const Tensor sum = x.clone(Purpose::Workspace);
+  GTA_DISPATCH(sum.device(), add_into, sum, branch);
+  double squares = 0;
+  for (double value : to_doubles(sum)) squares += value * value;
+  return std::sqrt(squares / static_cast<double>(std::max<int64_t>(sum.elements(), 1)));
+}
 
 const ModelConfig& checked(const ModelConfig& config) {
   std::string problems;
@@ -67,16 +79,20 @@ const Tensor& CausalLm::rope_table() const {
   return rope_table_;
 }
 
-Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache) const {
+Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache,
+                        Probe* probe) const {
   require(tokens.shape().rank() == 2, "model", "expected tokens (batch, sequence), got {}", describe(tokens));
   const int64_t batch = tokens.shape()[0], sequence = tokens.shape()[1];
   require(first_position + sequence <= config_.max_sequence_length, "model", "{} tokens are more than max_sequence_length {}",
           first_position + sequence, config_.max_sequence_length);
   DecoderBlock::Stream stream{tape.apply(EmbeddingOp{tokens}, tape.use(*embedding_)), {}};
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const AttentionContext context{batch, sequence, first_position, rope_table(), document_starts, cache ? &cache->layers_[i] : nullptr};
+    const AttentionContext context{batch, sequence, first_position, rope_table(), document_starts, cache ? &cache->layers_[i] : nullptr,
+                                   probe};
+    if (probe) probe->blocks.emplace_back();
     if (tape.recompute() != Recompute::Block) {
       stream = blocks_[i].forward(tape, stream, context);
+      if (probe) probe->blocks.back().stream_rms = root_mean_square(stream.x, stream.branch);
       continue;
     }
     std::vector<Tensor> in = {stream.x};
@@ -91,9 +107,22 @@ Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position
   return norm_.forward(tape, stream.x, stream.branch)[1];
 }
 
+CausalLm::Losses CausalLm::losses(Tape& tape, const Tensor& tokens, const Tensor& labels, const LossOptions& options) const {
+  const Tensor h = hidden(tape, tokens, 0, options.document_starts, nullptr);
+  const LinearCrossEntropyOp op{labels, options.label_weight, options.z_loss, tape.recording() ? head().gradient : Tensor{}};
+  const auto [total, cross_entropy] = tape.apply(op, h, tape.use(head()));
+  return {total, cross_entropy};
+}
+
 Tensor CausalLm::loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight, const Tensor& document_starts) const {
-  const Tensor h = hidden(tape, tokens, 0, document_starts, nullptr);
-  return tape.apply(LinearCrossEntropyOp{labels, label_weight, tape.recording() ? head().gradient : Tensor{}}, h, tape.use(head()));
+  return losses(tape, tokens, labels, {.label_weight = label_weight, .document_starts = document_starts}).total;
+}
+
+Probe CausalLm::probe(const Tensor& tokens, const Tensor& document_starts) const {
+  Probe probe;
+  Tape tape(TapeMode::Inference);
+  hidden(tape, tokens, 0, document_starts, nullptr, &probe);
+  return probe;
 }
 
 Tensor CausalLm::logits(const Tensor& tokens) const {

@@ -52,16 +52,28 @@ class CausalLm {
   const ModelConfig& config() const { return config_; }
 
   // tokens int32 (batch, sequence), labels the same (kIgnoredLabel: no loss), document_starts int32 (batch * sequence) or undefined.
-  // Loss float64 (1): label_weight times the sum over labels of the cross-entropy in nats. With a recording tape the gradient of the head
-  // is already added; tape.backward(loss) makes the others.
+  // total float64 (1): cross_entropy plus the z-loss term. cross_entropy float64 (1): label_weight times the sum over labels, in nats. With a
+  // recording tape the gradient of the head is already added; tape.backward(total) makes the others.
+  struct Losses {
+    Tensor total, cross_entropy;
+  };
+  struct LossOptions {
+    double label_weight = 1;  // 1 / labels of the whole global batch
+    double z_loss = 0;
+    Tensor document_starts = {};
+  };
+  Losses losses(Tape& tape, const Tensor& tokens, const Tensor& labels, const LossOptions& options) const;
+  // Without z-loss: total and cross-entropy are one.
   Tensor loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight, const Tensor& document_starts = {}) const;
+  // What the forward pass of some tokens looks like inside.
+  Probe probe(const Tensor& tokens, const Tensor& document_starts = {}) const;
   // (batch * sequence, vocab) without a cache; float32 from a bfloat16 model.
   Tensor logits(const Tensor& tokens) const;
   // Appends tokens (1, count) to the cache and gives the logits of the last one (1, vocab).
   Tensor decode(const Tensor& tokens, DecodingCache& cache) const;
 
  private:
-  Tensor hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache) const;
+  Tensor hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache, Probe* probe = nullptr) const;
   Tensor head_logits(const Tensor& hidden) const;
   const Weight& head() const { return head_ ? head_->weight() : *embedding_; }
   const Tensor& rope_table() const;

@@ -39,6 +39,8 @@ struct AttentionBackward {
 };
 
 GTA_KERNEL(void shared_map_attention_forward(const AttentionForward& arguments))
+// The largest scaled score of a visible pair; reads q, k and document_starts alone. NaN when a score is.
+GTA_KERNEL(double shared_map_attention_largest_score(const AttentionForward& arguments))
 GTA_KERNEL(void shared_map_attention_backward(const AttentionBackward& arguments))
 
 struct SharedMapAttentionOp {

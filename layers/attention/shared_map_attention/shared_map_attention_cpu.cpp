@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "core/backends/cpu/vector_math.h"
 #include "core/elementwise.h"
@@ -180,7 +181,9 @@ void add_partials(const Tensor& out, GradientMode mode, const T* partials, const
   });
 }
 
-void forward(const AttentionForward& a) {
+// f(T, block of queries) for every block of every map, in parallel.
+template <class F>
+void for_blocks(const AttentionForward& a, F&& f) {
   const Sizes sizes(a);
   const int64_t blocks = (sizes.queries + kBlockRows - 1) / kBlockRows, maps = a.shape.query_heads;
   dispatch_state(a.q.dtype(), "shared_map_attention", [&](auto zero) {
@@ -188,9 +191,27 @@ void forward(const AttentionForward& a) {
     // Long blocks first, so that the threads end together.
     parallel_for(a.shape.batch * maps * blocks, [&](int64_t item) {
       const int64_t row = (blocks - 1 - item / (a.shape.batch * maps)) * kBlockRows;
-      forward_block(Block<T>(a, item / maps % a.shape.batch, item % maps, row, std::min(kBlockRows, sizes.queries - row)));
+      f(item, Block<T>(a, item / maps % a.shape.batch, item % maps, row, std::min(kBlockRows, sizes.queries - row)));
     });
   });
+}
+
+template <class T>
+double largest_score(const Block<T>& block) {
+  Tensor workspace = Tensor::empty({block.rows, block.width}, dtype_of<T>, block.a.q.device(), Purpose::Workspace);
+  T* const scores = workspace.template data<T>();
+  block.scores(scores);
+  T largest = -std::numeric_limits<T>::infinity();
+  for (int64_t r = 0; r < block.rows; ++r)
+    for (int64_t c = block.low(r); c < block.high(r); ++c) {
+      const T score = scores[r * block.width + c];
+      if (!(score <= largest)) largest = score;  // a NaN takes over
+    }
+  return static_cast<double>(largest) * block.a.shape.scale;
+}
+
+void forward(const AttentionForward& a) {
+  for_blocks(a, [](int64_t, const auto& block) { forward_block(block); });
 }
 
 void backward(const AttentionBackward& b) {
@@ -237,6 +258,17 @@ void shared_map_attention_forward(const AttentionForward& a) {
   const AttentionForward f{a.shape, wide(a.q), wide(a.k), wide(a.v), a.document_starts, wide_room(a.u), a.logsumexp};
   forward(f);
   convert(a.u, f.u);
+}
+
+double shared_map_attention_largest_score(const AttentionForward& a) {
+  if (a.q.dtype() == DType::BF16) return shared_map_attention_largest_score({a.shape, wide(a.q), wide(a.k), a.v, a.document_starts, {}, {}});
+  const int64_t blocks = (Sizes(a).queries + kBlockRows - 1) / kBlockRows;
+  std::vector<double> of_blocks(a.shape.batch * a.shape.query_heads * blocks);
+  for_blocks(a, [&](int64_t item, const auto& block) { of_blocks[item] = largest_score(block); });
+  double largest = -std::numeric_limits<double>::infinity();
+  for (double score : of_blocks)
+    if (!(score <= largest)) largest = score;
+  return largest;
 }
 
 void shared_map_attention_backward(const AttentionBackward& b) {
