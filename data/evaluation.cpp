@@ -3,12 +3,12 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "data/document_mask.h"
 #include "data/shards.h"
 
 namespace gta {
 namespace {
 
-constexpr int32_t kNotScored = -1;
 constexpr int32_t kPadding = 0;
 
 }  // namespace
@@ -67,13 +67,16 @@ int64_t EvaluationSet::windows() const {
   return labels <= 0 ? 0 : (labels + sequence_length_ - 1) / sequence_length_;
 }
 
-void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels) const {
+void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts) const {
   require(index >= 0 && index < windows(), "evaluation", "has {} windows, asked for number {}", windows(), index);
   const auto total = static_cast<int64_t>(tokens_.size());
+  int32_t start = 0;
   for (int64_t i = 0; i < sequence_length_; ++i) {
     const int64_t at = index * sequence_length_ + i;
     tokens[i] = at < total ? tokens_[at] : kPadding;
-    labels[i] = at + 1 < total && scored_[at + 1] ? tokens_[at + 1] : kNotScored;
+    labels[i] = at + 1 < total && scored_[at + 1] ? tokens_[at + 1] : kNoLabel;
+    if (at < total && !scored_[at]) start = static_cast<int32_t>(i);
+    if (document_starts) document_starts[i] = start;
   }
 }
 

@@ -27,8 +27,9 @@ class EvaluationSet {
   // Bytes of text that the scored tokens stand for. Of whole documents, the bytes of their text; but a tokenizer without BOS leaves each
   // document's first piece unscored.
   int64_t scored_bytes() const { return scored_bytes_; }
-  // sequence_length inputs and labels; label -1: not scored (a document's first token, or beyond the end).
-  void window(int64_t index, int32_t* tokens, int32_t* labels) const;
+  // sequence_length inputs, labels, and first rows of the row's document (document_mask.h; null: not wanted). Label kNoLabel: not scored
+  // (a document's first token, or beyond the end).
+  void window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts = nullptr) const;
 
  private:
   EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens);
@@ -38,7 +39,7 @@ class EvaluationSet {
   Tokenizer tokenizer_;
   int64_t sequence_length_, most_tokens_;
   std::vector<int32_t> tokens_;
-  std::vector<bool> scored_;  // token i is scored as a label
+  std::vector<bool> scored_;  // token i is scored as a label: it is no document's first
   int64_t scored_tokens_ = 0, scored_bytes_ = 0;
 };
 

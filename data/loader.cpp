@@ -15,19 +15,37 @@ uint64_t TrainingData::hash() const {
     const uint64_t content = shard.content_hash();
     hasher.update(&content, sizeof content);
   }
+  // Nothing for one source: runs on a plain list go on from the checkpoints that they have.
+  for (int64_t source = 0; sampler.sources() > 1 && source < sampler.sources(); ++source) {
+    const int64_t values[] = {sampler.first_shard(source), sampler.parts(source)};
+    hasher.update(values, sizeof values);
+  }
   return hasher.digest();
+}
+
+int64_t TrainingData::count_labels(int64_t first_sample, int64_t samples) const {
+  if (document_mask == DocumentMask::Off) return samples * sequence_length;
+  int64_t labels = 0;
+  for (int64_t sample = first_sample; sample < first_sample + samples; ++sample) {
+    const Mixture::Position at = sampler.at(sample);
+    labels += gta::count_labels(shards[at.shard].document_offsets(), at.window * sequence_length, sequence_length);
+  }
+  return labels;
 }
 
 TrainingData open_training_data(const DataConfig& config, const Tokenizer& tokenizer, uint64_t seed) {
   require(config.sequence_length > 0, "data.sequence_length", "expected a positive length, got {}", config.sequence_length);
   std::vector<TokenShard> shards;
-  std::vector<int64_t> windows;
-  for (const std::string& path : config.train) {
-    shards.emplace_back(path);
-    shards.back().check_tokenizer(tokenizer);
-    windows.push_back(std::max<int64_t>(0, (shards.back().summary().tokens - 1) / config.sequence_length));
+  std::vector<MixtureSource> sources;
+  for (const DataSource& source : config.train) {
+    sources.push_back({{}, source.weight});
+    for (const std::string& path : source.shards) {
+      shards.emplace_back(path);
+      shards.back().check_tokenizer(tokenizer);
+      sources.back().windows_per_shard.push_back(std::max<int64_t>(0, (shards.back().summary().tokens - 1) / config.sequence_length));
+    }
   }
-  return {std::move(shards), Sampler(windows, seed), config.sequence_length};
+  return {std::move(shards), Mixture(sources, seed), config.sequence_length, config.document_mask ? DocumentMask::On : DocumentMask::Off};
 }
 
 Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth)
@@ -84,12 +102,19 @@ Batch Loader::read(int64_t first_sample) const {
   batch.first_sample = first_sample;
   batch.tokens.reserve(samples_per_batch_ * length);
   batch.labels.reserve(samples_per_batch_ * length);
+  if (data_.document_mask == DocumentMask::On) batch.document_starts.resize(samples_per_batch_ * length);
   std::vector<int32_t> window(length + 1);
   for (int64_t i = 0; i < samples_per_batch_; ++i) {
-    const auto [shard, index] = data_.sampler.at(first_sample + i);
-    data_.shards[shard].read(index * length, length + 1, window.data());
+    const Mixture::Position at = data_.sampler.at(first_sample + i);
+    const TokenShard& shard = data_.shards[at.shard];
+    const int64_t first = at.window * length;
+    shard.read(first, length + 1, window.data());
     batch.tokens.insert(batch.tokens.end(), window.begin(), window.end() - 1);
     batch.labels.insert(batch.labels.end(), window.begin() + 1, window.end());
+    batch.label_count += data_.document_mask == DocumentMask::Off
+                             ? length
+                             : mask_documents(shard.document_offsets(), first, std::span(batch.labels).subspan(i * length, length),
+                                              std::span(batch.document_starts).subspan(i * length, length));
   }
   return batch;
 }

@@ -8,18 +8,24 @@
 #include <thread>
 
 #include "data/data_config.h"
-#include "data/sampler.h"
+#include "data/document_mask.h"
+#include "data/mixture.h"
 #include "data/shards.h"
 
 namespace gta {
 
 // What a run trains on. Window w of a shard is its tokens [w L, w L + L], L = sequence_length: inputs, and the labels one further.
 struct TrainingData {
-  std::vector<TokenShard> shards;
-  Sampler sampler;
+  std::vector<TokenShard> shards;  // source after source
+  Mixture sampler;
   int64_t sequence_length;
-  // Of the shards' content in order and the sequence length: a run may only go on with the same.
+  DocumentMask document_mask = DocumentMask::Off;
+  // Of the shards' content in order, the sequence length, and of a mixture which shards make a source and how often it comes: a run may
+  // only go on with the same.
   uint64_t hash() const;
+  // Labels of samples [first_sample, first_sample + samples), read from the documents' offsets alone: a loss is a mean over the labels of
+  // its whole global batch, and every rank has to know their number before its first micro-batch.
+  int64_t count_labels(int64_t first_sample, int64_t samples) const;
 };
 
 // Error(BadInput) when a shard is damaged or was made with another tokenizer.
@@ -27,7 +33,9 @@ TrainingData open_training_data(const DataConfig& config, const Tokenizer& token
 
 struct Batch {
   int64_t first_sample = 0;
-  std::vector<int32_t> tokens, labels;  // (samples, sequence_length)
+  std::vector<int32_t> tokens, labels;   // (samples, sequence_length); label kNoLabel: none
+  std::vector<int32_t> document_starts;  // the same (document_mask.h); empty without a mask
+  int64_t label_count = 0;
 };
 
 class Loader {

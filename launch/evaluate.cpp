@@ -4,7 +4,11 @@
 #include <cmath>
 #include <numbers>
 
+#include "layers/cross_entropy/linear_cross_entropy.h"
+
 namespace gta {
+
+static_assert(kNoLabel == kIgnoredLabel, "what data gives no label to is what the loss ignores");
 
 double EvaluationResult::perplexity() const { return std::exp(loss); }
 
@@ -12,15 +16,16 @@ double EvaluationResult::bits_per_byte() const {
   return loss * static_cast<double>(tokens) / std::numbers::ln2 / static_cast<double>(std::max<int64_t>(bytes, 1));
 }
 
-EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch) {
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch, DocumentMask mask) {
   double total = 0;
   for (int64_t first = 0; first < set.windows(); first += batch) {
     const int64_t count = std::min(batch, set.windows() - first);
-    std::vector<int32_t> tokens(count * sequence_length), labels(count * sequence_length);
-    for (int64_t i = 0; i < count; ++i) set.window(first + i, tokens.data() + i * sequence_length, labels.data() + i * sequence_length);
+    std::vector<int32_t> tokens(count * sequence_length), labels(count * sequence_length), starts(count * sequence_length);
+    for (int64_t i = 0, at = 0; i < count; ++i, at += sequence_length) set.window(first + i, &tokens[at], &labels[at], &starts[at]);
     Tape tape(TapeMode::Inference);
     const Shape shape{count, sequence_length};
-    total += model.loss(tape, Tensor::from<int32_t>(shape, tokens), Tensor::from<int32_t>(shape, labels), 1.0).to_vector<double>()[0];
+    const Tensor document_starts = mask == DocumentMask::On ? Tensor::from<int32_t>({shape.elements()}, starts) : Tensor{};
+    total += model.loss(tape, Tensor::from<int32_t>(shape, tokens), Tensor::from<int32_t>(shape, labels), 1.0, document_starts).to_vector<double>()[0];
   }
   EvaluationResult result;
   result.tokens = set.scored_tokens();

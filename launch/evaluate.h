@@ -1,6 +1,7 @@
 // Loss of a model over a fixed set of tokens.
 #pragma once
 
+#include "data/document_mask.h"
 #include "data/evaluation.h"
 #include "layers/transformer/causal_lm.h"
 
@@ -13,6 +14,7 @@ struct EvaluationResult {
   double bits_per_byte() const;  // all nats over all text bytes of the scored tokens
 };
 
-EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch);
+// With a mask a window's tokens see their own document only, as in training with data.document_mask.
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch, DocumentMask mask);
 
 }  // namespace gta

@@ -136,13 +136,25 @@ class Trainer {
     log::info("memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}, saving {:.0f}: {:.0f} MiB",
               memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib, memory.workspace / mib,
               memory.checkpoint_staging / mib, memory.total() / mib);
-    log::info("data     {} samples of {} tokens an epoch, {} validation tokens", data_.sampler.samples_per_epoch(), config_.data.sequence_length,
-              validation_ ? validation_->scored_tokens() : 0);
+    announce_data();
     if (resumed)
       log::info("resumes  {} (step {} of {})", resumed->path(), position_.step, config_.train.steps);
     else
       log::info("begins   {} steps of {} sequences in {}", config_.train.steps, config_.train.global_batch_size, run_dir_);
     for (const std::string& note : notes_) log::info("note     {}", note);
+  }
+
+  void announce_data() {
+    const Mixture& sampler = data_.sampler;
+    const double samples = static_cast<double>(config_.train.steps) * static_cast<double>(config_.train.global_batch_size);
+    for (int64_t i = 0; i < sampler.sources(); ++i) {
+      const double share = static_cast<double>(sampler.parts(i)) / static_cast<double>(sampler.period());
+      log::info("data     {}{} samples of {} tokens an epoch, {:.2f} epochs in all",
+                sampler.sources() > 1 ? fmt::format("source {}, {:.2f}% of the samples: ", i, 100 * share) : "", sampler.samples_per_epoch(i),
+                config_.data.sequence_length, samples * share / static_cast<double>(sampler.samples_per_epoch(i)));
+    }
+    log::info("data     {} validation tokens; tokens see {}", validation_ ? validation_->scored_tokens() : 0,
+              data_.document_mask == DocumentMask::On ? "their own document only" : "the documents before theirs in the sample");
   }
 
   TrainResult loop() {
@@ -194,6 +206,8 @@ class Trainer {
     ProfilerRange range("step");
     const Clock::time_point start = Clock::now();
     const int64_t sequence = config_.data.sequence_length, tokens = train.global_batch_size * sequence;
+    // A batch of nothing but first tokens has no loss, and no gradient.
+    const int64_t labels = std::max<int64_t>(1, data_.count_labels(position_.next_sample, train.global_batch_size));
     StepReport report;
     space_.zero_gradients();
     double loss = 0;
@@ -201,9 +215,10 @@ class Trainer {
       const Batch batch = loader.next();
       report.data_wait_seconds += loader.seconds_waited();
       const Shape shape{train.micro_batch_size, sequence};
+      const Tensor document_starts = batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);
       Tape tape(TapeMode::Recording, train.recompute);
       const Tensor micro_loss = model_->loss(tape, Tensor::from<int32_t>(shape, batch.tokens), Tensor::from<int32_t>(shape, batch.labels),
-                                             1.0 / static_cast<double>(tokens));
+                                             1.0 / static_cast<double>(labels), document_starts);
       loss += micro_loss.to_vector<double>()[0];
       tape.backward(micro_loss);
     }
@@ -248,7 +263,7 @@ class Trainer {
 
   void validate() {
     ProfilerRange range("evaluate");
-    const EvaluationResult e = evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size);
+    const EvaluationResult e = evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size, data_.document_mask);
     result_.validation_loss = e.loss;
     result_.validation_bits_per_byte = e.bits_per_byte();
     folder_->add_metrics(nlohmann::json{{"step", position_.step},

@@ -41,7 +41,8 @@ int run_eval(const EvalCommand& command) {
   const EvaluationSet set = command.text.empty() ? EvaluationSet::from_shards(command.data, loaded.tokenizer, sequence, command.most_tokens)
                                                  : EvaluationSet::from_text(read_file(command.text), loaded.tokenizer, sequence);
   require(set.scored_tokens() > 0, "eval", "there is nothing to score");
-  const EvaluationResult result = evaluate(*loaded.model, set, sequence, command.batch);
+  const EvaluationResult result =
+      evaluate(*loaded.model, set, sequence, command.batch, loaded.config.data.document_mask ? DocumentMask::On : DocumentMask::Off);
   if (command.output == Output::Json)
     fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss},
                                               {"perplexity", result.perplexity()},

@@ -30,7 +30,9 @@ class Resolver {
       if (!path.starts_with(prefix)) continue;
       if (key.type == KeyType::Path && !std::get<std::string>(placed.value).empty())
         placed.value = absolute_path(std::get<std::string>(placed.value), placed.file);
-      if (key.type == KeyType::PathList) placed.value = expand(path, placed, files);
+      if (key.type == KeyType::PathList) placed.value = expand(path, std::get<std::vector<std::string>>(placed.value), placed.file, files);
+      if (key.type == KeyType::SourceList)
+        for (DataSource& source : std::get<std::vector<DataSource>>(placed.value)) source.shards = expand(path, source.shards, placed.file, files);
       key.set(config, placed.value);
     }
   }
@@ -94,10 +96,10 @@ class Resolver {
   RunConfig config;
 
  private:
-  std::vector<std::string> expand(const std::string& path, const PlacedValue& placed, DataFiles files) {
+  std::vector<std::string> expand(const std::string& path, const std::vector<std::string>& patterns, const std::string& file, DataFiles files) {
     std::vector<std::string> expanded;
-    for (const std::string& pattern : std::get<std::vector<std::string>>(placed.value)) {
-      const std::string absolute = absolute_path(pattern, placed.file);
+    for (const std::string& pattern : patterns) {
+      const std::string absolute = absolute_path(pattern, file);
       if (files == DataFiles::Ignore) {
         expanded.push_back(absolute);
         continue;

@@ -51,6 +51,11 @@ ConfigKey list(std::string path, KeyType type, std::string help, Field<std::vect
   bind(key, field);
   return key;
 }
+ConfigKey sources(std::string path, std::string help, Field<std::vector<DataSource>> field) {
+  ConfigKey key{std::move(path), KeyType::SourceList, std::move(help)};
+  bind(key, field);
+  return key;
+}
 // name_of() of the values is how they are spelt.
 template <class E>
 ConfigKey choice(std::string path, std::string help, std::vector<E> values, std::vector<std::string> known, Field<E> field,
@@ -121,9 +126,10 @@ std::vector<ConfigKey> make_keys() {
       of_attention({"mla"}, "value_dim", "width of a value head", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.value_dim; }),
 
       text("data.tokenizer", KeyType::Path, "a sentencepiece model", [](RunConfig& c) -> std::string& { return c.data.tokenizer; }),
-      list("data.train", KeyType::PathList, "token shards; globs are expanded and sorted", [](RunConfig& c) -> std::vector<std::string>& { return c.data.train; }),
+      sources("data.train", "token shards, globs are expanded and sorted; or sources whose samples are mixed in the ratio of their weights, of any sum", [](RunConfig& c) -> std::vector<DataSource>& { return c.data.train; }),
       list("data.validation", KeyType::PathList, "token shards to evaluate on; may be empty", [](RunConfig& c) -> std::vector<std::string>& { return c.data.validation; }, may),
       integer("data.sequence_length", "tokens of a training sample's input", 1, 1 << 24, [](RunConfig& c) -> int64_t& { return c.data.sequence_length; }),
+      boolean("data.document_mask", "tokens see their own document only, whose positions begin at 0; also in evaluation", [](RunConfig& c) -> bool& { return c.data.document_mask; }),
 
       only("optimizer.type", "AdamW, decoupled decay", "adamw", {}),
       real("optimizer.learning_rate", "the largest one", 0, Lower::Excluded, 100, [](RunConfig& c) -> double& { return c.optimizer.learning_rate; }),
@@ -232,6 +238,8 @@ std::string type_text(const ConfigKey& key) {
       return "list of texts";
     case KeyType::PathList:
       return "list of paths";
+    case KeyType::SourceList:
+      return "list of paths, or of {shards: path or list of paths, weight: number above 0}";
   }
   return "";
 }
@@ -243,6 +251,11 @@ std::string value_text(const ConfigKey& key, const ConfigValue& value) {
   if (const auto* d = std::get_if<double>(&value)) return number(*d);
   if (const auto* s = std::get_if<std::string>(&value)) return s->empty() && key.type == KeyType::Path ? "none" : quoted(*s);
   if (const auto* pair = std::get_if<std::vector<double>>(&value)) return listed(*pair, number);
+  if (const auto* sources = std::get_if<std::vector<DataSource>>(&value)) {
+    if (sources->empty()) return "[]";
+    if (sources->size() == 1 && sources->front().weight == 1) return listed(sources->front().shards, quoted);
+    return listed(*sources, [](const DataSource& s) { return fmt::format("{{shards: {}, weight: {}}}", listed(s.shards, quoted), number(s.weight)); });
+  }
   return listed(std::get<std::vector<std::string>>(value), quoted);
 }
 

@@ -10,9 +10,9 @@
 
 namespace gta {
 
-using ConfigValue = std::variant<bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>>;
+using ConfigValue = std::variant<bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>, std::vector<DataSource>>;
 
-enum class KeyType : uint8_t { Boolean, Integer, Count, Real, Text, Choice, Path, RealPair, TextList, PathList };
+enum class KeyType : uint8_t { Boolean, Integer, Count, Real, Text, Choice, Path, RealPair, TextList, PathList, SourceList };
 enum class OnResume : uint8_t { Fixed, MayChange };
 
 struct ConfigKey {

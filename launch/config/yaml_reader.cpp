@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kLargestFile = 1 << 20;
 constexpr int kDeepestInclude = 8;
 constexpr int kDeepestMapping = 16;
+constexpr double kLargestWeight = 1e15;
 
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
@@ -149,17 +150,13 @@ class Reader {
     switch (key.type) {
       case KeyType::TextList:
       case KeyType::PathList: {
-        if (node.IsSequence() && std::any_of(node.begin(), node.end(), [](const auto& item) { return item.IsMap(); }))
-          return wrong(key, node, "a mixture with weights, which this build does not have: list the shards of one source");
-        if (!node.IsSequence()) return wrong(key, node, "no list");
         std::vector<std::string> items;
-        for (const auto& item : node) {
-          if (!item.IsScalar()) return wrong(key, item, "an entry that is no text");
-          items.push_back(item.Scalar());
-        }
+        if (!to_list(key, node, items)) return false;
         value = items;
         return true;
       }
+      case KeyType::SourceList:
+        return convert_sources(key, node, value);
       case KeyType::RealPair: {
         if (!node.IsSequence() || node.size() != 2) return wrong(key, node, "something else");
         std::vector<double> pair;
@@ -205,6 +202,77 @@ class Reader {
         if (text.empty()) return wrong(key, node, "nothing");
         value = key.path == "train.init_from" && text == "none" ? "" : text;
         return true;
+    }
+  }
+
+  bool to_list(const ConfigKey& key, const YAML::Node& node, std::vector<std::string>& items) {
+    if (!node.IsSequence()) return wrong(key, node, "no list");
+    for (const auto& item : node) {
+      if (!item.IsScalar()) return wrong(key, item, "an entry that is no text");
+      items.push_back(item.Scalar());
+    }
+    return true;
+  }
+
+  // A list of paths is one source.
+  bool convert_sources(const ConfigKey& key, const YAML::Node& node, ConfigValue& value) {
+    std::vector<DataSource> sources;
+    bool good = true;
+    if (!node.IsSequence() || std::none_of(node.begin(), node.end(), [](const auto& item) { return item.IsMap(); })) {
+      DataSource source;
+      good = to_list(key, node, source.shards);
+      if (!source.shards.empty()) sources.push_back(std::move(source));
+    } else {
+      for (const auto& item : node) {
+        const std::string path = fmt::format("{}[{}]", key.path, sources.size());
+        sources.emplace_back();
+        good = read_source(path, item, sources.back()) && good;
+      }
+    }
+    value = std::move(sources);
+    return good;
+  }
+
+  bool read_source(const std::string& path, const YAML::Node& node, DataSource& source) {
+    const ConfigKey keys[] = {{path + ".shards", KeyType::PathList, ""},
+                              {path + ".weight", KeyType::Real, "", OnResume::Fixed, 0, kLargestWeight, true}};
+    const size_t before = problems_.size();
+    const auto complain = [&](const YAML::Mark& mark, const std::string& text) { problem(mark, path + text); };
+    if (!node.IsMap()) {
+      complain(node.Mark(), ": expected {shards: path or list of paths, weight: number above 0} like the other sources, got no mapping");
+      return false;
+    }
+    bool given[2] = {};
+    for (const auto& pair : node) {
+      const std::string name = pair.first.IsScalar() ? pair.first.Scalar() : "";
+      const int which = name == "shards" ? 0 : name == "weight" ? 1 : -1;
+      if (which < 0) {
+        complain(pair.first.Mark(),
+                 fmt::format(".{}: is no key; did you mean {}?", name,
+                             edit_distance(name, "shards") < edit_distance(name, "weight") ? keys[0].path : keys[1].path));
+      } else if (given[which]) {
+        complain(pair.first.Mark(), fmt::format(".{}: is given twice: remove one", name));
+      } else if (pair.second.IsNull()) {
+        complain(pair.first.Mark(), fmt::format(".{}: expected {}, got nothing", name, type_text(keys[which])));
+      } else if (which == 0) {
+        read_shards(keys[0], pair.second, source);
+      } else if (ConfigValue weight; convert(keys[1], pair.second, weight)) {
+        source.weight = std::get<double>(weight);
+      }
+      if (which >= 0) given[which] = true;
+    }
+    for (int which : {0, 1})
+      if (!given[which])
+        complain(node.Mark(), fmt::format(".{}: is missing: expected {}", which ? "weight" : "shards", type_text(keys[which])));
+    return problems_.size() == before;
+  }
+
+  void read_shards(const ConfigKey& key, const YAML::Node& node, DataSource& source) {
+    if (node.IsScalar()) {
+      source.shards = {node.Scalar()};
+      if (node.Scalar().empty()) wrong(key, node, "nothing");
+    } else if (to_list(key, node, source.shards) && source.shards.empty()) {
+      wrong(key, node, "an empty one");
     }
   }
 

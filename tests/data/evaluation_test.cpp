@@ -1,6 +1,7 @@
 #include "data/evaluation.h"
 
 #include "core/io/hdf5.h"
+#include "data/document_mask.h"
 #include "data/shards.h"
 #include "tests/data/data_test_tools.h"
 
@@ -64,6 +65,28 @@ TEST(EvaluationSet, ScoresEveryTokenAfterTheFirstOfADocumentOnce) {
       EXPECT_EQ(scored(set, length), expected) << length;
       EXPECT_EQ(set.scored_tokens(), static_cast<int64_t>(expected.size()));
     }
+  }
+}
+
+TEST(EvaluationSet, RowsKnowWhereTheirDocumentBegins) {
+  const Files files(30);
+  std::vector<int32_t> first;  // of the document of each token, in the stream of all
+  for (const std::string& document : documents())
+    first.resize(first.size() + small_tokenizer().encode_document(document).size(), static_cast<int32_t>(first.size()));
+  for (int64_t length : {1, 2, 7, 64, 1000}) {
+    const EvaluationSet set = EvaluationSet::from_shards(files.shards, small_tokenizer(), length, 0);
+    std::vector<int32_t> tokens(length), labels(length), starts(length);
+    int64_t inside = 0;
+    for (int64_t w = 0; w < set.windows(); ++w) {
+      set.window(w, tokens.data(), labels.data(), starts.data());
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t at = w * length + i;
+        if (labels[i] == kNoLabel && at + 1 >= static_cast<int64_t>(first.size())) continue;  // padding
+        EXPECT_EQ(starts[i], std::max<int64_t>(0, first[at] - w * length)) << length << ", window " << w << ", row " << i;
+        inside += starts[i] > 0;
+      }
+    }
+    EXPECT_TRUE(length == 1 || inside > 0) << length;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "core/io/hash.h"
 #include "core/io/hdf5.h"
 #include "tests/data/data_test_tools.h"
 
@@ -15,8 +16,16 @@ struct Corpus {
   explicit Corpus(int64_t sequence_length, int documents = 12, int64_t shard_tokens = 700) {
     std::vector<std::string> inputs;
     for (int i = 0; i < documents; ++i) inputs.push_back(folder.write(std::to_string(i) + ".txt", sample_text(i, 150)));
-    config.train = write_shards(small_tokenizer(), inputs, {}, folder.path("shards"), "train", shard_tokens);
+    config.train = {{write_shards(small_tokenizer(), inputs, {}, folder.path("shards"), "train", shard_tokens)}};
     config.sequence_length = sequence_length;
+  }
+  // A second source, and how the two are weighed.
+  void mix(double weight, double other_weight) {
+    std::vector<std::string> inputs;
+    for (int i = 0; i < 5; ++i) inputs.push_back(folder.write("other" + std::to_string(i) + ".txt", sample_text(100 + i, 90)));
+    config.train[0].weight = weight;
+    config.train.resize(1);
+    config.train.push_back({write_shards(small_tokenizer(), inputs, {}, folder.path("shards"), "other", 400), other_weight});
   }
   TrainingData open(uint64_t seed = 1) const { return open_training_data(config, small_tokenizer(), seed); }
 };
@@ -32,7 +41,7 @@ TEST(Loader, GivesTheSamplersWindowsWithLabelsOneFurther) {
     ASSERT_EQ(batch.tokens.size(), 48u);
     ASSERT_EQ(batch.labels.size(), 48u);
     for (int64_t i = 0; i < 3; ++i) {
-      const auto [shard, window] = data.sampler.at(batch.first_sample + i);
+      const auto [source, shard, window] = data.sampler.at(batch.first_sample + i);
       std::vector<int32_t> expected(17);
       data.shards[shard].read(window * 16, 17, expected.data());
       EXPECT_TRUE(std::equal(expected.begin(), expected.end() - 1, batch.tokens.begin() + 16 * i));
@@ -53,7 +62,7 @@ TEST(Loader, EveryLabelOfTheWindowsComesOncePerEpoch) {
       ++expected[window];
       ++windows;
     }
-  ASSERT_EQ(data.sampler.samples_per_epoch(), windows);
+  ASSERT_EQ(data.sampler.samples_per_epoch(0), windows);
   Loader loader(data, 1, 0);
   for (int64_t i = 0; i < windows; ++i) {
     Batch batch = loader.next();
@@ -82,6 +91,92 @@ TEST(Loader, GoesOnFromAnySampleAndInAnyBatchSizeTheSame) {
   }
 }
 
+std::vector<int32_t> tokens_of(const TrainingData& data, int64_t first_sample, int64_t samples) {
+  return Loader(data, samples, first_sample, 1).next().tokens;
+}
+
+TEST(Loader, AMixtureIsTheSameOnAnyNumberOfRanksAndFromAnySample) {
+  Corpus corpus(16);
+  corpus.mix(0.7, 0.3);
+  const TrainingData data = corpus.open();
+  ASSERT_EQ(data.sampler.sources(), 2);
+  constexpr int64_t kBatch = 4, kSteps = 90;  // more than two epochs of the second source
+  ASSERT_GT(data.sampler.count(1, kBatch * kSteps), 2 * data.sampler.samples_per_epoch(1));
+  std::vector<int32_t> all;
+  for (int64_t sample = 0; sample < kBatch * kSteps; ++sample) {
+    const auto [source, shard, window] = data.sampler.at(sample);
+    std::vector<int32_t> expected(16);
+    data.shards[shard].read(window * 16, 16, expected.data());
+    EXPECT_EQ(data.shards[shard].summary().path.find("other") != std::string::npos, source == 1);
+    all.insert(all.end(), expected.begin(), expected.end());
+  }
+  for (int64_t ranks : {1, 2, 4}) {
+    std::vector<int32_t> taken;
+    for (int64_t step = 0; step < kSteps; ++step)
+      for (int64_t rank = 0; rank < ranks; ++rank) {
+        const std::vector<int32_t> slice = tokens_of(data, step * kBatch + rank * (kBatch / ranks), kBatch / ranks);
+        taken.insert(taken.end(), slice.begin(), slice.end());
+      }
+    EXPECT_EQ(taken, all) << ranks << " ranks";
+  }
+  for (int64_t first = 0; first < kBatch * kSteps; first += 7)
+    EXPECT_TRUE(std::equal(all.begin() + first * 16, all.begin() + (first + 1) * 16, tokens_of(data, first, 1).begin())) << first;
+}
+
+// Document starts and labels of the loader's batches, against the places of BOS in the raw tokens (a text here encodes to none).
+TEST(Loader, WithADocumentMaskRowsKnowWhereTheirDocumentBeginsAndNoLabelCrossesOne) {
+  for (const bool mixed : {false, true}) {
+    Corpus corpus(32, 40, 900);
+    if (mixed) corpus.mix(2, 1);
+    corpus.config.document_mask = true;
+    const TrainingData data = corpus.open();
+    ASSERT_EQ(data.document_mask, DocumentMask::On);
+    std::vector<std::vector<int32_t>> raw;
+    for (const TokenShard& shard : data.shards) {
+      raw.emplace_back(shard.summary().tokens);
+      shard.read(0, shard.summary().tokens, raw.back().data());
+    }
+    Loader loader(data, 3, 0);
+    int64_t labels = 0, inside = 0;
+    for (int64_t number = 0; number < 50; ++number) {
+      const Batch batch = loader.next();
+      ASSERT_EQ(batch.document_starts.size(), 96u);
+      int64_t in_batch = 0;
+      for (int64_t i = 0; i < 3; ++i) {
+        const auto [source, shard, window] = data.sampler.at(batch.first_sample + i);
+        int32_t start = 0;
+        for (int32_t r = 0; r < 32; ++r) {
+          const std::vector<int32_t>& tokens = raw[shard];
+          const int64_t at = window * 32 + r;
+          if (tokens[at] == small_tokenizer().bos()) start = r;
+          const bool crosses = tokens[at + 1] == small_tokenizer().bos();
+          EXPECT_EQ(batch.document_starts[i * 32 + r], start);
+          EXPECT_EQ(batch.labels[i * 32 + r], crosses ? kNoLabel : tokens[at + 1]);
+          EXPECT_EQ(batch.tokens[i * 32 + r], tokens[at]);
+          in_batch += !crosses;
+          inside += start > 0;
+        }
+      }
+      EXPECT_EQ(batch.label_count, in_batch);
+      EXPECT_EQ(data.count_labels(batch.first_sample, 3), in_batch);
+      labels += in_batch;
+    }
+    EXPECT_LT(labels, 50 * 96);
+    EXPECT_GT(inside, 100) << "documents that begin inside a window, or this proves nothing";
+    EXPECT_EQ(data.count_labels(0, 150), labels);
+    EXPECT_EQ(data.count_labels(10, 0), 0);
+  }
+}
+
+TEST(Loader, WithoutADocumentMaskEveryRowHasItsLabel) {
+  const Corpus corpus(16);
+  const TrainingData data = corpus.open();
+  const Batch batch = Loader(data, 3, 0).next();
+  EXPECT_TRUE(batch.document_starts.empty());
+  EXPECT_EQ(batch.label_count, 48);
+  EXPECT_EQ(data.count_labels(7, 3), 48);
+}
+
 TEST(Loader, StopsAtAnyMoment) {
   const Corpus corpus(16);
   const TrainingData data = corpus.open();
@@ -94,7 +189,7 @@ TEST(Loader, StopsAtAnyMoment) {
 TEST(Loader, ErrorOfTheReadingThreadComesOutOfNextEveryTime) {
   const Corpus corpus(16, 2, 1'000'000);
   const TrainingData data = corpus.open();
-  const std::string path = corpus.config.train.at(0);
+  const std::string path = corpus.config.train.at(0).shards.at(0);
   std::string bytes = bytes_of(path);
   bytes[hdf5::Reader(path).dataset("/tokens").offset + 100] ^= 1;
   std::ofstream(path, std::ios::binary | std::ios::in).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
@@ -134,6 +229,43 @@ TEST(TrainingData, RefusesAnotherTokenizerAndTooLongSamples) {
   EXPECT_NE(refusal([&] { open_training_data(config, small_tokenizer(), 1); }).find("sequence_length"), std::string::npos);
 }
 
+TEST(TrainingData, HashOfAPlainListIsTheOneItAlwaysWas) {
+  // Checkpoints hold it: another one would refuse every run that goes on.
+  const Corpus corpus(16);
+  const TrainingData data = corpus.open();
+  Hasher hasher;
+  hasher.update(&data.sequence_length, sizeof(int64_t));
+  for (const TokenShard& shard : data.shards) {
+    const uint64_t content = shard.content_hash();
+    hasher.update(&content, sizeof content);
+  }
+  EXPECT_EQ(data.hash(), hasher.digest());
+  DataConfig config = corpus.config;
+  config.train[0].weight = 3;
+  EXPECT_EQ(open_training_data(config, small_tokenizer(), 1).hash(), data.hash());
+}
+
+TEST(TrainingData, HashOfAMixtureNamesItsSourcesAndTheirWeights) {
+  Corpus corpus(16);
+  corpus.mix(0.7, 0.3);
+  const auto hash_of = [&](const std::vector<DataSource>& train) {
+    DataConfig config = corpus.config;
+    config.train = train;
+    return open_training_data(config, small_tokenizer(), 1).hash();
+  };
+  const DataSource a = corpus.config.train[0], b = corpus.config.train[1];
+  ASSERT_GT(a.shards.size(), 1u);
+  DataSource all = a, head = a, tail = b;
+  all.shards.insert(all.shards.end(), b.shards.begin(), b.shards.end());
+  head.shards.pop_back();
+  tail.shards.insert(tail.shards.begin(), a.shards.back());
+  const std::vector<uint64_t> hashes = {hash_of({a, b}), hash_of({b, a}),       hash_of({{a.shards, 0.6}, {b.shards, 0.4}}),
+                                        hash_of({all}),  hash_of({head, tail}), hash_of({a, {b.shards, 0.3001}})};
+  for (size_t i = 0; i < hashes.size(); ++i)
+    for (size_t k = 0; k < i; ++k) EXPECT_NE(hashes[i], hashes[k]) << i << " and " << k;
+  EXPECT_EQ(hash_of({{a.shards, 7}, {b.shards, 3}}), hashes[0]) << "the same order of samples";
+}
+
 TEST(TrainingData, HashNamesContentOrderAndLengthButNotPlaces) {
   const Corpus corpus(16), elsewhere(16), other(16, 11);
   EXPECT_EQ(corpus.open().hash(), elsewhere.open().hash());
@@ -143,7 +275,7 @@ TEST(TrainingData, HashNamesContentOrderAndLengthButNotPlaces) {
   config.sequence_length = 17;
   EXPECT_NE(open_training_data(config, small_tokenizer(), 1).hash(), corpus.open().hash());
   config = corpus.config;
-  std::swap(config.train[0], config.train[1]);
+  std::swap(config.train[0].shards[0], config.train[0].shards[1]);
   EXPECT_NE(open_training_data(config, small_tokenizer(), 1).hash(), corpus.open().hash());
 }
 

@@ -254,7 +254,7 @@ TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
       EXPECT_EQ(error.kind(), ErrorKind::BadInput) << "byte " << at << ": " << error.what();
     }
   }
-  EXPECT_GT(refused, 500);
+  EXPECT_GT(refused, 400);  // about 500: which bytes are zero depends on the times that HDF5 writes into the file
 }
 
 TEST(Shards, TruncatedFilesAreRefused) {

@@ -107,13 +107,31 @@ TEST_F(Config, ResolvesPathsGlobsAndDefaults) {
   EXPECT_EQ(c.name, "small");
   EXPECT_EQ(c.seed, 1234);
   EXPECT_EQ(c.data.tokenizer, path("k.model"));
-  EXPECT_EQ(c.data.train, (std::vector<std::string>{path("train-1.h5"), path("train-2.h5")}));
+  EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{path("train-1.h5"), path("train-2.h5")}, 1}}));
+  EXPECT_FALSE(c.data.document_mask);
   EXPECT_EQ(c.model.attention.type, AttentionType::Gta);
   EXPECT_EQ(c.model.attention.latent_dim, 16);
   EXPECT_EQ(c.model.vocab_size, 0);
   EXPECT_EQ(c.model.max_sequence_length, 16);
   EXPECT_EQ(c.optimizer.beta2, 0.95);
   EXPECT_EQ(c.train.checkpoint.keep, 2);
+}
+
+TEST_F(Config, TrainingDataMayBeAMixture) {
+  const DataSource first{{path("train-1.h5")}, 0.7}, second{{path("train-2.h5"), path("validation-1.h5")}, 2};
+  for (const char* value : {"[{shards: train-1.h5, weight: 0.7}, {weight: 2, shards: [train-2.h5, vali*.h5]}]",
+                            "\n    - shards: train-1.h5\n      weight: 0.7\n    - shards: [train-2.h5, vali*.h5]\n      weight: 2.0"})
+    EXPECT_EQ(load(replaced(kRun, "[train-*.h5]", value)).config.data.train, (std::vector<DataSource>{first, second})) << value;
+  // Paths of a mixture in an included file are relative to that file, those of an override to the working directory.
+  write("base/base.yaml", replaced(replaced(kRun, "k.model", "../k.model"), "[train-*.h5]", "[{shards: ../train-*.h5, weight: 3}]"));
+  write("base/validation-1.h5", "");
+  EXPECT_EQ(load("include: base/base.yaml\n").config.data.train,
+            (std::vector<DataSource>{{{path("train-1.h5"), path("train-2.h5")}, 3}}));
+  EXPECT_EQ(load_run_config(write("run.yaml", kRun), {"data.train=[{shards: a.h5, weight: 1}, {shards: /b-*.h5, weight: 1e3}]"}, DataFiles::Ignore)
+                .config.data.train,
+            (std::vector<DataSource>{{{(fs::current_path() / "a.h5").string()}, 1}, {{"/b-*.h5"}, 1000}}));
+  const std::string message = refused(replaced(kRun, "[train-*.h5]", "[{shards: train-1.h5, weight: 1}, {shards: absent-*.h5, weight: 1}]"));
+  EXPECT_TRUE(contains(message, "run.yaml:11:10: data.train: ") && contains(message, "absent-*.h5 matches no file")) << message;
 }
 
 TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
@@ -170,7 +188,7 @@ TEST_F(Config, AnIncludedFileLiesUnderTheOneThatIncludesIt) {
   EXPECT_EQ(c.train.global_batch_size, 8);
   EXPECT_EQ(c.seed, 7);
   EXPECT_EQ(c.data.tokenizer, path("k.model"));
-  EXPECT_EQ(c.data.train, std::vector<std::string>{path("train-2.h5")});
+  EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{path("train-2.h5")}, 1}}));
   EXPECT_EQ(c.data.validation, std::vector<std::string>{path("base/validation-1.h5")});
 }
 
@@ -237,8 +255,47 @@ TEST_F(Config, WhatThisBuildLacksIsRefusedByNameWithWhatThereIs) {
     EXPECT_TRUE(contains(message, key + ": expected ") && contains(message, has) && contains(message, value)) << message;
     EXPECT_TRUE(key == "optimizer.type" || contains(message, "this build")) << message;
   }
-  EXPECT_TRUE(contains(refused(replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 1.0}]")), "data.train: "));
-  EXPECT_TRUE(contains(refused(replaced(kRun, "[train-*.h5]", "[train-1.h5, {shards: train-*.h5, weight: 1.0}]")), "data.train: "));
+}
+
+// A source is on line 11, a mutation of it is refused there with the column of what is wrong.
+TEST_F(Config, EveryPartOfAMixtureMutatedIsRefusedAtItsPlaceWithAdvice) {
+  const std::string good = "[{shards: train-1.h5, weight: 0.5}, {shards: [train-2.h5], weight: 1.5}]";
+  ASSERT_NO_THROW(load(replaced(kRun, "[train-*.h5]", good)));
+  struct Mutation {
+    std::string from, to;
+    int column;  // in `to`'s text, from 1
+    std::string part;
+  };
+  std::vector<Mutation> mutations = {
+      {"{shards: t", "{shard: t", 2, "data.train[0].shard: is no key; did you mean data.train[0].shards?"},
+      {"weight: 0", "weigth: 0", 1, "data.train[0].weigth: is no key; did you mean data.train[0].weight?"},
+      {"weight: 1.5", "weight: 1.5, wieght: 2", 14, "data.train[1].wieght: is no key; did you mean data.train[1].weight?"},
+      {"weight: 1.5", "weight: 1.5, [a]: 2", 14, "data.train[1].: is no key"},
+      {"weight: 0.5", "weight: 0.5, weight: 0.5", 14, "data.train[0].weight: is given twice"},
+      {"{shards: [", "{shards: train-1.h5, shards: [", 22, "data.train[1].shards: is given twice"},
+      {"{shards: train-1.h5, weight: 0.5}", "{shards: train-1.h5}", 1, "data.train[0].weight: is missing: expected number, above 0"},
+      {"{shards: train-1.h5, weight: 0.5}", "{weight: 0.5}", 1, "data.train[0].shards: is missing: expected list of paths"},
+      {"{shards: train-1.h5, weight: 0.5}", "{}", 1, "data.train[0].shards: is missing"},
+      {"{shards: train-1.h5, weight: 0.5}", "train-1.h5", 1, "data.train[0]: expected {shards: "},
+      {"{shards: train-1.h5, weight: 0.5}", "[train-1.h5]", 1, "data.train[0]: expected {shards: "},
+      {"[train-2.h5]", "[]", 1, "data.train[1].shards: expected list of paths, got an empty one"},
+      {"[train-2.h5]", "[[a]]", 2, "data.train[1].shards: expected list of paths"},
+      {"[train-2.h5]", "{a: b}", 1, "data.train[1].shards: expected list of paths"},
+      {"[train-2.h5]", "\"\"", 1, "data.train[1].shards: expected list of paths"},
+      {"shards: [train-2.h5]", "shards: ", 1, "data.train[1].shards: expected list of paths, got nothing"},
+      {"weight: 0.5", "weight: ", 1, "data.train[0].weight: expected number, above 0"}};
+  for (const char* weight : {"0", "0.0", "-1", "-0.0", ".nan", ".inf", "-.inf", "1e400", "1e16", "word", "\"0.5\"", "[1]", "{a: 1}", "0x10", "1_000", "true", "~"})
+    mutations.push_back({"0.5", weight, std::string(weight) == "~" ? -7 : 1, "data.train[0].weight: expected number, above 0"});
+  for (const auto& [from, to, column, part] : mutations) {
+    const std::string mutated = replaced(good, from, to), message = refused(replaced(kRun, "[train-*.h5]", mutated));
+    const auto at = static_cast<int>(good.find(from)) + column + 9;  // "  train: " before the value
+    EXPECT_TRUE(contains(message, fmt::format("run.yaml:11:{}: {}", at, part))) << mutated << ", column " << at << " -> " << message;
+    EXPECT_TRUE(refused(kRun, {"data.train=" + mutated}).starts_with("--set:1:")) << mutated;
+  }
+  // All at once.
+  const std::string message = refused(replaced(kRun, "[train-*.h5]", "[{shards: a, weight: 0}, {shard: b, weight: -1}, c]"));
+  for (const char* part : {"data.train[0].weight: ", "data.train[1].shard: ", "data.train[1].shards: is missing", "data.train[1].weight: ", "data.train[2]: "})
+    EXPECT_TRUE(contains(message, part)) << message;
 }
 
 TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
@@ -426,6 +483,11 @@ TEST_P(Shipped, EveryKeyMutatedIsRefusedAtItsPlaceWithAdvice) {
         expect(value, with_value(text, place, value), 0, place.path + ": expected ");
     if (key.type == KeyType::TextList || key.type == KeyType::PathList)
       for (const char* value : {"word", "[[a]]", "[{a: 1}]"}) expect(value, with_value(text, place, value), 0, place.path + ": expected ");
+    if (key.type == KeyType::SourceList) {
+      for (const char* value : {"word", "[[a]]", "[a, [b]]"}) expect(value, with_value(text, place, value), 0, place.path + ": expected ");
+      for (const char* value : {"[{a: 1}]", "[{shards: a}]", "[{shards: a, weight: 0}]", "[{shards: a, weight: 1}, b]"})
+        expect(value, with_value(text, place, value), 0, place.path + "[");
+    }
   }
 }
 
@@ -474,6 +536,8 @@ INSTANTIATE_TEST_SUITE_P(Files, Shipped, ::testing::ValuesIn(shipped_files()), [
 
 TEST_F(Config, WhatIsWrittenLoadsAgainToTheSame) {
   for (const std::string& text : {kRun, replaced(kRun, "steps: 10", "tokens: 1M"),
+                                  replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 0.1}, {shards: [k.model], weight: 1e-9}]"),
+                                  replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 2}]\n  document_mask: true"),
                                   replaced(kRun, "name: small", "name: \"a \\\"b\\\" \\\\ #c: [d]\"") +
                                       "  init_from: k.model\n  sample_prompts: [\"x\\ty\\r\\n\\x07\", 'it''s', \"\\u00e9 \\x04\"]\n"}) {
     const RunConfig c = load(text).config;
@@ -500,6 +564,7 @@ TEST_F(Config, EveryKeyIsWrittenReadAndCompared) {
     if (auto* d = std::get_if<double>(&value)) *d = *d / 3 + 1e-7;
     if (auto* p = std::get_if<std::vector<double>>(&value)) (*p)[1] /= 3;
     if (auto* l = std::get_if<std::vector<std::string>>(&value)) l->push_back("/more");
+    if (auto* m = std::get_if<std::vector<DataSource>>(&value)) m->push_back({{"/more"}, 0.5});
     if (auto* s = std::get_if<std::string>(&value)) {
       if (key.type != KeyType::Choice)
         *s = "/other";
