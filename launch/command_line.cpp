@@ -25,6 +25,7 @@ struct Choices {
   DataCommand data;
   PlanCommand plan;
   InspectCommand inspect;
+  BenchCommand bench;
   VerifyCommand verify;
   VerifyResumeCommand verify_resume;
   bool json = false;
@@ -128,6 +129,35 @@ void add_plan(CLI::App& app, Choices& c) {
   });
 }
 
+void add_bench(CLI::App& app, Choices& c) {
+  CLI::App* bench = app.add_subcommand("bench", "kernels and whole steps against this machine's measured limit");
+  bench->require_subcommand(1);
+  const auto add = [&c, bench](const char* name, const char* help, int (*action)(const BenchCommand&)) {
+    CLI::App* sub = bench->add_subcommand(name, help);
+    sub->add_option("config", c.bench.config, "a run's or a model's YAML")->required();
+    sub->add_option("--micro-batch", c.bench.micro_batch, "sequences computed at once; default: the run's, or 2")->check(CLI::PositiveNumber);
+    sub->add_option("--sequence", c.bench.sequence, "tokens of each; default: the run's, or 512")->check(CLI::PositiveNumber);
+    sub->add_option("--dtype", c.bench.dtype, "default: the run's, or float32");
+    sub->add_flag("--json", c.json, "for programs");
+    add_overrides(sub, c.bench.overrides);
+    add_device(sub, c.bench.device);
+    sub->final_callback([&c, action] {
+      c.bench.output = c.json ? Output::Json : Output::Text;
+      c.run = [&c, action] { return action(c.bench); };
+    });
+    return sub;
+  };
+  CLI::App* ops = add("ops", "every op and every product of a training step, alone", run_bench_ops);
+  ops->add_option("--repeats", c.bench.repeats, "of each row; the table shows the median")->capture_default_str()->check(CLI::PositiveNumber);
+  ops->add_option("--only", c.bench.only, "rows whose name contains this");
+  ops->footer("example: gta bench ops configs/models/gta1-160m.yaml --only swiglu");
+  CLI::App* step = add("step", "whole training steps on random tokens, and where their time goes", run_bench_step);
+  step->add_option("--steps", c.bench.steps, "timed")->capture_default_str()->check(CLI::PositiveNumber);
+  step->add_option("--warmup-steps", c.bench.warmup_steps, "before them, not timed")->capture_default_str()->check(CLI::NonNegativeNumber);
+  step->add_option("--data-sheet-tflops", c.bench.data_sheet_tflops, "the device's for this dtype: adds MFU")->check(CLI::PositiveNumber);
+  step->footer("example: gta bench step configs/models/gta1-160m.yaml --micro-batch 2 --sequence 512 --steps 5 --json");
+}
+
 void add_checks(CLI::App& app, Choices& c) {
   CLI::App* inspect = app.add_subcommand("inspect", "names, shapes, dtypes, statistics and hashes of a checkpoint, shard or fixture");
   inspect->add_option("file", c.inspect.file)->required();
@@ -197,7 +227,7 @@ int run_command_line(int argc, char** argv) {
   app.add_option("--log-level", choices.log_level, "debug, info, warning or error")->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")->check(CLI::Range(1, 1024));
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_checks}) add(app, choices);
+  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_bench, add_checks}) add(app, choices);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {

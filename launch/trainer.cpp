@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "bench/peak.h"
 #include "checkpoints/model_state.h"
 #include "checkpoints/reader.h"
 #include "checkpoints/saver.h"
@@ -14,7 +15,6 @@
 #include "data/loader.h"
 #include "launch/environment.h"
 #include "launch/evaluate.h"
-#include "launch/peak.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
 #include "launch/run_folder.h"

@@ -58,6 +58,18 @@ struct InspectCommand {
 };
 int run_inspect(const InspectCommand& command);
 
+struct BenchCommand {
+  std::string config, device = "auto", dtype, only;
+  std::vector<std::string> overrides;
+  int64_t micro_batch = 0, sequence = 0;  // 0: the run's, or 2 x 512 for a model alone
+  int64_t steps = 5, warmup_steps = 1;    // bench step
+  int64_t repeats = 7;                    // bench ops
+  double data_sheet_tflops = 0;           // 0: no MFU
+  Output output = Output::Text;
+};
+int run_bench_ops(const BenchCommand& command);
+int run_bench_step(const BenchCommand& command);
+
 struct VerifyCommand {
   std::vector<std::string> fixtures;
   std::string device = "auto";
