@@ -52,7 +52,11 @@ double flops_of(const std::function<void()>& work) {
 class Bench {
  public:
   explicit Bench(const KernelBenchmark& settings)
-      : s_(settings), m_(settings.model), tokens_(settings.micro_batch * settings.sequence), core_(core_shape(m_, settings.micro_batch)), traffic_(s_.device) {}
+      : s_(settings),
+        m_(settings.model),
+        tokens_(settings.micro_batch * settings.sequence),
+        core_(core_shape(m_, settings.micro_batch)),
+        traffic_(s_.device) {}
 
   void products() {
     for (const Product& p : products_of_step(m_, tokens_)) {
@@ -64,13 +68,16 @@ class Bench {
                                 .transpose_b = p.transpose_b,
                                 .c = random({p.m, p.n}),
                                 .mode = p.mode};
-      add({RowKind::Product, p.name, fmt::format("{} x {} x {}", p.m, p.n, p.k), p.calls, p.flops(), 0, {}}, [] {}, [&] { gemm(gemm_arguments); });
+      add(
+          {RowKind::Product, p.name, fmt::format("{} x {} x {}", p.m, p.n, p.k), p.calls, p.flops(), 0, {}}, [] {},
+          [&] { gemm(gemm_arguments); });
     }
   }
 
   void ops() {
     const int64_t hidden = m_.hidden_size, layers = m_.layers, both = (core_.query_heads + core_.key_heads) * core_.head_dim;
-    const int64_t values = core_.value_heads * core_.value_dim, width = m_.heads * m_.head_dim, latent = core_.query_heads * core_.value_dim;
+    const int64_t values = core_.value_heads * core_.value_dim, width = m_.heads * m_.head_dim,
+                  latent = core_.query_heads * core_.value_dim;
     const int64_t merged = linear_shapes(m_)[0].out;
     const auto numbers = [&](int64_t columns) { return static_cast<double>(tokens_ * columns) * static_cast<double>(size_of(s_.dtype)); };
 
@@ -80,25 +87,31 @@ class Bench {
     if (wants_op(RmsNormOp::name))
       op(1, RmsNormOp{m_.norm_eps}, {activation(hidden), parameter({hidden})}, {numbers(2 * hidden), numbers(3 * hidden)});
     if (wants_op(ResidualRmsNormOp::name))
-      op(2 * layers, ResidualRmsNormOp{m_.norm_eps}, {activation(hidden), activation(hidden), parameter({hidden})}, {numbers(4 * hidden), numbers(4 * hidden)});
+      op(2 * layers, ResidualRmsNormOp{m_.norm_eps}, {activation(hidden), activation(hidden), parameter({hidden})},
+         {numbers(4 * hidden), numbers(4 * hidden)});
     for (const LinearShape& linear : linear_shapes(m_))
       if (wants_op(fmt::format("{} {}", LinearOp::name, linear.name)))
-        op(layers, LinearOp{}, {activation(linear.in), parameter({linear.out, linear.in}), linear.bias ? parameter({linear.out}) : Operand{}}, {0, 0}, linear.name);
+        op(layers, LinearOp{},
+           {activation(linear.in), parameter({linear.out, linear.in}), linear.bias ? parameter({linear.out}) : Operand{}}, {0, 0},
+           linear.name);
     if (wants_op(RopeOp::name))
       op(layers,
-         RopeOp{core_.query_heads + core_.key_heads, m_.head_dim, s_.sequence, 0, rope_table(s_.sequence, m_.head_dim, m_.rope_theta, s_.dtype, s_.device)},
+         RopeOp{core_.query_heads + core_.key_heads, m_.head_dim, s_.sequence, 0,
+                rope_table(s_.sequence, m_.head_dim, m_.rope_theta, s_.dtype, s_.device)},
          {columns(merged, 0, both)}, {numbers(2 * both), numbers(2 * both)});
     if (wants_op(SharedMapAttentionOp::name))
       op(layers, SharedMapAttentionOp{core_, {}},
-         {columns(both, 0, core_.query_heads * core_.head_dim), columns(both, core_.query_heads * core_.head_dim, core_.key_heads * core_.head_dim),
-          columns(merged, both, values)},
+         {columns(both, 0, core_.query_heads * core_.head_dim),
+          columns(both, core_.query_heads * core_.head_dim, core_.key_heads * core_.head_dim), columns(merged, both, values)},
          {0, 0});
     if (has_value_decoder(m_) && wants_op(ValueDecoderOp::name))
       op(layers, ValueDecoderOp{core_.query_heads, core_.value_dim, m_.attention.gate},
-         {activation(latent), columns(merged, both + values, width), has_learned_decoder(m_) ? parameter({latent, width / core_.query_heads}) : Operand{}},
+         {activation(latent), columns(merged, both + values, width),
+          has_learned_decoder(m_) ? parameter({latent, width / core_.query_heads}) : Operand{}},
          {numbers(latent + 2 * width), numbers(2 * latent + 3 * width)});
     if (wants_op(SwigluOp::name))
-      op(layers, SwigluOp{}, {activation(2 * m_.intermediate_size)}, {numbers(3 * m_.intermediate_size), numbers(5 * m_.intermediate_size)});
+      op(layers, SwigluOp{}, {activation(2 * m_.intermediate_size)},
+         {numbers(3 * m_.intermediate_size), numbers(5 * m_.intermediate_size)});
     loss();
     update();
   }
@@ -135,16 +148,21 @@ class Bench {
   void op(int64_t calls, const O& op, const Operand (&operands)[n], Bytes bytes, const std::string& part = "") {
     const std::string name = part.empty() ? O::name : fmt::format("{} {}", O::name, part);
     const auto apply = [&](Saved& saved) {
-      return as_vector([&]<size_t... i>(std::index_sequence<i...>) { return op.forward(saved, operands[i].tensor...); }(std::make_index_sequence<n>{}));
+      return as_vector([&]<size_t... i>(std::index_sequence<i...>) {
+        return op.forward(saved, operands[i].tensor...);
+      }(std::make_index_sequence<n>{}));
     };
     std::string shape;
     for (const Operand& operand : operands)
-      if (operand.role != Operand::Role::Absent) shape += fmt::format("{}{}x{}", shape.empty() ? "" : " ", operand.tensor.rows(), operand.tensor.columns());
+      if (operand.role != Operand::Role::Absent)
+        shape += fmt::format("{}{}x{}", shape.empty() ? "" : " ", operand.tensor.rows(), operand.tensor.columns());
     const auto forward = [&] {
       Saved saved(TapeMode::Recording);
       apply(saved);
     };
-    if (wants(name + " forward")) add({RowKind::Op, name + " forward", shape, calls, flops_of(forward), bytes.forward, {}}, [] {}, forward);
+    if (wants(name + " forward"))
+      add(
+          {RowKind::Op, name + " forward", shape, calls, flops_of(forward), bytes.forward, {}}, [] {}, forward);
     if (!wants(name + " backward")) return;
 
     Saved saved(TapeMode::Recording);
@@ -186,7 +204,15 @@ class Bench {
       Saved saved(TapeMode::Recording);
       op.forward(saved, hidden.tensor, weight.tensor);
     };
-    add({RowKind::Op, name, fmt::format("{}x{} {}x{}", tokens_, m_.hidden_size, m_.vocab_size, m_.hidden_size), 1, flops_of(forward), 0, {}}, [] {}, forward);
+    add(
+        {RowKind::Op,
+         name,
+         fmt::format("{}x{} {}x{}", tokens_, m_.hidden_size, m_.vocab_size, m_.hidden_size),
+         1,
+         flops_of(forward),
+         0,
+         {}},
+        [] {}, forward);
   }
 
   void update() {
@@ -208,7 +234,9 @@ class Bench {
       }
     }
     const auto row = [&](const char* name, double bytes, const std::function<void()>& work) {
-      if (wants(name)) add({RowKind::Op, name, fmt::format("{}", space.parameter_count()), 1, 0, bytes, {}}, [] {}, work);
+      if (wants(name))
+        add(
+            {RowKind::Op, name, fmt::format("{}", space.parameter_count()), 1, 0, bytes, {}}, [] {}, work);
     };
     row("gradient_norm", held, [&] { optimizer.gradient_norm(); });
     row("adamw", 7 * held, [&] { optimizer.step(config.learning_rate, 1.0); });  // weight and both moments read and written, gradient read
@@ -228,8 +256,8 @@ class Bench {
 const char* name_of(RowKind kind) { return kind == RowKind::Product ? "product" : "op"; }
 
 KernelMeasurement measure_kernels(const KernelBenchmark& settings) {
-  require(settings.repeats > 0 && settings.micro_batch > 0 && settings.sequence > 0, "bench", "expected positive repeats, micro-batch and sequence, got {}, {}, {}",
-          settings.repeats, settings.micro_batch, settings.sequence);
+  require(settings.repeats > 0 && settings.micro_batch > 0 && settings.sequence > 0, "bench",
+          "expected positive repeats, micro-batch and sequence, got {}, {}, {}", settings.repeats, settings.micro_batch, settings.sequence);
   KernelMeasurement measured;
   // Neighbours and frequency change: a limit is the better of two moments.
   const auto limits = [&] {

@@ -3,7 +3,7 @@
 //
 // Operands come from memory: the caches are swept before each repeat. So a row is what the op costs where its operands are not warm; in a
 // step (step.h) some are. FLOPs are those of the products that the op really makes, counted by the profiler. Bytes are the least an op has
-// to move: each operand once. Rows name the tensors' columns as attention.md does.
+// to move: each operand once.
 #pragma once
 
 #include <string>

@@ -7,7 +7,7 @@
 
 namespace gta {
 
-double measure_peak_flops(DType dtype, Device device);   // FLOP/s of a large product
-double measure_copy_bandwidth(Device device);            // bytes/s read and written by a copy that no cache holds
+double measure_peak_flops(DType dtype, Device device);  // FLOP/s of a large product
+double measure_copy_bandwidth(Device device);           // bytes/s read and written by a copy that no cache holds
 
 }  // namespace gta

@@ -10,7 +10,8 @@ namespace {
 
 void add_linear(std::vector<Product>& products, const LinearShape& shape, int64_t tokens, int64_t calls) {
   const auto& [name, out, in, bias] = shape;
-  products.push_back({name + " forward", tokens, out, in, Transpose::No, Transpose::Yes, bias ? GradientMode::Accumulate : GradientMode::Overwrite, calls});
+  products.push_back({name + " forward", tokens, out, in, Transpose::No, Transpose::Yes,
+                      bias ? GradientMode::Accumulate : GradientMode::Overwrite, calls});
   products.push_back({name + " d_input", tokens, in, out, Transpose::No, Transpose::No, GradientMode::Overwrite, calls});
   products.push_back({name + " d_weight", out, in, tokens, Transpose::Yes, Transpose::No, GradientMode::Accumulate, calls});
 }

@@ -20,7 +20,7 @@ struct Product {
   int64_t m, n, k;   // C (m, n) = op(A) op(B), sums of k
   Transpose transpose_a, transpose_b;
   GradientMode mode;
-  int64_t calls;     // per step
+  int64_t calls;  // per step
 
   double flops() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
 };

@@ -79,18 +79,18 @@ const char* name_of(StepPhase phase) {
 }
 
 StepMeasurement measure_step(const StepBenchmark& s) {
-  require(s.steps > 0 && s.warmup_steps >= 0 && s.micro_batch > 0 && s.sequence > 0, "bench", "expected positive steps, micro-batch and sequence, got {}, {}, {}",
-          s.steps, s.micro_batch, s.sequence);
+  require(s.steps > 0 && s.warmup_steps >= 0 && s.micro_batch > 0 && s.sequence > 0, "bench",
+          "expected positive steps, micro-batch and sequence, got {}, {}, {}", s.steps, s.micro_batch, s.sequence);
   StepMeasurement measured;
   measured.peak_flops = measure_peak_flops(s.dtype, s.device);
-  release_pooled_memory(s.device);
-  reset_memory_peak(s.device);
-
   ParameterSpace space;
   const CausalLm model(space, s.model);
   space.allocate(s.dtype, s.device, SpaceUse::Training);
   space.initialize(1);
   AdamW optimizer(space, s.optimizer);
+  // What measuring and initialising took in passing is no part of a step.
+  release_pooled_memory(s.device);
+  reset_memory_peak(s.device);
   const double label_weight = 1.0 / static_cast<double>(s.micro_batch * s.sequence);
   Parts parts;
   for (int64_t i = 0; i < s.warmup_steps + s.steps; ++i) {
@@ -113,7 +113,8 @@ StepMeasurement measure_step(const StepBenchmark& s) {
       parts.run(StepPhase::Update, [&] { optimizer.step(s.optimizer.learning_rate, optimizer.gradient_norm()); });
     });
     if (!std::isfinite(loss)) fail("bench", "the loss of step {} is {}: lower optimizer.learning_rate", i + 1, loss);
-    log::info("{} {}: {:.3f} s, loss {:.3f}", i < s.warmup_steps ? "warm-up" : "step", i < s.warmup_steps ? i + 1 : i + 1 - s.warmup_steps, seconds, loss);
+    log::info("{} {}: {:.3f} s, loss {:.3f}", i < s.warmup_steps ? "warm-up" : "step", i < s.warmup_steps ? i + 1 : i + 1 - s.warmup_steps,
+              seconds, loss);
     if (i < s.warmup_steps) continue;
     parts.count_step();
     measured.loss = loss;

@@ -33,11 +33,11 @@ struct StepPart {
 
 struct StepMeasurement {
   std::vector<double> step_seconds;
-  std::vector<StepPart> parts;     // by falling time
-  double peak_flops = 0;           // the better of before and after
-  MemoryReport memory;             // peaks of model, optimizer and steps
-  int64_t resident_peak_bytes = 0; // of the process, libraries and all
-  double loss = 0;                 // of the last step
+  std::vector<StepPart> parts;      // by falling time
+  double peak_flops = 0;            // the better of before and after
+  MemoryReport memory;              // peaks of model, optimizer and steps
+  int64_t resident_peak_bytes = 0;  // of the process, libraries and all
+  double loss = 0;                  // of the last step
 };
 
 // Error(Failed) when a loss is not finite: its times would mean nothing.

@@ -67,23 +67,25 @@ Json subject_json(const Subject& s) {
 }
 
 std::string subject_text(const Subject& s) {
-  return fmt::format("{}, {} x {} tokens, {} on {}, {} threads", name_of(s.model.attention.type), s.micro_batch, s.sequence, name_of(s.dtype),
-                     name_of(s.device), threads());
+  return fmt::format("{}, {} x {} tokens, {} on {}, {} threads", name_of(s.model.attention.type), s.micro_batch, s.sequence,
+                     name_of(s.dtype), name_of(s.device), threads());
 }
 
 // A cell that may be empty.
 std::string cell(bool shown, double value, const char* unit = "") { return shown ? fmt::format("{:.1f}{}", value, unit) : ""; }
 
 void print_ops(const Subject& s, const KernelMeasurement& measured) {
-  fmt::print("{}\nproducts reach {:.1f} GFLOP/s, copies {:.1f} GB/s; operands come from memory, medians of {}\n\n", subject_text(s), measured.peak_flops / 1e9,
-             measured.copy_bandwidth / 1e9, measured.rows.front().timing.repeats);
+  fmt::print("{}\nproducts reach {:.1f} GFLOP/s, copies {:.1f} GB/s; operands come from memory, medians of {}\n\n", subject_text(s),
+             measured.peak_flops / 1e9, measured.copy_bandwidth / 1e9, measured.rows.front().timing.repeats);
   constexpr const char* line = "{:<8} {:<38} {:<28} {:>6} {:>10} {:>10} {:>9} {:>7} {:>7} {:>7} {:>10}\n";
   fmt::print(line, "kind", "name", "shape", "calls", "ms", "least ms", "GFLOP/s", "peak", "GB/s", "copy", "ms/step");
   for (const BenchRow& row : measured.rows) {
     const double flops = row.flops / row.timing.median, bytes = row.bytes / row.timing.median;
-    fmt::print(line, name_of(row.kind), row.name, row.shape, row.calls, fmt::format("{:.3f}", 1e3 * row.timing.median), fmt::format("{:.3f}", 1e3 * row.timing.least),
-               cell(row.flops > 0, flops / 1e9), cell(row.flops > 0, 100 * flops / measured.peak_flops, "%"), cell(row.bytes > 0, bytes / 1e9),
-               cell(row.bytes > 0, 100 * bytes / measured.copy_bandwidth, "%"), fmt::format("{:.2f}", 1e3 * row.timing.median * static_cast<double>(row.calls)));
+    fmt::print(line, name_of(row.kind), row.name, row.shape, row.calls, fmt::format("{:.3f}", 1e3 * row.timing.median),
+               fmt::format("{:.3f}", 1e3 * row.timing.least), cell(row.flops > 0, flops / 1e9),
+               cell(row.flops > 0, 100 * flops / measured.peak_flops, "%"), cell(row.bytes > 0, bytes / 1e9),
+               cell(row.bytes > 0, 100 * bytes / measured.copy_bandwidth, "%"),
+               fmt::format("{:.2f}", 1e3 * row.timing.median * static_cast<double>(row.calls)));
   }
 }
 
@@ -124,28 +126,34 @@ struct StepRates {
 
 StepRates rates_of(const Subject& s, const StepMeasurement& measured) {
   const Timing seconds = timing_of(measured.step_seconds);
-  const double tokens = static_cast<double>(s.micro_batch * s.sequence) / seconds.median, cost = plan_model(s.model, s.sequence).flops_per_token_training;
+  const double tokens = static_cast<double>(s.micro_batch * s.sequence) / seconds.median,
+               cost = plan_model(s.model, s.sequence).flops_per_token_training;
   return {seconds, tokens, cost, tokens * cost, tokens * cost / measured.peak_flops};
 }
 
 void print_step(const Subject& s, const StepMeasurement& measured, double data_sheet_flops) {
   constexpr double mib = 1 << 20;
   const StepRates r = rates_of(s, measured);
-  const std::string mfu = data_sheet_flops > 0 ? fmt::format(", MFU {:.1f}% of the data sheet's {:.1f} GFLOP/s", 100 * r.flops_per_second / data_sheet_flops, data_sheet_flops / 1e9) : "";
+  const std::string mfu = data_sheet_flops > 0 ? fmt::format(", MFU {:.1f}% of the data sheet's {:.1f} GFLOP/s",
+                                                             100 * r.flops_per_second / data_sheet_flops, data_sheet_flops / 1e9)
+                                               : "";
   fmt::print("{}, {} parameters\n", subject_text(s), plan_model(s.model, s.sequence).parameters);
   fmt::print("step    median {:.4f} s, min {:.4f} s, of {}\n", r.seconds.median, r.seconds.least, r.seconds.repeats);
-  fmt::print("speed   {:.1f} tokens/s, {:.1f} GFLOP/s of the model, SOL {:.1f}% of the measured {:.1f} GFLOP/s{}\n", r.tokens_per_second, r.flops_per_second / 1e9, 100 * r.sol,
-             measured.peak_flops / 1e9, mfu);
+  fmt::print("speed   {:.1f} tokens/s, {:.1f} GFLOP/s of the model, SOL {:.1f}% of the measured {:.1f} GFLOP/s{}\n", r.tokens_per_second,
+             r.flops_per_second / 1e9, 100 * r.sol, measured.peak_flops / 1e9, mfu);
   fmt::print("memory ");
-  for (int i = 0; i < kPurposes; ++i) fmt::print(" {} {:.1f},", name_of(static_cast<Purpose>(i)), static_cast<double>(measured.memory.peak[i]) / mib);
-  fmt::print(" in all at most {:.1f} MiB; the process {:.1f} MiB\n\n", static_cast<double>(measured.memory.reserved_peak) / mib, static_cast<double>(measured.resident_peak_bytes) / mib);
+  for (int i = 0; i < kPurposes; ++i)
+    fmt::print(" {} {:.1f},", name_of(static_cast<Purpose>(i)), static_cast<double>(measured.memory.peak[i]) / mib);
+  fmt::print(" in all at most {:.1f} MiB; the process {:.1f} MiB\n\n", static_cast<double>(measured.memory.reserved_peak) / mib,
+             static_cast<double>(measured.resident_peak_bytes) / mib);
   double total = 0;
   for (const StepPart& part : measured.parts) total += part.seconds;
   constexpr const char* line = "{:<9} {:<24} {:>8} {:>10} {:>7} {:>9} {:>7}\n";
   fmt::print(line, "phase", "part", "calls", "ms", "share", "GFLOP/s", "peak");
   for (const StepPart& part : measured.parts)
-    fmt::print(line, name_of(part.phase), part.name, fmt::format("{:.0f}", part.calls), fmt::format("{:.3f}", 1e3 * part.seconds), cell(true, 100 * part.seconds / total, "%"),
-               cell(part.flops > 0, part.flops / part.seconds / 1e9), cell(part.flops > 0, 100 * part.flops / part.seconds / measured.peak_flops, "%"));
+    fmt::print(line, name_of(part.phase), part.name, fmt::format("{:.0f}", part.calls), fmt::format("{:.3f}", 1e3 * part.seconds),
+               cell(true, 100 * part.seconds / total, "%"), cell(part.flops > 0, part.flops / part.seconds / 1e9),
+               cell(part.flops > 0, 100 * part.flops / part.seconds / measured.peak_flops, "%"));
 }
 
 Json step_json(const Subject& s, const StepMeasurement& measured, double data_sheet_flops) {
@@ -183,7 +191,8 @@ Json step_json(const Subject& s, const StepMeasurement& measured, double data_sh
 
 int run_bench_ops(const BenchCommand& command) {
   const Subject s = load_subject(command);
-  const KernelMeasurement measured = measure_kernels({s.model, s.micro_batch, s.sequence, s.dtype, s.device, command.repeats, command.only});
+  const KernelMeasurement measured =
+      measure_kernels({s.model, s.micro_batch, s.sequence, s.dtype, s.device, command.repeats, command.only});
   if (command.output == Output::Json)
     fmt::print("{}\n", ops_json(s, measured).dump(2));
   else
@@ -193,7 +202,8 @@ int run_bench_ops(const BenchCommand& command) {
 
 int run_bench_step(const BenchCommand& command) {
   const Subject s = load_subject(command);
-  const StepMeasurement measured = measure_step({s.model, s.optimizer, s.micro_batch, s.sequence, command.steps, command.warmup_steps, s.dtype, s.device});
+  const StepMeasurement measured =
+      measure_step({s.model, s.optimizer, s.micro_batch, s.sequence, command.steps, command.warmup_steps, s.dtype, s.device});
   const double data_sheet_flops = 1e12 * command.data_sheet_tflops;
   if (command.output == Output::Json)
     fmt::print("{}\n", step_json(s, measured, data_sheet_flops).dump(2));

@@ -44,13 +44,21 @@ std::vector<ModelConfig> models() {
 constexpr int64_t kBatch = 5, kSequence = 31;
 
 StepMeasurement one_step(const ModelConfig& model) {
-  return measure_step({.model = model, .optimizer = {}, .micro_batch = kBatch, .sequence = kSequence, .steps = 1, .warmup_steps = 0, .dtype = DType::F32, .device = {}});
+  return measure_step({.model = model,
+                       .optimizer = {},
+                       .micro_batch = kBatch,
+                       .sequence = kSequence,
+                       .steps = 1,
+                       .warmup_steps = 0,
+                       .dtype = DType::F32,
+                       .device = {}});
 }
 
 TEST(Bench, TheProductsAddUpToThoseOfAStep) {
   for (const ModelConfig& model : models()) {
     double listed = 0, made = 0;
-    for (const Product& product : products_of_step(model, kBatch * kSequence)) listed += product.flops() * static_cast<double>(product.calls);
+    for (const Product& product : products_of_step(model, kBatch * kSequence))
+      listed += product.flops() * static_cast<double>(product.calls);
     for (const StepPart& part : one_step(model).parts)
       if (part.name != "shared_map_attention") made += part.flops;
     EXPECT_EQ(listed, made) << name_of(model.attention.type);
@@ -60,8 +68,8 @@ TEST(Bench, TheProductsAddUpToThoseOfAStep) {
 TEST(Bench, TheOpsAreThoseOfAStepWithTheirCallsAndFlops) {
   for (AttentionType type : {AttentionType::Gta, AttentionType::Gqa}) {
     const ModelConfig model = tiny_model(type);
-    const KernelMeasurement measured =
-        measure_kernels({.model = model, .micro_batch = kBatch, .sequence = kSequence, .dtype = DType::F32, .device = {}, .repeats = 1, .only = ""});
+    const KernelMeasurement measured = measure_kernels(
+        {.model = model, .micro_batch = kBatch, .sequence = kSequence, .dtype = DType::F32, .device = {}, .repeats = 1, .only = ""});
     EXPECT_GT(measured.peak_flops, 0);
     EXPECT_GT(measured.copy_bandwidth, 0);
     double listed = 0, made = 0;
@@ -74,10 +82,13 @@ TEST(Bench, TheOpsAreThoseOfAStepWithTheirCallsAndFlops) {
       made += part.flops;
       // The loss is one row; what is inside no range is no op.
       if (part.name == "other" || part.name == "cross_entropy" || part.name == "linear_cross_entropy") continue;
-      const std::string direction = part.phase == StepPhase::Backward ? " backward" : part.phase == StepPhase::Update || part.name == "zero_gradients" ? "" : " forward";
+      const std::string direction = part.phase == StepPhase::Backward                                  ? " backward"
+                                    : part.phase == StepPhase::Update || part.name == "zero_gradients" ? ""
+                                                                                                       : " forward";
       double calls = 0;
       for (const BenchRow& row : measured.rows)
-        if (row.kind == RowKind::Op && row.name.starts_with(part.name) && row.name.ends_with(direction)) calls += static_cast<double>(row.calls);
+        if (row.kind == RowKind::Op && row.name.starts_with(part.name) && row.name.ends_with(direction))
+          calls += static_cast<double>(row.calls);
       EXPECT_EQ(calls, part.calls) << name_of(type) << ": " << part.name << direction;
     }
     EXPECT_EQ(listed, made) << name_of(type);
@@ -85,7 +96,13 @@ TEST(Bench, TheOpsAreThoseOfAStepWithTheirCallsAndFlops) {
 }
 
 TEST(Bench, OnlyChoosesRowsByName) {
-  KernelBenchmark settings{.model = tiny_model(AttentionType::Gta), .micro_batch = 1, .sequence = 8, .dtype = DType::F32, .device = {}, .repeats = 2, .only = "swiglu"};
+  KernelBenchmark settings{.model = tiny_model(AttentionType::Gta),
+                           .micro_batch = 1,
+                           .sequence = 8,
+                           .dtype = DType::F32,
+                           .device = {},
+                           .repeats = 2,
+                           .only = "swiglu"};
   const KernelMeasurement measured = measure_kernels(settings);
   std::set<std::string> names;
   for (const BenchRow& row : measured.rows) names.insert(row.name);
@@ -97,15 +114,22 @@ TEST(Bench, OnlyChoosesRowsByName) {
 
 TEST(Bench, TheStepsPartsLieWithinItsTimeAndItsMemoryIsTheModels) {
   const ModelConfig model = tiny_model(AttentionType::Gta);
-  const StepMeasurement measured =
-      measure_step({.model = model, .optimizer = {}, .micro_batch = 2, .sequence = 16, .steps = 4, .warmup_steps = 2, .dtype = DType::F64, .device = {}});
+  const StepMeasurement measured = measure_step({.model = model,
+                                                 .optimizer = {},
+                                                 .micro_batch = 2,
+                                                 .sequence = 16,
+                                                 .steps = 4,
+                                                 .warmup_steps = 2,
+                                                 .dtype = DType::F64,
+                                                 .device = {}});
   ASSERT_EQ(measured.step_seconds.size(), 4u);
   double steps = 0, parts = 0;
   for (double seconds : measured.step_seconds) steps += seconds / 4;
   for (const StepPart& part : measured.parts) parts += part.seconds;
   EXPECT_GT(parts, 0);
   EXPECT_LE(parts, steps);
-  EXPECT_TRUE(std::is_sorted(measured.parts.begin(), measured.parts.end(), [](const StepPart& a, const StepPart& b) { return a.seconds > b.seconds; }));
+  EXPECT_TRUE(std::is_sorted(measured.parts.begin(), measured.parts.end(),
+                             [](const StepPart& a, const StepPart& b) { return a.seconds > b.seconds; }));
   // AdamW has two moments of every weight.
   const auto peak = [&](Purpose purpose) { return measured.memory.peak[static_cast<size_t>(purpose)]; };
   EXPECT_EQ(peak(Purpose::Optimizer), 2 * peak(Purpose::Gradients));
@@ -116,7 +140,14 @@ TEST(Bench, TheStepsPartsLieWithinItsTimeAndItsMemoryIsTheModels) {
 }
 
 TEST(Bench, ALossThatIsNotFiniteIsAnErrorNotATime) {
-  StepBenchmark settings{.model = tiny_model(AttentionType::Gqa), .optimizer = {}, .micro_batch = 1, .sequence = 8, .steps = 5, .warmup_steps = 0, .dtype = DType::F32, .device = {}};
+  StepBenchmark settings{.model = tiny_model(AttentionType::Gqa),
+                         .optimizer = {},
+                         .micro_batch = 1,
+                         .sequence = 8,
+                         .steps = 5,
+                         .warmup_steps = 0,
+                         .dtype = DType::F32,
+                         .device = {}};
   settings.optimizer.learning_rate = 1e30;
   EXPECT_THROW(measure_step(settings), Error);
 }

@@ -26,7 +26,10 @@ TEST(Peers, TorchComputesTheFixtures) {
     if (name.ends_with(".h5"))
       for (const std::string& mode : modes) {
         ++checked;
-        EXPECT_EQ(std::system((python + " " + kSource + "/bench/peers/torch_step.py --check " + kSource + "/tests/fixtures/" + name + " --mode " + mode + " --threads 1").c_str()), 0)
+        EXPECT_EQ(std::system((python + " " + kSource + "/bench/peers/torch_step.py --check " + kSource + "/tests/fixtures/" + name +
+                               " --mode " + mode + " --threads 1")
+                                  .c_str()),
+                  0)
             << name << " " << mode;
       }
   EXPECT_GE(checked, 9);

@@ -36,7 +36,8 @@ class BenchCommandTest : public testing::Test {
 
   // Exit code of `gta bench ARGUMENTS`, output() and errors() hold what it wrote.
   int bench(const std::string& arguments) {
-    const int status = std::system((std::string(GTA_BINARY) + " bench " + arguments + " >" + folder_ + "/out.txt 2>" + folder_ + "/err.txt").c_str());
+    const int status =
+        std::system((std::string(GTA_BINARY) + " bench " + arguments + " >" + folder_ + "/out.txt 2>" + folder_ + "/err.txt").c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
   std::string output() { return read_file(folder_ + "/out.txt"); }
@@ -55,7 +56,8 @@ TEST_F(BenchCommandTest, AStepAsJsonAgreesWithItself) {
   EXPECT_EQ(json["parameters"], plan.parameters);
   EXPECT_EQ(json["flops_per_token_training"], plan.flops_per_token_training);
   EXPECT_EQ(json["step_seconds"].size(), 3u);
-  const double median = json["step_seconds_median"], tokens = json["tokens_per_second"], flops = json["model_flops_per_second"], peak = json["peak_flops_per_second"];
+  const double median = json["step_seconds_median"], tokens = json["tokens_per_second"], flops = json["model_flops_per_second"],
+               peak = json["peak_flops_per_second"];
   EXPECT_DOUBLE_EQ(tokens, 2 * 16 / median);
   EXPECT_DOUBLE_EQ(flops, tokens * plan.flops_per_token_training);
   EXPECT_DOUBLE_EQ(json["sol"], flops / peak);
@@ -63,7 +65,8 @@ TEST_F(BenchCommandTest, AStepAsJsonAgreesWithItself) {
   double sum = 0;
   for (const Json& part : json["parts"]) sum += part["seconds"].get<double>();
   EXPECT_GT(sum, 0);
-  for (const char* purpose : {"parameters", "gradients", "optimizer", "activations", "reserved"}) EXPECT_GT(json["memory_peak_bytes"][purpose], 0) << purpose;
+  for (const char* purpose : {"parameters", "gradients", "optimizer", "activations", "reserved"})
+    EXPECT_GT(json["memory_peak_bytes"][purpose], 0) << purpose;
   EXPECT_GT(json["resident_peak_bytes"], 0);
   // What a peer is told is the same model.
   RunConfig told, given;
@@ -87,7 +90,8 @@ TEST_F(BenchCommandTest, OpsAsJsonHaveRatesAgainstTheMeasuredLimits) {
   const Json json = Json::parse(output());
   ASSERT_EQ(json["rows"].size(), 2u);
   for (const Json& row : json["rows"]) {
-    const double seconds = row["seconds_median"], flops = row["flops"], peak = json["peak_flops_per_second"], bytes = row["bytes"], copy = json["copy_bytes_per_second"];
+    const double seconds = row["seconds_median"], flops = row["flops"], peak = json["peak_flops_per_second"], bytes = row["bytes"],
+                 copy = json["copy_bytes_per_second"];
     EXPECT_EQ(row["calls_per_step"], 2);
     EXPECT_DOUBLE_EQ(row["of_peak"], flops / seconds / peak);
     EXPECT_DOUBLE_EQ(row["of_copy"], bytes / seconds / copy);
@@ -109,7 +113,8 @@ train: {steps: 10, global_batch_size: 6, micro_batch_size: 3, dtype: float64}
 }
 
 TEST_F(BenchCommandTest, WrongUsageSaysWhatToDoAndPrintsNoResult) {
-  for (const char* arguments : {"", "step", "step model.yaml", "ops MODEL --only nothing-like-it --sequence 16", "step MODEL --sequence 33", "step MODEL --steps 0", "step MODEL --dtype float31"}) {
+  for (const char* arguments : {"", "step", "step model.yaml", "ops MODEL --only nothing-like-it --sequence 16", "step MODEL --sequence 33",
+                                "step MODEL --steps 0", "step MODEL --dtype float31"}) {
     std::string command = arguments;
     if (const size_t at = command.find("MODEL"); at != std::string::npos) command.replace(at, 5, folder_ + "/model.yaml");
     EXPECT_EQ(bench(command), 2) << command;
