@@ -52,6 +52,12 @@ const char* name_of(Recompute recompute) {
   return "?";
 }
 
+Recompute recompute_from_name(const std::string& name) {
+  for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block})
+    if (name == name_of(recompute)) return recompute;
+  bad_input("recompute", "expected none, elementwise or block, got '{}'", name);
+}
+
 void Saved::keep(Tensor tensor) {
   if (!recording()) return;
   if (const Again* again = tape_ ? tape_->again_of(tensor) : nullptr) {

@@ -37,7 +37,8 @@ enum class TapeMode : uint8_t { Recording, Inference };
 // What backward computes again instead of keeping. Elementwise: outputs that ops say they can recompute. Block: everything inside
 // Tape::checkpoint.
 enum class Recompute : uint8_t { None, Elementwise, Block };
-const char* name_of(Recompute recompute);  // "none", "elementwise", "block"
+const char* name_of(Recompute recompute);                  // "none", "elementwise", "block"
+Recompute recompute_from_name(const std::string& name);   // Error(BadInput) naming the three
 
 // Computes a tensor again that was not kept.
 using Again = std::function<Tensor()>;

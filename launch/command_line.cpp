@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/parallel.h"
 #include "launch/commands/commands.h"
+#include "launch/loaded_model.h"
 #include "launch/config/config.h"
 #include "launch/environment.h"
 
@@ -25,6 +26,7 @@ struct Choices {
   DataCommand data;
   PlanCommand plan;
   InspectCommand inspect;
+  BenchCommand bench;
   VerifyCommand verify;
   VerifyResumeCommand verify_resume;
   bool json = false;
@@ -33,6 +35,10 @@ struct Choices {
 
 void add_overrides(CLI::App* app, std::vector<std::string>& overrides) {
   app->add_option("--set", overrides, "key.path=value, over the file (repeatable)")->allow_extra_args(false);
+}
+
+void add_model_overrides(CLI::App* app, std::vector<std::string>& overrides) {
+  app->add_option("--set", overrides, "key.path=value, over the checkpoint's configuration (repeatable): " + loaded_model_keys())->allow_extra_args(false);
 }
 
 void add_device(CLI::App* app, std::string& device) { app->add_option("--device", device, "cpu, cuda or auto")->capture_default_str(); }
@@ -58,6 +64,7 @@ void add_eval(CLI::App& app, Choices& c) {
   eval->add_option("--logits-out", c.eval.logits_out, "float32 .npy (batch, sequence, vocab)");
   eval->add_option("--max-tokens", c.eval.most_tokens, "score only so many of the shards; 0: all");
   eval->add_flag("--json", c.json, "for programs");
+  add_model_overrides(eval, c.eval.overrides);
   add_device(eval, c.eval.device);
   eval->footer("example: gta eval runs/kjv-gta --text psalm.txt --json");
   eval->final_callback([&c] {
@@ -75,6 +82,7 @@ void add_generate(CLI::App& app, Choices& c) {
   generate->add_option("--top-k", c.generate.top_k, "0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
   generate->add_option("--top-p", c.generate.top_p)->capture_default_str()->check(CLI::Range(0.0, 1.0));
   generate->add_option("--seed", c.generate.seed)->capture_default_str();
+  add_model_overrides(generate, c.generate.overrides);
   add_device(generate, c.generate.device);
   generate->footer("example: gta generate runs/kjv-gta --prompt 'In the beginning' --max-tokens 100");
   generate->final_callback([&c] { c.run = [&c] { return run_generate(c.generate); }; });
@@ -126,6 +134,36 @@ void add_plan(CLI::App& app, Choices& c) {
     c.plan.output = c.json ? Output::Json : Output::Text;
     c.run = [&c] { return run_plan(c.plan); };
   });
+}
+
+void add_bench(CLI::App& app, Choices& c) {
+  CLI::App* bench = app.add_subcommand("bench", "kernels and whole steps against this machine's measured limit");
+  bench->require_subcommand(1);
+  const auto add = [&c, bench](const char* name, const char* help, int (*action)(const BenchCommand&)) {
+    CLI::App* sub = bench->add_subcommand(name, help);
+    sub->add_option("config", c.bench.config, "a run's or a model's YAML")->required();
+    sub->add_option("--micro-batch", c.bench.micro_batch, "sequences computed at once; default: the run's, or 2")->check(CLI::PositiveNumber);
+    sub->add_option("--sequence", c.bench.sequence, "tokens of each; default: the run's, or 512")->check(CLI::PositiveNumber);
+    sub->add_option("--dtype", c.bench.dtype, "default: the run's, or float32");
+    sub->add_flag("--json", c.json, "for programs");
+    add_overrides(sub, c.bench.overrides);
+    add_device(sub, c.bench.device);
+    sub->final_callback([&c, action] {
+      c.bench.output = c.json ? Output::Json : Output::Text;
+      c.run = [&c, action] { return action(c.bench); };
+    });
+    return sub;
+  };
+  CLI::App* ops = add("ops", "every op and every product of a training step, alone", run_bench_ops);
+  ops->add_option("--repeats", c.bench.repeats, "of each row; the table shows the median")->capture_default_str()->check(CLI::PositiveNumber);
+  ops->add_option("--only", c.bench.only, "rows whose name contains this");
+  ops->footer("example: gta bench ops configs/models/gta1-160m.yaml --only swiglu");
+  CLI::App* step = add("step", "whole training steps on random tokens, and where their time goes", run_bench_step);
+  step->add_option("--steps", c.bench.steps, "timed")->capture_default_str()->check(CLI::PositiveNumber);
+  step->add_option("--warmup-steps", c.bench.warmup_steps, "before them, not timed")->capture_default_str()->check(CLI::NonNegativeNumber);
+  step->add_option("--recompute", c.bench.recompute, "none, elementwise or block; default: the run's, or none");
+  step->add_option("--data-sheet-tflops", c.bench.data_sheet_tflops, "the device's for this dtype: adds MFU")->check(CLI::PositiveNumber);
+  step->footer("example: gta bench step configs/models/gta1-160m.yaml --micro-batch 2 --sequence 512 --steps 5 --json");
 }
 
 void add_checks(CLI::App& app, Choices& c) {
@@ -197,7 +235,7 @@ int run_command_line(int argc, char** argv) {
   app.add_option("--log-level", choices.log_level, "debug, info, warning or error")->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")->check(CLI::Range(1, 1024));
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_checks}) add(app, choices);
+  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_bench, add_checks}) add(app, choices);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {

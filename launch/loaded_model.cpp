@@ -1,13 +1,30 @@
 #include "launch/loaded_model.h"
 
+#include <algorithm>
+
+#include <fmt/ranges.h>
+
 #include "checkpoints/model_state.h"
 #include "checkpoints/reader.h"
 
 namespace gta {
 
-LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device) {
+namespace {
+
+constexpr const char* kKeys[] = {"model.rope_theta", "model.max_sequence_length", "data.document_mask", "train.dtype"};
+
+}  // namespace
+
+std::string loaded_model_keys() { return fmt::format("{}", fmt::join(kKeys, ", ")); }
+
+LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device, const std::vector<std::string>& overrides) {
+  for (const std::string& text : overrides) {
+    const std::string key = text.substr(0, text.find('='));
+    if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys))
+      bad_input("--set", "{} cannot be changed for a trained model: expected one of {}", key, loaded_model_keys());
+  }
   const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(run_or_checkpoint));
-  LoadedModel loaded{checkpoint.path(), parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config"),
+  LoadedModel loaded{checkpoint.path(), parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config", overrides),
                      Tokenizer::from_bytes(checkpoint.tokenizer(), checkpoint.path() + "/tokenizer"), std::make_unique<ParameterSpace>(), nullptr};
   loaded.model = std::make_unique<CausalLm>(*loaded.space, loaded.config.model);
   loaded.space->allocate(loaded.config.train.dtype, device_from_name(device), SpaceUse::Inference);

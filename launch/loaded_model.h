@@ -19,7 +19,9 @@ struct LoadedModel {
   std::unique_ptr<CausalLm> model;
 };
 
-// RUN (its newest good checkpoint) or CHECKPOINT. Every byte used is verified against its hash.
-LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device);
+// RUN (its newest good checkpoint) or CHECKPOINT. Every byte used is verified against its hash. Overrides are `key.path=value` for keys that
+// leave the parameters as they are: a larger rope_theta and max_sequence_length for longer contexts, another dtype of compute.
+LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device, const std::vector<std::string>& overrides = {});
+std::string loaded_model_keys();  // those keys, for a line of help
 
 }  // namespace gta

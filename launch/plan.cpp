@@ -82,6 +82,16 @@ TrainingShape training_shape(const RunConfig& run) {
   return {run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.recompute, run.train.checkpoint.asynchronous};
 }
 
+int64_t memory_for_training(const Device& device) { return memory_report(device).limit / 10 * 9; }
+
+int64_t fitting_micro_batch(const RunConfig& run, int64_t bytes) {
+  const int64_t global = run.train.global_batch_size, most = largest_micro_batch(run.model, training_shape(run), bytes);
+  for (int64_t size = std::min(global, most); size > 0; --size)
+    if (global % size == 0) return size;
+  bad_input("train.micro_batch_size", "auto: not even one sequence of {} tokens fits into {:.1f} GiB: shorten data.sequence_length, or set "
+            "train.recompute to block or train.dtype to bfloat16", run.data.sequence_length, static_cast<double>(bytes) / (1 << 30));
+}
+
 std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape) {
   std::vector<RecomputeCost> costs;
   for (Recompute mode : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {

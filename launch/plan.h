@@ -49,6 +49,9 @@ struct RecomputeCost {
   double flops_per_token;  // on top of training's
 };
 std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape);
+// The largest divisor of the global batch whose step fits into `bytes`. Error when one sequence does not.
+int64_t fitting_micro_batch(const RunConfig& run, int64_t bytes);
+int64_t memory_for_training(const Device& device);  // bytes: the device's, less a tenth for all that no tensor holds
 // The largest micro-batch that fits into `bytes`; 0 when not even one sequence does.
 int64_t largest_micro_batch(const ModelConfig& config, TrainingShape shape, int64_t bytes);
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "bench/peak.h"
 #include "checkpoints/model_state.h"
 #include "checkpoints/reader.h"
 #include "checkpoints/saver.h"
@@ -12,9 +13,9 @@
 #include "core/log.h"
 #include "core/profiler.h"
 #include "data/loader.h"
+#include "launch/diagnose.h"
 #include "launch/environment.h"
 #include "launch/evaluate.h"
-#include "launch/peak.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
 #include "launch/run_folder.h"
@@ -52,6 +53,7 @@ class Trainer {
       if (const std::string aside = move_aside(run_dir_); !aside.empty()) notes_.push_back("the earlier run is now " + aside);
     }
     std::optional<Checkpoint> resumed = find_resume_point();
+    if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = fitting_micro_batch(config_, memory_for_training(device_));
     if (resumed && resumed->position().step >= config_.train.steps) {
       log::info("nothing to do: {} has all {} steps", resumed->path(), config_.train.steps);
       return {TrainOutcome::NothingToDo, run_dir_, resumed->position().step};
@@ -86,6 +88,8 @@ class Trainer {
     if (!newest) return std::nullopt;
     Checkpoint checkpoint = Checkpoint::open(*newest);
     const RunConfig before = load_saved_config(checkpoint);
+    // What was chosen stays chosen: another micro-batch would round sums in another order.
+    if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = before.train.micro_batch_size;
     std::string refused;
     for (const ConfigDifference& difference : differences(before, config_)) {
       if (difference.key == "train.init_from") continue;
@@ -217,10 +221,14 @@ class Trainer {
       const Shape shape{train.micro_batch_size, sequence};
       const Tensor document_starts = batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);
       Tape tape(TapeMode::Recording, train.recompute);
-      const Tensor micro_loss = model_->loss(tape, Tensor::from<int32_t>(shape, batch.tokens), Tensor::from<int32_t>(shape, batch.labels),
-                                             1.0 / static_cast<double>(labels), document_starts);
-      loss += micro_loss.to_vector<double>()[0];
-      tape.backward(micro_loss);
+      const Tensor ids = Tensor::from<int32_t>(shape, batch.tokens);
+      const CausalLm::Losses losses =
+          model_->losses(tape, ids, Tensor::from<int32_t>(shape, batch.labels),
+                         {.label_weight = 1.0 / static_cast<double>(labels), .z_loss = train.z_loss, .document_starts = document_starts});
+      loss += losses.cross_entropy.to_vector<double>()[0];
+      tape.backward(losses.total);
+      // The last micro-batch stands for the step.
+      if (due_diagnosis() && done + train.micro_batch_size == train.global_batch_size) folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts));
     }
     if (options_.before_update) options_.before_update(position_.step, space_);
     const double norm = optimizer_->gradient_norm();
@@ -249,6 +257,10 @@ class Trainer {
     report.sol = report.flops_per_second / peak_;
     report.memory_bytes = memory_report(device_).reserved_peak;
     return report;
+  }
+
+  bool due_diagnosis() const {
+    return config_.train.diagnose_every_steps > 0 && (position_.step + 1) % config_.train.diagnose_every_steps == 0;
   }
 
   void skip(double loss, double norm) {

@@ -22,7 +22,7 @@ int run_train(const TrainCommand& command);
 
 struct EvalCommand {
   std::string checkpoint, text, tokens, logits_out, device = "auto";
-  std::vector<std::string> data;
+  std::vector<std::string> data, overrides;
   int64_t most_tokens = 0, batch = 8;
   Output output = Output::Text;
 };
@@ -30,6 +30,7 @@ int run_eval(const EvalCommand& command);
 
 struct GenerateCommand {
   std::string checkpoint, prompt, device = "auto";
+  std::vector<std::string> overrides;
   int64_t max_tokens = 128, top_k = 0, seed = 1234;
   double temperature = 0.8, top_p = 1.0;
 };
@@ -57,6 +58,18 @@ struct InspectCommand {
   std::string file;
 };
 int run_inspect(const InspectCommand& command);
+
+struct BenchCommand {
+  std::string config, device = "auto", dtype, recompute, only;
+  std::vector<std::string> overrides;
+  int64_t micro_batch = 0, sequence = 0;  // 0: the run's, or 2 x 512 for a model alone
+  int64_t steps = 5, warmup_steps = 1;    // bench step
+  int64_t repeats = 7;                    // bench ops
+  double data_sheet_tflops = 0;           // 0: no MFU
+  Output output = Output::Text;
+};
+int run_bench_ops(const BenchCommand& command);
+int run_bench_step(const BenchCommand& command);
 
 struct VerifyCommand {
   std::vector<std::string> fixtures;

@@ -32,7 +32,7 @@ int run_eval(const EvalCommand& command) {
   const int given = !command.text.empty() + !command.data.empty() + !command.tokens.empty();
   require(given == 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy");
   require(command.tokens.empty() == command.logits_out.empty(), "eval", "--tokens IN.npy and --logits-out OUT.npy go together");
-  const LoadedModel loaded = load_model(command.checkpoint, command.device);
+  const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   if (!command.tokens.empty()) {
     write_logits(loaded, command);
     return 0;

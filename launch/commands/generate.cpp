@@ -9,7 +9,7 @@
 namespace gta {
 
 int run_generate(const GenerateCommand& command) {
-  const LoadedModel loaded = load_model(command.checkpoint, command.device);
+  const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   SamplingOptions options;
   options.max_tokens = command.max_tokens;
   options.temperature = command.temperature;

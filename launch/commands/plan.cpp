@@ -21,7 +21,8 @@ Subject load_subject(const PlanCommand& command) {
   Subject subject;
   subject.model = load_model_config(command.config, command.overrides);
   if (is_run_config(command.config)) {
-    const RunConfig run = load_run_config(command.config, command.overrides, DataFiles::Ignore).config;
+    RunConfig run = load_run_config(command.config, command.overrides, DataFiles::Ignore).config;
+    if (run.train.micro_batch_size == kAutoMicroBatch) run.train.micro_batch_size = fitting_micro_batch(run, memory_for_training(Device{}));
     subject = {run.model, training_shape(run)};
   }
   int64_t& sequence_length = subject.training.sequence_length;

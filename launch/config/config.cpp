@@ -62,7 +62,7 @@ class Resolver {
     expect(c.data.sequence_length > 0, "data.sequence_length", "is missing");
     expect(c.train.global_batch_size > 0, "train.global_batch_size", "is missing");
     if (c.train.micro_batch_size == 0) c.train.micro_batch_size = c.train.global_batch_size;
-    expect(c.train.micro_batch_size == 0 || c.train.global_batch_size % c.train.micro_batch_size == 0, "train.micro_batch_size",
+    expect(c.train.micro_batch_size <= 0 || c.train.global_batch_size % c.train.micro_batch_size == 0, "train.micro_batch_size",
            fmt::format("{} does not divide train.global_batch_size {}", c.train.micro_batch_size, c.train.global_batch_size));
     expect((c.train.steps > 0) != (c.train.tokens > 0), "train.steps", "expected either train.steps or train.tokens");
     if (c.train.tokens > 0 && c.train.steps == 0 && c.train.global_batch_size > 0 && c.data.sequence_length > 0) {
@@ -155,9 +155,10 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   return loaded;
 }
 
-RunConfig parse_run_config(const std::string& text, const std::string& name) {
+RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides) {
   Resolver resolver(name);
   read_yaml_text(text, name, "", resolver.values, resolver.problems);
+  for (const std::string& override_text : overrides) read_override(override_text, resolver.values, resolver.problems);
   resolver.throw_problems();
   resolver.apply("", DataFiles::Ignore);
   resolver.check_model();

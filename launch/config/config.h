@@ -18,7 +18,7 @@ struct LoadedRun {
 // Error(BadInput) with one line per problem, `file:line:column: key: ...`, all at once. Overrides are `key.path=value`, checked like the file.
 LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides, DataFiles files = DataFiles::Expand);
 // A resolved configuration as text (a checkpoint's); name: for messages. Data files are not looked up.
-RunConfig parse_run_config(const std::string& text, const std::string& name);
+RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {});
 // A model's file, or the model of a run's file.
 ModelConfig load_model_config(const std::string& path, const std::vector<std::string>& overrides);
 ModelConfig parse_model_config(const std::string& text, const std::string& name);

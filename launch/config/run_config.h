@@ -19,11 +19,13 @@ struct CheckpointPolicy {
   bool asynchronous = true;
 };
 
+inline constexpr int64_t kAutoMicroBatch = -1;
+
 struct TrainConfig {
   int64_t steps = 0;
   int64_t tokens = 0;             // instead of steps; resolved: steps = ceil(tokens / (global_batch_size * sequence_length))
   int64_t global_batch_size = 0;  // sequences
-  int64_t micro_batch_size = 0;   // sequences
+  int64_t micro_batch_size = 0;   // sequences; kAutoMicroBatch: the largest that fits (launch/plan.h resolves it)
   DType dtype = DType::F32;
   bool deterministic = true;
   Recompute recompute = Recompute::None;
@@ -31,6 +33,8 @@ struct TrainConfig {
   int64_t sample_every_steps = 0;    // 0: only at the end
   CheckpointPolicy checkpoint;
   int64_t log_every_steps = 10;
+  int64_t diagnose_every_steps = 0;  // 0: never
+  double z_loss = 0;
   int64_t validation_tokens = 100000;
   std::vector<std::string> sample_prompts;
   int64_t sample_tokens = 64;

@@ -146,7 +146,7 @@ std::vector<ConfigKey> make_keys() {
       integer("train.steps", "length of the run; or tokens", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.steps; }, may),
       count("train.tokens", "length of the run in tokens, instead of steps; 0: not given", [](RunConfig& c) -> int64_t& { return c.train.tokens; }, may),
       integer("train.global_batch_size", "sequences of one step", 1, 1 << 24, [](RunConfig& c) -> int64_t& { return c.train.global_batch_size; }),
-      integer("train.micro_batch_size", "sequences computed at once; divides global_batch_size", 1, 1 << 20, [](RunConfig& c) -> int64_t& { return c.train.micro_batch_size; }),
+      integer("train.micro_batch_size", "sequences computed at once; divides global_batch_size; auto: the largest that fits into memory", 1, 1 << 20, [](RunConfig& c) -> int64_t& { return c.train.micro_batch_size; }),
       choice<DType>("train.dtype", "of compute; bfloat16 keeps float32 masters, float64 is for checking", {DType::F32, DType::BF16, DType::F64}, {}, [](RunConfig& c) -> DType& { return c.train.dtype; }),
       only("train.deterministic", "the same configuration gives the same bits", "true", {"false"}),
       choice<Recompute>("train.recompute", "what backward computes again instead of keeping: norms, SwiGLU and gates, or whole blocks", {Recompute::None, Recompute::Elementwise, Recompute::Block}, {},
@@ -157,6 +157,8 @@ std::vector<ConfigKey> make_keys() {
       integer("train.checkpoint.keep", "newest checkpoints that stay", 1, 1e6, [](RunConfig& c) -> int64_t& { return c.train.checkpoint.keep; }, may),
       integer("train.checkpoint.keep_every_steps", "those at multiples of this stay for good; 0: none", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.checkpoint.keep_every_steps; }, may),
       boolean("train.checkpoint.asynchronous", "write while training goes on", [](RunConfig& c) -> bool& { return c.train.checkpoint.asynchronous; }, may),
+      real("train.z_loss", "times the squared logsumexp of the logits, added to the loss that is minimised (not to the one reported)", 0, Lower::Included, 1, [](RunConfig& c) -> double& { return c.train.z_loss; }),
+      integer("train.diagnose_every_steps", "norms of gradients, weights and activations and the largest attention score, by layer; 0: never", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.diagnose_every_steps; }, may),
       integer("train.log_every_steps", "lines without a terminal", 1, kMany, [](RunConfig& c) -> int64_t& { return c.train.log_every_steps; }, may),
       count("train.validation_tokens", "scored at each evaluation, always the same; 0: all", [](RunConfig& c) -> int64_t& { return c.train.validation_tokens; }, may),
       list("train.sample_prompts", KeyType::TextList, "continued before, during and after training", [](RunConfig& c) -> std::vector<std::string>& { return c.train.sample_prompts; }, may),
@@ -165,7 +167,7 @@ std::vector<ConfigKey> make_keys() {
       text("train.init_from", KeyType::Path, "a checkpoint whose weights start this run, with a new optimizer and schedule; none: random", [](RunConfig& c) -> std::string& { return c.train.init_from; }, may),
   };
   for (ConfigKey& key : keys) {
-    if (key.path == "train.micro_batch_size") key.known = {"auto"};
+    if (key.path == "train.micro_batch_size") key.word = "auto";
     if (key.path == "optimizer.betas") {
       key.set = [](RunConfig& c, const ConfigValue& value) {
         c.optimizer.beta1 = std::get<std::vector<double>>(value)[0];
@@ -221,7 +223,7 @@ std::string type_text(const ConfigKey& key) {
     case KeyType::Boolean:
       return "true or false";
     case KeyType::Integer:
-      return fmt::format("integer, {:.0f} to {:.0f}", key.least, key.most);
+      return fmt::format("integer, {:.0f} to {:.0f}{}", key.least, key.most, key.word.empty() ? "" : ", or " + key.word);
     case KeyType::Count:
       return "count of tokens: an integer, 1.5e9 or 220B";
     case KeyType::Real:
@@ -247,7 +249,7 @@ std::string type_text(const ConfigKey& key) {
 std::string value_text(const ConfigKey& key, const ConfigValue& value) {
   if (key.type == KeyType::Choice) return std::get<std::string>(value);
   if (const auto* b = std::get_if<bool>(&value)) return *b ? "true" : "false";
-  if (const auto* i = std::get_if<int64_t>(&value)) return std::to_string(*i);
+  if (const auto* i = std::get_if<int64_t>(&value)) return *i == -1 && !key.word.empty() ? key.word : std::to_string(*i);
   if (const auto* d = std::get_if<double>(&value)) return number(*d);
   if (const auto* s = std::get_if<std::string>(&value)) return s->empty() && key.type == KeyType::Path ? "none" : quoted(*s);
   if (const auto* pair = std::get_if<std::vector<double>>(&value)) return listed(*pair, number);

@@ -183,7 +183,11 @@ class Reader {
         return true;
       case KeyType::Integer:
       case KeyType::Count: {
-        int64_t number = 0;
+        int64_t number = -1;
+        if (!quoted && !key.word.empty() && text == key.word) {
+          value = number;
+          return true;
+        }
         if (quoted || !to_integer(key, node, number)) return quoted ? wrong(key, node, "the text '" + text + "'") : false;
         value = number;
         return true;

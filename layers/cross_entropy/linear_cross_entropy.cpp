@@ -9,6 +9,10 @@ constexpr int64_t kChunkLogits = int64_t{1} << 22;  // 16 MiB of float32: half o
 
 }  // namespace
 
+int64_t LinearCrossEntropyOp::chunk_rows(int64_t tokens, int64_t vocab) {
+  return std::clamp<int64_t>(kChunkLogits / vocab / 64 * 64, 64, std::max<int64_t>(tokens, 64));
+}
+
 void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) const {
   require(hidden.columns() == weight.columns(), name, "expected hidden (tokens, {}) for a head {}, got {}", weight.columns(),
           to_string(weight.shape()), describe(hidden));
@@ -20,7 +24,7 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
 
 std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
   const int64_t tokens = hidden.rows(), vocab = weight.rows();
-  const int64_t chunk = std::clamp<int64_t>(kChunkLogits / vocab / 64 * 64, 64, std::max<int64_t>(tokens, 64));
+  const int64_t chunk = chunk_rows(tokens, vocab);
   const bool training = saved.recording();
   if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
   Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);

@@ -34,6 +34,9 @@ struct LinearCrossEntropyOp {
   double z_loss = 0;
   Tensor weight_gradient;  // (vocab, width), added to; undefined when the tape does not record
 
+  // Tokens of one chunk (which may be more than there are).
+  static int64_t chunk_rows(int64_t tokens, int64_t vocab);
+
   void check(const Tensor& hidden, const Tensor& weight) const;
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const;  // loss, cross_entropy
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;

@@ -1,4 +1,4 @@
-// Dependencies point one way:  core <- layers, optim, data <- checkpoints <- launch.  Libraries have one place that includes them.
+// Dependencies point one way:  core <- layers, optim, data <- checkpoints, bench <- launch.  Libraries have one place that includes them.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -17,7 +17,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"optim", {"core", "optim"}},
     {"data", {"core", "data"}},
     {"checkpoints", {"core", "layers", "optim", "data", "checkpoints"}},
-    {"launch", {"core", "layers", "optim", "data", "checkpoints", "launch"}}};
+    {"bench", {"core", "layers", "optim", "data", "bench"}},
+    {"launch", {"core", "layers", "optim", "data", "checkpoints", "bench", "launch"}}};
 
 struct Place {
   std::string header, folder;  // only files whose path starts with `folder` include headers that start with `header`
@@ -58,6 +59,8 @@ TEST(Arrows, TheTestSeesWhatItForbids) {
   EXPECT_NE(complaint("core/tensor.h", "#include \"layers/linear/linear.h\""), "");
   EXPECT_NE(complaint("layers/linear/linear.h", "#include \"optim/adamw.h\""), "");
   EXPECT_NE(complaint("checkpoints/a.cpp", "  #  include \"launch/plan.h\""), "");
+  EXPECT_NE(complaint("bench/step.cpp", "#include \"launch/plan.h\""), "");
+  EXPECT_NE(complaint("layers/linear/linear.cpp", "#include \"bench/timing.h\""), "");
   EXPECT_NE(complaint("core/io/file.cpp", "#include <hdf5.h>"), "");
   EXPECT_NE(complaint("core/gemm.cpp", "#include <oneapi/dnnl/dnnl.h>"), "");
   EXPECT_NE(complaint("launch/main.cpp", "#include <yaml-cpp/yaml.h>"), "");

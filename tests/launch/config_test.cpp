@@ -247,14 +247,22 @@ TEST_F(Config, EveryProblemIsReportedAtOnce) {
 }
 
 TEST_F(Config, WhatThisBuildLacksIsRefusedByNameWithWhatThereIs) {
-  for (const auto& [key, value, has] : std::vector<std::array<std::string, 3>>{{"train.dtype", "bfloat16", "float32"},
-                                                                               {"train.recompute", "block", "none"},
-                                                                               {"train.micro_batch_size", "auto", "integer"},
+  for (const auto& [key, value, has] : std::vector<std::array<std::string, 3>>{{"train.deterministic", "false", "true"},
+                                                                               {"train.dtype", "float16", "bfloat16"},
+                                                                               {"train.recompute", "all", "block"},
+                                                                               {"train.micro_batch_size", "automatic", "auto"},
                                                                                {"optimizer.type", "sgd", "adamw"}}) {
     const std::string message = refused(kRun, {key + "=" + value});
     EXPECT_TRUE(contains(message, key + ": expected ") && contains(message, has) && contains(message, value)) << message;
-    EXPECT_TRUE(key == "optimizer.type" || contains(message, "this build")) << message;
+    EXPECT_EQ(key == "train.deterministic", contains(message, "this build")) << message;
   }
+}
+
+TEST_F(Config, AnAutomaticMicroBatchIsWrittenAsItIsRead) {
+  const RunConfig run = load(kRun, {"train.micro_batch_size=auto"}).config;
+  EXPECT_EQ(run.train.micro_batch_size, kAutoMicroBatch);
+  EXPECT_TRUE(contains(to_yaml(run), "micro_batch_size: auto\n"));
+  EXPECT_TRUE(contains(refused(kRun, {"train.micro_batch_size=-1"}), "train.micro_batch_size"));
 }
 
 // A source is on line 11, a mutation of it is refused there with the column of what is wrong.
@@ -588,8 +596,8 @@ TEST_F(Config, OnlyTheLengthAndWhatIsShownMayChangeOnResume) {
     if (key.resume == OnResume::MayChange) allowed.push_back(key.path);
   std::sort(allowed.begin(), allowed.end());
   EXPECT_EQ(allowed, (std::vector<std::string>{"data.validation", "name", "train.checkpoint.asynchronous", "train.checkpoint.every_steps",
-                                               "train.checkpoint.keep", "train.checkpoint.keep_every_steps", "train.evaluate_every_steps",
-                                               "train.init_from", "train.log_every_steps", "train.max_skipped_steps",
+                                               "train.checkpoint.keep", "train.checkpoint.keep_every_steps", "train.diagnose_every_steps", "train.evaluate_every_steps",
+                                               "train.init_from", "train.log_every_steps", "train.max_skipped_steps", "train.recompute",
                                                "train.sample_every_steps", "train.sample_prompts", "train.sample_tokens", "train.steps",
                                                "train.tokens", "train.validation_tokens"}));
 }

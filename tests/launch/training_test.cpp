@@ -1,4 +1,5 @@
 // The training loop's promises, on a model of a few thousand parameters and a text made here.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -266,6 +267,47 @@ TEST_F(Training, AMixtureWithADocumentMaskGoesOnBitForBitAndOnlyAsItWas) {
       EXPECT_NE(std::string(error.what()).find(change.substr(0, change.find('=')) + ": "), std::string::npos) << error.what();
     }
   }
+}
+
+TEST_F(Training, RecomputeAndThreadsChangeNoBitOfAnyVariantInFloat32AndBfloat16) {
+  for (const char* type : {"mha", "gqa", "mla", "gva", "gha", "gta"})
+    for (const char* dtype : {"float32", "bfloat16"}) {
+      const std::string set = fmt::format(" --set train.steps=4 --set model.attention.type={} --set train.dtype={}", type, dtype);
+      const auto run = [&](const std::string& name, const std::string& options) {
+        const std::string folder = fmt::format("{}-{}-{}", type, dtype, name);
+        EXPECT_EQ(gta("train " + folder_ + "/run.yaml" + set + options + " --run-dir " + folder_ + "/" + folder), 0) << errors();
+        return weights(folder);
+      };
+      const std::string plain = run("plain", " --threads 1");
+      EXPECT_EQ(plain, run("elementwise", " --threads 2 --set train.recompute=elementwise")) << type << " " << dtype;
+      EXPECT_EQ(plain, run("block", " --threads 3 --set train.recompute=block")) << type << " " << dtype;
+    }
+}
+
+TEST_F(Training, AnAutomaticMicroBatchStaysWhatItWasOnResume) {
+  const std::string set = " --set train.micro_batch_size=auto --run-dir " + folder_ + "/auto";
+  ASSERT_EQ(gta("train " + folder_ + "/run.yaml --set train.steps=3" + set), 0) << errors();
+  EXPECT_NE(read_file(folder_ + "/auto/config.yaml").find("micro_batch_size: 4\n"), std::string::npos);  // the whole of a small global batch
+  EXPECT_EQ(gta("train " + folder_ + "/run.yaml --set train.steps=5" + set), 0) << errors();
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/auto")).position().step, 5);
+}
+
+TEST_F(Training, DiagnosticsAreOneRowOfMetricsWithEveryLayer) {
+  ASSERT_EQ(train(load({"train.diagnose_every_steps=5"}), options("diagnosed")).outcome, TrainOutcome::Finished);
+  const std::string metrics = read_file(folder_ + "/diagnosed/metrics.jsonl");
+  size_t rows = 0;
+  for (size_t at = metrics.find("gradient_norm/layers.1"); at != std::string::npos; at = metrics.find("gradient_norm/layers.1", at + 1)) ++rows;
+  EXPECT_EQ(rows, 2u);  // of 12 steps: 5 and 10
+  for (const char* key : {"weight_norm/embed_tokens", "weight_norm/norm", "stream_rms/layers.0", "largest_score/layers.1"})
+    EXPECT_NE(metrics.find(key), std::string::npos) << key;
+}
+
+TEST_F(Training, ATrainedModelTakesALongerContextAndRefusesAnotherShape) {
+  ASSERT_EQ(train(load(), options("long")).outcome, TrainOutcome::Finished);
+  const std::string model = folder_ + "/long";
+  EXPECT_EQ(gta("generate " + model + " --prompt abc --max-tokens 40 --set model.rope_theta=50000 --set model.max_sequence_length=64 --set train.dtype=bfloat16"), 0) << errors();
+  EXPECT_EQ(gta("generate " + model + " --prompt abc --set model.layers=3"), 2);
+  EXPECT_NE(errors().find("model.layers cannot be changed for a trained model"), std::string::npos) << errors();
 }
 
 TEST_F(Training, ADamagedCheckpointIsSkippedForTheOneBefore) {

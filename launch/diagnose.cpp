@@ -1,0 +1,42 @@
+#include "launch/diagnose.h"
+
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "optim/adamw.h"
+
+namespace gta {
+namespace {
+
+// "model.layers.3.mlp.up_proj.weight" -> "layers.3"; "model.embed_tokens.weight" -> "embed_tokens"
+std::string part_of(const std::string& name) {
+  const size_t begin = name.starts_with("model.") ? 6 : 0;
+  size_t end = name.find('.', begin);
+  if (name.compare(begin, 7, "layers.") == 0) end = name.find('.', begin + 7);
+  return name.substr(begin, end - begin);
+}
+
+}  // namespace
+
+std::string diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens, const Tensor& document_starts) {
+  nlohmann::ordered_json row = {{"step", step}};
+  std::map<std::string, double> squares;
+  const auto add = [&](const char* what, const Parameter& parameter, const Tensor& flat) {
+    squares[std::string(what) + "/" + part_of(parameter.name)] +=
+        GTA_DISPATCH(space.device(), sum_of_squares, space.view(flat, parameter).reshape({parameter.elements()}));
+  };
+  for (const Parameter& parameter : space.parameters()) {
+    add("gradient_norm", parameter, space.gradients(parameter.kind));
+    add("weight_norm", parameter, space.values(parameter.kind));
+  }
+  for (const auto& [name, sum] : squares) row[name] = std::sqrt(sum);
+  const Probe probe = model.probe(tokens, document_starts);
+  for (size_t i = 0; i < probe.blocks.size(); ++i) {
+    row[fmt::format("stream_rms/layers.{}", i)] = probe.blocks[i].stream_rms;
+    row[fmt::format("largest_score/layers.{}", i)] = probe.blocks[i].largest_score;
+  }
+  return row.dump();
+}
+
+}  // namespace gta
