@@ -35,7 +35,6 @@ void StatePieces::read(size_t range, const Use& use) {
       use(copy ? copy.get() : piece.data, piece.offset, piece.bytes);
     } catch (...) {
       done(std::move(copy), piece.bytes);
-      abandon();
       throw;
     }
     done(std::move(copy), piece.bytes);

@@ -171,6 +171,7 @@ TEST_F(StagedSave, theWriterGoesOnWhileTheUpdateCopies) {
   const int64_t half = piece_count() / 2;
   Event copying, written;
   std::atomic<int64_t> copies = 0;
+  std::atomic<bool> copy_begins = false;
   PieceOptions options = pieces_of(kPieceBytes);
   options.before_read = [&](int64_t piece) {
     if (piece == 0) {
@@ -178,11 +179,18 @@ TEST_F(StagedSave, theWriterGoesOnWhileTheUpdateCopies) {
     }
     if (piece == half) written.happen();
   };
+  options.while_read = [&](int64_t piece) {
+    if (piece == half) {
+      EXPECT_TRUE(copy_begins) << "a piece that was being copied was read in place";
+    }
+  };
   options.before_copy = [&](int64_t piece) {
     ++copies;
     if (piece != half) return;
     copying.happen();
     EXPECT_TRUE(written.wait()) << "the writer waited for copies of pieces that were still his";
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // time for the writer to take what he must not
+    copy_begins = true;
   };
   CheckpointSaver saver(directory_, 2, 0, true, options);
   saver.save(training_state(owned, 2, kSeed));
