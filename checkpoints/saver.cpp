@@ -1,10 +1,10 @@
 #include "checkpoints/saver.h"
 
 #include <chrono>
-#include <cstring>
 
 #include "checkpoints/writer.h"
 #include "core/log.h"
+#include "core/profiler.h"
 
 namespace gta {
 namespace {
@@ -19,8 +19,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous)
-    : directory_(std::move(directory)), keep_(keep), keep_every_steps_(keep_every_steps), asynchronous_(asynchronous) {
+CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous, PieceOptions options)
+    : directory_(std::move(directory)),
+      keep_(keep),
+      keep_every_steps_(keep_every_steps),
+      asynchronous_(asynchronous),
+      options_(std::move(options)) {
   if (asynchronous_) thread_ = std::thread([this] { work(); });
 }
 
@@ -35,24 +39,28 @@ CheckpointSaver::~CheckpointSaver() {
 }
 
 void CheckpointSaver::save(const TrainingState& state) {
-  if (!asynchronous_) {
-    const auto start = std::chrono::steady_clock::now();
-    const bool good = write(state);
-    ended(good, seconds_since(start));
-    return;
-  }
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !pending_; });
   try {
-    stage(state);
-  } catch (const std::exception& error) {  // no memory for the copy
+    state_ = state;
+    pieces_ = std::make_unique<StatePieces>(state_.ranges, options_);
+  } catch (const std::exception& error) {  // no memory even for the list
     good_ = false;
     warn_unsaved(state.position.step, error);
     return;
   }
   pending_ = true;
   lock.unlock();
-  changed_.notify_all();
+  if (asynchronous_)
+    changed_.notify_all();
+  else
+    write_and_prune();
+}
+
+void CheckpointSaver::before_update() {
+  if (!pieces_) return;
+  ProfilerRange range("save");  // beside what save() itself costs the step
+  pieces_->stage();
 }
 
 bool CheckpointSaver::finish() {
@@ -71,18 +79,23 @@ double CheckpointSaver::last_seconds() const {
   return seconds_;
 }
 
-void CheckpointSaver::stage(const TrainingState& state) {
-  staged_ = state;
-  buffers_.resize(state.ranges.size());
-  for (size_t i = 0; i < state.ranges.size(); ++i) {
-    StateRange& range = staged_.ranges[i];
-    buffers_[i].resize(static_cast<size_t>(range.bytes()));
-    if (range.bytes() > 0) std::memcpy(buffers_[i].data(), range.data, buffers_[i].size());
-    range.data = buffers_[i].data();
+int64_t CheckpointSaver::staged_bytes() const { return pieces_ ? pieces_->staged_bytes() : 0; }
+
+void CheckpointSaver::work() {
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return pending_ || stop_; });
+      if (!pending_) return;
+    }
+    write_and_prune();  // save() waits while pending_, so state_ is this thread's alone, and pieces_ stays
   }
 }
 
-void CheckpointSaver::ended(bool good, double seconds) {
+void CheckpointSaver::write_and_prune() {
+  const auto start = std::chrono::steady_clock::now();
+  const bool good = write();
+  const double seconds = seconds_since(start);
   {
     std::lock_guard lock(mutex_);
     good_ = good;
@@ -92,25 +105,12 @@ void CheckpointSaver::ended(bool good, double seconds) {
   changed_.notify_all();
 }
 
-void CheckpointSaver::work() {
-  while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return pending_ || stop_; });
-      if (!pending_) return;
-    }
-    // save() waits while pending_, so the staged state is this thread's alone.
-    const auto start = std::chrono::steady_clock::now();
-    const bool good = write(staged_);
-    ended(good, seconds_since(start));
-  }
-}
-
-bool CheckpointSaver::write(const TrainingState& state) {
+bool CheckpointSaver::write() {
   try {
-    write_checkpoint(directory_, state);
+    write_checkpoint(directory_, state_, *pieces_);
   } catch (const std::exception& error) {
-    warn_unsaved(state.position.step, error);
+    pieces_->abandon();
+    warn_unsaved(state_.position.step, error);
     return false;
   }
   try {

@@ -1,43 +1,55 @@
-// Saves while training goes on: the step pays only for the copy, a thread writes, verifies and prunes.
+// Saves while training goes on: a thread writes, verifies and prunes. It writes from the training's own memory for as long as that does not
+// change, which is until the next update; only what is left then is copied.
+//
+//   saver.save(state);          the thread begins
+//   forward, backward           read the weights, as the thread does
+//   saver.before_update();      copies what is not written yet
+//   optimizer.step(...)         changes the memory; the thread goes on from the copies
 #pragma once
 
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
-#include <vector>
 
+#include "checkpoints/state_pieces.h"
 #include "checkpoints/training_state.h"
 
 namespace gta {
 
 class CheckpointSaver {
  public:
-  CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous);
+  CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous, PieceOptions options = {});
   ~CheckpointSaver();  // waits for a save in flight
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
-  // Waits for an earlier save, copies the state, returns. A save that fails is a warning: training goes on.
+  // Waits for an earlier save, then saves, or when asynchronous lets the thread begin and returns: from then on nobody may change or free
+  // the ranges' memory but after before_update() or finish() has returned. A save that fails is a warning: training goes on.
   void save(const TrainingState& state);
+  // To be called, by the thread that calls save(), before anything changes the ranges' memory: the optimizer's update, a load. Returns as
+  // soon as a save in flight does not read that memory any more; nothing to do without one. Without memory for the copy that save fails.
+  void before_update();
   // Waits; false when the last save failed.
   bool finish();
-  bool failed() const;          // whether the last save that ended failed
-  double last_seconds() const;  // of writing and pruning in the last save that ended
+  bool failed() const;           // whether the last save that ended failed
+  double last_seconds() const;   // of writing and pruning in the last save that ended
+  int64_t staged_bytes() const;  // in copies now; by the thread that calls save()
 
  private:
   void work();
-  bool write(const TrainingState& state);
-  void stage(const TrainingState& state);
-  void ended(bool good, double seconds);
+  bool write();
+  void write_and_prune();
 
   std::string directory_;
   int64_t keep_, keep_every_steps_;
   bool asynchronous_;
+  PieceOptions options_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  TrainingState staged_;
-  std::vector<std::vector<char>> buffers_;
+  TrainingState state_;
+  std::unique_ptr<StatePieces> pieces_;  // of state_; replaced only by save()
   bool pending_ = false, stop_ = false, good_ = true;
   double seconds_ = 0;
   std::thread thread_;

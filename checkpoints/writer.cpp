@@ -22,20 +22,18 @@ namespace {
 
 constexpr const char* kRankFile = "rank-0000-of-0001.h5";
 constexpr const char* kTemporary = ".tmp-";
-constexpr int64_t kPiece = 4 << 20;  // bytes per write, so that hashing finds them in cache
 
 // A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
 std::string dataset_name(const StateRange& range, bool whole) {
   return whole ? fmt::format("/{}/{}", range.part, range.parameter) : fmt::format("/{}/{}@{}", range.part, range.parameter, range.first);
 }
 
-uint64_t write_hashed(const File& file, const void* data, int64_t bytes, int64_t offset) {
+uint64_t write_hashed(const File& file, StatePieces& pieces, size_t range, int64_t start) {
   Hasher hasher;
-  for (int64_t done = 0; done < bytes; done += kPiece) {
-    const int64_t count = std::min(kPiece, bytes - done);
-    file.write_at(static_cast<const char*>(data) + done, count, offset + done);
-    hasher.update(static_cast<const char*>(data) + done, static_cast<size_t>(count));
-  }
+  pieces.read(range, [&](const char* data, int64_t offset, int64_t bytes) {
+    file.write_at(data, bytes, start + offset);
+    hasher.update(data, static_cast<size_t>(bytes));
+  });
   return hasher.digest();
 }
 
@@ -49,7 +47,7 @@ void check_headers(const std::string& path, const std::vector<hdf5::Dataset>& ex
   }
 }
 
-Manifest write_rank_file(const std::string& folder, const TrainingState& state) {
+Manifest write_rank_file(const std::string& folder, const TrainingState& state, StatePieces& pieces) {
   const std::string path = folder + "/" + kRankFile;
   hdf5::Writer writer(path);
   for (const StateRange& range : state.ranges) {
@@ -73,19 +71,13 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state) 
     const StateRange& range = state.ranges[i];
     const int64_t offset = std::max<int64_t>(0, datasets[i].offset);  // none is given to a dataset without elements
     manifest.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count, kRankFile, offset,
-                                write_hashed(file, range.data, range.bytes(), offset)});
+                                write_hashed(file, pieces, i, offset)});
   }
   const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
   const int64_t tokenizer_offset = std::max<int64_t>(0, datasets.back().offset);
-  manifest.entries.push_back({"tokenizer",
-                              "",
-                              {tokenizer_bytes},
-                              DType::U8,
-                              0,
-                              tokenizer_bytes,
-                              kRankFile,
-                              tokenizer_offset,
-                              write_hashed(file, state.tokenizer.data(), tokenizer_bytes, tokenizer_offset)});
+  file.write_at(state.tokenizer.data(), tokenizer_bytes, tokenizer_offset);
+  manifest.entries.push_back(
+      {"tokenizer", "", {tokenizer_bytes}, DType::U8, 0, tokenizer_bytes, kRankFile, tokenizer_offset, hash_bytes(state.tokenizer)});
   file.sync();
   check_headers(path, datasets);
   ManifestFile written{kRankFile, file.size(), 0};
@@ -137,6 +129,11 @@ void publish(const std::string& directory, const std::string& temporary, const s
 std::string checkpoint_name(int64_t step) { return fmt::format("step-{:08}", step); }
 
 std::string write_checkpoint(const std::string& directory, const TrainingState& state) {
+  StatePieces pieces(state.ranges);
+  return write_checkpoint(directory, state, pieces);
+}
+
+std::string write_checkpoint(const std::string& directory, const TrainingState& state, StatePieces& pieces) {
   const std::string name = checkpoint_name(state.position.step), path = directory + "/" + name,
                     temporary = directory + "/" + kTemporary + name;
   if (!exists(directory)) {
@@ -148,7 +145,7 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
   make_directories(temporary);
   bool published = false;
   try {
-    const std::string manifest = to_json(write_rank_file(temporary, state)), manifest_path = temporary + "/manifest.json";
+    const std::string manifest = to_json(write_rank_file(temporary, state, pieces)), manifest_path = temporary + "/manifest.json";
     File file(manifest_path, File::Mode::Create);
     file.write_at(manifest.data(), static_cast<int64_t>(manifest.size()), 0);
     file.sync();

@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include "checkpoints/state_pieces.h"
 #include "checkpoints/training_state.h"
 
 namespace gta {
@@ -18,6 +19,8 @@ std::string checkpoint_name(int64_t step);  // "step-00001000"
 // The new folder's path. Error(Failed) with the reason when it could not be written: what was there before is untouched. One writer per
 // directory at a time (a run's folder has a lock). A checkpoint of the same step stays in place until the new one is whole on disk.
 std::string write_checkpoint(const std::string& directory, const TrainingState& state);
+// The same from the state's pieces, which another thread may stage meanwhile.
+std::string write_checkpoint(const std::string& directory, const TrainingState& state, StatePieces& pieces);
 
 // Keeps the `keep` newest and those at multiples of keep_every_steps (0: none), but removes nothing unless the newest verifies.
 // Error(BadInput) names what is damaged there. Leftovers of interrupted writers go too.

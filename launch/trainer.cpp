@@ -172,7 +172,7 @@ class Trainer {
     const Clock::time_point start = Clock::now();
     if (position_.step == 0) sample();
     while (position_.step < train.steps) {
-      StepReport report = step(loader);
+      StepReport report = step(loader, saver);
       if (options_.profile_steps > 0 && position_.step - first_step == options_.profile_steps) finish_profile(profiler);
       const bool last = position_.step == train.steps;
       const int signal = stop_requested();
@@ -205,7 +205,7 @@ class Trainer {
     return result_;
   }
 
-  StepReport step(Loader& loader) {
+  StepReport step(Loader& loader, CheckpointSaver& saver) {
     const TrainConfig& train = config_.train;
     ProfilerRange range("step");
     const Clock::time_point start = Clock::now();
@@ -234,6 +234,7 @@ class Trainer {
     const double norm = optimizer_->gradient_norm();
     const double rate = learning_rate(config_.optimizer, position_.step, train.steps);
     if (std::isfinite(loss) && std::isfinite(norm)) {
+      saver.before_update();
       optimizer_->step(rate, norm);
       position_.consecutive_skipped = 0;
     } else {

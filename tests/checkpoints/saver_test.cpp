@@ -67,7 +67,8 @@ TEST_P(CheckpointSaverModes, savesWhatTheStateWasWhenAsked) {
   for (int64_t step = 1; step <= 4; ++step) {
     const OwnedState owned(static_cast<uint64_t>(step));
     saver.save(training_state(owned, step, static_cast<uint64_t>(step)));
-    // Training overwrites its memory at once.
+    // Training overwrites its memory, and here even frees it.
+    saver.before_update();
     for (const StateRange& range : owned.ranges()) std::memset(range.data, 0xff, static_cast<size_t>(range.bytes()));
   }
   EXPECT_TRUE(saver.finish());
