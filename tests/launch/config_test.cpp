@@ -264,6 +264,18 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
   }
 }
 
+// ... all at once, and beside what is wrong with single keys.
+TEST_F(Config, KeysThatContradictEachOtherAreReportedWithAllOtherProblems) {
+  const std::string message = refused(replaced(replaced(replaced(replaced(kRun, "layers: 2", "layrs: 2"), "latent_dim: 16", "latent_dim: 12"),
+                                                        "key_heads: 1", "key_heads: 3"),
+                                               "global_batch_size: 8", "global_batch_size: 010"),
+                                      {"optimizer.schedule.warmup_steps=11", "model.max_sequence_length=8"});
+  for (const char* part : {"run.yaml:4:3: model.layrs: ", "run.yaml:8:85: model.attention.latent_dim: 12 does not divide", "run.yaml:8:53: model.attention.key_heads: 3 does not",
+                           "run.yaml:16:22: train.global_batch_size: expected ", "--set:1:1: optimizer.schedule.warmup_steps: 11 is more", "run.yaml:13:20: data.sequence_length: 16 is more"})
+    EXPECT_TRUE(contains(message, part)) << part << " is not in\n" << message;
+  EXPECT_EQ(lines_of(message).size(), 6u) << message;
+}
+
 TEST_F(Config, HostileTextIsRefused) {
   const std::string big = kRun + "#" + std::string(1 << 20, 'x') + "\n";
   for (const auto& [what, text] : std::vector<std::pair<std::string, std::string>>{
@@ -344,6 +356,31 @@ std::string with_value(const std::string& text, const KeyPlace& place, const std
   else
     end = text.find_first_of(",}\n# ", end);
   return text.substr(0, place.value) + value + text.substr(end);
+}
+
+// A key that could not be read is in no other complaint: neither as missing nor in a comparison.
+TEST_F(Config, OneMistakeIsOneLine) {
+  const std::string run = replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 3}") + "optimizer: {schedule: {type: wsd, warmup_steps: 2, decay_steps: 5}}\n";
+  ASSERT_NO_THROW(load(run));
+  for (const KeyPlace& place : keys_of(run, "")) {
+    std::string misspelt = run;
+    misspelt.insert(place.begin, 1, run[place.begin]);
+    for (const std::string& text : {misspelt, with_value(run, place, "{a: 1}"), with_value(run, place, "")}) {
+      const std::string message = refused(text);
+      EXPECT_EQ(lines_of(message).size(), 1u) << place.path << ": " << message;
+    }
+    // The same where an included file has a good value under the bad one.
+    write("base.yaml", run);
+    std::string over = "include: base.yaml\n";
+    const std::string path = place.path + ".";
+    for (size_t at = 0, depth = 0; at < path.size(); at = path.find('.', at) + 1, depth += 2)
+      over += std::string(depth, ' ') + path.substr(at, path.find('.', at) - at) + ":\n";
+    over.insert(over.size() - 1, " {a: 1}");
+    const std::string message = refused(over);
+    EXPECT_EQ(lines_of(message).size(), 1u) << place.path << ": " << message;
+  }
+  EXPECT_EQ(lines_of(refused("include: absent.yaml\n")).size(), 1u);
+  EXPECT_EQ(lines_of(refused(replaced(kRun, "data:", "data: 7\nseed:\n"))).size(), 2u) << "a section that is none, and a key with nothing";
 }
 
 class Shipped : public Config, public ::testing::WithParamInterface<std::string> {
