@@ -294,8 +294,9 @@ inline void check_gradients(const OpCase& c) {
 inline void check_float32_gradients(const OpCase& c) {
   const Outcome exact = run_case(c, DType::F64), single = run_case(c, DType::F32);
   for (size_t i = 0; i < c.inputs.size(); ++i)
-    if (c.inputs[i].defined())
+    if (c.inputs[i].defined()) {
       EXPECT_TRUE(near(to_doubles(single.gradients[i]), to_doubles(exact.gradients[i]), c.float32_gradient_tolerance)) << c.inputs[i].name;
+    }
 }
 
 // modes[i] for input i; everything lies inside larger tensors.
@@ -387,9 +388,10 @@ inline void check_threads(const OpCase& c) {
       for (size_t i = 0; i < one.outputs.size(); ++i)
         EXPECT_EQ(to_bytes(one.outputs[i]) == to_bytes(other.outputs[i]), true) << name_of(dtype) << " output " << i << ", " << count << " threads";
       for (size_t i = 0; i < one.gradients.size(); ++i)
-        if (one.gradients[i].defined())
+        if (one.gradients[i].defined()) {
           EXPECT_EQ(to_bytes(one.gradients[i]) == to_bytes(other.gradients[i]), true)
               << name_of(dtype) << " gradient of " << c.inputs[i].name << ", " << count << " threads";
+        }
     }
   }
 }
@@ -405,7 +407,9 @@ inline void check_tape(const OpCase& c) {
   const Tensor root = c.op(DType::F64).apply(tape, x)[0];
   tape.backward(root, start_tensor(c, 0, root));
   for (size_t i = 0; i < x.size(); ++i)
-    if (x[i].defined()) EXPECT_EQ(to_bytes(tape.gradient_of(x[i])), to_bytes(expected.gradients[i])) << c.inputs[i].name;
+    if (x[i].defined()) {
+      EXPECT_EQ(to_bytes(tape.gradient_of(x[i])), to_bytes(expected.gradients[i])) << c.inputs[i].name;
+    }
 }
 
 inline void check_non_finite(const OpCase& c) {
