@@ -6,6 +6,12 @@
 #include "layers/cross_entropy/linear_cross_entropy.h"
 
 namespace gta::cpu {
+namespace {
+
+// A float32 sum over a whole vocabulary, one by one where there are no vectors, would be off by 1e-5.
+constexpr int64_t kSumPiece = 1024;
+
+}  // namespace
 
 int64_t find_bad_label(const Tensor& labels, int64_t vocab) {
   const int32_t* const l = labels.data<int32_t>();
@@ -32,22 +38,29 @@ void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label
 #pragma omp simd reduction(max : largest)
         for (int64_t v = 0; v < vocab; ++v) largest = std::max(largest, z[v]);
         const T target = z[label];
-        T sum = 0;
-        if (mode == CrossEntropyMode::LossOnly) {
-#pragma omp simd reduction(+ : sum)
-          for (int64_t v = 0; v < vocab; ++v) sum += fast_exp(z[v] - largest);
-        } else {
-#pragma omp simd reduction(+ : sum)
-          for (int64_t v = 0; v < vocab; ++v) {
-            z[v] = fast_exp(z[v] - largest);
-            sum += z[v];
+        double sum = 0;
+        for (int64_t begin = 0; begin < vocab; begin += kSumPiece) {
+          const int64_t end = std::min(vocab, begin + kSumPiece);
+          T piece = 0;
+          if (mode == CrossEntropyMode::LossOnly) {
+#pragma omp simd reduction(+ : piece)
+            for (int64_t v = begin; v < end; ++v) piece += fast_exp(z[v] - largest);
+          } else {
+#pragma omp simd reduction(+ : piece)
+            for (int64_t v = begin; v < end; ++v) {
+              z[v] = fast_exp(z[v] - largest);
+              piece += z[v];
+            }
           }
-          const T scale = static_cast<T>(label_weight / static_cast<double>(sum));
+          sum += static_cast<double>(piece);
+        }
+        if (mode == CrossEntropyMode::LossAndGradient) {
+          const T scale = static_cast<T>(label_weight / sum);
 #pragma omp simd
           for (int64_t v = 0; v < vocab; ++v) z[v] *= scale;
           z[label] -= static_cast<T>(label_weight);
         }
-        loss = label_weight * (static_cast<double>(largest) + std::log(static_cast<double>(sum)) - static_cast<double>(target));
+        loss = label_weight * (static_cast<double>(largest) + std::log(sum) - static_cast<double>(target));
       }
     });
   });
