@@ -208,6 +208,7 @@ class Trainer {
       loss += micro_loss.to_vector<double>()[0];
       tape.backward(micro_loss);
     }
+    if (options_.with_loss) options_.with_loss(position_.step, loss);
     if (options_.before_update) options_.before_update(position_.step, space_);
     const double norm = optimizer_->gradient_norm();
     const double rate = learning_rate(config_.optimizer, position_.step, train.steps);
@@ -272,7 +273,11 @@ class Trainer {
       generate(*model_, space_, tokenizer_, prompt, sampling, [&](const std::string& piece) { text += piece; });
       text += "\n---\n";
     }
-    publish_text(fmt::format("{}/samples/step-{}.txt", run_dir_, position_.step), text);
+    try {
+      publish_text(fmt::format("{}/samples/step-{}.txt", run_dir_, position_.step), text);
+    } catch (const Error& error) {
+      log::warning("the sample is not kept: {}; training goes on", error.what());
+    }
     log::info("sample after step {}: {}", position_.step, text.substr(0, text.find("\n---\n")));
   }
 

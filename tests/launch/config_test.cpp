@@ -182,6 +182,11 @@ TEST_F(Config, FilesThatIncludeThemselvesAreRefused) {
   write("d12.yaml", kRun);
   EXPECT_TRUE(contains(refusal([&] { load_run_config(path("d0.yaml"), {}); }), "include: "));
   EXPECT_TRUE(contains(refused("include: absent.yaml\n"), "absent.yaml"));
+  EXPECT_TRUE(contains(refused("include: [d12.yaml]\n"), "run.yaml:1:10: include: expected the name of one file"));
+  write("m.yaml", "hidden_size: 32\nlayers: 2\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
+  write("d8.yaml", "name: x\nmodel: m.yaml\n" + kRun.substr(kRun.find("data:")));
+  EXPECT_TRUE(contains(refusal([&] { load_run_config(path("d0.yaml"), {}); }), "d8.yaml:2:8: model: files are nested too deeply"));
+  EXPECT_NO_THROW(load_run_config(path("d1.yaml"), {}));
 }
 
 TEST_F(Config, OverridesAreCheckedLikeTheFile) {
@@ -196,7 +201,13 @@ TEST_F(Config, OverridesAreCheckedLikeTheFile) {
                                                                                    {"model.layers", "key.path=value"},
                                                                                    {"model.layers=[", "model.layers: "},
                                                                                    {"optimizer.eps=.nan", "optimizer.eps: expected "},
-                                                                                   {"model.layers=-1", "model.layers: expected "}}) {
+                                                                                   {"model.layers=-1", "model.layers: expected "},
+                                                                                   {"model.tie_embeddings=\"true\"", "model.tie_embeddings: expected true or false"},
+                                                                                   {"name=\"\"", "name: expected text, got nothing"},
+                                                                                   {"optimizer.learning_rate=0", "optimizer.learning_rate: expected number, above 0"},
+                                                                                   {"model.norm_eps=0.0", "model.norm_eps: expected number, above 0"},
+                                                                                   {"optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected number, from 0"},
+                                                                                   {"optimizer.learning_rate=100.5", "optimizer.learning_rate: expected "}}) {
     const std::string message = refused(kRun, {text});
     EXPECT_TRUE(message.starts_with("--set") && contains(message, part)) << text << " -> " << message;
   }
@@ -253,9 +264,14 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
                                                         {"model.attention.type=gqa", "model.attention.kv_heads"},
                                                         {"model.attention.query_heads=3", "model.attention.query_heads"},
                                                         {"name=a/b", "name"},
+                                                        {"name=.", "name"},
+                                                        {"name=..", "name"},
+                                                        {"train.init_from=/absent", "train.init_from"},
                                                         {"data.tokenizer=/absent.model", "data.tokenizer"},
                                                         {"optimizer.schedule.type=wsd", "optimizer.schedule.decay_steps"}})
     EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": ")) << override_text << " -> " << refused(kRun, {override_text});
+  for (const auto& [decay, fits] : {std::pair{"8", true}, {"9", false}})
+    EXPECT_EQ(refused(kRun, {"optimizer.schedule.type=wsd", "optimizer.schedule.warmup_steps=2", std::string("optimizer.schedule.decay_steps=") + decay}) == "", fits) << decay;
   for (const char* key : {"name: small\n", "  steps: 10\n", "  global_batch_size: 8\n", "  tokenizer: k.model\n", "  sequence_length: 16\n",
                           "  layers: 2\n"}) {
     const std::string message = refused(replaced(kRun, key, ""));

@@ -1,104 +1,86 @@
 // The training loop's promises, on a model of a few thousand parameters and a text made here.
-#include <gtest/gtest.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <stdio.h>
 
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 
-#include "checkpoints/reader.h"
 #include "core/error.h"
-#include "core/io/file.h"
-#include "core/io/hash.h"
-#include "core/random.h"
-#include "data/shards.h"
-#include "launch/trainer.h"
+#include "core/sanitizer.h"
+#include "tests/launch/small_run.h"
 
 namespace gta {
 namespace {
 
-const std::string kGta = GTA_BINARY;
-
-class Training : public testing::Test {
+class Training : public SmallRun {
  protected:
-  void SetUp() override {
-    char pattern[] = "/tmp/gta-training-XXXXXX";
-    folder_ = mkdtemp(pattern);
-    const RandomStream random(7, "text");
-    std::string text;
-    for (uint64_t i = 0; i < 6000; ++i) text += std::string(1, static_cast<char>('a' + random.bits(i) % 17)) + (random.bits(i + 100000) % 4 == 0 ? " " : "") + (i % 60 == 59 ? "\n" : "");
-    publish_text(folder_ + "/text.txt", text);
-    train_tokenizer({text}, 320, folder_ + "/t.model");
-    write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/text.txt"}, {}, folder_ + "/shards", "train");
-    publish_text(folder_ + "/run.yaml", R"(name: tiny
-model:
-  hidden_size: 32
-  layers: 2
-  intermediate_size: 48
-  heads: 4
-  head_dim: 8
-  attention: {type: gta, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 8, kv_heads: 2}
-data:
-  tokenizer: t.model
-  train: [shards/train-*.h5]
-  validation: [shards/train-*.h5]
-  sequence_length: 16
-optimizer:
-  learning_rate: 1.0e-2
-  schedule: {type: cosine, warmup_steps: 2}
-train:
-  steps: 12
-  global_batch_size: 4
-  micro_batch_size: 2
-  validation_tokens: 100
-  checkpoint: {every_steps: 3, keep: 3}
-)");
+  // Runs one command in a process of its own, which the caller signals and waits for.
+  pid_t start(const std::string& run, const std::vector<std::string>& overrides) {
+    std::vector<std::string> words = {"gta", "train", folder_ + "/run.yaml", "--run-dir", run, "--log-level", "error"};
+    for (const std::string& text : overrides) words.insert(words.end(), {"--set", text});
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+      execv(kGta.c_str(), arguments.data());
+      _exit(127);
+    }
+    return child;
   }
-  void TearDown() override { remove_tree(folder_); }
-
-  LoadedRun load(const std::vector<std::string>& overrides = {}) { return load_run_config(folder_ + "/run.yaml", overrides); }
-  TrainOptions options(const std::string& run) {
-    TrainOptions options;
-    options.run_dir = folder_ + "/" + run;
-    return options;
+  // False when the process ended before.
+  static bool wait_until_there_is(const std::string& path, pid_t child) {
+    int early = 0;
+    while (!exists(path)) {
+      if (waitpid(child, &early, WNOHANG) != 0) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
   }
-  // Exit code of `gta ARGUMENTS`.
-  int gta(const std::string& arguments) {
-    const int status = std::system((kGta + " " + arguments + " >>" + folder_ + "/out.txt 2>>" + folder_ + "/err.txt").c_str());
+  static int exit_code_of(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
-  std::string errors() { return exists(folder_ + "/err.txt") ? read_file(folder_ + "/err.txt") : ""; }
-  std::string weights(const std::string& run) {
-    const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(folder_ + "/" + run));
-    std::string text = std::to_string(checkpoint.position().step);
-    for (const ManifestEntry& entry : checkpoint.entries()) text += " " + hash_text(entry.hash);
-    return text;
-  }
-
-  std::string folder_;
 };
 
-TEST_F(Training, ANonFiniteGradientNeverReachesTheWeights) {
-  TrainOptions o = options("nan");
-  std::vector<float> before;
-  o.before_update = [&](int64_t step, ParameterSpace& space) {
-    const Tensor& values = space.values(ParameterKind::Matrix);
-    if (step == 5) {
-      before = values.to_vector<float>();
-      space.gradients(ParameterKind::Vector).data<float>()[3] = step % 2 ? NAN : INFINITY;
+TEST_F(Training, ANonFiniteGradientOrLossNeverReachesTheWeights) {
+  for (const float bad : {NAN, INFINITY, -INFINITY})
+    for (const bool in_loss : {false, true}) {
+      TrainOptions o = options(fmt::format("bad-{}-{}", bad, in_loss));
+      std::vector<float> before;
+      o.with_loss = [&](int64_t step, double& loss) {
+        if (in_loss && step == 5) loss = bad;
+      };
+      o.before_update = [&](int64_t step, ParameterSpace& space) {
+        const Tensor& values = space.values(ParameterKind::Matrix);
+        if (step == 5) {
+          before = values.to_vector<float>();
+          if (!in_loss) space.gradients(ParameterKind::Vector).data<float>()[3] = bad;
+        }
+        if (step == 6) {
+          EXPECT_EQ(before, values.to_vector<float>()) << o.run_dir;
+        }
+      };
+      EXPECT_EQ(train(load(), o).outcome, TrainOutcome::Finished);
+      const TrainingPosition position = Checkpoint::open(resolve_checkpoint(o.run_dir)).position();
+      EXPECT_EQ(position.skipped_steps, 1) << o.run_dir;
+      EXPECT_EQ(position.updates, 11);
+      EXPECT_EQ(position.step, 12);
     }
-    if (step == 6) {
-      EXPECT_EQ(before, values.to_vector<float>());
-    }
+}
+
+TEST_F(Training, SkippedStepsWithGoodOnesBetweenThemDoNotAddUp) {
+  TrainOptions o = options("now-and-then");
+  o.before_update = [](int64_t step, ParameterSpace& space) {
+    if (step % 2 == 1) space.gradients(ParameterKind::Matrix).data<float>()[0] = NAN;
   };
-  EXPECT_EQ(train(load(), o).outcome, TrainOutcome::Finished);
-  const TrainingPosition position = Checkpoint::open(resolve_checkpoint(o.run_dir)).position();
-  EXPECT_EQ(position.skipped_steps, 1);
-  EXPECT_EQ(position.updates, 11);
-  EXPECT_EQ(position.step, 12);
+  EXPECT_EQ(train(load({"train.max_skipped_steps=2"}), o).outcome, TrainOutcome::Finished);
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().skipped_steps, 6);
 }
 
 TEST_F(Training, StopsAfterTooManySkippedStepsAndKeepsTheLastGoodCheckpoint) {
@@ -136,26 +118,106 @@ TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
 TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
   for (int signal : {SIGTERM, SIGUSR1, SIGINT}) {
     const std::string run = folder_ + "/signal" + std::to_string(signal);
-    const std::string config = folder_ + "/run.yaml";
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      execl(kGta.c_str(), "gta", "train", config.c_str(), "--run-dir", run.c_str(), "--set", "train.steps=100000", "--log-level", "error", nullptr);
-      _exit(127);
-    }
+    const pid_t child = start(run, {"train.steps=100000"});
     // Once there is a checkpoint the loop is running. Not a certain one: it may be pruned before anyone looks.
-    int early = 0;
-    while (!exists(run + "/checkpoints/latest") && waitpid(child, &early, WNOHANG) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    ASSERT_TRUE(wait_until_there_is(run + "/checkpoints/latest", child));
     kill(child, signal);
-    int status = 0;
-    waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFEXITED(status));
-    EXPECT_EQ(WEXITSTATUS(status), 75);
+    EXPECT_EQ(exit_code_of(child), 75);
     const int64_t step = Checkpoint::open(resolve_checkpoint(run)).position().step;
     EXPECT_GE(step, 3);
-    EXPECT_EQ(gta("train " + config + " --run-dir " + run + " --set train.steps=" + std::to_string(step + 2)), 0) << errors();
+    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run + " --set train.steps=" + std::to_string(step + 2)), 0) << errors();
     EXPECT_EQ(Checkpoint::open(resolve_checkpoint(run)).position().step, step + 2);
   }
+}
+
+TEST_F(Training, InterruptedTwiceItEndsAtOnce) {
+  // A step that takes minutes: the first signal waits for its end.
+  const pid_t child = start(folder_ + "/twice", {"train.global_batch_size=1000000"});
+  ASSERT_TRUE(wait_until_there_is(folder_ + "/twice/metrics.jsonl", child));
+  kill(child, SIGINT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // two signals at once would be one
+  EXPECT_EQ(waitpid(child, nullptr, WNOHANG), 0) << "once is not enough";
+  kill(child, SIGINT);
+  EXPECT_EQ(exit_code_of(child), 130);
+}
+
+// A file where the folder of checkpoints was: no save can succeed.
+TEST_F(Training, ALastCheckpointThatCannotBeSavedIsAFailure) {
+  TrainOptions o = options("unsaved");
+  o.before_update = [&](int64_t step, ParameterSpace&) {
+    if (step != 7) return;
+    rename_path(o.run_dir + "/checkpoints", folder_ + "/moved");
+    publish_text(o.run_dir + "/checkpoints", "");
+  };
+  try {
+    train(load({"train.checkpoint.asynchronous=false"}), o);
+    FAIL() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Failed);
+    EXPECT_NE(std::string(error.what()).find("the last one could not be saved"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/moved")).position().step, 6);
+
+  const std::string run = folder_ + "/stopped";
+  const pid_t child = start(run, {"train.steps=100000", "train.checkpoint.every_steps=20"});
+  ASSERT_TRUE(wait_until_there_is(run + "/checkpoints/latest", child));
+  publish_text(folder_ + "/file", "");
+  ASSERT_EQ(renameat2(AT_FDCWD, (folder_ + "/file").c_str(), AT_FDCWD, (run + "/checkpoints").c_str(), RENAME_EXCHANGE), 0);
+  kill(child, SIGTERM);
+  EXPECT_EQ(exit_code_of(child), 1) << "75 would say that there is a good checkpoint";
+}
+
+TEST_F(Training, OtherDataOrASmallerVocabularyIsRefusedOnResume) {
+  ASSERT_EQ(train(load(), options("data")).outcome, TrainOutcome::Finished);
+  const std::string before = weights("data");
+  const auto expect = [&](const std::vector<std::string>& overrides, const std::string& run, const std::string& part) {
+    try {
+      train(load(overrides), options(run));
+      ADD_FAILURE() << "expected an error: " << part;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput);
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  };
+  expect({"model.vocab_size=319"}, "small", "319 is smaller than the tokenizer's 320 pieces");
+  EXPECT_FALSE(exists(folder_ + "/small"));
+  publish_text(folder_ + "/other.txt", read_file(folder_ + "/text.txt").substr(1000));
+  write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/other.txt"}, {}, folder_ + "/shards", "train");
+  expect({"train.steps=20"}, "data", "the token shards are not those that");
+  EXPECT_EQ(before, weights("data"));
+}
+
+TEST_F(Training, MetricsHaveEachStepOnceAfterACrash) {
+  TrainOptions o = options("crashed");
+  o.before_update = [](int64_t step, ParameterSpace&) {
+    if (step == 8) throw std::runtime_error("a crash");
+  };
+  EXPECT_THROW(train(load(), o), std::runtime_error);
+  ASSERT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 6);
+  ASSERT_EQ(train(load(), options("crashed")).outcome, TrainOutcome::Finished);
+  std::istringstream rows(read_file(o.run_dir + "/metrics.jsonl"));
+  std::vector<int64_t> steps;
+  for (std::string row; std::getline(rows, row);)
+    if (const auto json = nlohmann::json::parse(row); json.contains("loss")) steps.push_back(json.at("step"));
+  EXPECT_EQ(steps, (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+}
+
+TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
+  if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
+  TrainOptions o = options("full");
+  make_directories(o.run_dir);
+  ASSERT_EQ(symlink("/dev/full", (o.run_dir + "/metrics.jsonl").c_str()), 0);
+  o.before_update = [&](int64_t step, ParameterSpace&) {
+    if (step != 5) return;
+    remove_tree(o.run_dir + "/samples");
+    publish_text(o.run_dir + "/samples", "a file where the folder was");
+  };
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(train(load({"train.sample_prompts=[abc]"}), o).outcome, TrainOutcome::Finished);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("metrics.jsonl cannot be written: No space left on device; training goes on"), std::string::npos) << said;
+  EXPECT_NE(said.find("the sample is not kept: "), std::string::npos) << said;
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 12);
 }
 
 TEST_F(Training, ResumingWithAnotherConfigurationIsRefusedByKeyAndWritesNothing) {
@@ -189,6 +251,8 @@ TEST_F(Training, AFolderInUseIsRefusedAndItsHolderNamed) {
     if (step != 1) return;
     EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + o.run_dir), 1);
     EXPECT_NE(errors().find("in use by process " + std::to_string(getpid())), std::string::npos) << errors();
+    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --fresh --run-dir " + o.run_dir), 1) << "nor is it moved away under the one that runs";
+    EXPECT_FALSE(exists(o.run_dir + ".before-1"));
   };
   train(load(), o);
 }
@@ -199,6 +263,10 @@ TEST_F(Training, FreshMovesTheOldRunAside) {
   o.use = FolderUse::Fresh;
   ASSERT_EQ(train(load({"seed=5"}), o).outcome, TrainOutcome::Finished);
   EXPECT_NE(weights("fresh"), weights("fresh.before-1"));
+  const std::string first = weights("fresh.before-1"), second = weights("fresh");
+  ASSERT_EQ(train(load({"seed=6"}), o).outcome, TrainOutcome::Finished);
+  EXPECT_EQ(weights("fresh.before-1"), first);
+  EXPECT_EQ(weights("fresh.before-2"), second);
 }
 
 TEST_F(Training, InitFromTakesTheWeightsAlone) {
@@ -219,6 +287,7 @@ TEST_F(Training, InitFromTakesTheWeightsAlone) {
 }
 
 TEST_F(Training, OutOfMemorySaysWhatWasAskedWhatIsHeldAndWhichKeyToLower) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
   const int code = std::system(("ulimit -v 400000; " + kGta + " train " + folder_ + "/run.yaml --run-dir " + folder_ +
                                 "/memory --threads 1 --set model.vocab_size=1000000 --set model.hidden_size=64 2>" + folder_ + "/memory.txt")
                                    .c_str());
