@@ -20,6 +20,7 @@ endif()
 if(GTA_SANITIZE)
   target_compile_options(gta_options INTERFACE -fsanitize=${GTA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(gta_options INTERFACE -fsanitize=${GTA_SANITIZE})
+  target_sources(gta_options INTERFACE ${CMAKE_SOURCE_DIR}/cmake/sanitizer_options.cpp)
 endif()
 
 # gta_library(core DEPENDS ... LIBRARIES ...)  ->  target gta_core, linked to gta_DEPENDS publicly and to LIBRARIES privately

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/backends/memory_kernels.h"
+#include "core/sanitizer.h"
 
 namespace gta {
 namespace {
@@ -48,7 +49,10 @@ void* take(const Device& device, int64_t bytes) {
 }
 
 void release_all(const Device& device, Pool& pool) {
-  for (auto& [bytes, data] : pool.free_blocks) GTA_DISPATCH(device, raw_free, data, bytes);
+  for (auto& [bytes, data] : pool.free_blocks) {
+    mark_usable(data, bytes, bytes);
+    GTA_DISPATCH(device, raw_free, data, bytes);
+  }
   pool.free_blocks.clear();
   pool.report.pooled = 0;
 }
@@ -138,6 +142,7 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
                               name_of(purpose), describe(report)));
   }
   const int i = static_cast<int>(purpose);
+  mark_usable(data, bytes, size);
   report.in_use[i] += size;
   report.peak[i] = std::max(report.peak[i], report.in_use[i]);
   report.total_peak = std::max(report.total_peak, report.total_in_use());
@@ -150,6 +155,7 @@ void free(const Device& device, Block block, Purpose purpose) noexcept {
   Pool& pool = pool_of(device);
   std::lock_guard lock(pool.mutex);
   pool.report.in_use[static_cast<int>(purpose)] -= block.bytes;
+  mark_usable(block.data, 0, block.bytes);
   pool.report.pooled += block.bytes;
   pool.free_blocks.emplace(block.bytes, block.data);
 }

@@ -9,21 +9,13 @@
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "core/log.h"
 
 namespace gta {
 namespace {
 
 constexpr size_t kMetricsBuffer = 1 << 14;
-
-void write_all(int descriptor, const std::string& text, const std::string& path) {
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t put = ::write(descriptor, text.data() + done, text.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) fail(path, "cannot write: {}", std::strerror(errno));
-    done += static_cast<size_t>(put);
-  }
-}
+constexpr size_t kMostWaiting = 1 << 24;  // bytes of rows that wait for room on the disk
 
 }  // namespace
 
@@ -44,11 +36,7 @@ RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
 }
 
 RunFolder::~RunFolder() {
-  try {
-    if (metrics_ >= 0) metrics_bytes();
-  } catch (const Error&) {
-    // The disk is full: the run has said so where it mattered.
-  }
+  metrics_bytes();
   if (metrics_ >= 0) ::close(metrics_);
   ::close(lock_);
 }
@@ -69,9 +57,25 @@ void RunFolder::add_metrics(const std::string& json_line) {
 
 int64_t RunFolder::metrics_bytes() {
   if (metrics_ < 0) return 0;
-  write_all(metrics_, buffered_, path_ + "/metrics.jsonl");
-  metrics_bytes_ += static_cast<int64_t>(buffered_.size());
-  buffered_.clear();
+  while (!buffered_.empty()) {
+    const ssize_t put = ::write(metrics_, buffered_.data(), buffered_.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) {
+      if (!waiting_) log::warning("{}/metrics.jsonl cannot be written: {}; training goes on, its rows wait for room", path_, std::strerror(errno));
+      waiting_ = true;
+      // The first one may be half written.
+      if (buffered_.size() > kMostWaiting) buffered_.erase(buffered_.find('\n') + 1);
+      return metrics_bytes_;
+    }
+    const size_t rows = buffered_.rfind('\n', static_cast<size_t>(put) - 1);
+    if (rows != std::string::npos) {
+      metrics_bytes_ += half_row_ + static_cast<int64_t>(rows) + 1;
+      half_row_ = 0;
+    }
+    half_row_ += put - (rows == std::string::npos ? 0 : static_cast<int64_t>(rows) + 1);
+    buffered_.erase(0, static_cast<size_t>(put));
+  }
+  waiting_ = false;
   return metrics_bytes_;
 }
 

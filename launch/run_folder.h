@@ -21,7 +21,8 @@ class RunFolder {
   // metrics.jsonl, cut back to `bytes` first: what a resumed run does not know of did not happen.
   void open_metrics(int64_t bytes);
   void add_metrics(const std::string& json_line);
-  // Bytes written so far, all of them handed to the system.
+  // Hands what was added to the system, and returns the bytes of whole rows that it took. A full disk is a warning, not the end of training:
+  // rows wait until there is room.
   int64_t metrics_bytes();
 
  private:
@@ -29,7 +30,8 @@ class RunFolder {
   int lock_ = -1;
   int metrics_ = -1;
   std::string buffered_;
-  int64_t metrics_bytes_ = 0;
+  int64_t metrics_bytes_ = 0, half_row_ = 0;  // bytes of whole rows; bytes after them
+  bool waiting_ = false;
 };
 
 // Renames an existing run's folder to PATH.before-N; nothing is deleted. The new name, or "" when there was none.

@@ -230,6 +230,7 @@ class Trainer {
       // The last micro-batch stands for the step.
       if (due_diagnosis() && done + train.micro_batch_size == train.global_batch_size) folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts));
     }
+    if (options_.with_loss) options_.with_loss(position_.step, loss);
     if (options_.before_update) options_.before_update(position_.step, space_);
     const double norm = optimizer_->gradient_norm();
     const double rate = learning_rate(config_.optimizer, position_.step, train.steps);
@@ -299,7 +300,11 @@ class Trainer {
       generate(*model_, space_, tokenizer_, prompt, sampling, [&](const std::string& piece) { text += piece; });
       text += "\n---\n";
     }
-    publish_text(fmt::format("{}/samples/step-{}.txt", run_dir_, position_.step), text);
+    try {
+      publish_text(fmt::format("{}/samples/step-{}.txt", run_dir_, position_.step), text);
+    } catch (const Error& error) {
+      log::warning("the sample is not kept: {}; training goes on", error.what());
+    }
     log::info("sample after step {}: {}", position_.step, text.substr(0, text.find("\n---\n")));
   }
 

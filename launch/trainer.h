@@ -19,7 +19,8 @@ struct TrainOptions {
   FolderUse use = FolderUse::Resume;
   std::string device = "auto";
   int64_t profile_steps = 0;  // of the first steps: their ranges as RUN/profile.json and a table
-  // For tests of what must never reach the weights: called with the gradients of each step before they are looked at.
+  // For tests of what must never reach the weights: called with the loss, and with the gradients, of each step before they are looked at.
+  std::function<void(int64_t step, double& loss)> with_loss;
   std::function<void(int64_t step, ParameterSpace& space)> before_update;
 };
 

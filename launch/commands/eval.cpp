@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/io/file.h"
+#include "data/input_file.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
 #include "launch/loaded_model.h"
@@ -32,6 +33,8 @@ int run_eval(const EvalCommand& command) {
   const int given = !command.text.empty() + !command.data.empty() + !command.tokens.empty();
   require(given == 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy");
   require(command.tokens.empty() == command.logits_out.empty(), "eval", "--tokens IN.npy and --logits-out OUT.npy go together");
+  for (const std::string& path : {command.text, command.tokens})
+    if (!path.empty()) require_input_file(path);
   const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   if (!command.tokens.empty()) {
     write_logits(loaded, command);

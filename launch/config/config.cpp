@@ -37,23 +37,32 @@ class Resolver {
     }
   }
 
+  // Whether nothing was wrong with a key so far. A key that was misspelt or misread stands at its default, often "not given": no check of
+  // keys against each other complains about it, or because of it.
+  bool known(const std::string& key) const {
+    return std::none_of(problems.begin(), problems.end(), [&](const ConfigProblem& p) {
+      return p.key.empty() || p.key == key || (p.key.back() == '.' && key.starts_with(p.key));
+    });
+  }
+
   // A problem of a key, at its place where it was given.
   void problem(const std::string& key, const std::string& text) {
     const auto found = values.find(key);
     if (found == values.end())
-      problems.push_back({name_, 0, 0, key + ": " + text});
+      problems.push_back({name_, 0, 0, key + ": " + text, key});
     else
-      problems.push_back({found->second.file, found->second.line, found->second.column, key + ": " + text});
+      problems.push_back({found->second.file, found->second.line, found->second.column, key + ": " + text, key});
   }
 
   void check_model() {
-    for (const auto& [key, text] : problems_of(config.model)) problem("model." + key, text);
+    for (const auto& [key, text] : problems_of(config.model))
+      if (known("model." + key)) problem("model." + key, text);
   }
 
   void check_run(DataFiles files) {
     RunConfig& c = config;
     const auto expect = [&](bool holds, const char* key, const std::string& text) {
-      if (!holds) problem(key, text);
+      if (!holds && known(key)) problem(key, text);
     };
     expect(!c.name.empty(), "name", "is missing: the run's folder is named after it");
     expect(c.name.find('/') == std::string::npos && c.name != "." && c.name != "..", "name", "is a folder's name: expected no slash");
@@ -64,16 +73,17 @@ class Resolver {
     if (c.train.micro_batch_size == 0) c.train.micro_batch_size = c.train.global_batch_size;
     expect(c.train.micro_batch_size <= 0 || c.train.global_batch_size % c.train.micro_batch_size == 0, "train.micro_batch_size",
            fmt::format("{} does not divide train.global_batch_size {}", c.train.micro_batch_size, c.train.global_batch_size));
-    expect((c.train.steps > 0) != (c.train.tokens > 0), "train.steps", "expected either train.steps or train.tokens");
+    expect((c.train.steps > 0) != (c.train.tokens > 0) || !known("train.tokens"), "train.steps", "expected either train.steps or train.tokens");
     if (c.train.tokens > 0 && c.train.steps == 0 && c.train.global_batch_size > 0 && c.data.sequence_length > 0) {
       const int64_t per_step = c.train.global_batch_size * c.data.sequence_length;
       c.train.steps = (c.train.tokens + per_step - 1) / per_step;
       c.train.tokens = 0;
     }
     const ScheduleConfig& schedule = c.optimizer.schedule;
-    expect(schedule.warmup_steps <= c.train.steps, "optimizer.schedule.warmup_steps", fmt::format("{} is more than the run's {} steps", schedule.warmup_steps, c.train.steps));
+    const bool length_known = c.train.steps > 0;
+    expect(!length_known || schedule.warmup_steps <= c.train.steps, "optimizer.schedule.warmup_steps", fmt::format("{} is more than the run's {} steps", schedule.warmup_steps, c.train.steps));
     if (schedule.type == ScheduleType::Wsd)
-      expect(schedule.decay_steps > 0 && schedule.decay_steps + schedule.warmup_steps <= c.train.steps, "optimizer.schedule.decay_steps",
+      expect(schedule.decay_steps > 0 && (!length_known || schedule.decay_steps + schedule.warmup_steps <= c.train.steps), "optimizer.schedule.decay_steps",
              fmt::format("{} after {} steps of warm-up do not fit into the run's {} steps", schedule.decay_steps, schedule.warmup_steps, c.train.steps));
     if (c.model.max_sequence_length == 0) c.model.max_sequence_length = c.data.sequence_length;
     expect(c.data.sequence_length <= c.model.max_sequence_length, "data.sequence_length",
@@ -140,7 +150,6 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   Resolver resolver(path);
   read_yaml_file(path, "", resolver.values, resolver.problems);
   for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
-  resolver.throw_problems();
   resolver.apply("", files);
   resolver.check_model();
   resolver.check_run(files);
@@ -159,7 +168,6 @@ RunConfig parse_run_config(const std::string& text, const std::string& name, con
   Resolver resolver(name);
   read_yaml_text(text, name, "", resolver.values, resolver.problems);
   for (const std::string& override_text : overrides) read_override(override_text, resolver.values, resolver.problems);
-  resolver.throw_problems();
   resolver.apply("", DataFiles::Ignore);
   resolver.check_model();
   resolver.check_run(DataFiles::Ignore);
@@ -173,7 +181,6 @@ ModelConfig load_model_config(const std::string& path, const std::vector<std::st
   Resolver resolver(path);
   read_yaml_file(path, is_run_config(path) ? "" : "model.", resolver.values, resolver.problems);
   for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
-  resolver.throw_problems();
   resolver.apply("model.", DataFiles::Ignore);
   resolver.check_model();
   resolver.throw_problems();
@@ -183,7 +190,6 @@ ModelConfig load_model_config(const std::string& path, const std::vector<std::st
 ModelConfig parse_model_config(const std::string& text, const std::string& name) {
   Resolver resolver(name);
   read_yaml_text(text, name, "model.", resolver.values, resolver.problems);
-  resolver.throw_problems();
   resolver.apply("model.", DataFiles::Ignore);
   resolver.check_model();
   resolver.throw_problems();

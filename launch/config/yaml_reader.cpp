@@ -54,7 +54,7 @@ class Reader {
     try {
       text = gta::read_file(path, kLargestFile);
     } catch (const Error& error) {
-      problems_.push_back({path, 0, 0, std::string("cannot be read: ") + error.what()});
+      problems_.push_back({path, 0, 0, std::string("cannot be read: ") + error.what(), prefix});
       return;
     }
     read_text(text, path, prefix, depth);
@@ -63,16 +63,16 @@ class Reader {
   void read_text(const std::string& text, const std::string& name, const std::string& prefix, int depth) {
     file_ = name;
     if (const YamlTextProblem found = check_yaml_text(text); !found.text.empty()) {
-      problems_.push_back({file_, found.line, found.column, found.text});
+      problems_.push_back({file_, found.line, found.column, found.text, prefix});
       return;
     }
     YAML::Node root;
     try {
       root = YAML::Load(text);
     } catch (const YAML::Exception& error) {
-      return problem(error.mark, fmt::format("is not YAML: {}", error.msg));
+      return problem(prefix, error.mark, fmt::format("is not YAML: {}", error.msg));
     }
-    if (!root.IsMap()) return problem(root.Mark(), "expected a mapping of keys");
+    if (!root.IsMap()) return problem(prefix, root.Mark(), "expected a mapping of keys");
     if (prefix.empty()) follow_include(root, depth);
     file_ = name;
     read_mapping(root, prefix, depth, 0);
@@ -87,54 +87,58 @@ class Reader {
  private:
   static int line_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.line + 1; }
   static int column_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.column + 1; }
-  void problem(const YAML::Mark& mark, std::string text) { problems_.push_back({file_, line_of(mark), column_of(mark), std::move(text)}); }
+  void problem(const std::string& key, const YAML::Mark& mark, std::string text) {
+    problems_.push_back({file_, line_of(mark), column_of(mark), std::move(text), key});
+    values_.erase(key);  // of an included file, which this one was meant to be laid over
+  }
 
   std::string relative(const std::string& path) const { return path.starts_with('/') ? path : parent_of(file_) + "/" + path; }
 
   void follow_include(const YAML::Node& root, int depth) {
     for (const auto& pair : root) {
       if (!pair.first.IsScalar() || pair.first.Scalar() != "include") continue;
-      if (!pair.second.IsScalar()) return problem(pair.second.Mark(), "include: expected the name of one file");
-      if (depth >= kDeepestInclude) return problem(pair.second.Mark(), fmt::format("include: more than {} files deep: does one include itself?", kDeepestInclude));
+      if (!pair.second.IsScalar()) return problem("", pair.second.Mark(), "include: expected the name of one file");
+      if (depth >= kDeepestInclude) return problem("", pair.second.Mark(), fmt::format("include: more than {} files deep: does one include itself?", kDeepestInclude));
       read_file(relative(pair.second.Scalar()), "", depth + 1);
       return;
     }
   }
 
   void read_mapping(const YAML::Node& map, const std::string& prefix, int depth, int nesting) {
-    if (nesting > kDeepestMapping) return problem(map.Mark(), "is nested too deeply");
+    if (nesting > kDeepestMapping) return problem(prefix, map.Mark(), "is nested too deeply");
     std::set<std::string> seen;
     for (const auto& pair : map) {
       if (!pair.first.IsScalar()) {
-        problem(pair.first.Mark(), "a key is not a word");
+        problem(prefix, pair.first.Mark(), "a key is not a word");
         continue;
       }
       const std::string name = pair.first.Scalar(), path = prefix + name;
+      const bool section = std::any_of(config_keys().begin(), config_keys().end(), [&](const ConfigKey& k) { return k.path.starts_with(path + "."); });
       if (!seen.insert(name).second) {
-        problem(pair.first.Mark(), fmt::format("{}: is given twice: remove one", path));
+        problem(section ? path + "." : path, pair.first.Mark(), fmt::format("{}: is given twice: remove one", path));
         continue;
       }
       if (path == "include") continue;
       if (path == "model" && pair.second.IsScalar()) {
         const std::string file = file_;
-        if (depth >= kDeepestInclude) return problem(pair.second.Mark(), "model: files are nested too deeply");
+        if (depth >= kDeepestInclude) return problem("model.", pair.second.Mark(), "model: files are nested too deeply");
         read_file(relative(pair.second.Scalar()), "model.", depth + 1);
         file_ = file;
         continue;
       }
       const ConfigKey* key = find_config_key(path);
-      const bool section = std::any_of(config_keys().begin(), config_keys().end(), [&](const ConfigKey& k) { return k.path.starts_with(path + "."); });
       if (section) {
         if (pair.second.IsMap())
           read_mapping(pair.second, path + ".", depth, nesting + 1);
         else
-          problem(pair.second.Mark(), fmt::format("{}: expected a mapping of keys", path));
+          problem(path + ".", pair.second.Mark(), fmt::format("{}: expected a mapping of keys", path));
       } else if (!key) {
-        problem(pair.first.Mark(), fmt::format("{}: is no key; did you mean {}?", path, nearest_key(path)));
+        const std::string nearest = nearest_key(path);
+        problem(nearest, pair.first.Mark(), fmt::format("{}: is no key; did you mean {}?", path, nearest));
       } else {
         // yaml-cpp puts a missing value at the token after it: the key is the better place.
         if (pair.second.IsNull())
-          problem(pair.first.Mark(), fmt::format("{}: expected {}, got nothing", path, type_text(*key)));
+          problem(path, pair.first.Mark(), fmt::format("{}: expected {}, got nothing", path, type_text(*key)));
         else
           read_value(*key, pair.second, file_);
       }
@@ -142,7 +146,7 @@ class Reader {
   }
 
   bool wrong(const ConfigKey& key, const YAML::Node& node, const std::string& got) {
-    problem(node.Mark(), fmt::format("{}: expected {}, got {}", key.path, type_text(key), got));
+    problem(key.path, node.Mark(), fmt::format("{}: expected {}, got {}", key.path, type_text(key), got));
     return false;
   }
 
@@ -338,18 +342,19 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
   const std::string path = text.substr(0, equals);
   const ConfigKey* key = find_config_key(path);
   if (equals == std::string::npos || !key) {
-    problems.push_back({"--set", 0, 0, equals == std::string::npos ? "'" + text + "': expected key.path=value" : path + ": is no key; did you mean " + nearest_key(path) + "?"});
+    const std::string nearest = nearest_key(path);
+    problems.push_back({"--set", 0, 0, equals == std::string::npos ? "'" + text + "': expected key.path=value" : path + ": is no key; did you mean " + nearest + "?", nearest});
     return;
   }
   const YamlTextProblem found = check_yaml_text(text.substr(equals + 1));
   if (!found.text.empty()) {
-    problems.push_back({"--set", 0, 0, fmt::format("{}: expected {}; the value {}", path, type_text(*key), found.text)});
+    problems.push_back({"--set", 0, 0, fmt::format("{}: expected {}; the value {}", path, type_text(*key), found.text), path});
     return;
   }
   try {
     Reader(values, problems).read_value(*key, YAML::Load(text.substr(equals + 1)), "--set");
   } catch (const YAML::Exception& error) {
-    problems.push_back({"--set", 0, 0, path + ": is not YAML: " + error.msg});
+    problems.push_back({"--set", 0, 0, path + ": is not YAML: " + error.msg, path});
   }
 }
 

@@ -20,6 +20,7 @@ struct ConfigProblem {
   std::string file;
   int line = 0, column = 0;  // 0: the file as a whole
   std::string text;
+  std::string key;  // what this leaves unknown: a key, a section that ends in '.', or "" for everything
 };
 
 // Reads a mapping whose keys lie below `prefix` ("" for a run, "model." for a model) into values; later calls overwrite earlier values.

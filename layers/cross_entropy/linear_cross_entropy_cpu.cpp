@@ -6,6 +6,12 @@
 #include "layers/cross_entropy/linear_cross_entropy.h"
 
 namespace gta::cpu {
+namespace {
+
+// A float32 sum over a whole vocabulary, one by one where there are no vectors, would be off by 1e-5.
+constexpr int64_t kSumPiece = 1024;
+
+}  // namespace
 
 std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab) {
   const int32_t* const l = labels.data<int32_t>();
@@ -35,15 +41,20 @@ void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label
 #pragma omp simd reduction(max : largest)
         for (int64_t v = 0; v < vocab; ++v) largest = std::max(largest, z[v]);
         const C target = z[label];
-        C sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t v = 0; v < vocab; ++v) {
-          z[v] = fast_exp(z[v] - largest);
-          sum += z[v];
+        double sum = 0;
+        for (int64_t begin = 0; begin < vocab; begin += kSumPiece) {
+          const int64_t end = std::min(vocab, begin + kSumPiece);
+          C piece = 0;
+#pragma omp simd reduction(+ : piece)
+          for (int64_t v = begin; v < end; ++v) {
+            z[v] = fast_exp(z[v] - largest);
+            piece += z[v];
+          }
+          sum += static_cast<double>(piece);
         }
-        const double logsumexp = static_cast<double>(largest) + std::log(static_cast<double>(sum));
+        const double logsumexp = static_cast<double>(largest) + std::log(sum);
         if (mode == CrossEntropyMode::LossAndGradient) {
-          const C scale = static_cast<C>(label_weight * (1 + 2 * z_loss * logsumexp) / static_cast<double>(sum));
+          const C scale = static_cast<C>(label_weight * (1 + 2 * z_loss * logsumexp) / sum);
           const C at_label = z[label] * scale - static_cast<C>(label_weight);
 #pragma omp simd
           for (int64_t v = 0; v < vocab; ++v) d_z[v] = static_cast<T>(z[v] * scale);

@@ -95,6 +95,20 @@ TEST_F(CheckpointDamage, theDamagedRangeIsNamed) {
     }
 }
 
+TEST_F(CheckpointDamage, aDamagedTokenizerIsNotHandedOut) {
+  const Checkpoint checkpoint = Checkpoint::open(newer_);
+  for (const Checkpoint::Entry& entry : checkpoint.entries()) {
+    if (entry.part != "tokenizer") continue;
+    flip(data_, entry.offset + 2, 1);
+    try {
+      checkpoint.tokenizer();
+      ADD_FAILURE() << "the damaged tokenizer was handed out";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(newer_ + "] is damaged: tokenizer"), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST_F(CheckpointDamage, theDamagedHeaderIsNamedByItsFile) {
   flip(data_, 30, 0);
   expect_refused("a flip in the superblock", "rank-0000-of-0001.h5 does not have its hash");
@@ -168,6 +182,19 @@ TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
   expect("\"parameter\": \"scale\"", "\"parameter\": \"model.norm.weight\"", "two shapes or dtypes");
   expect("\"files\": [", "\"files\": [ {\"name\": \"manifest.json\", \"bytes\": 1},", "xxh3");
   expect("\"xxh3\": \"", "\"xxh3\": \"0", "16 hexadecimal digits");
+  expect("\"data_hash\": \"f", "\"data_hash\": \"g", "16 hexadecimal digits");
+  expect("\"offset\": 2", "\"offset\": 9223372036854775807, \"was\": 2", "lies outside its file");
+  expect("33,\n    16\n   ],\n   \"dtype\": \"float32\",\n   \"first\": 0,\n   \"count\": 528",
+         "4611686018427387904 ], \"dtype\": \"float32\", \"first\": 0, \"count\": 4611686018427387904", "lies outside its file");
+  // The norm's entry as a second one of "scale": with another dtype, and with the same element.
+  const std::string norm = "\"parameter\": \"model.norm.weight\",\n   \"shape\": [\n    7\n   ],\n   \"dtype\": \"float32\",\n   \"first\": 0,\n   \"count\": 7";
+  expect(norm, R"("parameter": "scale", "shape": [], "dtype": "int32", "first": 0, "count": 1)", "two shapes or dtypes");
+  expect(norm, R"("parameter": "scale", "shape": [], "dtype": "float32", "first": 0, "count": 1)", "overlaps another range");
+  expect("\"name\": \"rank-0000-of-0001.h5\"", "\"name\": \"\"", "leaves the folder");
+  expect("\"name\": \"rank", "\"name\": \".rank", "leaves the folder");
+  const size_t files = body.find("\"files\": [") + 10, files_end = body.find("\n ],", files);
+  const std::string listed = body.substr(files, files_end - files);
+  expect(listed, listed + "," + listed, "named twice");
   expect("{", std::string(100000, '['), "damaged");
   publish_text(manifest_, original);
   testing::internal::GetCapturedStderr();

@@ -109,6 +109,8 @@ TEST(Gemm, RefusesShapesAndDtypesThatDoNotFit) {
   EXPECT_THROW(gemm({.a = a, .b = b, .c = c}), Error);
   EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F64, {}), .c = c}), Error);
   EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 4}, DType::F32, {}), .c = c}), Error);
+  EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = Tensor::zeros({3, 5}, DType::F32, {})}), Error) << "rows";
+  EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = Tensor::zeros({2, 5}, DType::F64, {})}), Error) << "dtype of c";
   EXPECT_NO_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = c}));
 }
 

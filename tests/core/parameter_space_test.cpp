@@ -41,6 +41,8 @@ TEST(ParameterSpace, RefusesWhatItCannotHold) {
   EXPECT_THROW(space.add({{"y", {2, 3}, Initializer::zeros()}, {"z", {2, 4}, Initializer::zeros()}}), Error) << "other columns";
   EXPECT_THROW(space.add({{"v", {3}, Initializer::zeros()}, {"m", {2, 3}, Initializer::zeros()}}), Error) << "other rank";
   EXPECT_THROW(space.add({{"t", {2, 3, 4}, Initializer::zeros()}}), Error) << "rank 3";
+  EXPECT_THROW(space.add({{"s", {}, Initializer::zeros()}}), Error) << "rank 0";
+  EXPECT_THROW(space.add({{"e", {0, 3}, Initializer::zeros()}}), Error) << "no elements";
   EXPECT_THROW(space.add({}), Error);
   EXPECT_THROW(space.find("nothing"), Error);
   EXPECT_THROW(space.initialize(1), Error) << "before allocate";

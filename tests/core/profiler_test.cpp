@@ -50,7 +50,9 @@ TEST(Profiler, SelfTimeIsWithoutTheRangesInside) {
   ASSERT_EQ(rows.size(), 2u);
   for (size_t i = 1; i < rows.size(); ++i) EXPECT_GE(rows[i - 1].self_seconds, rows[i].self_seconds);
   for (const auto& row : rows)
-    if (row.name == "inner") EXPECT_EQ(std::make_pair(row.calls, row.flops), std::make_pair(int64_t{2}, 120.0));
+    if (row.name == "inner") {
+      EXPECT_EQ(std::make_pair(row.calls, row.flops), std::make_pair(int64_t{2}, 120.0));
+    }
 }
 
 TEST(Profiler, RecordsNothingWhenItIsOff) {
@@ -75,6 +77,9 @@ TEST(Profiler, TheChromeTraceIsJsonWithEveryRange) {
   EXPECT_NEAR(events[0].at("dur").get<double>(), profiler.events()[0].seconds * 1e6, 0.001);
   EXPECT_EQ(events[0].at("args").at("flops"), 60);
   EXPECT_THROW(profiler.write_chrome_trace(folder + "/missing/trace.json"), Error);
+  if (std::filesystem::exists("/dev/full")) {
+    EXPECT_THROW(profiler.write_chrome_trace("/dev/full"), Error);
+  }
   std::filesystem::remove_all(folder);
 }
 

@@ -117,8 +117,8 @@ TEST(Tokenizer, DamagedFilesAreRefusedOrLoadWithAnotherHash) {
   }
 }
 
-TEST(Tokenizer, WithoutADummyPrefixAddsAndTakesAwayNothing) {
-  // A model as others train it; the text is what the trainer pulls.
+// A model as others train it.
+Tokenizer trained_elsewhere(const std::string& settings) {
   class Lines : public sentencepiece::SentenceIterator {
    public:
     bool done() const override { return at_ == 200; }
@@ -131,12 +131,24 @@ TEST(Tokenizer, WithoutADummyPrefixAddsAndTakesAwayNothing) {
     std::string text_ = "aback to begin with";
   } lines;
   std::string model;
-  ASSERT_TRUE(sentencepiece::SentencePieceTrainer::Train(
-                  "--model_type=bpe --vocab_size=350 --byte_fallback=true --add_dummy_prefix=false --minloglevel=3 "
-                  "--normalization_rule_name=identity --remove_extra_whitespaces=false",
-                  &lines, &model)
+  EXPECT_TRUE(sentencepiece::SentencePieceTrainer::Train("--model_type=bpe --vocab_size=350 --byte_fallback=true --minloglevel=3 "
+                                                         "--normalization_rule_name=identity --remove_extra_whitespaces=false " + settings,
+                                                         &lines, &model)
                   .ok());
-  const Tokenizer tokenizer = Tokenizer::from_bytes(model, "plain");
+  return Tokenizer::from_bytes(model, "elsewhere");
+}
+
+TEST(Tokenizer, WithoutATokenBetweenDocumentsThereAreNone) {
+  for (const auto& [settings, more] : {std::pair{"--bos_id=-1 --eos_id=1 --unk_id=0", 1u}, {"--bos_id=1 --eos_id=-1 --unk_id=0", 1u}, {"", 2u}}) {
+    const Tokenizer tokenizer = trained_elsewhere(settings);
+    EXPECT_EQ(tokenizer.encode_document("words").size(), tokenizer.encode("words").size() + more) << settings;
+  }
+  const Tokenizer neither = trained_elsewhere("--bos_id=-1 --eos_id=-1 --unk_id=0");
+  EXPECT_NE(refusal([&] { neither.encode_document("words"); }).find("neither a begin- nor an end-of-document token"), std::string::npos);
+}
+
+TEST(Tokenizer, WithoutADummyPrefixAddsAndTakesAwayNothing) {
+  const Tokenizer tokenizer = trained_elsewhere("--add_dummy_prefix=false");
   EXPECT_FALSE(tokenizer.adds_space());
   for (const std::string& text : odd_texts()) {
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << testing::PrintToString(text);
@@ -227,6 +239,8 @@ TEST(TrainTokenizer, RefusesWhatItCannotDoAndLeavesNothing) {
   const std::string out = folder.path("a.model");
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 4000, out); }).find("4000"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 10, out); }).find("10"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({sample_text(1, 3000)}, (1 << 20) + 1, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, 0); }).find("positive number of bytes"), std::string::npos);
   refusal([&] { train_tokenizer({}, 300, out); });
   refusal([&] { train_tokenizer({"\n\t\n"}, 300, out); });
   EXPECT_NE(refusal([&] { train_tokenizer({"words \xff"}, 300, out); }).find("byte 6"), std::string::npos);

@@ -200,6 +200,11 @@ TEST_F(Config, FilesThatIncludeThemselvesAreRefused) {
   write("d12.yaml", kRun);
   EXPECT_TRUE(contains(refusal([&] { load_run_config(path("d0.yaml"), {}); }), "include: "));
   EXPECT_TRUE(contains(refused("include: absent.yaml\n"), "absent.yaml"));
+  EXPECT_TRUE(contains(refused("include: [d12.yaml]\n"), "run.yaml:1:10: include: expected the name of one file"));
+  write("m.yaml", "hidden_size: 32\nlayers: 2\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
+  write("d8.yaml", "name: x\nmodel: m.yaml\n" + kRun.substr(kRun.find("data:")));
+  EXPECT_TRUE(contains(refusal([&] { load_run_config(path("d0.yaml"), {}); }), "d8.yaml:2:8: model: files are nested too deeply"));
+  EXPECT_NO_THROW(load_run_config(path("d1.yaml"), {}));
 }
 
 TEST_F(Config, OverridesAreCheckedLikeTheFile) {
@@ -214,7 +219,13 @@ TEST_F(Config, OverridesAreCheckedLikeTheFile) {
                                                                                    {"model.layers", "key.path=value"},
                                                                                    {"model.layers=[", "model.layers: "},
                                                                                    {"optimizer.eps=.nan", "optimizer.eps: expected "},
-                                                                                   {"model.layers=-1", "model.layers: expected "}}) {
+                                                                                   {"model.layers=-1", "model.layers: expected "},
+                                                                                   {"model.tie_embeddings=\"true\"", "model.tie_embeddings: expected true or false"},
+                                                                                   {"name=\"\"", "name: expected text, got nothing"},
+                                                                                   {"optimizer.learning_rate=0", "optimizer.learning_rate: expected number, above 0"},
+                                                                                   {"model.norm_eps=0.0", "model.norm_eps: expected number, above 0"},
+                                                                                   {"optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected number, from 0"},
+                                                                                   {"optimizer.learning_rate=100.5", "optimizer.learning_rate: expected "}}) {
     const std::string message = refused(kRun, {text});
     EXPECT_TRUE(message.starts_with("--set") && contains(message, part)) << text << " -> " << message;
   }
@@ -318,15 +329,32 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
                                                         {"model.attention.type=gqa", "model.attention.kv_heads"},
                                                         {"model.attention.query_heads=3", "model.attention.query_heads"},
                                                         {"name=a/b", "name"},
+                                                        {"name=.", "name"},
+                                                        {"name=..", "name"},
+                                                        {"train.init_from=/absent", "train.init_from"},
                                                         {"data.tokenizer=/absent.model", "data.tokenizer"},
                                                         {"optimizer.schedule.type=wsd", "optimizer.schedule.decay_steps"}})
     EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": ")) << override_text << " -> " << refused(kRun, {override_text});
+  for (const auto& [decay, fits] : {std::pair{"8", true}, {"9", false}})
+    EXPECT_EQ(refused(kRun, {"optimizer.schedule.type=wsd", "optimizer.schedule.warmup_steps=2", std::string("optimizer.schedule.decay_steps=") + decay}) == "", fits) << decay;
   for (const char* key : {"name: small\n", "  steps: 10\n", "  global_batch_size: 8\n", "  tokenizer: k.model\n", "  sequence_length: 16\n",
                           "  layers: 2\n"}) {
     const std::string message = refused(replaced(kRun, key, ""));
     const std::string word = std::string(key).substr(0, std::string(key).find(':'));
     EXPECT_TRUE(contains(message, word.substr(word.find_first_not_of(' ')) + ": ")) << key << message;
   }
+}
+
+// ... all at once, and beside what is wrong with single keys.
+TEST_F(Config, KeysThatContradictEachOtherAreReportedWithAllOtherProblems) {
+  const std::string message = refused(replaced(replaced(replaced(replaced(kRun, "layers: 2", "layrs: 2"), "latent_dim: 16", "latent_dim: 12"),
+                                                        "key_heads: 1", "key_heads: 3"),
+                                               "global_batch_size: 8", "global_batch_size: 010"),
+                                      {"optimizer.schedule.warmup_steps=11", "model.max_sequence_length=8"});
+  for (const char* part : {"run.yaml:4:3: model.layrs: ", "run.yaml:8:85: model.attention.latent_dim: 12 does not divide", "run.yaml:8:53: model.attention.key_heads: 3 does not",
+                           "run.yaml:16:22: train.global_batch_size: expected ", "--set:1:1: optimizer.schedule.warmup_steps: 11 is more", "run.yaml:13:20: data.sequence_length: 16 is more"})
+    EXPECT_TRUE(contains(message, part)) << part << " is not in\n" << message;
+  EXPECT_EQ(lines_of(message).size(), 6u) << message;
 }
 
 TEST_F(Config, HostileTextIsRefused) {
@@ -409,6 +437,31 @@ std::string with_value(const std::string& text, const KeyPlace& place, const std
   else
     end = text.find_first_of(",}\n# ", end);
   return text.substr(0, place.value) + value + text.substr(end);
+}
+
+// A key that could not be read is in no other complaint: neither as missing nor in a comparison.
+TEST_F(Config, OneMistakeIsOneLine) {
+  const std::string run = replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 3}") + "optimizer: {schedule: {type: wsd, warmup_steps: 2, decay_steps: 5}}\n";
+  ASSERT_NO_THROW(load(run));
+  for (const KeyPlace& place : keys_of(run, "")) {
+    std::string misspelt = run;
+    misspelt.insert(place.begin, 1, run[place.begin]);
+    for (const std::string& text : {misspelt, with_value(run, place, "{a: 1}"), with_value(run, place, "")}) {
+      const std::string message = refused(text);
+      EXPECT_EQ(lines_of(message).size(), 1u) << place.path << ": " << message;
+    }
+    // The same where an included file has a good value under the bad one.
+    write("base.yaml", run);
+    std::string over = "include: base.yaml\n";
+    const std::string path = place.path + ".";
+    for (size_t at = 0, depth = 0; at < path.size(); at = path.find('.', at) + 1, depth += 2)
+      over += std::string(depth, ' ') + path.substr(at, path.find('.', at) - at) + ":\n";
+    over.insert(over.size() - 1, " {a: 1}");
+    const std::string message = refused(over);
+    EXPECT_EQ(lines_of(message).size(), 1u) << place.path << ": " << message;
+  }
+  EXPECT_EQ(lines_of(refused("include: absent.yaml\n")).size(), 1u);
+  EXPECT_EQ(lines_of(refused(replaced(kRun, "data:", "data: 7\nseed:\n"))).size(), 2u) << "a section that is none, and a key with nothing";
 }
 
 class Shipped : public Config, public ::testing::WithParamInterface<std::string> {

@@ -71,6 +71,39 @@ TEST(Verify, DoesNotHoldForAFixtureOfAnotherModel) {
   remove_tree(folder);
 }
 
+TEST(Verify, AFixtureThatWasChangedIsRefusedOrDoesNotHold) {
+  const std::string folder = testing::TempDir() + "/gta-changed-" + std::to_string(::getpid()), path = folder + "/changed.h5";
+  make_directories(folder);
+  const auto change = [&](const std::string& python) {
+    publish_text(path, read_file(kSource + "/tests/fixtures/gta-tiny.h5"));
+    return std::system(("/usr/bin/python3 -c \"import h5py, numpy as np; f = h5py.File('" + path + "', 'r+'); " + python + "\" 2>/dev/null").c_str()) == 0;
+  };
+  if (!change("")) GTEST_SKIP() << "python3-h5py is not installed";
+  const auto refused = [&](const std::string& python) -> std::string {
+    EXPECT_TRUE(change(python)) << python;
+    try {
+      verify_fixture(path, DType::F64, Device{});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+      return error.what();
+    }
+    return "nothing was refused";
+  };
+  EXPECT_NE(refused("f.attrs['steps'] = 9").find("tokens do not have the shape"), std::string::npos);
+  EXPECT_NE(refused("v = f['losses'][:9]; del f['losses']; f['losses'] = v").find("has 9 losses for 10 steps"), std::string::npos);
+  EXPECT_NE(refused("v = f['init/model.norm.weight'][:5]; del f['init/model.norm.weight']; f['init/model.norm.weight'] = v").find("does not have the shape (32)"), std::string::npos);
+  EXPECT_NE(refused("f['tokens'][0, 0, 0] = 1000").find("token 1000 is outside the vocabulary"), std::string::npos);
+  ASSERT_TRUE(change("f['init/model.layers.9.extra'] = np.zeros(3)"));
+  EXPECT_THROW(verify_fixture(path, DType::F64, Device{}), Error) << "a parameter that the model lacks";
+  for (const char* python : {"f['logits'][1, 2, 3] = np.nan", "f['final/model.norm.weight'][3] = np.nan", "f['grad/model.embed_tokens.weight'][0, 0] += 1",
+                             "v = f['logits'][:, :5]; del f['logits']; f['logits'] = v", "f['cache_per_token'][()] = 1", "f['losses'][9] *= 1.1", "f['grad_norm'][()] *= 2"}) {
+    ASSERT_TRUE(change(python)) << python;
+    EXPECT_FALSE(verify_fixture(path, DType::F64, Device{}).holds()) << python;
+    EXPECT_FALSE(verify_fixture(path, DType::F32, Device{}).holds()) << python;
+  }
+  remove_tree(folder);
+}
+
 TEST(Verify, AnErrorAboveItsToleranceOrNotANumberDoesNotHold) {
   VerifyReport report = verify_fixture(kSource + "/tests/fixtures/gta-tiny.h5", DType::F64, Device{});
   EXPECT_TRUE(report.holds());

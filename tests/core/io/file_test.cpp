@@ -58,12 +58,23 @@ TEST_F(Files, errorsNameThePathAndTheReason) {
   EXPECT_NE(message_of([&] { read_file(path("short"), 2); }).find("has 3 bytes: at most 2"), std::string::npos);
   EXPECT_NE(message_of([&] { read_file(folder_); }).find("is not a regular file"), std::string::npos);
   EXPECT_NE(message_of([&] { list_directory(path("absent")); }).find("cannot list"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).truncate(1); }).find("cannot truncate"), std::string::npos);
+  EXPECT_NE(message_of([&] { rename_path(path("absent"), path("there")); }).find("there] cannot rename to it: No such file"), std::string::npos);
+  EXPECT_NE(message_of([&] { remove_tree(std::string(5000, 'x')); }).find("cannot remove"), std::string::npos);
+  EXPECT_NE(message_of([&] { sync_directory(path("absent")); }).find("cannot open"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(folder_, File::Mode::Read).read_at(bytes, 8, 0); }).find("cannot read"), std::string::npos);
 }
 
 TEST_F(Files, aFullDiskIsAnError) {
   if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const File file("/dev/full", File::Mode::ReadWrite);
   EXPECT_NE(message_of([&] { file.write_at("x", 1, 0); }).find("No space left"), std::string::npos);
+}
+
+TEST_F(Files, whatCannotBeSyncedIsAnError) {
+  ASSERT_EQ(std::system(("mkfifo " + path("pipe")).c_str()), 0);
+  const File pipe(path("pipe"), File::Mode::ReadWrite);
+  EXPECT_NE(message_of([&] { pipe.sync(); }).find("cannot sync to disk"), std::string::npos);
 }
 
 TEST_F(Files, aPublishedFileIsOldOrWhole) {

@@ -109,6 +109,7 @@ TEST_F(Hdf5Files, whatIsAbsentOrOfAnotherTypeIsNamed) {
   EXPECT_NE(message([&] { reader.text("step"); }).find("attribute step is not a text"), std::string::npos);
   EXPECT_NE(message([&] { reader.read_int32("/group/values"); }).find("is float64: expected int32"), std::string::npos);
   EXPECT_NE(message([&] { reader.read_uint64("/scalar"); }).find("is float32: expected unsigned"), std::string::npos);
+  EXPECT_NE(message([&] { reader.read_uint64("/group/values"); }).find("is float64: expected unsigned"), std::string::npos);
   EXPECT_NE(message([&] { reader.read_uint64("/numbers"); }).find("holds the negative number -1"), std::string::npos);
 }
 
@@ -154,6 +155,56 @@ TEST_F(Hdf5Files, shapesBeyondTheFileAreRefused) {
   expect_refused(file, "/values");
 }
 
+// Sizes whose product overflows 64 bits, or that are negative when read with a sign.
+TEST_F(Hdf5Files, shapesBeyondEveryIntegerAreRefused) {
+  const std::string file = path("a.h5");
+  const auto bytes_of = [](uint64_t value) { return std::string(reinterpret_cast<const char*>(&value), 8); };
+  {
+    hdf5::Writer writer(file);
+    writer.add("/values", {0x1234, 0x4321}, DType::F64);
+    writer.close();
+  }
+  const std::string whole = read_file(file);
+  // 2^61 x 16 and 16 x 2^61 elements of 8 bytes; and sizes with the highest bit. HDF5 refuses some itself.
+  for (const auto& [rows, columns] : std::vector<std::pair<uint64_t, uint64_t>>{
+           {uint64_t{1} << 61, 16}, {16, uint64_t{1} << 61}, {uint64_t{1} << 32, uint64_t{1} << 32}, {uint64_t{1} << 63, 1}, {1, ~uint64_t{0} - 5}}) {
+    std::string changed = whole;
+    const size_t at = changed.find(bytes_of(0x1234) + bytes_of(0x4321));
+    ASSERT_NE(at, std::string::npos);
+    changed.replace(at, 16, bytes_of(rows) + bytes_of(columns));
+    publish_text(file, changed);
+    expect_refused(file, "/values");
+  }
+}
+
+TEST_F(Hdf5Files, aNameIsWrittenOnce) {
+  hdf5::Writer writer(path("a.h5"));
+  writer.add("/values", {3}, DType::U8);
+  writer.set_integer("n", 1);
+  writer.set_text("t", "x");
+  EXPECT_THROW(writer.add("/values", {3}, DType::U8), Error);
+  EXPECT_THROW(writer.set_integer("n", 2), Error);
+  EXPECT_THROW(writer.set_text("t", "y"), Error);
+}
+
+// An attribute's text that claims more bytes than there are.
+TEST_F(Hdf5Files, longTextsOfShortFilesAreRefused) {
+  const std::string file = path("a.h5"), text(0x234, 'x');
+  {
+    hdf5::Writer writer(file);
+    writer.set_text("source", text);
+    writer.close();
+  }
+  EXPECT_EQ(hdf5::Reader(file).text("source"), text);
+  std::string changed = read_file(file);
+  // The type message: class 3 (text), version 1, and the size in four bytes, its end included.
+  const size_t at = changed.find(std::string("\x13\0\0\0\x35\x02\0\0", 8));
+  ASSERT_NE(at, std::string::npos);
+  changed.replace(at + 4, 4, std::string("\0\0\0\x70", 4));
+  publish_text(file, changed);
+  EXPECT_THROW(hdf5::Reader(file).text("source"), Error);
+}
+
 TEST_F(Hdf5Files, softAndExternalLinksAreRefused) {
   SKIP_WITHOUT_H5PY();
   expect_refused(made_by_h5py("f['data'] = np.zeros(3, 'f4'); f['soft'] = h5py.SoftLink('/data')"), "/soft is a soft or external link");
@@ -181,6 +232,7 @@ TEST_F(Hdf5Files, attributesOfOtherProgramsAreRead) {
   SKIP_WITHOUT_H5PY();
   const hdf5::Reader reader(made_by_h5py(
       "f.attrs['n'] = 3; f.attrs['x'] = 0.25; f.attrs['v'] = 'variable'; f.attrs['b'] = np.bytes_('fixed'); f.attrs['a'] = np.arange(3)\n"
+      "f.attrs['e'] = ''; f.attrs['two'] = np.array([b'x', b'y']); f.attrs['none'] = h5py.Empty('i8'); f.attrs['no text'] = h5py.Empty('S3')\n"
       "f['i64'] = np.arange(4); f['neg'] = np.array([1, -5])"));
   EXPECT_EQ(reader.integer("n"), 3);
   EXPECT_EQ(reader.real("x"), 0.25);
@@ -189,7 +241,9 @@ TEST_F(Hdf5Files, attributesOfOtherProgramsAreRead) {
   EXPECT_EQ(reader.text("b"), "fixed");
   EXPECT_TRUE(reader.has_attribute("a"));
   EXPECT_FALSE(reader.has_attribute("z"));
-  EXPECT_THROW(reader.integer("a"), Error);
+  EXPECT_EQ(reader.text("e"), "");
+  for (const char* name : {"two", "no text"}) EXPECT_THROW(reader.text(name), Error) << name;
+  for (const char* name : {"a", "none"}) EXPECT_THROW(reader.integer(name), Error) << name;
   EXPECT_THROW(reader.integer("x"), Error);
   EXPECT_EQ(reader.read_uint64("/i64"), (std::vector<uint64_t>{0, 1, 2, 3}));
   EXPECT_THROW(reader.read_uint64("/neg"), Error);

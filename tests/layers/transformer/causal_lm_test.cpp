@@ -246,6 +246,27 @@ TEST(CausalLm, RefusesConfigurationsThatCannotBeBuilt) {
   config.attention.kv_heads = 5;
   ParameterSpace space;
   EXPECT_NO_THROW(CausalLm(space, config));
+  for (int64_t ModelConfig::*size : {&ModelConfig::vocab_size, &ModelConfig::max_sequence_length}) {
+    config = small_model(AttentionType::Gqa);
+    config.*size = 0;
+    EXPECT_THROW(CausalLm(space, config), Error) << "left to be known later, but it is not";
+  }
+}
+
+TEST(CausalLm, RefusesTokensThatAreNoBatchOrTooLong) {
+  const Model model(small_model(AttentionType::Gqa), DType::F32);
+  const auto refusal = [&](const Tensor& tokens) -> std::string {
+    try {
+      model.lm.logits(tokens);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput);
+      return error.what();
+    }
+    return "nothing was refused";
+  };
+  EXPECT_NE(refusal(Tensor::from<int32_t>({3}, {1, 2, 3})).find("expected tokens (batch, sequence), got int32 (3)"), std::string::npos);
+  EXPECT_NE(refusal(Tensor::from<int32_t>({1, 81}, some_tokens(81))).find("81 tokens are more than max_sequence_length 80"), std::string::npos);
+  EXPECT_NE(refusal(Tensor::from<int32_t>({1, 2}, {1, 50})).find("token 50 is outside the vocabulary of 50"), std::string::npos);
 }
 
 }  // namespace

@@ -1,0 +1,104 @@
+// Whole commands: their exit codes and what they say. 0 done, 1 failed, 2 wrong usage or input, 3 a check did not hold.
+#include <sstream>
+
+#include "core/io/hdf5.h"
+#include "launch/commands/commands.h"
+#include "launch/npy.h"
+#include "tests/launch/small_run.h"
+
+namespace gta {
+namespace {
+
+const std::string kFixture = std::string(GTA_SOURCE_DIR) + "/tests/fixtures/gta-tiny.h5";
+
+class Commands : public SmallRun {
+ protected:
+  void expect(int code, const std::string& arguments, const std::string& said = "") {
+    remove_tree(folder_ + "/err.txt");
+    EXPECT_EQ(gta(arguments), code) << arguments << "\n" << errors();
+    EXPECT_NE(errors().find(said), std::string::npos) << arguments << "\n" << errors() << "\nexpected: " << said;
+  }
+};
+
+TEST_F(Commands, EveryProblemIsALineOfItsOwnThatBeginsAlike) {
+  expect(2, "train " + folder_ + "/run.yaml --set model.layers=x --set train.setps=3 --set train.micro_batch_size=3");
+  std::istringstream lines(errors());
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) EXPECT_EQ(line.find("gta: error: "), 0u) << line;
+  EXPECT_EQ(count, 3) << errors();
+}
+
+TEST_F(Commands, UsageThatIsWrongEndsWithTwo) {
+  expect(2, "trian");
+  expect(2, "generate");
+  expect(2, "plan " + folder_ + "/run.yaml", "model.vocab_size is left to the tokenizer");
+  publish_text(folder_ + "/model.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: {type: mha}\n");
+  expect(2, "plan " + folder_ + "/model.yaml", "needs a sequence length");
+  expect(0, "plan " + folder_ + "/model.yaml --sequence-length 16");
+  expect(2, "verify " + folder_ + "/absent.h5", "does not exist");
+  expect(2, "verify " + kFixture + " --dtype float16", "got 'float16'");
+  expect(2, "data inspect " + folder_ + "/text.txt", "is not an HDF5 file");
+  expect(2, "inspect " + folder_ + "/text.txt", "is not an HDF5 file");
+}
+
+TEST_F(Commands, EvalWantsOneThingToScore) {
+  ASSERT_EQ(train(load(), options("run")).outcome, TrainOutcome::Finished);
+  const std::string run = folder_ + "/run", text = folder_ + "/text.txt", shards = folder_ + "/shards/train-00000.h5";
+  expect(2, "eval " + run, "expected one of --text FILE, --data SHARDS, --tokens IN.npy");
+  expect(2, "eval " + run + " --text " + text + " --data " + shards, "expected one of");
+  expect(2, "eval " + run + " --tokens " + folder_ + "/in.npy", "go together");
+  expect(2, "eval " + run + " --text " + text + " --logits-out " + folder_ + "/out.npy", "go together");
+  expect(2, "eval " + run + " --text " + folder_ + "/absent.txt", "there is no such file");
+  expect(2, "eval " + run + " --tokens " + folder_ + "/absent.npy --logits-out " + folder_ + "/out.npy", "there is no such file");
+  expect(0, "eval " + run + " --data " + shards + " --json");
+
+  const auto tokens = [&](const std::string& shape, const std::vector<int32_t>& values) {
+    const std::string header = "{'descr': '<i4', 'fortran_order': False, 'shape': (" + shape + "), }\n";
+    publish_text(folder_ + "/in.npy", std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header +
+                                          std::string(reinterpret_cast<const char*>(values.data()), values.size() * 4));
+    return "eval " + run + " --tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/out.npy";
+  };
+  expect(0, tokens("2, 3", {1, 5, 6, 1, 7, 8}));
+  EXPECT_EQ(read_file(folder_ + "/out.npy").size() % 64, 0u + 2 * 3 * 320 * 4 % 64);
+  remove_tree(folder_ + "/out.npy");
+  expect(2, tokens("6,", {1, 5, 6, 1, 7, 8}), "has 1 dimensions: expected (batch, sequence)");
+  expect(2, tokens("2, 3", {1, 5, 6, 1, 7, 320}), "token 320 is outside the vocabulary of 320");
+  expect(2, tokens("1, 17", std::vector<int32_t>(17, 5)), "17 tokens are more than max_sequence_length 16");
+  EXPECT_FALSE(exists(folder_ + "/out.npy"));
+  std::string longer;
+  for (int i = 0; i < 40; ++i) longer += "ab cd ";
+  expect(2, "generate " + run + " --prompt '" + longer + "'", "the model sees at most 16");
+}
+
+TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
+  ASSERT_EQ(train(load(), options("run")).outcome, TrainOutcome::Finished);
+  const auto damage = [](const std::string& path, int64_t at) {
+    std::string bytes = read_file(path);
+    bytes[static_cast<size_t>(at)] ^= 1;
+    publish_text(path, bytes);
+  };
+  const std::string shard = folder_ + "/shards/train-00000.h5", checkpoint = folder_ + "/run/checkpoints/step-00000012";
+  expect(0, "data inspect " + shard);
+  damage(shard, hdf5::Reader(shard).dataset("/tokens").offset + 10);
+  expect(2, "data inspect " + shard, "train-00000.h5] is damaged: tokens 0 to ");
+  expect(2, "eval " + folder_ + "/run --data " + shard, "train-00000.h5] is damaged");
+  expect(2, "train " + folder_ + "/run.yaml --run-dir " + folder_ + "/fresh", "train-00000.h5] is damaged");
+  expect(1, "verify-resume " + folder_ + "/run.yaml --run-dir " + folder_ + "/resume", "training did not end well: see ");
+  damage(checkpoint + "/rank-0000-of-0001.h5", 100000);
+  for (const std::string& command : {std::string("inspect "), std::string("generate --prompt a "), "eval --text " + folder_ + "/text.txt "}) expect(2, command + checkpoint, "step-00000012] is damaged");
+  expect(0, "generate --prompt a " + folder_ + "/run", "skips a damaged checkpoint");
+  publish_text(folder_ + "/t.model", "no tokenizer");
+  expect(2, "train " + folder_ + "/run.yaml --run-dir " + folder_ + "/fresh", "t.model] is not a sentencepiece model");
+}
+
+TEST_F(Commands, AFixtureThatDoesNotHoldEndsWithThree) {
+  expect(0, "verify " + kFixture + " --dtype float64");
+  publish_text(folder_ + "/wrong.h5", read_file(kFixture));
+  const std::string python = "/usr/bin/python3 -c \"import h5py; f = h5py.File('" + folder_ + "/wrong.h5', 'r+'); f['losses'][3] += 0.01\" 2>/dev/null";
+  if (std::system(python.c_str()) != 0) GTEST_SKIP() << "python3-h5py is not installed";
+  expect(kExitCheckFailed, "verify " + folder_ + "/wrong.h5 --dtype float64");
+  EXPECT_NE(read_file(folder_ + "/out.txt").find("FAIL  losses"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace gta
