@@ -64,7 +64,7 @@ class Trainer {
     prepare_state(resumed);
     publish_text(folder_->config_file(), to_yaml(config_));
     publish_text(run_dir_ + "/environment.json", environment_json());
-    folder_->open_metrics(position_.metrics_bytes);
+    folder_->open_metrics(position_.metrics_bytes, position_.step);
     announce(resumed);
     return loop();
   }
@@ -256,8 +256,7 @@ class Trainer {
                                         {"tokens", position_.tokens},
                                         {"validation_loss", e.loss},
                                         {"validation_perplexity", e.perplexity()},
-                                        {"validation_bits_per_byte", e.bits_per_byte()}}
-                             .dump());
+                                        {"validation_bits_per_byte", e.bits_per_byte()}});
     log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", position_.step, e.loss, e.perplexity(), e.bits_per_byte());
   }
 
@@ -293,8 +292,7 @@ class Trainer {
                                         {"model_flops_per_second", r.flops_per_second},
                                         {"sol", r.sol},
                                         {"memory_bytes", r.memory_bytes},
-                                        {"data_wait_seconds", r.data_wait_seconds}}
-                             .dump());
+                                        {"data_wait_seconds", r.data_wait_seconds}});
   }
 
   void finish_profile(Profiler& profiler) {
