@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "core/profiler.h"
 #include "core/random.h"
 
 namespace gta {
@@ -92,6 +93,7 @@ void ParameterSpace::initialize(uint64_t seed) {
 }
 
 void ParameterSpace::zero_gradients() {
+  ProfilerRange range("zero_gradients");
   for (const Tensor& gradient : gradients_)
     if (gradient.defined()) gradient.fill_zero();
 }
