@@ -4,6 +4,7 @@
 
 #include "core/elementwise.h"
 #include "core/parallel.h"
+#include "core/profiler.h"
 #include "core/random.h"
 
 namespace gta {
@@ -101,6 +102,7 @@ void ParameterSpace::initialize(uint64_t seed) {
 }
 
 void ParameterSpace::zero_gradients() {
+  ProfilerRange range("zero_gradients");
   for (const Tensor& gradient : gradients_)
     if (gradient.defined()) gradient.fill_zero();
 }

@@ -16,7 +16,10 @@ namespace {
 std::atomic<Profiler*> active{nullptr};
 thread_local ProfilerRange* innermost = nullptr;
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+// Whole nanoseconds, so that the differences of a trace add up exactly.
+int64_t now() { return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double seconds(int64_t nanoseconds) { return 1e-9 * static_cast<double>(nanoseconds); }
 
 }  // namespace
 
@@ -28,14 +31,23 @@ void Profiler::start() {
 
 void Profiler::stop() { active = nullptr; }
 
-std::vector<Profiler::Row> Profiler::summary() const {
+std::vector<Profiler::Row> Profiler::summary(const std::string& root) const {
   std::map<std::string, Row> rows;
+  // A range is recorded when it ends: what an outermost one holds came since the outermost one before it.
+  std::map<uint64_t, std::vector<const ProfilerEvent*>> ended;  // by thread
   for (const ProfilerEvent& event : events_) {
-    Row& row = rows[event.name];
-    row.name = event.name;
-    ++row.calls;
-    row.self_seconds += event.self_seconds;
-    row.flops += event.flops;
+    std::vector<const ProfilerEvent*>& inside = ended[event.thread];
+    inside.push_back(&event);
+    if (event.depth > 0) continue;
+    if (!root.empty() && event.name != root) inside.clear();
+    for (const ProfilerEvent* counted : inside) {
+      Row& row = rows[counted->name];
+      row.name = counted->name;
+      ++row.calls;
+      row.self_seconds += counted->self_seconds;
+      row.flops += counted->flops;
+    }
+    inside.clear();
   }
   std::vector<Row> sorted;
   for (auto& [name, row] : rows) sorted.push_back(row);
@@ -51,8 +63,11 @@ void Profiler::write_chrome_trace(const std::string& path) const {
   for (size_t i = 0; i < events_.size(); ++i) {
     const ProfilerEvent& event = events_[i];
     const int thread = threads.emplace(event.thread, static_cast<int>(threads.size())).first->second;
-    fmt::print(file, "{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":0,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"flops\":{:.0f}}}}}{}\n",
-               event.name, thread, event.start_seconds * 1e6, event.seconds * 1e6, event.flops, i + 1 < events_.size() ? "," : "");
+    fmt::print(file,
+               "{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":0,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"self\":{:.3f},\"flops\":{:."
+               "0f}}}}}{}\n",
+               event.name, thread, event.start_seconds * 1e6, event.seconds * 1e6, event.self_seconds * 1e6, event.flops,
+               i + 1 < events_.size() ? "," : "");
   }
   fmt::print(file, "]}}\n");
   const bool bad = std::ferror(file);
@@ -68,11 +83,11 @@ ProfilerRange::ProfilerRange(const char* name) : profiler_(active.load(std::memo
 
 ProfilerRange::~ProfilerRange() {
   if (!profiler_) return;
-  const double seconds = now() - start_;
+  const int64_t duration = now() - start_;
   innermost = parent_;
-  if (parent_) parent_->inner_seconds_ += seconds;
+  if (parent_) parent_->inner_ += duration;
   std::lock_guard lock(profiler_->mutex_);
-  profiler_->events_.push_back({name_, start_ - profiler_->start_, seconds, seconds - inner_seconds_, flops_, depth_,
+  profiler_->events_.push_back({name_, seconds(start_ - profiler_->start_), seconds(duration), seconds(duration - inner_), flops_, depth_,
                                 std::hash<std::thread::id>{}(std::this_thread::get_id())});
 }
 

@@ -15,8 +15,8 @@ struct ProfilerEvent {
   std::string name;
   double start_seconds = 0;  // since start()
   double seconds = 0;
-  double self_seconds = 0;   // less the ranges inside
-  double flops = 0;          // of products directly inside this range
+  double self_seconds = 0;  // less the ranges inside
+  double flops = 0;         // of products directly inside this range
   int depth = 0;
   uint64_t thread = 0;
 };
@@ -26,21 +26,22 @@ class Profiler {
   void start();
   void stop();
   const std::vector<ProfilerEvent>& events() const { return events_; }
-  // Error(Failed) when the file cannot be written.
+  // Complete events in microseconds, with "self" and "flops" as arguments. Error(Failed) when the file cannot be written.
   void write_chrome_trace(const std::string& path) const;
 
-  // One row per name, by falling self time.
+  // One row per name, by falling self time: of all ranges, or of the outermost ones called `root` with all inside them. The self times add
+  // up to the time of the outermost ones.
   struct Row {
     std::string name;
     int64_t calls = 0;
     double self_seconds = 0;
     double flops = 0;
   };
-  std::vector<Row> summary() const;
+  std::vector<Row> summary(const std::string& root = {}) const;
 
  private:
   friend class ProfilerRange;
-  double start_ = 0;
+  int64_t start_ = 0;  // nanoseconds of the steady clock
   std::mutex mutex_;
   std::vector<ProfilerEvent> events_;
 };
@@ -59,8 +60,7 @@ class ProfilerRange {
   Profiler* profiler_;
   ProfilerRange* parent_;
   const char* name_;
-  double start_ = 0;
-  double inner_seconds_ = 0;
+  int64_t start_ = 0, inner_ = 0;  // nanoseconds; of the ranges inside
   double flops_ = 0;
   int depth_ = 0;
 };

@@ -19,8 +19,8 @@ std::string part_of(const std::string& name) {
 
 }  // namespace
 
-std::string diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens, const Tensor& document_starts) {
-  nlohmann::ordered_json row = {{"step", step}};
+nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens, const Tensor& document_starts) {
+  nlohmann::json row = {{"step", step}};
   std::map<std::string, double> squares;
   const auto add = [&](const char* what, const Parameter& parameter, const Tensor& flat) {
     squares[std::string(what) + "/" + part_of(parameter.name)] +=
@@ -36,7 +36,7 @@ std::string diagnose(const CausalLm& model, const ParameterSpace& space, int64_t
     row[fmt::format("stream_rms/layers.{}", i)] = probe.blocks[i].stream_rms;
     row[fmt::format("largest_score/layers.{}", i)] = probe.blocks[i].largest_score;
   }
-  return row.dump();
+  return row;
 }
 
 }  // namespace gta

@@ -6,18 +6,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/io/file.h"
-#include "core/log.h"
 
 namespace gta {
-namespace {
-
-constexpr size_t kMetricsBuffer = 1 << 14;
-constexpr size_t kMostWaiting = 1 << 24;  // bytes of rows that wait for room on the disk
-
-}  // namespace
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
   make_directories(path_ + "/samples");
@@ -36,47 +30,25 @@ RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
 }
 
 RunFolder::~RunFolder() {
-  metrics_bytes();
-  if (metrics_ >= 0) ::close(metrics_);
+  // The logs' last rows before the lock.
+  tensorboard_.reset();
+  metrics_.reset();
   ::close(lock_);
 }
 
-void RunFolder::open_metrics(int64_t bytes) {
-  const std::string path = path_ + "/metrics.jsonl";
-  metrics_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (metrics_ < 0) fail(path, "cannot open: {}", std::strerror(errno));
-  const int64_t size = ::lseek(metrics_, 0, SEEK_END);
-  if (size > bytes && ::ftruncate(metrics_, bytes) != 0) fail(path, "cannot cut back: {}", std::strerror(errno));
-  metrics_bytes_ = std::min(size, bytes);
+void RunFolder::open_metrics(int64_t bytes, int64_t step) {
+  metrics_.emplace(path_ + "/metrics.jsonl", bytes);
+  tensorboard_.emplace(path_ + "/tensorboard", step);
 }
 
-void RunFolder::add_metrics(const std::string& json_line) {
-  buffered_ += json_line + "\n";
-  if (buffered_.size() > kMetricsBuffer) metrics_bytes();
+void RunFolder::add_metrics(const nlohmann::json& row) {
+  metrics_->add(row.dump() + "\n");
+  tensorboard_->add(row);
 }
 
 int64_t RunFolder::metrics_bytes() {
-  if (metrics_ < 0) return 0;
-  while (!buffered_.empty()) {
-    const ssize_t put = ::write(metrics_, buffered_.data(), buffered_.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      if (!waiting_) log::warning("{}/metrics.jsonl cannot be written: {}; training goes on, its rows wait for room", path_, std::strerror(errno));
-      waiting_ = true;
-      // The first one may be half written.
-      if (buffered_.size() > kMostWaiting) buffered_.erase(buffered_.find('\n') + 1);
-      return metrics_bytes_;
-    }
-    const size_t rows = buffered_.rfind('\n', static_cast<size_t>(put) - 1);
-    if (rows != std::string::npos) {
-      metrics_bytes_ += half_row_ + static_cast<int64_t>(rows) + 1;
-      half_row_ = 0;
-    }
-    half_row_ += put - (rows == std::string::npos ? 0 : static_cast<int64_t>(rows) + 1);
-    buffered_.erase(0, static_cast<size_t>(put));
-  }
-  waiting_ = false;
-  return metrics_bytes_;
+  tensorboard_->flush();
+  return metrics_->flush();
 }
 
 std::string move_aside(const std::string& path) {

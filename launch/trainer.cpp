@@ -1,5 +1,6 @@
 #include "launch/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -66,7 +67,7 @@ class Trainer {
     prepare_state(resumed);
     publish_text(folder_->config_file(), to_yaml(config_));
     publish_text(run_dir_ + "/environment.json", environment_json());
-    folder_->open_metrics(position_.metrics_bytes);
+    folder_->open_metrics(position_.metrics_bytes, position_.step);
     announce(resumed);
     return loop();
   }
@@ -167,13 +168,13 @@ class Trainer {
     CheckpointSaver saver(folder_->checkpoints(), train.checkpoint.keep, train.checkpoint.keep_every_steps, train.checkpoint.asynchronous);
     Progress progress;
     Profiler profiler;
-    if (options_.profile_steps > 0) profiler.start();
     const int64_t first_step = position_.step;
     const Clock::time_point start = Clock::now();
     if (position_.step == 0) sample();
+    if (options_.profile_steps > 0) profiler.start();
     while (position_.step < train.steps) {
       StepReport report = step(loader, saver);
-      if (options_.profile_steps > 0 && position_.step - first_step == options_.profile_steps) finish_profile(profiler);
+      if (position_.step - first_step == std::min(options_.profile_steps, train.steps - first_step)) finish_profile(profiler);
       const bool last = position_.step == train.steps;
       const int signal = stop_requested();
       const auto due = [&](int64_t every) { return every > 0 && position_.step % every == 0; };
@@ -216,7 +217,10 @@ class Trainer {
     space_.zero_gradients();
     double loss = 0;
     for (int64_t done = 0; done < train.global_batch_size; done += train.micro_batch_size) {
-      const Batch batch = loader.next();
+      const Batch batch = [&] {
+        ProfilerRange waiting("data");
+        return loader.next();
+      }();
       report.data_wait_seconds += loader.seconds_waited();
       const Shape shape{train.micro_batch_size, sequence};
       const Tensor document_starts = batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);
@@ -228,7 +232,8 @@ class Trainer {
       loss += losses.cross_entropy.to_vector<double>()[0];
       tape.backward(losses.total);
       // The last micro-batch stands for the step.
-      if (due_diagnosis() && done + train.micro_batch_size == train.global_batch_size) folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts));
+      if (due_diagnosis() && done + train.micro_batch_size == train.global_batch_size)
+        folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts));
     }
     if (options_.with_loss) options_.with_loss(position_.step, loss);
     if (options_.before_update) options_.before_update(position_.step, space_);
@@ -284,8 +289,7 @@ class Trainer {
                                         {"tokens", position_.tokens},
                                         {"validation_loss", e.loss},
                                         {"validation_perplexity", e.perplexity()},
-                                        {"validation_bits_per_byte", e.bits_per_byte()}}
-                             .dump());
+                                        {"validation_bits_per_byte", e.bits_per_byte()}});
     log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", position_.step, e.loss, e.perplexity(), e.bits_per_byte());
   }
 
@@ -325,18 +329,25 @@ class Trainer {
                                         {"model_flops_per_second", r.flops_per_second},
                                         {"sol", r.sol},
                                         {"memory_bytes", r.memory_bytes},
-                                        {"data_wait_seconds", r.data_wait_seconds}}
-                             .dump());
+                                        {"data_wait_seconds", r.data_wait_seconds}});
   }
 
   void finish_profile(Profiler& profiler) {
     profiler.stop();
     profiler.write_chrome_trace(run_dir_ + "/profile.json");
-    double total = 0;
-    for (const auto& row : profiler.summary()) total += row.self_seconds;
+    // The row "step" is what no range inside it covers.
+    const std::vector<Profiler::Row> rows = profiler.summary("step");
+    double total = 0, uncovered = 0, steps = 0;
+    for (const auto& row : rows) {
+      total += row.self_seconds;
+      if (row.name != "step") continue;
+      uncovered = row.self_seconds;
+      steps = static_cast<double>(row.calls);
+    }
+    log::info("profile  {:.3f} ms a step, {:.1f}% of it in the ranges below; all ranges are in {}/profile.json", 1e3 * total / steps,
+              100 * (1 - uncovered / total), run_dir_);
     log::info("{:<24} {:>7} {:>10} {:>7} {:>9}", "range", "calls", "ms/step", "share", "GFLOP/s");
-    const double steps = static_cast<double>(options_.profile_steps);
-    for (const auto& row : profiler.summary())
+    for (const auto& row : rows)
       log::info("{:<24} {:>7} {:>10.3f} {:>6.1f}% {:>9.1f}", row.name, row.calls, 1e3 * row.self_seconds / steps, 100 * row.self_seconds / total,
                 row.flops / row.self_seconds / 1e9);
     log::info("memory   {}", describe(memory_report(device_)));

@@ -55,6 +55,28 @@ TEST(Profiler, SelfTimeIsWithoutTheRangesInside) {
     }
 }
 
+TEST(Profiler, TheSummaryOfOneKindOfOutermostRangeAddsUpToIt) {
+  Profiler profiler;
+  profiler.start();
+  for (const char* name : {"step", "save", "step"}) {
+    ProfilerRange outer(name);
+    spend(0.001);
+    ProfilerRange inner("inner");
+    spend(0.001);
+  }
+  profiler.stop();
+  double steps = 0, total = 0;
+  for (const ProfilerEvent& event : profiler.events())
+    if (event.name == "step") steps += event.seconds;
+  for (const auto& row : profiler.summary("step")) {
+    EXPECT_EQ(row.calls, 2) << row.name;
+    EXPECT_NE(row.name, "save");
+    total += row.self_seconds;
+  }
+  EXPECT_NEAR(total, steps, 1e-12);
+  EXPECT_TRUE(profiler.summary("inner").empty()) << "is not an outermost one";
+}
+
 TEST(Profiler, RecordsNothingWhenItIsOff) {
   Profiler profiler;
   record(profiler);

@@ -1,25 +1,25 @@
 #include "launch/run_folder.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <csignal>
 #include <cstdlib>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/io/file.h"
+#include "launch/append_file.h"
+#include "tests/launch/event_file_reader.h"
 
 namespace gta {
 namespace {
 
-class RunFolders : public testing::Test {
+class RunFolderFiles : public testing::Test {
  protected:
   void SetUp() override {
-    char pattern[] = "/tmp/gta-run-folder-XXXXXX";
+    char pattern[] = "/tmp/gta-folder-XXXXXX";
     folder_ = mkdtemp(pattern);
   }
   void TearDown() override { remove_tree(folder_); }
@@ -34,7 +34,23 @@ class RunFolders : public testing::Test {
   std::string folder_;
 };
 
-TEST_F(RunFolders, HaveOneOwnerAtATime) {
+// No file of this process may grow beyond `bytes`: what a full disk does, with a part written.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) {
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() { setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(RunFolderFiles, HaveOneOwnerAtATime) {
   const std::string path = folder_ + "/run";
   {
     const RunFolder first(path);
@@ -43,72 +59,63 @@ TEST_F(RunFolders, HaveOneOwnerAtATime) {
   EXPECT_NO_THROW(RunFolder(path + "")) << "the lock goes with its owner";
 }
 
-TEST_F(RunFolders, WhatCannotBeOpenedIsNamed) {
+TEST_F(RunFolderFiles, WhatCannotBeOpenedIsNamed) {
   make_directories(folder_ + "/run/run.lock");
   EXPECT_NE(message_of([&] { RunFolder run(folder_ + "/run"); }).find("run.lock] cannot open: Is a directory"), std::string::npos);
   make_directories(folder_ + "/other/metrics.jsonl");
   RunFolder other(folder_ + "/other");
-  EXPECT_NE(message_of([&] { other.open_metrics(0); }).find("metrics.jsonl] cannot open: Is a directory"), std::string::npos);
+  EXPECT_NE(message_of([&] { other.open_metrics(0, 0); }).find("metrics.jsonl] cannot"), std::string::npos);
 }
 
-TEST_F(RunFolders, MetricsAreCutBackToWhatACheckpointKnows) {
-  const std::string path = folder_ + "/run/metrics.jsonl";
-  int64_t known = 0;
+TEST_F(RunFolderFiles, MetricsAreCutBackToTheCheckpointAndGoOn) {
+  int64_t bytes = 0;
   {
-    RunFolder run(folder_ + "/run");
-    run.open_metrics(0);
-    run.add_metrics("{1}");
-    known = run.metrics_bytes();
-    EXPECT_EQ(known, 4);
-    run.add_metrics("{2}");
+    RunFolder folder(folder_);
+    folder.open_metrics(0, 0);
+    folder.add_metrics({{"step", 1}, {"loss", 2.5}});
+    bytes = folder.metrics_bytes();
+    folder.add_metrics({{"step", 2}, {"loss", 2.0625}});
   }
-  EXPECT_EQ(read_file(path), "{1}\n{2}\n") << "nothing is lost at the end";
+  EXPECT_EQ(bytes, static_cast<int64_t>(std::string("{\"loss\":2.5,\"step\":1}\n").size()));
+  EXPECT_EQ(read_file(folder_ + "/metrics.jsonl"), "{\"loss\":2.5,\"step\":1}\n{\"loss\":2.0625,\"step\":2}\n");
   {
-    RunFolder run(folder_ + "/run");
-    run.open_metrics(known);
-    run.add_metrics("{3}");
-    EXPECT_EQ(run.metrics_bytes(), 8);
+    RunFolder folder(folder_);
+    folder.open_metrics(bytes, 1);
+    folder.add_metrics({{"step", 2}, {"loss", 1.5}});
   }
-  EXPECT_EQ(read_file(path), "{1}\n{3}\n");
+  EXPECT_EQ(read_file(folder_ + "/metrics.jsonl"), "{\"loss\":2.5,\"step\":1}\n{\"loss\":1.5,\"step\":2}\n");
+  EXPECT_EQ(read_scalars(folder_ + "/tensorboard"), (ReadScalars{{1, {{"train/loss", 2.5f}}}, {2, {{"train/loss", 1.5f}}}}));
 }
 
-// A file that may not grow beyond a limit stands for a disk without room.
-TEST_F(RunFolders, RowsOfMetricsWaitUntilThereIsRoom) {
-  RunFolder run(folder_ + "/run");
-  run.open_metrics(0);
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  const auto allow = [&](rlim_t bytes) {
-    rlimit limit = before;
-    limit.rlim_cur = bytes;
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
-  };
-  // What is said goes through a pipe: the limit is for every file.
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
-  const int error_stream = dup(STDERR_FILENO);
-  dup2(ends[1], STDERR_FILENO);
-  allow(10);
-  run.add_metrics("{first}");   // 8 bytes
-  run.add_metrics("{second}");  // 9
-  const int64_t of_whole_rows = run.metrics_bytes();
-  run.add_metrics("{third}");
-  const int64_t again = run.metrics_bytes();
-  setrlimit(RLIMIT_FSIZE, &before);
-  dup2(error_stream, STDERR_FILENO);
-  std::string said(4096, '\0');
-  said.resize(static_cast<size_t>(std::max<ssize_t>(0, read(ends[0], said.data(), said.size()))));
-  for (int descriptor : {error_stream, ends[0], ends[1]}) close(descriptor);
-  EXPECT_EQ(of_whole_rows, 8);
-  EXPECT_EQ(again, 8);
-  EXPECT_EQ(read_file(folder_ + "/run/metrics.jsonl"), "{first}\n{s");
-  EXPECT_NE(said.find("metrics.jsonl cannot be written: File too large; training goes on"), std::string::npos) << said;
-  EXPECT_EQ(said.find("cannot be written"), said.rfind("cannot be written")) << "twice: " << said;
-  EXPECT_EQ(run.metrics_bytes(), 8 + 9 + 8);
-  EXPECT_EQ(read_file(folder_ + "/run/metrics.jsonl"), "{first}\n{second}\n{third}\n");
-  std::signal(SIGXFSZ, handler);
+TEST_F(RunFolderFiles, WhatAFullDiskRefusedIsWrittenOnceThereIsRoom) {
+  const std::string row(1000, 'x');
+  std::string expected;
+  {
+    AppendFile file(folder_ + "/log", 0);
+    for (int i = 0; i < 10; ++i) file.add(row);
+    EXPECT_EQ(file.flush(), 10000);
+    {
+      const FullDisk disk(10500);
+      for (int i = 0; i < 40; ++i) file.add(std::string(1000, static_cast<char>('a' + i % 26)));
+      EXPECT_EQ(file.flush(), 10000);
+      EXPECT_EQ(read_file(folder_ + "/log").size(), 10500u) << "a part was written";
+    }
+    file.add(row);
+  }
+  for (int i = 0; i < 10; ++i) expected += row;
+  for (int i = 0; i < 40; ++i) expected += std::string(1000, static_cast<char>('a' + i % 26));
+  EXPECT_EQ(read_file(folder_ + "/log"), expected + row);
 }
+
+TEST_F(RunFolderFiles, AFullDiskStopsNoRun) {
+  RunFolder folder(folder_);
+  folder.open_metrics(0, 0);
+  const FullDisk disk(100);
+  for (int64_t step = 1; step <= 1000; ++step) folder.add_metrics({{"step", step}, {"loss", 2.5}});
+  EXPECT_EQ(folder.metrics_bytes(), 0);
+}
+
+TEST_F(RunFolderFiles, AFileThatCannotBeMadeIsAnError) { EXPECT_THROW(AppendFile(folder_ + "/missing/log", 0), Error); }
 
 }  // namespace
 }  // namespace gta

@@ -1,0 +1,219 @@
+#include "launch/tensorboard.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+#include "core/io/crc32c.h"
+#include "core/log.h"
+
+namespace gta {
+namespace {
+
+constexpr std::string_view kName = "events.out.tfevents.";
+constexpr int64_t kHeaderBytes = 12, kFooterBytes = 4;
+constexpr uint64_t kLargestRecord = 1 << 20;  // a row has a few hundred bytes
+
+uint32_t masked(uint32_t crc) { return (crc >> 15 | crc << 17) + 0xa282ead8u; }
+
+template <class T>
+void put(std::string& to, T value) {
+  char bytes[sizeof value];
+  std::memcpy(bytes, &value, sizeof value);
+  to.append(bytes, sizeof value);
+}
+
+template <class T>
+T get(const std::string& from, size_t at) {
+  T value;
+  std::memcpy(&value, from.data() + at, sizeof value);
+  return value;
+}
+
+enum class Wire : uint8_t { Varint = 0, Fixed64 = 1, Bytes = 2, Fixed32 = 5 };
+
+void put_varint(std::string& to, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) to += static_cast<char>(value | 0x80);
+  to += static_cast<char>(value);
+}
+
+void put_field(std::string& to, int number, Wire wire) { put_varint(to, static_cast<uint64_t>(number) << 3 | static_cast<uint64_t>(wire)); }
+
+void put_bytes(std::string& to, int number, std::string_view bytes) {
+  put_field(to, number, Wire::Bytes);
+  put_varint(to, bytes.size());
+  to += bytes;
+}
+
+// An Event without its content, which the caller appends.
+std::string event_at(int64_t step) {
+  std::string event;
+  put_field(event, 1, Wire::Fixed64);
+  put(event, std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count());
+  put_field(event, 2, Wire::Varint);
+  put_varint(event, static_cast<uint64_t>(step));
+  return event;
+}
+
+std::string value_of(std::string_view tag, double number) {
+  std::string value;
+  put_bytes(value, 1, tag);
+  put_field(value, 2, Wire::Fixed32);
+  put(value, static_cast<float>(number));
+  return value;
+}
+
+std::string record_of(const std::string& data) {
+  std::string record;
+  put<uint64_t>(record, data.size());
+  put(record, masked(crc32c(record)));
+  record += data;
+  put(record, masked(crc32c(data)));
+  return record;
+}
+
+std::string tag_of(const std::string& key, const char* row_kind) {
+  for (const std::string_view group : {"validation", "memory"})
+    if (key.starts_with(group) && key.substr(group.size(), 1) == "_") return fmt::format("{}/{}", group, key.substr(group.size() + 1));
+  return fmt::format("{}/{}", row_kind, key);
+}
+
+struct EventHead {
+  int64_t step = 0;
+  bool scalars = false;
+};
+
+// nullopt when the data is no Event.
+std::optional<EventHead> parse_head(const std::string& data) {
+  EventHead head;
+  size_t at = 0;
+  const auto varint = [&]() -> std::optional<uint64_t> {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64 && at < data.size(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(data[at++]);
+      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+    return std::nullopt;
+  };
+  while (at < data.size()) {
+    const auto field = varint();
+    if (!field) return std::nullopt;
+    const uint64_t number = *field >> 3;
+    uint64_t skip = 0;
+    switch (static_cast<Wire>(*field & 7)) {
+      case Wire::Varint:
+      case Wire::Bytes: {
+        const auto value = varint();
+        if (!value) return std::nullopt;
+        if (static_cast<Wire>(*field & 7) == Wire::Bytes)
+          skip = *value;
+        else if (number == 2)
+          head.step = static_cast<int64_t>(*value);
+        break;
+      }
+      case Wire::Fixed64:
+        skip = 8;
+        break;
+      case Wire::Fixed32:
+        skip = 4;
+        break;
+      default:
+        return std::nullopt;
+    }
+    if (skip > data.size() - at) return std::nullopt;
+    at += skip;
+    head.scalars |= number == 5;
+  }
+  return head;
+}
+
+struct Kept {
+  int64_t bytes = 0;
+  bool scalars = false;
+};
+
+// How much of a file is whole records up to `step`.
+Kept find_end(const File& file, int64_t step) {
+  const int64_t size = file.size();
+  Kept kept;
+  const auto damaged = [&] {
+    log::warning("{} is damaged at byte {}: its scalars after that are removed; metrics.jsonl has them", file.path(), kept.bytes);
+    return kept;
+  };
+  std::string header(kHeaderBytes, '\0'), data;
+  while (size - kept.bytes >= kHeaderBytes) {
+    file.read_at(header.data(), kHeaderBytes, kept.bytes);
+    const auto length = get<uint64_t>(header, 0);
+    if (get<uint32_t>(header, 8) != masked(crc32c(std::string_view(header).substr(0, 8))) || length > kLargestRecord) return damaged();
+    const int64_t end = kept.bytes + kHeaderBytes + static_cast<int64_t>(length) + kFooterBytes;
+    if (end > size) break;  // what a kill in the middle of a write leaves
+    data.resize(length + kFooterBytes);
+    file.read_at(data.data(), static_cast<int64_t>(data.size()), kept.bytes + kHeaderBytes);
+    const auto crc = get<uint32_t>(data, length);
+    data.resize(length);
+    const std::optional<EventHead> head = parse_head(data);
+    if (crc != masked(crc32c(data)) || !head) return damaged();
+    if (head->scalars && head->step > step) break;
+    kept.scalars |= head->scalars;
+    kept.bytes = end;
+  }
+  return kept;
+}
+
+// Of a file's name, or 0.
+int64_t number_of(const std::string& name) {
+  if (!name.starts_with(kName)) return 0;
+  const std::string digits = name.substr(kName.size());
+  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return 0;
+  return std::stoll(digits);
+}
+
+// Returns the number of the last file there was.
+int64_t cut_back(const std::string& folder, int64_t step) {
+  int64_t last = 0;
+  for (const std::string& name : list_directory(folder)) {
+    const int64_t number = number_of(name);
+    if (number == 0) continue;
+    last = std::max(last, number);
+    const std::string path = folder + "/" + name;
+    const File file(path, File::Mode::ReadWrite);
+    const Kept kept = find_end(file, step);
+    if (!kept.scalars)
+      remove_tree(path);
+    else if (kept.bytes < file.size())
+      file.truncate(kept.bytes);
+  }
+  return last;
+}
+
+}  // namespace
+
+TensorBoard::TensorBoard(const std::string& folder, int64_t step) {
+  make_directories(folder);
+  const int64_t number = cut_back(folder, step) + 1;
+  file_ = std::make_unique<AppendFile>(fmt::format("{}/{}{:06}", folder, kName, number), 0);
+  std::string version = event_at(0), start = event_at(step + 1);
+  put_bytes(version, 3, "brain.Event:2");
+  put_bytes(start, 7, "\x08\x01");
+  file_->add(record_of(version) + record_of(start));
+}
+
+void TensorBoard::add(const nlohmann::json& row) {
+  const char* kind = "train";
+  for (const auto& [key, number] : row.items())
+    if (key.starts_with("validation_")) kind = "validation";
+  std::string summary;
+  for (const auto& [key, number] : row.items())
+    if (number.is_number() && key != "step") put_bytes(summary, 1, value_of(tag_of(key, kind), number.get<double>()));
+  std::string event = event_at(row.at("step").get<int64_t>());
+  put_bytes(event, 5, summary);
+  file_->add(record_of(event));
+}
+
+}  // namespace gta

@@ -1,0 +1,35 @@
+// TensorBoard's event files: the rows of metrics.jsonl as scalars.
+//
+//   FOLDER/events.out.tfevents.NNNNNN   one for each start of the run, in the order of their numbers
+//   record   u64 length, u32 masked crc32c of the length, data, u32 masked crc32c of the data; little-endian
+//   data     protobuf Event {1 wall_time: double, 2 step: int64, and one of 3 file_version: text, 5 summary, 7 session_log}
+//            summary {1 value {1 tag: text, 2 simple_value: float} ...}, session_log {1 status: START = 1}
+//
+// A resumed run cuts the earlier files back to its step and begins a new file with START, upon which a TensorBoard that is already open
+// forgets what it had read of later steps.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "launch/append_file.h"
+
+namespace gta {
+
+class TensorBoard {
+ public:
+  // What earlier processes wrote of steps after `step`, and a record that a kill left torn, is removed.
+  TensorBoard(const std::string& folder, int64_t step);
+
+  // Every number of a row of metrics.jsonl at the row's step: "loss" -> train/loss, "memory_bytes" -> memory/bytes,
+  // "validation_loss" -> validation/loss; "tokens" goes with the row's kind, train/ or validation/.
+  void add(const nlohmann::json& row);
+  void flush() { file_->flush(); }
+
+ private:
+  std::unique_ptr<AppendFile> file_;
+};
+
+}  // namespace gta
