@@ -109,6 +109,22 @@ TEST_F(Training, TheTrainedWeightsDoNotDependOnTheNumberOfThreads) {
   }
 }
 
+// A model wide enough, and steps short enough, that nearly every update comes while a save is being written.
+TEST_F(Training, AnAsynchronousCheckpointIsTheSynchronousOneOfItsStep) {
+  const auto saved = [&](const std::string& run, const std::string& asynchronous) {
+    const LoadedRun config = load({"model.hidden_size=256", "model.intermediate_size=512", "data.sequence_length=8", "train.global_batch_size=1",
+                                   "train.micro_batch_size=1", "train.checkpoint.every_steps=1", "train.checkpoint.keep=12",
+                                   "train.checkpoint.asynchronous=" + asynchronous});
+    EXPECT_EQ(train(config, options(run)).outcome, TrainOutcome::Finished);
+    std::vector<std::string> steps;
+    for (const std::string& name : list_checkpoints(folder_ + "/" + run + "/checkpoints")) steps.push_back(weights(run + "/checkpoints/" + name));
+    return steps;
+  };
+  const std::vector<std::string> expected = saved("synchronous", "false");
+  EXPECT_EQ(expected.size(), 12u);
+  EXPECT_EQ(expected, saved("asynchronous", "true"));
+}
+
 TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
   // Of one variant a longer run with more kills; what the others add is other parameters. The seeds' moments (0.14, 0.25 and 0.23 of the whole
   // run's time, and 0.32) come late enough for a checkpoint, and early enough not to come after the end where a busy machine made the whole
