@@ -87,7 +87,9 @@ class Reader {
  private:
   static int line_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.line + 1; }
   static int column_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.column + 1; }
-  void problem(const std::string& key, const YAML::Mark& mark, std::string text) {
+  // A problem of data.train[1].weight leaves data.train unknown.
+  void problem(const std::string& place, const YAML::Mark& mark, std::string text) {
+    const std::string key = place.substr(0, place.find('['));
     problems_.push_back({file_, line_of(mark), column_of(mark), std::move(text), key});
     values_.erase(key);  // of an included file, which this one was meant to be laid over
   }
@@ -245,7 +247,7 @@ class Reader {
     const ConfigKey keys[] = {{path + ".shards", KeyType::PathList, ""},
                               {path + ".weight", KeyType::Real, "", OnResume::Fixed, 0, kLargestWeight, true}};
     const size_t before = problems_.size();
-    const auto complain = [&](const YAML::Mark& mark, const std::string& text) { problem(mark, path + text); };
+    const auto complain = [&](const YAML::Mark& mark, const std::string& text) { problem(path, mark, path + text); };
     if (!node.IsMap()) {
       complain(node.Mark(), ": expected {shards: path or list of paths, weight: number above 0} like the other sources, got no mapping");
       return false;

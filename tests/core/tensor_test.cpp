@@ -82,15 +82,16 @@ TEST(Tensor, RefusesToBeReadOrCopiedAsWhatItIsNot) {
   expect_refused("cannot copy float32 (3, 3) into float32 (4, 3)", [&] { t.copy_from(counted(3, 3)); });
   expect_refused("cannot copy float32 (4, 2) into float32 (4, 3)", [&] { t.copy_from(counted(4, 2)); });
   expect_refused("cannot copy float64 (4, 3) into float32 (4, 3)", [&] { t.copy_from(Tensor::zeros({4, 3}, DType::F64, {})); });
-  expect_refused("cannot add float32 (4, 2) to float32 (4, 3)", [&] { cpu::add_into(t, counted(4, 2)); });
-  expect_refused("cannot add float32 (3, 3) to float32 (4, 3)", [&] { cpu::add_into(t, counted(3, 3)); });
+  expect_refused("expected float32 (4, 2) and float32 (4, 3) to have one shape", [&] { cpu::add_into(t, counted(4, 2)); });
+  expect_refused("expected float32 (3, 3) and float32 (4, 3) to have one shape", [&] { cpu::add_into(t, counted(3, 3)); });
   EXPECT_EQ(describe(Tensor()), "undefined");
 }
 
 TEST(DType, NamesAreThoseOfConfigurationsAndNoOthers) {
   for (DType dtype : {DType::F32, DType::F64, DType::BF16, DType::I32, DType::U8, DType::U16, DType::U32, DType::U64}) EXPECT_EQ(dtype_from_name(name_of(dtype)), dtype);
   for (const char* name : {"float16", "f32", "", "Float32"}) expect_refused(std::string("got '") + name + "'", [&] { dtype_from_name(name); });
-  expect_refused("[swiglu] has no kernel for int32: expected float32 or float64", [] { dispatch_floating(DType::I32, "swiglu", [](auto) {}); });
+  expect_refused("[swiglu] has no kernel for int32: expected float32, float64 or bfloat16", [] { dispatch_floating(DType::I32, "swiglu", [](auto) {}); });
+  expect_refused("[adamw] has no kernel for bfloat16: expected float32 or float64", [] { dispatch_state(DType::BF16, "adamw", [](auto) {}); });
 }
 
 TEST(Device, NamesThisBuildLacksAreRefusedWithWhatThereIs) {

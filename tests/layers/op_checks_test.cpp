@@ -62,16 +62,18 @@ TEST(OpChecks, RmsNorm) {
 }
 
 TEST(OpChecks, Rope) {
-  // heads, head_dim, sequence, first_position, table
-  expect_taken(RopeOp{2, 4, 3, 5, zeros(8, 4)}, zeros(6, 8));
-  expect_refused("head_dim 3 is odd", RopeOp{2, 3, 3, 0, zeros(8, 3)}, zeros(6, 6));
-  expect_refused("head_dim 0 is", RopeOp{2, 0, 3, 0, zeros(8, 0)}, zeros(6, 0));
-  expect_refused("expected x (tokens, 2 heads x 4), got float32 (6, 9)", RopeOp{2, 4, 3, 0, zeros(8, 4)}, zeros(6, 9));
-  expect_refused("7 rows are no whole number of sequences of 3", RopeOp{2, 4, 3, 0, zeros(8, 4)}, zeros(7, 8));
-  expect_refused("sequences of 0", RopeOp{2, 4, 0, 0, zeros(8, 4)}, zeros(6, 8));
-  expect_refused("positions [6, 9) are outside the table of 8: raise model.max_sequence_length", RopeOp{2, 4, 3, 6, zeros(8, 4)}, zeros(6, 8));
-  expect_refused("positions [-1, 2) are outside", RopeOp{2, 4, 3, -1, zeros(8, 4)}, zeros(6, 8));
-  expect_refused("outside the table", RopeOp{2, 4, 3, 0, zeros(8, 6)}, zeros(6, 8));
+  // {heads, rope_dim}, {sequence, first_position, table}
+  expect_taken(RopeOp{{2, 4}, {3, 5, zeros(8, 4)}}, zeros(6, 8));
+  expect_refused("rope_dim 3 is odd", RopeOp{{2, 3}, {3, 0, zeros(8, 3)}}, zeros(6, 6));
+  expect_refused("rope_dim 0 is", RopeOp{{2, 0}, {3, 0, zeros(8, 0)}}, zeros(6, 0));
+  expect_refused("expected x (tokens, 2 heads x (0 + 4)), got float32 (6, 9)", RopeOp{{2, 4}, {3, 0, zeros(8, 4)}}, zeros(6, 9));
+  expect_refused("7 rows are no whole number of sequences of 3", RopeOp{{2, 4}, {3, 0, zeros(8, 4)}}, zeros(7, 8));
+  expect_refused("sequences of 0", RopeOp{{2, 4}, {0, 0, zeros(8, 4)}}, zeros(6, 8));
+  expect_refused("positions [6, 9) are outside the table of 8: raise model.max_sequence_length", RopeOp{{2, 4}, {3, 6, zeros(8, 4)}}, zeros(6, 8));
+  expect_refused("positions [-1, 2) are outside", RopeOp{{2, 4}, {3, -1, zeros(8, 4)}}, zeros(6, 8));
+  expect_refused("expected a table of 4 columns", RopeOp{{2, 4}, {3, 0, zeros(8, 6)}}, zeros(6, 8));
+  expect_refused("expected int32 document_starts for 6 rows, got float32 (6)", RopeOp{{2, 4}, {3, 0, zeros(8, 4), vector_of(6)}}, zeros(6, 8));
+  expect_refused("expected int32 document_starts for 6 rows, got int32 (2)", RopeOp{{2, 4}, {3, 0, zeros(8, 4), indices({0, 0})}}, zeros(6, 8));
 }
 
 TEST(OpChecks, Swiglu) {
@@ -81,25 +83,25 @@ TEST(OpChecks, Swiglu) {
 
 TEST(OpChecks, LinearCrossEntropy) {
   const Tensor hidden = zeros(2, 3), weight = zeros(5, 3);
-  expect_taken(LinearCrossEntropyOp{indices({4, kIgnoredLabel}), 1, {}}, hidden, weight);
-  expect_refused("expected hidden (tokens, 3) for a head (5, 3), got float32 (2, 4)", LinearCrossEntropyOp{indices({0, 1}), 1, {}}, zeros(2, 4), weight);
-  expect_refused("expected int32 labels for 2 tokens, got float32 (2)", LinearCrossEntropyOp{vector_of(2), 1, {}}, hidden, weight);
-  expect_refused("expected int32 labels for 2 tokens, got int32 (3)", LinearCrossEntropyOp{indices({0, 1, 2}), 1, {}}, hidden, weight);
-  expect_refused("label 5 is outside the vocabulary of 5", LinearCrossEntropyOp{indices({0, 5}), 1, {}}, hidden, weight);
-  expect_refused("label -2 is outside the vocabulary of 5", LinearCrossEntropyOp{indices({-2, 0}), 1, {}}, hidden, weight);
+  expect_taken(LinearCrossEntropyOp{indices({4, kIgnoredLabel}), 1, 0, {}}, hidden, weight);
+  expect_refused("expected hidden (tokens, 3) for a head (5, 3), got float32 (2, 4)", LinearCrossEntropyOp{indices({0, 1}), 1, 0, {}}, zeros(2, 4), weight);
+  expect_refused("expected int32 labels for 2 tokens, got float32 (2)", LinearCrossEntropyOp{vector_of(2), 1, 0, {}}, hidden, weight);
+  expect_refused("expected int32 labels for 2 tokens, got int32 (3)", LinearCrossEntropyOp{indices({0, 1, 2}), 1, 0, {}}, hidden, weight);
+  expect_refused("label 5 is outside the vocabulary of 5", LinearCrossEntropyOp{indices({0, 5}), 1, 0, {}}, hidden, weight);
+  expect_refused("label -2 is outside the vocabulary of 5", LinearCrossEntropyOp{indices({-2, 0}), 1, 0, {}}, hidden, weight);
 }
 
 TEST(LinearCrossEntropy, TrainsOnlyWithAPlaceForTheHeadsGradientAndAsTheRoot) {
   const Tensor hidden = zeros(2, 3), weight = zeros(5, 3);
-  const LinearCrossEntropyOp op{indices({0, 1}), 1, {}};
+  const LinearCrossEntropyOp op{indices({0, 1}), 1, 0, {}};
   Saved recording(TapeMode::Recording), inference(TapeMode::Inference);
   EXPECT_THROW(op.forward(recording, hidden, weight), Error);
   EXPECT_NO_THROW(op.forward(inference, hidden, weight));
   Saved saved(TapeMode::Recording);
-  const LinearCrossEntropyOp trained{indices({0, 1}), 1, zeros(5, 3)};
+  const LinearCrossEntropyOp trained{indices({0, 1}), 1, 0, zeros(5, 3)};
   trained.forward(saved, hidden, weight);
   for (double start : {0.5, 1.0}) {
-    std::vector<Tensor> d_outputs = {Tensor::from<double>({1}, {start})};
+    std::vector<Tensor> d_outputs = {Tensor::from<double>({1}, {start}), Tensor{}};
     std::vector<GradientSlot> d_inputs = {GradientSlot(zeros(2, 3), GradientMode::Overwrite), GradientSlot{}};
     if (start == 1.0)
       EXPECT_NO_THROW(trained.backward(saved, d_outputs, d_inputs));
