@@ -238,7 +238,7 @@ TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(train(load({"train.sample_prompts=[abc]"}), o).outcome, TrainOutcome::Finished);
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("metrics.jsonl cannot be written: No space left on device; training goes on"), std::string::npos) << said;
+  EXPECT_NE(said.find("training goes on, the rows wait in memory"), std::string::npos) << said;
   EXPECT_NE(said.find("the sample is not kept: "), std::string::npos) << said;
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 12);
 }
