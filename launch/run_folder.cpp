@@ -6,12 +6,26 @@
 
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/io/file.h"
 
 namespace gta {
+namespace {
+
+constexpr size_t kMetricsBuffer = 1 << 14;
+
+void write_all(int descriptor, const std::string& text, const std::string& path) {
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t put = ::write(descriptor, text.data() + done, text.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) fail(path, "cannot write: {}", std::strerror(errno));
+    done += static_cast<size_t>(put);
+  }
+}
+
+}  // namespace
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
   make_directories(path_ + "/samples");
@@ -30,25 +44,35 @@ RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
 }
 
 RunFolder::~RunFolder() {
-  // The logs' last rows before the lock.
-  tensorboard_.reset();
-  metrics_.reset();
+  try {
+    if (metrics_ >= 0) metrics_bytes();
+  } catch (const Error&) {
+    // The disk is full: the run has said so where it mattered.
+  }
+  if (metrics_ >= 0) ::close(metrics_);
   ::close(lock_);
 }
 
-void RunFolder::open_metrics(int64_t bytes, int64_t step) {
-  metrics_.emplace(path_ + "/metrics.jsonl", bytes);
-  tensorboard_.emplace(path_ + "/tensorboard", step);
+void RunFolder::open_metrics(int64_t bytes) {
+  const std::string path = path_ + "/metrics.jsonl";
+  metrics_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (metrics_ < 0) fail(path, "cannot open: {}", std::strerror(errno));
+  const int64_t size = ::lseek(metrics_, 0, SEEK_END);
+  if (size > bytes && ::ftruncate(metrics_, bytes) != 0) fail(path, "cannot cut back: {}", std::strerror(errno));
+  metrics_bytes_ = std::min(size, bytes);
 }
 
-void RunFolder::add_metrics(const nlohmann::json& row) {
-  metrics_->add(row.dump() + "\n");
-  tensorboard_->add(row);
+void RunFolder::add_metrics(const std::string& json_line) {
+  buffered_ += json_line + "\n";
+  if (buffered_.size() > kMetricsBuffer) metrics_bytes();
 }
 
 int64_t RunFolder::metrics_bytes() {
-  tensorboard_->flush();
-  return metrics_->flush();
+  if (metrics_ < 0) return 0;
+  write_all(metrics_, buffered_, path_ + "/metrics.jsonl");
+  metrics_bytes_ += static_cast<int64_t>(buffered_.size());
+  buffered_.clear();
+  return metrics_bytes_;
 }
 
 std::string move_aside(const std::string& path) {

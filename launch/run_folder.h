@@ -1,14 +1,8 @@
-// A run's folder: config.yaml, environment.json, log.txt, metrics.jsonl, tensorboard/, samples/, checkpoints/. One process at a time (a
-// lock).
+// A run's folder: config.yaml, environment.json, log.txt, metrics.jsonl, samples/, checkpoints/. One process at a time (a lock).
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <string>
-
-#include "launch/append_file.h"
-#include "launch/tensorboard.h"
 
 namespace gta {
 
@@ -24,18 +18,18 @@ class RunFolder {
   std::string checkpoints() const { return path_ + "/checkpoints"; }
   std::string config_file() const { return path_ + "/config.yaml"; }
 
-  // metrics.jsonl and tensorboard/, cut back to a checkpoint's position first: what a resumed run does not know of did not happen.
-  void open_metrics(int64_t bytes, int64_t step);
-  // One object with a key `step`: a line of metrics.jsonl and the scalars of tensorboard/. Waits for no disk.
-  void add_metrics(const nlohmann::json& row);
-  // Bytes of metrics.jsonl so far; both have been handed to the system.
+  // metrics.jsonl, cut back to `bytes` first: what a resumed run does not know of did not happen.
+  void open_metrics(int64_t bytes);
+  void add_metrics(const std::string& json_line);
+  // Bytes written so far, all of them handed to the system.
   int64_t metrics_bytes();
 
  private:
   std::string path_;
   int lock_ = -1;
-  std::optional<AppendFile> metrics_;
-  std::optional<TensorBoard> tensorboard_;
+  int metrics_ = -1;
+  std::string buffered_;
+  int64_t metrics_bytes_ = 0;
 };
 
 // Renames an existing run's folder to PATH.before-N; nothing is deleted. The new name, or "" when there was none.

@@ -21,6 +21,7 @@
 #include "launch/run_folder.h"
 #include "launch/sampling.h"
 #include "launch/signals.h"
+#include "launch/tensorboard.h"
 #include "optim/schedule.h"
 
 namespace gta {
@@ -65,7 +66,8 @@ class Trainer {
     prepare_state(resumed);
     publish_text(folder_->config_file(), to_yaml(config_));
     publish_text(run_dir_ + "/environment.json", environment_json());
-    folder_->open_metrics(position_.metrics_bytes, position_.step);
+    folder_->open_metrics(position_.metrics_bytes);
+    tensorboard_.emplace(run_dir_ + "/tensorboard", position_.step);
     announce(resumed);
     return loop();
   }
@@ -256,11 +258,11 @@ class Trainer {
     const EvaluationResult e = evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size);
     result_.validation_loss = e.loss;
     result_.validation_bits_per_byte = e.bits_per_byte();
-    folder_->add_metrics(nlohmann::json{{"step", position_.step},
-                                        {"tokens", position_.tokens},
-                                        {"validation_loss", e.loss},
-                                        {"validation_perplexity", e.perplexity()},
-                                        {"validation_bits_per_byte", e.bits_per_byte()}});
+    record({{"step", position_.step},
+            {"tokens", position_.tokens},
+            {"validation_loss", e.loss},
+            {"validation_perplexity", e.perplexity()},
+            {"validation_bits_per_byte", e.bits_per_byte()}});
     log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", position_.step, e.loss, e.perplexity(), e.bits_per_byte());
   }
 
@@ -282,21 +284,28 @@ class Trainer {
   void save(CheckpointSaver& saver) {
     ProfilerRange range("save");
     position_.metrics_bytes = folder_->metrics_bytes();
+    tensorboard_->flush();
     saver.save({position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_)});
   }
 
   void write_metrics(const StepReport& r) {
-    folder_->add_metrics(nlohmann::json{{"step", r.step},
-                                        {"tokens", r.tokens},
-                                        {"loss", r.loss},
-                                        {"learning_rate", r.learning_rate},
-                                        {"grad_norm", r.gradient_norm},
-                                        {"step_seconds", r.step_seconds},
-                                        {"tokens_per_second", r.tokens_per_second},
-                                        {"model_flops_per_second", r.flops_per_second},
-                                        {"sol", r.sol},
-                                        {"memory_bytes", r.memory_bytes},
-                                        {"data_wait_seconds", r.data_wait_seconds}});
+    record({{"step", r.step},
+            {"tokens", r.tokens},
+            {"loss", r.loss},
+            {"learning_rate", r.learning_rate},
+            {"grad_norm", r.gradient_norm},
+            {"step_seconds", r.step_seconds},
+            {"tokens_per_second", r.tokens_per_second},
+            {"model_flops_per_second", r.flops_per_second},
+            {"sol", r.sol},
+            {"memory_bytes", r.memory_bytes},
+            {"data_wait_seconds", r.data_wait_seconds}});
+  }
+
+  // A row of metrics.jsonl, and so of tensorboard/.
+  void record(const nlohmann::json& row) {
+    folder_->add_metrics(row.dump());
+    tensorboard_->add(row);
   }
 
   void finish_profile(Profiler& profiler) {
@@ -332,6 +341,7 @@ class Trainer {
   std::optional<CausalLm> model_;
   std::optional<AdamW> optimizer_;
   std::optional<RunFolder> folder_;
+  std::optional<TensorBoard> tensorboard_;
   TrainingPosition position_;
   Plan plan_;
   double peak_ = 1;

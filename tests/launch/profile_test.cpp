@@ -4,12 +4,12 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "tests/launch/tiny_run.h"
+#include "tests/launch/small_run.h"
 
 namespace gta {
 namespace {
 
-using Profile = TinyRun;
+using Profile = SmallRun;
 
 // Microseconds with three digits are whole nanoseconds; the sum of two of them in double is off by far less than one.
 constexpr double kRounding = 1e-4;

@@ -8,7 +8,7 @@
 
 #include "core/log.h"
 #include "tests/launch/event_file_reader.h"
-#include "tests/launch/tiny_run.h"
+#include "tests/launch/small_run.h"
 
 namespace gta {
 namespace {
@@ -140,7 +140,7 @@ ReadScalars expected_scalars(const std::string& run) {
   return scalars;
 }
 
-using TensorBoardOfARun = TinyRun;
+using TensorBoardOfARun = SmallRun;
 
 TEST_F(TensorBoardOfARun, EqualsMetricsAlsoAfterGoingBackToAnEarlierCheckpoint) {
   const TrainOptions run = options("board");

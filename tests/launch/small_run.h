@@ -1,4 +1,4 @@
-// A run of a model of a few thousand parameters on a text made here: what the tests of training and of its outputs share.
+// A model of a few thousand parameters, a text made here, and the program: what the tests of whole commands begin with.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,7 +7,6 @@
 
 #include <cstdlib>
 #include <string>
-#include <vector>
 
 #include "checkpoints/reader.h"
 #include "core/io/file.h"
@@ -20,10 +19,10 @@ namespace gta {
 
 inline const std::string kGta = GTA_BINARY;
 
-class TinyRun : public testing::Test {
+class SmallRun : public testing::Test {
  protected:
   void SetUp() override {
-    char pattern[] = "/tmp/gta-run-XXXXXX";
+    char pattern[] = "/tmp/gta-training-XXXXXX";
     folder_ = mkdtemp(pattern);
     const RandomStream random(7, "text");
     std::string text;
