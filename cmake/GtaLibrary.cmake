@@ -21,6 +21,9 @@ if(GTA_SANITIZE)
   target_compile_options(gta_options INTERFACE -fsanitize=${GTA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(gta_options INTERFACE -fsanitize=${GTA_SANITIZE})
 endif()
+if(GTA_FUZZ)
+  target_compile_options(gta_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # gta_library(core DEPENDS ... LIBRARIES ...)  ->  target gta_core, linked to gta_DEPENDS publicly and to LIBRARIES privately
 function(gta_library name)
