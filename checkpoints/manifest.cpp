@@ -1,6 +1,7 @@
 #include "checkpoints/manifest.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <tuple>
@@ -27,6 +28,13 @@ int64_t natural(const Json& json) {
   return value;
 }
 
+std::vector<int64_t> naturals(const Json& json) {
+  if (!json.is_array()) throw std::invalid_argument("a shape is not a list");
+  std::vector<int64_t> values;
+  for (const Json& value : json) values.push_back(natural(value));
+  return values;
+}
+
 // The fields of a position, once.
 template <class Position, class F>
 void each_field(Position& p, F&& f) {
@@ -39,15 +47,15 @@ void each_field(Position& p, F&& f) {
   f("metrics_bytes", p.metrics_bytes);
 }
 
-void check_entry(const ManifestEntry& entry, const std::vector<ManifestFile>& files) {
+// bytes: of every file, by name.
+void check_entry(const ManifestEntry& entry, const std::map<std::string, int64_t>& bytes_of) {
   const std::string name = entry.part + " " + entry.parameter;
   int64_t elements = 1, bytes = 0, end = 0, last = 0, held = -1;
   for (int64_t size : entry.shape)
     if (size < 0 || __builtin_mul_overflow(elements, size, &elements)) throw std::invalid_argument(name + " has an impossible shape");
   if (__builtin_add_overflow(entry.first, entry.count, &last) || last > elements)
     throw std::invalid_argument(name + " has more elements than its shape");
-  for (const ManifestFile& file : files)
-    if (file.name == entry.file) held = file.bytes;
+  if (const auto file = bytes_of.find(entry.file); file != bytes_of.end()) held = file->second;
   if (__builtin_mul_overflow(entry.count, static_cast<int64_t>(size_of(entry.dtype)), &bytes) ||
       __builtin_add_overflow(bytes, entry.offset, &end) || end > held)
     throw std::invalid_argument(name + " lies outside its file");
@@ -129,25 +137,25 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     manifest.position.data_hash = parse_hash(body.at("position").at("data_hash"));
     manifest.world_size = natural(body.at("world_size"));
     manifest.config_yaml = body.at("config").get<std::string>();
+    std::map<std::string, int64_t> bytes_of;
     for (const Json& file : body.at("files")) {
       ManifestFile read{file.at("name").get<std::string>(), natural(file.at("bytes")), parse_hash(file.at("xxh3"))};
       if (read.name.find('/') != std::string::npos || read.name.empty() || read.name[0] == '.')
         throw std::invalid_argument("a file's name leaves the folder");
-      for (const ManifestFile& other : manifest.files)
-        if (other.name == read.name) throw std::invalid_argument("a file is named twice");
+      if (!bytes_of.emplace(read.name, read.bytes).second) throw std::invalid_argument("a file is named twice");
       manifest.files.push_back(std::move(read));
     }
     for (const Json& e : body.at("ranges")) {
       ManifestEntry entry{e.at("part").get<std::string>(),
                           e.at("parameter").get<std::string>(),
-                          e.at("shape").get<std::vector<int64_t>>(),
+                          naturals(e.at("shape")),
                           dtype_from_name(e.at("dtype").get<std::string>()),
                           natural(e.at("first")),
                           natural(e.at("count")),
                           e.at("file").get<std::string>(),
                           natural(e.at("offset")),
                           parse_hash(e.at("xxh3"))};
-      check_entry(entry, manifest.files);
+      check_entry(entry, bytes_of);
       manifest.entries.push_back(std::move(entry));
     }
     check_overlaps(manifest);

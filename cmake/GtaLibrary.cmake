@@ -22,6 +22,9 @@ if(GTA_SANITIZE)
   target_link_options(gta_options INTERFACE -fsanitize=${GTA_SANITIZE})
   target_sources(gta_options INTERFACE ${CMAKE_SOURCE_DIR}/cmake/sanitizer_options.cpp)
 endif()
+if(GTA_FUZZ)
+  target_compile_options(gta_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # gta_library(core DEPENDS ... LIBRARIES ...)  ->  target gta_core, linked to gta_DEPENDS publicly and to LIBRARIES privately
 function(gta_library name)

@@ -83,16 +83,16 @@ void ParameterSpace::initialize(uint64_t seed) {
   if (!values_[0].defined()) fail("parameter_space", "initialize() before allocate()");
   for (const Parameter& parameter : parameters_) {
     const RandomStream stream(seed, parameter.name);
-    const auto [kind, deviation] = parameter.initializer;
+    const Initializer& initializer = parameter.initializer;
     dispatch_state(state_dtype(dtype_), "initialize", [&](auto zero) {
       using T = decltype(zero);
       Tensor host = Tensor::empty({parameter.elements()}, state_dtype(dtype_), Device{}, Purpose::Workspace);
       T* const values = host.data<T>();
-      parallel_ranges(parameter.elements(), kInitGrain, [&, kind = kind, deviation = deviation](int64_t first, int64_t last) {
+      parallel_ranges(parameter.elements(), kInitGrain, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i)
           // Rounded to float32 in a double run too: both start from the same model.
-          values[i] = kind == Initializer::Kind::Normal ? static_cast<float>(deviation * stream.normal(static_cast<uint64_t>(i)))
-                      : kind == Initializer::Kind::Ones ? T{1}
+          values[i] = initializer.kind == Initializer::Kind::Normal ? static_cast<float>(initializer.deviation * stream.normal(static_cast<uint64_t>(i)))
+                      : initializer.kind == Initializer::Kind::Ones ? T{1}
                                                         : T{0};
       });
       view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host.to(device_, Purpose::Workspace));

@@ -67,7 +67,7 @@ std::string text_of(const std::string& line, const std::string& field, const std
 void read_documents(const std::vector<std::string>& inputs, const CorpusOptions& options, const std::function<void(std::string&&)>& take) {
   const auto separator = options.document_separator ? std::make_unique<Separator>(*options.document_separator) : nullptr;
   for (const std::string& path : inputs) {
-    TextStream stream(path);
+    TextStream stream(path, options.largest_document);
     std::string line, document;
     int64_t number = 0, offset = 0;
     const auto finish = [&] {
@@ -92,6 +92,9 @@ void read_documents(const std::vector<std::string>& inputs, const CorpusOptions&
         finish();
       else
         document += line;
+      if (static_cast<int64_t>(document.size()) > options.largest_document)
+        bad_input(path, "has a document of more than {} bytes (at line {}): split it, with --document-separator where it has separators",
+                  options.largest_document, number);
     }
     finish();
   }

@@ -103,7 +103,7 @@ struct TextStream::Source {
   bool full = false;    // the last output filled its room inside a stream: there may be more without new input
 };
 
-TextStream::TextStream(const std::string& path) : path_(path) {
+TextStream::TextStream(const std::string& path, int64_t longest_line) : path_(path), longest_line_(static_cast<size_t>(longest_line)) {
   require_input_file(path);
   source_ = std::make_unique<Source>(path);
 }
@@ -121,6 +121,7 @@ bool TextStream::read_line(std::string& line) {
     buffer_.erase(0, begin_);
     begin_ = 0;
     searched = buffer_.size();
+    if (searched > longest_line_) bad_input(path_, "has a line of more than {} bytes: expected lines of text", longest_line_);
     if (!source_->read(buffer_)) {
       line = std::move(buffer_);
       buffer_.clear();

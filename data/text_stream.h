@@ -8,15 +8,17 @@ namespace gta {
 
 class TextStream {
  public:
-  explicit TextStream(const std::string& path);
+  // longest_line: bytes that a line may have at most; a small compressed file can hold one that no memory does.
+  explicit TextStream(const std::string& path, int64_t longest_line = int64_t{1} << 30);
   ~TextStream();
-  // The next line with its end; false at the end of the file. Error(BadInput) when a compressed file is damaged or ends early, or there
-  // is no such file.
+  // The next line with its end; false at the end of the file. Error(BadInput) when a compressed file is damaged or ends early, a line is
+  // too long, or there is no such file.
   bool read_line(std::string& line);
 
  private:
   struct Source;
   std::string path_, buffer_;
+  size_t longest_line_;
   size_t begin_ = 0;
   std::unique_ptr<Source> source_;
 };

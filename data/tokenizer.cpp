@@ -8,6 +8,7 @@
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "data/input_file.h"
+#include "data/sentencepiece_check.h"
 #include "data/utf8.h"
 
 namespace gta {
@@ -27,6 +28,15 @@ std::string with_spaces(const std::string& piece) {
   return text;
 }
 
+// The library throws what its tries throw.
+sentencepiece::util::Status parse_model(sentencepiece::SentencePieceProcessor& processor, const std::string& bytes) {
+  try {
+    return processor.LoadFromSerializedProto(bytes);
+  } catch (const std::exception& error) {
+    return {sentencepiece::util::StatusCode::kInternal, error.what()};
+  }
+}
+
 }  // namespace
 
 struct Tokenizer::State {
@@ -43,9 +53,11 @@ Tokenizer Tokenizer::load(const std::string& path) {
 }
 
 Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
+  if (const std::string problem = find_sentencepiece_problem(bytes); !problem.empty())
+    bad_input(name, "is not a sentencepiece model: {}", problem);
   auto state = std::make_shared<State>();
   // An empty file parses as a model without pieces.
-  const auto status = state->processor.LoadFromSerializedProto(bytes);
+  const auto status = parse_model(state->processor, bytes);
   if (!status.ok() || state->processor.GetPieceSize() <= 0)
     bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : status.ToString());
   state->hash = hash_bytes(bytes);

@@ -79,8 +79,10 @@ void File::close() {
 }
 
 std::string read_file(const std::string& path, int64_t limit) {
-  const File file(path, File::Mode::Read);
   struct stat info {};
+  // Before opening: that would wait for a pipe's writer.
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) bad_input(path, "is not a regular file");
+  const File file(path, File::Mode::Read);
   if (::fstat(file.descriptor(), &info) != 0) fail_system(path, "read the size");
   if (!S_ISREG(info.st_mode)) bad_input(path, "is not a regular file");
   if (info.st_size > limit)

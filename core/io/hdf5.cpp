@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <mutex>
 #include <utility>
 
@@ -13,8 +12,6 @@
 
 namespace gta::hdf5 {
 namespace {
-
-constexpr int64_t kMostObjects = 1 << 20;
 
 std::recursive_mutex& library() {
   static std::recursive_mutex& mutex = *[] {
@@ -68,83 +65,6 @@ hid_t native_type(DType dtype) {
   return -1;
 }
 
-// Signed 64-bit integers (numpy's default) read as uint64; the sign is the caller's to check.
-bool find_dtype(hid_t type, DType& dtype) {
-  for (DType candidate : {DType::F32, DType::F64, DType::I32, DType::U8, DType::U16, DType::U32, DType::U64})
-    if (H5Tequal(type, native_type(candidate)) > 0) {
-      dtype = candidate;
-      return true;
-    }
-  if (H5Tequal(type, H5T_STD_I64LE) > 0) {
-    dtype = DType::U64;
-    return true;
-  }
-  return false;
-}
-
-struct Scan {
-  const std::string& path;
-  int64_t file_bytes;
-  std::map<std::string, Dataset>& datasets;
-  int64_t objects = 0;
-  std::string problem;
-};
-
-void scan_dataset(hid_t group, const char* name, Scan& scan) {
-  const std::string full = std::string("/") + name;
-  const auto refuse = [&](std::string why) { scan.problem = full + " " + std::move(why); };
-  const Id dataset(H5Dopen2(group, name, H5P_DEFAULT), H5Dclose);
-  if (dataset.bad()) return refuse("cannot be opened");
-  const Id plist(H5Dget_create_plist(dataset), H5Pclose), space(H5Dget_space(dataset), H5Sclose), type(H5Dget_type(dataset), H5Tclose);
-  if (plist.bad() || space.bad() || type.bad()) return refuse("has a damaged header");
-  if (H5Pget_layout(plist) != H5D_CONTIGUOUS && H5Pget_layout(plist) != H5D_COMPACT)
-    return refuse("is chunked or virtual: expected contiguous");
-  if (H5Pget_nfilters(plist) != 0) return refuse("has filters");
-  if (H5Pget_external_count(plist) != 0) return refuse("keeps its data in another file");
-  Dataset found{full, {}, DType::F32, -1};
-  if (!find_dtype(type, found.dtype)) return refuse("has an element type that is not used here");
-  const int rank = H5Sget_simple_extent_ndims(space);
-  if (rank < 0 || rank > 8) return refuse("has a shape that is not used here");
-  hsize_t sizes[8] = {};
-  if (H5Sget_simple_extent_dims(space, sizes, nullptr) < 0) return refuse("has a damaged shape");
-  int64_t bytes = static_cast<int64_t>(size_of(found.dtype));
-  for (int i = 0; i < rank; ++i) {
-    int64_t product = 0;
-    if (sizes[i] > static_cast<hsize_t>(INT64_MAX) || __builtin_mul_overflow(bytes, static_cast<int64_t>(sizes[i]), &product) ||
-        product > scan.file_bytes)
-      return refuse("claims more data than the file has");
-    bytes = product;
-    found.shape.push_back(static_cast<int64_t>(sizes[i]));
-  }
-  const haddr_t offset = H5Dget_offset(dataset);
-  if (offset != HADDR_UNDEF) {
-    found.offset = static_cast<int64_t>(offset);
-    if (found.offset < 0 || found.offset > scan.file_bytes - bytes) return refuse("lies outside the file");
-  } else if (H5Pget_layout(plist) == H5D_CONTIGUOUS && bytes > 0) {
-    return refuse("has no data: the file was not written to the end");
-  }
-  scan.datasets.emplace(full, std::move(found));
-}
-
-herr_t visit(hid_t group, const char* name, const H5L_info_t* info, void* data) {
-  Scan& scan = *static_cast<Scan*>(data);
-  if (++scan.objects > kMostObjects) {
-    scan.problem = "it holds too many objects";
-    return -1;
-  }
-  if (info->type != H5L_TYPE_HARD) {
-    scan.problem = std::string("/") + name + " is a soft or external link";
-    return -1;
-  }
-  H5O_info_t object;
-  if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) < 0) {
-    scan.problem = std::string("/") + name + " is damaged";
-    return -1;
-  }
-  if (object.type == H5O_TYPE_DATASET) scan_dataset(group, name, scan);
-  return scan.problem.empty() ? 0 : -1;
-}
-
 }  // namespace
 
 int64_t Dataset::elements() const {
@@ -153,126 +73,12 @@ int64_t Dataset::elements() const {
   return product;
 }
 
-Reader::Reader(const std::string& path) : path_(path) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) bad_input(path, "{}", exists(path) ? "is not a regular file" : "does not exist");
-  file_bytes_ = File(path, File::Mode::Read).size();
-  Lock lock(library());
-  file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  if (file_ < 0) bad_input(path, "is not an HDF5 file, or a damaged one");
-  try {
-    scan();
-  } catch (...) {
-    H5Fclose(file_);
-    throw;
-  }
-}
-
-Reader::~Reader() {
-  Lock lock(library());
-  H5Fclose(file_);
-}
-
-void Reader::scan() {
-  Scan scan{path_, file_bytes_, datasets_, 0, {}};
-  if (H5Lvisit(file_, H5_INDEX_NAME, H5_ITER_INC, visit, &scan) < 0 || !scan.problem.empty())
-    bad_input(path_, "is refused: {}", scan.problem.empty() ? "its index is damaged" : scan.problem);
-}
-
-const Dataset& Reader::dataset(const std::string& name) const {
-  const auto found = datasets_.find(name);
-  if (found == datasets_.end()) bad_input(path_, "has no dataset {}", name);
-  return found->second;
-}
-
-template <class T>
-std::vector<T> Reader::read(const std::string& name, int64_t native) const {
-  const Dataset& info = dataset(name);
-  std::vector<T> values(static_cast<size_t>(info.elements()));
-  Lock lock(library());
-  const Id id(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (id.bad() || H5Dread(id, native, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) bad_input(path_, "{} cannot be read", name);
-  return values;
-}
-
-std::vector<double> Reader::read_double(const std::string& name) const { return read<double>(name, H5T_NATIVE_DOUBLE); }
-std::vector<int32_t> Reader::read_int32(const std::string& name) const {
-  // HDF5 would round real numbers and clamp large ones without a word.
-  const DType dtype = dataset(name).dtype;
-  if (dtype != DType::I32 && dtype != DType::U16 && dtype != DType::U8) bad_input(path_, "{} is {}: expected int32", name, name_of(dtype));
-  return read<int32_t>(name, H5T_NATIVE_INT32);
-}
-
-std::vector<uint64_t> Reader::read_uint64(const std::string& name) const {
-  const DType dtype = dataset(name).dtype;
-  if (dtype == DType::F32 || dtype == DType::F64) bad_input(path_, "{} is {}: expected unsigned integers", name, name_of(dtype));
-  Lock lock(library());
-  const Id id(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  const Id type(id.bad() ? -1 : H5Dget_type(id), H5Tclose);
-  // Read as unsigned, HDF5 would turn negative numbers into 0.
-  if (!type.bad() && H5Tget_sign(type) == H5T_SGN_2)
-    for (int64_t value : read<int64_t>(name, H5T_NATIVE_INT64))
-      if (value < 0) bad_input(path_, "{} holds the negative number {}", name, value);
-  return read<uint64_t>(name, H5T_NATIVE_UINT64);
-}
-
-bool Reader::has_attribute(const std::string& name) const {
-  Lock lock(library());
-  return H5Aexists(file_, name.c_str()) > 0;
-}
-
-namespace {
-
-void read_attribute(hid_t file, const std::string& path, const std::string& name, H5T_class_t expected, hid_t native, void* value) {
-  const Id attribute(H5Aopen(file, name.c_str(), H5P_DEFAULT), H5Aclose);
-  if (attribute.bad()) bad_input(path, "has no attribute {}", name);
-  const Id type(H5Aget_type(attribute), H5Tclose), space(H5Aget_space(attribute), H5Sclose);
-  const H5T_class_t actual = type.bad() ? H5T_NO_CLASS : H5Tget_class(type);
-  const bool number = actual == H5T_INTEGER || (actual == H5T_FLOAT && expected == H5T_FLOAT);
-  if (space.bad() || H5Sget_simple_extent_npoints(space) != 1 || !number || H5Aread(attribute, native, value) < 0)
-    bad_input(path, "attribute {} is not {}", name, expected == H5T_INTEGER ? "an integer" : "a number");
-}
-
-}  // namespace
-
-int64_t Reader::integer(const std::string& name) const {
-  Lock lock(library());
-  int64_t value = 0;
-  read_attribute(file_, path_, name, H5T_INTEGER, H5T_NATIVE_INT64, &value);
-  return value;
-}
-
-double Reader::real(const std::string& name) const {
-  Lock lock(library());
-  double value = 0;
-  read_attribute(file_, path_, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, &value);
-  return value;
-}
-
-std::string Reader::text(const std::string& name) const {
-  Lock lock(library());
-  const Id attribute(H5Aopen(file_, name.c_str(), H5P_DEFAULT), H5Aclose);
-  if (attribute.bad()) bad_input(path_, "has no attribute {}", name);
-  const Id type(H5Aget_type(attribute), H5Tclose), space(H5Aget_space(attribute), H5Sclose);
-  if (type.bad() || space.bad() || H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1)
-    bad_input(path_, "attribute {} is not a text", name);
-  if (H5Tis_variable_str(type) > 0) {
-    char* value = nullptr;
-    if (H5Aread(attribute, type, &value) < 0 || !value) bad_input(path_, "attribute {} cannot be read", name);
-    std::string text(value);
-    H5Dvlen_reclaim(type, space, H5P_DEFAULT, &value);
-    return text;
-  }
-  if (static_cast<int64_t>(H5Tget_size(type)) > file_bytes_) bad_input(path_, "attribute {} claims more bytes than the file has", name);
-  std::string text(H5Tget_size(type), '\0');
-  if (H5Aread(attribute, type, text.data()) < 0) bad_input(path_, "attribute {} cannot be read", name);
-  return text.substr(0, text.find('\0'));
-}
-
 Writer::Writer(const std::string& path) : path_(path), image_(std::make_unique<Image>()) {
   Lock lock(library());
   const Id access(image_access(*image_), H5Pclose);
-  file_ = access.bad() ? -1 : H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  // The form that every HDF5 and our parser read, whatever this library's default is.
+  const bool ready = !access.bad() && H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST) >= 0;
+  file_ = !ready ? -1 : H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (file_ < 0) fail(path, "cannot be created");
 }
 

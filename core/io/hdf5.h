@@ -1,10 +1,10 @@
-// A thin layer over HDF5's C interface, and the only place that includes it.
+// HDF5 files: read by a parser of our own (hdf5_parser.h), written by the library, which only core/io/hdf5* includes.
 //
 // Reading treats the file as hostile: external and soft links, external storage, virtual and chunked (so also filtered) datasets and
 // shapes that the file's size does not cover are refused before anything is allocated. Writing makes contiguous datasets with early
 // allocation and says where their bytes lie in the file; the library lays the headers out in memory, close() writes them with every return
 // code checked, and the caller writes (and hashes, and syncs) the data itself after that: HDF5 reports neither short writes nor a full disk
-// reliably, and can crash at exit after one. One mutex guards the library; file locking is off.
+// reliably, and can crash at exit after one. One mutex guards the library.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,13 @@ struct Dataset {
   std::string name;            // "/grad/model.norm.weight"
   std::vector<int64_t> shape;  // empty: a scalar
   DType dtype;
-  int64_t offset;  // of the first byte in the file
+  int64_t offset;              // of the first byte in the file; -1 without elements
+  bool stored_signed = false;  // uint64 that the file holds as int64, numpy's default
   int64_t elements() const;
   int64_t bytes() const { return elements() * static_cast<int64_t>(size_of(dtype)); }
 };
+
+struct Attribute;
 
 class Reader {
  public:
@@ -33,8 +36,8 @@ class Reader {
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
-  const std::string& path() const { return path_; }
-  const std::map<std::string, Dataset>& datasets() const { return datasets_; }
+  const std::string& path() const;
+  const std::map<std::string, Dataset>& datasets() const;
   const Dataset& dataset(const std::string& name) const;  // Error(BadInput) when absent
   // Whole dataset, converted from float32, float64 or int32.
   std::vector<double> read_double(const std::string& name) const;
@@ -47,13 +50,12 @@ class Reader {
   std::string text(const std::string& name) const;
 
  private:
-  void scan();
+  struct State;
   template <class T>
-  std::vector<T> read(const std::string& name, int64_t native) const;
+  std::vector<T> read(const Dataset& dataset) const;
+  const Attribute& attribute(const std::string& name) const;
 
-  std::string path_;
-  int64_t file_ = -1, file_bytes_ = 0;
-  std::map<std::string, Dataset> datasets_;
+  std::unique_ptr<State> state_;
 };
 
 struct Image;

@@ -173,7 +173,9 @@ TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
   expect("\"name\": \"rank", "\"name\": \"../rank", "leaves the folder");
   expect("\"shape\": [\n    33,", "\"shape\": [\n    32,", "has more elements than its shape");
   expect("\"shape\": [\n    33,", "\"shape\": [\n    4611686018427387904,", "impossible shape");
-  expect("\"shape\": [\n    33,", "\"shape\": [\n    -33,", "impossible shape");
+  expect("\"shape\": [\n    33,", "\"shape\": [\n    -33,", "negative");
+  expect("\"shape\": [\n    33,", "\"shape\": [\n    1e300,", "not an integer");
+  expect("\"shape\": [\n    33,", "\"shape\": [\n    [],", "not an integer");
   expect("\"dtype\": \"float32\"", "\"dtype\": \"float33\"", "float33");
   expect("\"dtype\": \"float32\"", "\"dtype\": \"float64\"", "overlaps another range");
   expect("\"first\": 0", "\"first\": 9223372036854775807", "has more elements than its shape");

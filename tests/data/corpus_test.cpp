@@ -188,5 +188,26 @@ TEST(Corpus, HoldsOneDocumentAtATime) {
   EXPECT_LT(longest, 1000u);
 }
 
+// A few kilobytes can unpack to more than any memory.
+TEST(Corpus, WhatGrowsBeyondALimitIsRefused) {
+  const TemporaryFolder folder;
+  const std::string one_line = std::string(4 << 20, 'a'), many_lines = [] {
+    std::string text;
+    for (int i = 0; i < (1 << 20); ++i) text += "a\n";
+    return text;
+  }();
+  CorpusOptions options;
+  options.largest_document = 1 << 20;
+  for (const std::string& path :
+       {folder.write("line.txt", one_line), folder.write("line.gz", gzip(one_line)), folder.write("line.jsonl.zst", zstd(one_line))})
+    EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a line of more than 1048576 bytes"), std::string::npos) << path;
+  for (const std::string& path : {folder.write("lines.txt", many_lines), folder.write("lines.gz", gzip(many_lines))})
+    EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a document of more than 1048576 bytes (at line 524289)"),
+              std::string::npos)
+        << path;
+  options.largest_document = 2 << 20;
+  EXPECT_EQ(documents_of({folder.path("lines.gz")}, options), Documents{many_lines});
+}
+
 }  // namespace
 }  // namespace gta

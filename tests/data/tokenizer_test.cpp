@@ -2,6 +2,8 @@
 
 #include <sentencepiece_trainer.h>
 
+#include <cstring>
+
 #include "tests/data/data_test_tools.h"
 
 namespace gta {
@@ -83,6 +85,54 @@ TEST(Tokenizer, SurvivesTheWayThroughItsBytes) {
   const Tokenizer again = Tokenizer::from_bytes(small_tokenizer().bytes(), "again");
   EXPECT_EQ(again.hash(), small_tokenizer().hash());
   EXPECT_EQ(again.encode("The quick brown fox"), small_tokenizer().encode("The quick brown fox"));
+}
+
+// The library follows the normaliser's trie wherever it leads: a file that leads it astray must not get that far.
+TEST(Tokenizer, ANormaliserIsTakenWholeAndRefusedWhenItLeadsOutOfItself) {
+  const TemporaryFolder folder;
+  const std::string text = folder.write("text.txt", sample_text(3, 3000));
+  ASSERT_TRUE(sentencepiece::SentencePieceTrainer::Train("--input=" + text + " --model_prefix=" + folder.path("nfkc") +
+                                                         " --vocab_size=80 --normalization_rule_name=nmt_nfkc --minloglevel=2")
+                  .ok());
+  const std::string good = bytes_of(folder.path("nfkc.model"));
+  const Tokenizer tokenizer = Tokenizer::from_bytes(good, "nfkc");
+  EXPECT_EQ(tokenizer.encode("\xef\xac\x81lo \xef\xbc\xa1"), tokenizer.encode("filo A")) << "a ligature and a wide letter are normalised";
+
+  // The map begins after its key (field 2, bytes) and its length; the trie after its own length.
+  size_t map = std::string::npos;
+  uint32_t trie_bytes = 0;
+  for (size_t at = 0; at + 8 < good.size() && map == std::string::npos; ++at) {
+    std::memcpy(&trie_bytes, good.data() + at + 4, sizeof trie_bytes);
+    if (good[at] == 0x12 && trie_bytes > 100000 && trie_bytes < good.size() - at && trie_bytes % 1024 == 0) map = at + 4;
+  }
+  ASSERT_NE(map, std::string::npos);
+  const auto changed = [&](size_t at, uint32_t value) {
+    std::string bytes = good;
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+    return refusal([&] { Tokenizer::from_bytes(bytes, "changed"); });
+  };
+  EXPECT_NE(changed(map, trie_bytes - 2).find("does not fit"), std::string::npos);
+  EXPECT_NE(changed(map, 0x7ffffffc).find("does not fit"), std::string::npos);
+  EXPECT_NE(changed(map, 0).find("is empty"), std::string::npos);
+  // Units: an offset beyond the end; a leaf whose text lies beyond the texts.
+  EXPECT_NE(changed(map + 4, 0x7ffffc00).find("leads out of itself"), std::string::npos);
+  uint32_t leaves = 0;
+  for (size_t at = map + 4; at < map + 4 + trie_bytes && leaves < 3; at += 4) {
+    uint32_t unit = 0;
+    std::memcpy(&unit, good.data() + at, sizeof unit);
+    if (unit >> 31 == 0) continue;
+    ++leaves;
+    EXPECT_NE(changed(at, 0xffffffff).find("leads out of its texts"), std::string::npos);
+  }
+  EXPECT_EQ(leaves, 3u);
+}
+
+TEST(Tokenizer, PiecesWithAZeroByteAreRefused) {
+  std::string bytes = small_tokenizer().bytes();
+  const size_t piece = bytes.find("ker");
+  ASSERT_NE(piece, std::string::npos);
+  bytes[piece] = '\0';
+  EXPECT_NE(refusal([&] { Tokenizer::from_bytes(bytes, "zero"); }).find("a piece holds a zero byte"), std::string::npos);
 }
 
 TEST(Tokenizer, FilesThatAreNoTokenizerAreRefused) {

@@ -1,6 +1,7 @@
 #include "core/io/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -90,6 +91,11 @@ TEST_F(Files, aPublishedFileIsOldOrWhole) {
   publish_text(path("a"), "new");
   EXPECT_EQ(read_file(path("a")), "new");
   EXPECT_EQ(list_directory(folder_), std::vector<std::string>{"a"});
+}
+
+TEST_F(Files, aPipeIsRefusedWithoutWaitingForItsWriter) {
+  ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
+  EXPECT_NE(message_of([&] { read_file(path("pipe")); }).find("is not a regular file"), std::string::npos);
 }
 
 TEST_F(Files, foldersAreMadeListedAndRemoved) {

@@ -32,12 +32,12 @@ class Hdf5Files : public testing::Test {
     return found;
   }
   // Runs Python with `f` open for writing at the returned path.
-  std::string made_by_h5py(const std::string& body) const {
+  std::string made_by_h5py(const std::string& body, const std::string& version = "earliest") const {
     std::ofstream(path("make.py")) << "import h5py, numpy as np, sys\nf = h5py.File(sys.argv[1], 'w', libver=sys.argv[2])\n"
                                    << body << "\nf.close()\n";
     const std::string file = path("made.h5");
     std::filesystem::remove(file);
-    EXPECT_EQ(std::system((python() + " " + path("make.py") + " " + file + " earliest").c_str()), 0);
+    EXPECT_EQ(std::system((python() + " " + path("make.py") + " " + file + " " + version).c_str()), 0);
     return file;
   }
   static void expect_refused(const std::string& file, const std::string& named) {
@@ -247,6 +247,35 @@ TEST_F(Hdf5Files, attributesOfOtherProgramsAreRead) {
   EXPECT_THROW(reader.integer("x"), Error);
   EXPECT_EQ(reader.read_uint64("/i64"), (std::vector<uint64_t>{0, 1, 2, 3}));
   EXPECT_THROW(reader.read_uint64("/neg"), Error);
+}
+
+TEST_F(Hdf5Files, groupsOfAnySizeAndDepthAreRead) {
+  SKIP_WITHOUT_H5PY();
+  // Thousands of names need a tree of several levels; a header with many attributes goes on elsewhere.
+  const hdf5::Reader reader(
+      made_by_h5py("for i in range(3000): f['many/n%d' % i] = np.int32(i)\n"
+                   "f['a/b/c/d/e/deep'] = np.ones((2, 2)); f['again'] = f['a/b']; f['a/b/up'] = f['/']\n"
+                   "for i in range(200): f.attrs['attribute %d' % i] = 'text %d' % i"));
+  EXPECT_EQ(reader.datasets().size(), 3001u);
+  for (int i = 0; i < 3000; i += 7) ASSERT_EQ(reader.read_int32("/many/n" + std::to_string(i)), std::vector<int32_t>{i});
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(reader.text("attribute " + std::to_string(i)), "text " + std::to_string(i));
+  EXPECT_EQ(reader.read_double("/a/b/c/d/e/deep"), std::vector<double>(4, 1.0)) << "a group that is linked twice is read once";
+}
+
+TEST_F(Hdf5Files, theNewerFormIsReadUnlessItUsesItsHeaps) {
+  SKIP_WITHOUT_H5PY();
+  const hdf5::Reader reader(
+      made_by_h5py("f['g/x'] = np.arange(5, dtype='u2'); f.attrs['n'] = np.uint8(7); f.attrs['t'] = 'text'\n"
+                   "p = h5py.h5p.create(h5py.h5p.DATASET_CREATE); p.set_layout(h5py.h5d.COMPACT)\n"
+                   "d = h5py.h5d.create(f.id, b'c', h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((3,)), p)\n"
+                   "d.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([1, 2, 4], 'f4'))",
+                   "latest"));
+  EXPECT_EQ(reader.read_int32("/g/x"), (std::vector<int32_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(reader.read_double("/c"), (std::vector<double>{1, 2, 4}));
+  EXPECT_EQ(reader.integer("n"), 7);
+  EXPECT_EQ(reader.text("t"), "text");
+  expect_refused(made_by_h5py("for i in range(50): f['n%d' % i] = i", "latest"), "write it with libver='earliest'");
+  expect_refused(made_by_h5py("for i in range(50): f.attrs['n%d' % i] = i", "latest"), "write it with libver='earliest'");
 }
 
 // The files of the project's numerical oracle, which is kept outside the tree.

@@ -1,0 +1,113 @@
+#include "data/sentencepiece_check.h"
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+namespace gta {
+namespace {
+
+// Fields of a protobuf message; a field of bytes has its content.
+class Message {
+ public:
+  explicit Message(std::string_view bytes) : rest_(bytes) {}
+
+  // False at the end, and where it is damaged.
+  bool next() {
+    content = {};
+    if (rest_.empty()) return false;
+    const std::optional<uint64_t> key = varint();
+    if (!key) return false;
+    number = *key >> 3;
+    std::optional<uint64_t> bytes;
+    switch (*key & 7) {
+      case 0:
+        return varint().has_value();
+      case 1:
+        bytes = 8;
+        break;
+      case 2:
+        bytes = varint();
+        break;
+      case 5:
+        bytes = 4;
+        break;
+      default:  // groups, which no model has
+        break;
+    }
+    if (!bytes || *bytes > rest_.size()) return damage();
+    if ((*key & 7) == 2) content = rest_.substr(0, *bytes);
+    rest_.remove_prefix(*bytes);
+    return true;
+  }
+  bool damaged() const { return damaged_; }
+
+  uint64_t number = 0;
+  std::string_view content;
+
+ private:
+  bool damage() {
+    damaged_ = true;
+    return false;
+  }
+  std::optional<uint64_t> varint() {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(rest_[0]);
+      rest_.remove_prefix(1);
+      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+    damaged_ = true;
+    return std::nullopt;
+  }
+
+  std::string_view rest_;
+  bool damaged_ = false;
+};
+
+std::string check_charsmap(std::string_view map) {
+  if (map.empty()) return "";
+  uint32_t trie_bytes = 0;
+  if (map.size() < sizeof trie_bytes) return "its normaliser is too short";
+  std::memcpy(&trie_bytes, map.data(), sizeof trie_bytes);
+  map.remove_prefix(sizeof trie_bytes);
+  if (trie_bytes > map.size() || trie_bytes % 4 != 0) return "its normaliser's trie does not fit";
+  const std::string_view trie = map.substr(0, trie_bytes), texts = map.substr(trie_bytes);
+  if (texts.empty() || texts.back() != '\0') return "its normaliser's texts have no end";
+  const uint32_t units = trie_bytes / 4;
+  const auto unit = [&](uint32_t i) {
+    uint32_t value = 0;
+    std::memcpy(&value, trie.data() + 4 * static_cast<size_t>(i), sizeof value);
+    return value;
+  };
+  if (units == 0) return "its normaliser's trie is empty";
+  for (uint32_t i = 0; i < units; ++i) {
+    const uint32_t node = unit(i);
+    if (node >> 31 && i > 0) continue;  // a value: no label equals it, so nothing goes on from there
+    // The children lie in one block of 256, the leaf at its base.
+    const uint32_t base = i ^ (node >> 10) << ((node & 1u << 9) >> 6);
+    if ((base | 0xff) >= units) return "its normaliser's trie leads out of itself";
+    if (node & 1u << 8 && (unit(base) & 0x7fffffff) >= texts.size()) return "its normaliser's trie leads out of its texts";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string find_sentencepiece_problem(std::string_view model) {
+  Message fields(model);
+  while (fields.next()) {
+    if (fields.number != 1 && fields.number != 3 && fields.number != 5) continue;
+    Message part(fields.content);
+    while (part.next()) {
+      if (fields.number == 1 && part.number == 1 && part.content.find('\0') != std::string_view::npos) return "a piece holds a zero byte";
+      if (fields.number != 1 && part.number == 2)
+        if (std::string problem = check_charsmap(part.content); !problem.empty()) return problem;
+    }
+    if (part.damaged()) return "it is damaged";
+  }
+  return fields.damaged() ? "it is damaged" : "";
+}
+
+}  // namespace gta
