@@ -51,7 +51,7 @@ void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gr
       }
       if (r) {
 #pragma omp simd
-        for (int64_t i = first; i < last; ++i) r[i] = static_cast<bfloat16>(w[i]);
+        for (int64_t i = first; i < last; ++i) store(r[i], w[i]);
       }
     });
   });

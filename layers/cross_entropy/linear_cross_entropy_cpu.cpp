@@ -57,8 +57,8 @@ void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label
           const C scale = static_cast<C>(label_weight * (1 + 2 * z_loss * logsumexp) / sum);
           const C at_label = z[label] * scale - static_cast<C>(label_weight);
 #pragma omp simd
-          for (int64_t v = 0; v < vocab; ++v) d_z[v] = static_cast<T>(z[v] * scale);
-          d_z[label] = static_cast<T>(at_label);
+          for (int64_t v = 0; v < vocab; ++v) store(d_z[v], z[v] * scale);
+          store(d_z[label], at_label);
         }
         loss[1] = label_weight * (logsumexp - static_cast<double>(target));
         loss[0] = loss[1] + label_weight * z_loss * logsumexp * logsumexp;

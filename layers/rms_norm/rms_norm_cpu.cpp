@@ -14,7 +14,7 @@ constexpr int64_t kPartialRows = 128;  // rows of one partial sum of the weight'
 template <class T, class C>
 void scale_row(const T* s, C scale, const C* w, T* y, int64_t width) {
 #pragma omp simd
-  for (int64_t c = 0; c < width; ++c) y[c] = static_cast<T>(s[c] * scale * w[c]);
+  for (int64_t c = 0; c < width; ++c) store(y[c], s[c] * scale * w[c]);
 }
 
 }  // namespace
@@ -47,9 +47,9 @@ void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& wei
           T* const sum = s.template data<T>() + i * s.pitch();
 #pragma omp simd reduction(+ : squares)
           for (int64_t c = 0; c < width; ++c) {
-            const T v = static_cast<T>(in[c] + r[c]);
-            sum[c] = v;
-            squares += C{v} * C{v};
+            store(sum[c], in[c] + r[c]);
+            const C v = sum[c];
+            squares += v * v;
           }
           in = sum;
         } else {
@@ -84,13 +84,13 @@ void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight
         const T* const before = d_s.defined() ? d_s.template data<T>() + i * d_s.pitch() : nullptr;
         if (before) {
 #pragma omp simd
-          for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(before[c] + scale * (dy[c] * w[c] - in[c] * mean));
+          for (int64_t c = 0; c < width; ++c) store(out[c], before[c] + scale * (dy[c] * w[c] - in[c] * mean));
         } else if (mode == GradientMode::Accumulate) {
 #pragma omp simd
-          for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(out[c] + scale * (dy[c] * w[c] - in[c] * mean));
+          for (int64_t c = 0; c < width; ++c) store(out[c], out[c] + scale * (dy[c] * w[c] - in[c] * mean));
         } else {
 #pragma omp simd
-          for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(scale * (dy[c] * w[c] - in[c] * mean));
+          for (int64_t c = 0; c < width; ++c) store(out[c], scale * (dy[c] * w[c] - in[c] * mean));
         }
       }
     });

@@ -15,7 +15,7 @@ void copy_plain(const T* from, T* to, int64_t count, GradientMode mode) {
     return;
   }
 #pragma omp simd
-  for (int64_t c = 0; c < count; ++c) to[c] = static_cast<T>(to[c] + from[c]);
+  for (int64_t c = 0; c < count; ++c) store(to[c], to[c] + from[c]);
 }
 
 template <class T, class C>
@@ -24,15 +24,15 @@ void rotate(const T* from, const C* cosine, const C* sine, C sign, T* to, int64_
 #pragma omp simd
     for (int64_t j = 0; j < half; ++j) {
       const C low = from[j] * cosine[j] - from[j + half] * sign * sine[j], high = from[j + half] * cosine[j] + from[j] * sign * sine[j];
-      to[j] = static_cast<T>(to[j] + low);
-      to[j + half] = static_cast<T>(to[j + half] + high);
+      store(to[j], to[j] + low);
+      store(to[j + half], to[j + half] + high);
     }
   } else {
 #pragma omp simd
     for (int64_t j = 0; j < half; ++j) {
       const C low = from[j] * cosine[j] - from[j + half] * sign * sine[j], high = from[j + half] * cosine[j] + from[j] * sign * sine[j];
-      to[j] = static_cast<T>(low);
-      to[j + half] = static_cast<T>(high);
+      store(to[j], low);
+      store(to[j + half], high);
     }
   }
 }

@@ -17,7 +17,7 @@ void swiglu_forward(const Tensor& gate_up, const Tensor& y) {
 #pragma omp simd
         for (int64_t c = 0; c < width; ++c) {
           const C zc = z[c];
-          out[c] = static_cast<T>(zc * sigmoid(zc) * u[c]);
+          store(out[c], zc * sigmoid(zc) * u[c]);
         }
       }
     });
@@ -41,15 +41,15 @@ void swiglu_backward(const Tensor& gate_up, const Tensor& d_y, const Tensor& d_g
 #pragma omp simd
           for (int64_t c = 0; c < width; ++c) {
             const C zc = z[c], d = dy[c], s = sigmoid(zc);
-            dz[c] = static_cast<T>(dz[c] + d * u[c] * s * (C{1} + zc * (C{1} - s)));
-            du[c] = static_cast<T>(du[c] + d * zc * s);
+            store(dz[c], dz[c] + d * u[c] * s * (C{1} + zc * (C{1} - s)));
+            store(du[c], du[c] + d * zc * s);
           }
         } else {
 #pragma omp simd
           for (int64_t c = 0; c < width; ++c) {
             const C zc = z[c], d = dy[c], s = sigmoid(zc);
-            dz[c] = static_cast<T>(d * u[c] * s * (C{1} + zc * (C{1} - s)));
-            du[c] = static_cast<T>(d * zc * s);
+            store(dz[c], d * u[c] * s * (C{1} + zc * (C{1} - s)));
+            store(du[c], d * zc * s);
           }
         }
       }

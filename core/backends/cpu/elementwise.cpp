@@ -34,14 +34,14 @@ void for_rows(const char* name, const Tensor& to, const Tensor& from, F&& f) {
 void add_into(const Tensor& to, const Tensor& from) {
   for_rows("add_into", to, from, []<class To, class From>(To* t, const From* f, int64_t columns) {
 #pragma omp simd
-    for (int64_t c = 0; c < columns; ++c) t[c] = static_cast<To>(t[c] + f[c]);
+    for (int64_t c = 0; c < columns; ++c) store(t[c], t[c] + f[c]);
   });
 }
 
 void convert(const Tensor& to, const Tensor& from) {
   for_rows("convert", to, from, []<class To, class From>(To* t, const From* f, int64_t columns) {
 #pragma omp simd
-    for (int64_t c = 0; c < columns; ++c) t[c] = static_cast<To>(f[c]);
+    for (int64_t c = 0; c < columns; ++c) store(t[c], f[c]);
   });
 }
 

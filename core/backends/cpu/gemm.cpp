@@ -80,10 +80,10 @@ void multiply_bfloat16(const Gemm& g, const Tile<bfloat16, C>& tile) {
     }
     if (accumulate) {
 #pragma omp simd
-      for (int64_t j = 0; j < tile.columns; ++j) c[j] = static_cast<C>(c[j] + sum[j]);
+      for (int64_t j = 0; j < tile.columns; ++j) store(c[j], c[j] + sum[j]);
     } else {
 #pragma omp simd
-      for (int64_t j = 0; j < tile.columns; ++j) c[j] = static_cast<C>(sum[j]);
+      for (int64_t j = 0; j < tile.columns; ++j) store(c[j], sum[j]);
     }
   }
 }

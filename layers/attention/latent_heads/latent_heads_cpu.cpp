@@ -20,7 +20,7 @@ void put(T* to, const T* from, int64_t count, GradientMode mode) {
     return;
   }
 #pragma omp simd
-  for (int64_t c = 0; c < count; ++c) to[c] = static_cast<T>(to[c] + from[c]);
+  for (int64_t c = 0; c < count; ++c) store(to[c], to[c] + from[c]);
 }
 
 }  // namespace
@@ -60,7 +60,7 @@ void latent_heads_split(const LatentHeadsBackward& b) {
         for (int64_t c = 0; c < s.rope_dim; ++c) {
           compute_type<T> sum = 0;
           for (int64_t h = 0; h < s.heads; ++h) sum += tail[h * key_width + c];
-          to[c] = static_cast<T>(b.mode_k_rope == GradientMode::Accumulate ? to[c] + sum : sum);
+          store(to[c], b.mode_k_rope == GradientMode::Accumulate ? to[c] + sum : sum);
         }
       }
     });

@@ -62,10 +62,10 @@ void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, 
             T* const out = o.template data<T>() + t * o.pitch() + piece * latent;
             if (learned == LearnedPart::Present) {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) out[c] = static_cast<T>(Gate::value(gates[c]) * (from[c] + out[c]));
+              for (int64_t c = 0; c < latent; ++c) store(out[c], Gate::value(gates[c]) * (from[c] + out[c]));
             } else {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) out[c] = static_cast<T>(Gate::value(gates[c]) * from[c]);
+              for (int64_t c = 0; c < latent; ++c) store(out[c], Gate::value(gates[c]) * from[c]);
             }
           }
       });
@@ -96,16 +96,16 @@ void value_decoder_split(const ValueDecoderBackward& b) {
                 T* const d_z = b.d_z.template data<T>() + t * b.d_z.pitch() + piece * latent;
                 if (b.mode_z == GradientMode::Overwrite) {
 #pragma omp simd
-                  for (int64_t c = 0; c < latent; ++c) d_z[c] = static_cast<T>(d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
+                  for (int64_t c = 0; c < latent; ++c) store(d_z[c], d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
                 } else {
 #pragma omp simd
-                  for (int64_t c = 0; c < latent; ++c) d_z[c] = static_cast<T>(d_z[c] + d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
+                  for (int64_t c = 0; c < latent; ++c) store(d_z[c], d_z[c] + d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
                 }
               }
 #pragma omp simd
               for (int64_t c = 0; c < latent; ++c) {
                 const C d_y = d_o[c] * Gate::value(gates[c]);
-                y[c] = static_cast<T>(d_y);
+                store(y[c], d_y);
                 sum[c] += d_y;
               }
             }
@@ -113,10 +113,10 @@ void value_decoder_split(const ValueDecoderBackward& b) {
             T* const d_u = b.d_u.template data<T>() + t * b.d_u.pitch() + map * latent;
             if (b.mode_u == GradientMode::Overwrite) {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) d_u[c] = static_cast<T>(sum[c]);
+              for (int64_t c = 0; c < latent; ++c) store(d_u[c], sum[c]);
             } else {
 #pragma omp simd
-              for (int64_t c = 0; c < latent; ++c) d_u[c] = static_cast<T>(d_u[c] + sum[c]);
+              for (int64_t c = 0; c < latent; ++c) store(d_u[c], d_u[c] + sum[c]);
             }
           }
       });
