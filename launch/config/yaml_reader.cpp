@@ -153,7 +153,7 @@ class Reader {
     switch (key.type) {
       case KeyType::TextList:
       case KeyType::PathList: {
-        if (node.IsSequence() && std::any_of(node.begin(), node.end(), [](const auto& item) { return item.IsMap(); }))
+        if (key.type == KeyType::PathList && node.IsSequence() && std::any_of(node.begin(), node.end(), [](const auto& item) { return item.IsMap(); }))
           return wrong(key, node, "a mixture with weights, which this build does not have: list the shards of one source");
         if (!node.IsSequence()) return wrong(key, node, "no list");
         std::vector<std::string> items;

@@ -79,6 +79,7 @@ class Save {
     const auto found = find_newest_good(directory_);
     const std::string warnings = testing::internal::GetCapturedStderr();
     ASSERT_TRUE(found.has_value()) << when << "\n" << warnings;
+    EXPECT_EQ(warnings, "") << when << ": what is half written or half removed looks like a checkpoint";
     EXPECT_TRUE(holds(*found, 1, kOldSeed) || holds(*found, step_, kNewSeed)) << when << " " << *found;
   }
   void expect_new(const std::string& when) const {

@@ -53,6 +53,20 @@ TEST(Allocator, StorageLivesAsLongAsItsLastView) {
   EXPECT_EQ(view.to_vector<float>(), std::vector<float>(8, 0.0f));
 }
 
+TEST(Allocator, WhatIsKeptForReuseIsGivenUpBeforeTheLimitIsPassed) {
+  release_pooled_memory(Device{});
+  const int64_t limit = memory_report(Device{}).limit;
+  { const Tensor freed = Tensor::empty({3 << 20}, DType::F32, {}, Purpose::Workspace); }
+  const int64_t room = memory_report(Device{}).total_in_use() + (13 << 20);
+  set_memory_limit(Device{}, room);
+  {
+    const Tensor a = Tensor::empty({1 << 20}, DType::F32, {}, Purpose::Workspace);  // 4 MiB beside 12 that are kept
+    const MemoryReport report = memory_report(Device{});
+    EXPECT_LE(report.total_in_use() + report.pooled, room);
+  }
+  set_memory_limit(Device{}, limit);
+}
+
 TEST(Allocator, TheLimitIsAnErrorThatSaysWhoHoldsWhat) {
   const int64_t limit = memory_report(Device{}).limit;
   const Tensor a = Tensor::empty({1 << 20}, DType::F32, {}, Purpose::Optimizer);

@@ -1,4 +1,5 @@
 // Whole commands: their exit codes and what they say. 0 done, 1 failed, 2 wrong usage or input, 3 a check did not hold.
+#include <map>
 #include <sstream>
 
 #include "core/io/hdf5.h"
@@ -89,6 +90,34 @@ TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
   expect(0, "generate --prompt a " + folder_ + "/run", "skips a damaged checkpoint");
   publish_text(folder_ + "/t.model", "no tokenizer");
   expect(2, "train " + folder_ + "/run.yaml --run-dir " + folder_ + "/fresh", "t.model] is not a sentencepiece model");
+}
+
+// Only the order of calls shows what a power cut would leave.
+TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {
+  if (std::system("strace -qq -o /dev/null true >/dev/null 2>&1") != 0) GTEST_SKIP() << "strace is not installed, or tracing is not allowed here";
+  const std::string trace = folder_ + "/trace";
+  for (const std::string& arguments : {"data tokenizer --vocab-size 320 --input " + folder_ + "/text.txt --out " + folder_ + "/new/a.model",
+                                       "data shards --shard-tokens 300 --document-separator '[abc].*' --tokenizer " + folder_ + "/t.model --input " + folder_ + "/text.txt --out " + folder_ + "/new --name a"}) {
+    make_directories(folder_ + "/new");
+    ASSERT_EQ(std::system(("ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS strace -f -y -o " + trace + " -e trace=pwrite64,fsync,rename " + kGta + " " + arguments + " 2>/dev/null").c_str()), 0);
+    std::istringstream lines(read_file(trace));
+    std::map<std::string, bool> on_disk;  // by path: nothing was written since the last fsync
+    int renamed = 0;
+    for (std::string line; std::getline(lines, line);) {
+      const std::string described = line.substr(std::min(line.find('<'), line.size() - 1) + 1), path = described.substr(0, described.find('>'));
+      if (line.find("pwrite64(") != std::string::npos) on_disk[path] = false;
+      if (line.find("fsync(") != std::string::npos) on_disk[path] = true;
+      if (const size_t at = line.find("rename(\""); at != std::string::npos) {
+        const std::string from = line.substr(at + 8, line.find('"', at + 8) - at - 8);
+        EXPECT_TRUE(on_disk.count(from) && on_disk[from]) << line;
+        on_disk[folder_ + "/new"] = false;
+        ++renamed;
+      }
+    }
+    EXPECT_GE(renamed, 1) << arguments;
+    EXPECT_TRUE(on_disk[folder_ + "/new"]) << "the new names are not synced: " << arguments;
+  }
+  EXPECT_TRUE(exists(folder_ + "/new/a-00001.h5")) << "one shard alone has no order";
 }
 
 TEST_F(Commands, AFixtureThatDoesNotHoldEndsWithThree) {

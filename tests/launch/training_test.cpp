@@ -32,6 +32,14 @@ class Training : public SmallRun {
     }
     return child;
   }
+  // Of the rows of metrics.jsonl.
+  static std::vector<int64_t> steps_of(const std::string& run) {
+    std::istringstream rows(read_file(run + "/metrics.jsonl"));
+    std::vector<int64_t> steps;
+    for (std::string row; std::getline(rows, row);)
+      if (const auto json = nlohmann::json::parse(row); json.contains("loss")) steps.push_back(json.at("step"));
+    return steps;
+  }
   // False when the process ended before.
   static bool wait_until_there_is(const std::string& path, pid_t child) {
     int early = 0;
@@ -125,6 +133,7 @@ TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
     EXPECT_EQ(exit_code_of(child), 75);
     const int64_t step = Checkpoint::open(resolve_checkpoint(run)).position().step;
     EXPECT_GE(step, 3);
+    EXPECT_EQ(steps_of(run).back(), step) << "a step was made that no checkpoint has";
     EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run + " --set train.steps=" + std::to_string(step + 2)), 0) << errors();
     EXPECT_EQ(Checkpoint::open(resolve_checkpoint(run)).position().step, step + 2);
   }
@@ -195,11 +204,7 @@ TEST_F(Training, MetricsHaveEachStepOnceAfterACrash) {
   EXPECT_THROW(train(load(), o), std::runtime_error);
   ASSERT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 6);
   ASSERT_EQ(train(load(), options("crashed")).outcome, TrainOutcome::Finished);
-  std::istringstream rows(read_file(o.run_dir + "/metrics.jsonl"));
-  std::vector<int64_t> steps;
-  for (std::string row; std::getline(rows, row);)
-    if (const auto json = nlohmann::json::parse(row); json.contains("loss")) steps.push_back(json.at("step"));
-  EXPECT_EQ(steps, (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  EXPECT_EQ(steps_of(o.run_dir), (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
 }
 
 TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
