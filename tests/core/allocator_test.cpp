@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/sanitizer.h"
 #include "core/tensor.h"
 
 namespace gta {
@@ -39,6 +40,20 @@ TEST(Allocator, HandsOutAgainWhatWasFreed) {
   const Tensor b = Tensor::empty({299990}, DType::F32, {}, Purpose::Activations);
   EXPECT_EQ(b.raw_data(), first);
   EXPECT_EQ(memory_report(Device{}).pooled, 0);
+}
+
+TEST(Allocator, AddressSanitizerSeesAccessesBesideATensorAndAfterItsEnd) {
+  if (!kAddressSanitizer) GTEST_SKIP() << "this build has no AddressSanitizer";
+  const auto read = [](const float* at) {
+    const volatile float value = *at;
+    (void)value;
+  };
+  Tensor tensor = Tensor::zeros({3}, DType::F32, {});
+  const float* const data = tensor.data<float>();
+  read(data + 2);
+  EXPECT_DEATH(read(data + 3), "use-after-poison");
+  tensor = {};
+  EXPECT_DEATH(read(data), "use-after-poison");
 }
 
 TEST(Allocator, StorageLivesAsLongAsItsLastView) {

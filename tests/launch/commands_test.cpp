@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/io/hdf5.h"
+#include "core/sanitizer.h"
 #include "launch/commands/commands.h"
 #include "launch/npy.h"
 #include "tests/launch/small_run.h"
@@ -93,6 +94,34 @@ TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
 }
 
 // Only the order of calls shows what a power cut would leave.
+// The shards change under the uninterrupted run, which has them open: the interrupted one trains on others.
+TEST_F(Commands, VerifyResumeSeesADifference) {
+  const std::string base = folder_ + "/resume";
+  const pid_t child = fork();
+  if (child == 0) {
+    execl(kGta.c_str(), "gta", "verify-resume", (folder_ + "/run.yaml").c_str(), "--run-dir", base.c_str(), "--set", "train.steps=600", "--set", "train.checkpoint.every_steps=20", "--kills", "1",
+          "--log-level", "error", nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  while (!exists(base + "/whole/metrics.jsonl") && waitpid(child, &status, WNOHANG) == 0) usleep(5000);
+  publish_text(folder_ + "/other.txt", read_file(folder_ + "/text.txt").substr(1000));
+  write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/other.txt"}, {}, folder_ + "/shards", "train");
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), kExitCheckFailed);
+}
+
+TEST_F(Commands, MemoryThatTheSystemDoesNotHaveIsSaid) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
+  ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);
+  ASSERT_EQ(std::system(("truncate -s 2G " + folder_ + "/huge.txt").c_str()), 0);
+  const int status = std::system(("ulimit -v 1000000; " + kGta + " eval " + folder_ + "/run --threads 1 --text " + folder_ + "/huge.txt 2>" + folder_ + "/memory.txt").c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  const std::string text = read_file(folder_ + "/memory.txt");
+  for (const char* part : {"the system has no memory left", "train.micro_batch_size"}) EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
 TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {
   if (std::system("strace -qq -o /dev/null true >/dev/null 2>&1") != 0) GTEST_SKIP() << "strace is not installed, or tracing is not allowed here";
   const std::string trace = folder_ + "/trace";
@@ -103,6 +132,7 @@ TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {
     std::istringstream lines(read_file(trace));
     std::map<std::string, bool> on_disk;  // by path: nothing was written since the last fsync
     int renamed = 0;
+    std::string last;
     for (std::string line; std::getline(lines, line);) {
       const std::string described = line.substr(std::min(line.find('<'), line.size() - 1) + 1), path = described.substr(0, described.find('>'));
       if (line.find("pwrite64(") != std::string::npos) on_disk[path] = false;
@@ -111,10 +141,12 @@ TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {
         const std::string from = line.substr(at + 8, line.find('"', at + 8) - at - 8);
         EXPECT_TRUE(on_disk.count(from) && on_disk[from]) << line;
         on_disk[folder_ + "/new"] = false;
+        last = from;
         ++renamed;
       }
     }
     EXPECT_GE(renamed, 1) << arguments;
+    EXPECT_TRUE(last.find("/a.model.") != std::string::npos || last.find("/a-00000.h5.") != std::string::npos) << "when the first shard is there, all are; the last was " << last;
     EXPECT_TRUE(on_disk[folder_ + "/new"]) << "the new names are not synced: " << arguments;
   }
   EXPECT_TRUE(exists(folder_ + "/new/a-00001.h5")) << "one shard alone has no order";

@@ -115,6 +115,27 @@ TEST_F(Training, TheTrainedWeightsDoNotDependOnTheNumberOfThreads) {
   }
 }
 
+TEST_F(Training, MicroBatchesOfAnySizeTrainTheSame) {
+  std::vector<double> first;
+  for (const char* micro_batch : {"1", "2", "4"}) {
+    TrainOptions o = options(std::string("micro-") + micro_batch);
+    std::vector<double> losses;
+    o.with_loss = [&](int64_t, double& loss) { losses.push_back(loss); };
+    ASSERT_EQ(train(load({"train.dtype=float64", std::string("train.micro_batch_size=") + micro_batch}), o).outcome, TrainOutcome::Finished);
+    if (first.empty()) first = losses;
+    // Sums in another order, over twelve updates.
+    for (size_t i = 0; i < first.size(); ++i) EXPECT_NEAR(losses[i], first[i], 1e-9 * first[i]) << micro_batch << ", step " << i;
+  }
+}
+
+TEST_F(Training, SamplesAreKeptFromBeforeDuringAndAfter) {
+  ASSERT_EQ(train(load({"train.sample_prompts=[abc, de]", "train.sample_every_steps=5", "train.sample_tokens=4"}), options("samples")).outcome, TrainOutcome::Finished);
+  EXPECT_EQ(list_directory(folder_ + "/samples/samples"), (std::vector<std::string>{"step-0.txt", "step-10.txt", "step-12.txt", "step-5.txt"}));
+  const std::string text = read_file(folder_ + "/samples/samples/step-0.txt");
+  EXPECT_EQ(text.find("abc"), 0u);
+  EXPECT_NE(text.find("\n---\nde"), std::string::npos);
+}
+
 TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
   for (const char* type : {"gta", "gqa"})
     EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --set train.steps=200 --set train.checkpoint.every_steps=2 --kills 3 --set model.attention.type=" + type +
