@@ -19,7 +19,9 @@ std::string message_of(const std::function<void()>& f) {
   }
   return "nothing was refused";
 }
-void expect_refused(const std::string& part, const std::function<void()>& f) { EXPECT_NE(message_of(f).find(part), std::string::npos) << message_of(f) << "\nexpected: " << part; }
+void expect_refused(const std::string& part, const std::function<void()>& f) {
+  EXPECT_NE(message_of(f).find(part), std::string::npos) << message_of(f) << "\nexpected: " << part;
+}
 
 // 0, 1, 2, ... in rows.
 Tensor counted(int64_t rows, int64_t columns) {
@@ -88,9 +90,12 @@ TEST(Tensor, RefusesToBeReadOrCopiedAsWhatItIsNot) {
 }
 
 TEST(DType, NamesAreThoseOfConfigurationsAndNoOthers) {
-  for (DType dtype : {DType::F32, DType::F64, DType::BF16, DType::I32, DType::U8, DType::U16, DType::U32, DType::U64}) EXPECT_EQ(dtype_from_name(name_of(dtype)), dtype);
-  for (const char* name : {"float16", "f32", "", "Float32"}) expect_refused(std::string("got '") + name + "'", [&] { dtype_from_name(name); });
-  expect_refused("[swiglu] has no kernel for int32: expected float32 or float64", [] { dispatch_floating(DType::I32, "swiglu", [](auto) {}); });
+  for (DType dtype : {DType::F32, DType::F64, DType::BF16, DType::I32, DType::U8, DType::U16, DType::U32, DType::U64})
+    EXPECT_EQ(dtype_from_name(name_of(dtype)), dtype);
+  for (const char* name : {"float16", "f32", "", "Float32"})
+    expect_refused(std::string("got '") + name + "'", [&] { dtype_from_name(name); });
+  expect_refused("[swiglu] has no kernel for int32: expected float32 or float64",
+                 [] { dispatch_floating(DType::I32, "swiglu", [](auto) {}); });
 }
 
 TEST(Device, NamesThisBuildLacksAreRefusedWithWhatThereIs) {

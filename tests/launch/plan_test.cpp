@@ -10,13 +10,18 @@
 namespace gta {
 namespace {
 
-ModelConfig published(const std::string& name) { return load_model_config(std::string(GTA_SOURCE_DIR) + "/configs/models/" + name + ".yaml", {}); }
+ModelConfig published(const std::string& name) {
+  return load_model_config(std::string(GTA_SOURCE_DIR) + "/configs/models/" + name + ".yaml", {});
+}
 
-int64_t part(const Plan& plan, const std::string& name) { return std::map<std::string, int64_t>(plan.parts.begin(), plan.parts.end()).at(name); }
+int64_t part(const Plan& plan, const std::string& name) {
+  return std::map<std::string, int64_t>(plan.parts.begin(), plan.parts.end()).at(name);
+}
 
 TEST(Plan, CountsWhatGtaOneBillionHas) {
   // 54 layers of 1280, 20 heads of 64 in 5 maps, latents of 128, MLP of 3584, 128256 tokens, tied.
-  const int64_t layers = 54, hidden = 1280, merged = 5 * 64 + 64 + 128 + 20 * 64, decoder = 5 * 128 * (20 / 5 * 64), output = 20 * 64 * hidden;
+  const int64_t layers = 54, hidden = 1280, merged = 5 * 64 + 64 + 128 + 20 * 64, decoder = 5 * 128 * (20 / 5 * 64),
+                output = 20 * 64 * hidden;
   const Plan plan = plan_model(published("gta-1b"), 2048);
   EXPECT_EQ(part(plan, "embedding"), 128256 * hidden);
   EXPECT_EQ(part(plan, "attention"), layers * (hidden * merged + merged + decoder + output));

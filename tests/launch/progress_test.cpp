@@ -8,9 +8,12 @@ namespace gta {
 namespace {
 
 TEST(Progress, ShowsDurationsAndCountsShortly) {
-  for (const auto& [seconds, text] : std::vector<std::pair<double, std::string>>{{0, "00:00"}, {72.4, "01:12"}, {3599, "59:59"}, {7384, "2:03:04"}, {NAN, "--:--"}, {INFINITY, "--:--"}, {-1, "--:--"}})
+  for (const auto& [seconds, text] : std::vector<std::pair<double, std::string>>{
+           {0, "00:00"}, {72.4, "01:12"}, {3599, "59:59"}, {7384, "2:03:04"}, {NAN, "--:--"}, {INFINITY, "--:--"}, {-1, "--:--"}})
     EXPECT_EQ(duration_text(seconds), text);
-  for (const auto& [count, text] : std::vector<std::pair<double, std::string>>{{0, "0"}, {950, "950"}, {5100, "5.1k"}, {2.9e6, "2.9M"}, {1.13e9, "1.1G"}, {2e12, "2.0T"}}) EXPECT_EQ(count_text(count), text);
+  for (const auto& [count, text] : std::vector<std::pair<double, std::string>>{
+           {0, "0"}, {950, "950"}, {5100, "5.1k"}, {2.9e6, "2.9M"}, {1.13e9, "1.1G"}, {2e12, "2.0T"}})
+    EXPECT_EQ(count_text(count), text);
 }
 
 TEST(Progress, TheLineHasWhatIsKnown) {

@@ -69,7 +69,8 @@ TEST(OpChecks, Rope) {
   expect_refused("expected x (tokens, 2 heads x 4), got float32 (6, 9)", RopeOp{2, 4, 3, 0, zeros(8, 4)}, zeros(6, 9));
   expect_refused("7 rows are no whole number of sequences of 3", RopeOp{2, 4, 3, 0, zeros(8, 4)}, zeros(7, 8));
   expect_refused("sequences of 0", RopeOp{2, 4, 0, 0, zeros(8, 4)}, zeros(6, 8));
-  expect_refused("positions [6, 9) are outside the table of 8: raise model.max_sequence_length", RopeOp{2, 4, 3, 6, zeros(8, 4)}, zeros(6, 8));
+  expect_refused("positions [6, 9) are outside the table of 8: raise model.max_sequence_length", RopeOp{2, 4, 3, 6, zeros(8, 4)},
+                 zeros(6, 8));
   expect_refused("positions [-1, 2) are outside", RopeOp{2, 4, 3, -1, zeros(8, 4)}, zeros(6, 8));
   expect_refused("outside the table", RopeOp{2, 4, 3, 0, zeros(8, 6)}, zeros(6, 8));
 }
@@ -82,7 +83,8 @@ TEST(OpChecks, Swiglu) {
 TEST(OpChecks, LinearCrossEntropy) {
   const Tensor hidden = zeros(2, 3), weight = zeros(5, 3);
   expect_taken(LinearCrossEntropyOp{indices({4, kIgnoredLabel}), 1, {}}, hidden, weight);
-  expect_refused("expected hidden (tokens, 3) for a head (5, 3), got float32 (2, 4)", LinearCrossEntropyOp{indices({0, 1}), 1, {}}, zeros(2, 4), weight);
+  expect_refused("expected hidden (tokens, 3) for a head (5, 3), got float32 (2, 4)", LinearCrossEntropyOp{indices({0, 1}), 1, {}},
+                 zeros(2, 4), weight);
   expect_refused("expected int32 labels for 2 tokens, got float32 (2)", LinearCrossEntropyOp{vector_of(2), 1, {}}, hidden, weight);
   expect_refused("expected int32 labels for 2 tokens, got int32 (3)", LinearCrossEntropyOp{indices({0, 1, 2}), 1, {}}, hidden, weight);
   expect_refused("label 5 is outside the vocabulary of 5", LinearCrossEntropyOp{indices({0, 5}), 1, {}}, hidden, weight);
@@ -115,7 +117,9 @@ TEST(LinearCrossEntropy, TrainsOnlyWithAPlaceForTheHeadsGradientAndAsTheRoot) {
 
 TEST(OpChecks, SharedMapAttention) {
   // batch, nq, nk, nv, dk, dv, scale
-  const auto op = [](int64_t batch, int64_t nq, int64_t nk, int64_t nv, Tensor starts = {}) { return SharedMapAttentionOp{{batch, nq, nk, nv, 4, 5, 1}, std::move(starts)}; };
+  const auto op = [](int64_t batch, int64_t nq, int64_t nk, int64_t nv, Tensor starts = {}) {
+    return SharedMapAttentionOp{{batch, nq, nk, nv, 4, 5, 1}, std::move(starts)};
+  };
   const Tensor q = zeros(4, 24), k = zeros(6, 12), v = zeros(6, 10);
   expect_taken(op(2, 6, 3, 2), q, k, v);
   expect_taken(op(2, 6, 3, 2, indices({0, 1, 0, 1})), q, k, v);
