@@ -3,7 +3,8 @@
 
 extern "C" {
 
-// Damaged files make HDF5 ask for sizes that no machine has. It is told so by a null pointer, as it is everywhere else, and refuses the file.
+// Damaged files make HDF5 ask for sizes that no machine has. It is told so by a null pointer, as it is everywhere else, and refuses the
+// file.
 const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
 const char* __ubsan_default_options() { return "print_stacktrace=1"; }

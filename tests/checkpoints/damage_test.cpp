@@ -194,6 +194,7 @@ TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
   expect(norm, R"("parameter": "scale", "shape": [], "dtype": "float32", "first": 0, "count": 1)", "overlaps another range");
   expect("\"name\": \"rank-0000-of-0001.h5\"", "\"name\": \"\"", "leaves the folder");
   expect("\"name\": \"rank", "\"name\": \".rank", "leaves the folder");
+  expect("\"name\": \"rank", "\"name\": \"deeper/rank", "leaves the folder");
   const size_t files = body.find("\"files\": [") + 10, files_end = body.find("\n ],", files);
   const std::string listed = body.substr(files, files_end - files);
   expect(listed, listed + "," + listed, "named twice");

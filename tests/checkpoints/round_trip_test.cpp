@@ -110,6 +110,20 @@ TEST(CheckpointRoundTrip, rangesOutsideTheirParameterAreNotSaved) {
   }
 }
 
+// A writer that cannot exchange two names in one call was killed between its two renames.
+TEST(CheckpointRoundTrip, theOneThatWasToBeReplacedStandsForItsStepUntilItIs) {
+  TemporaryFolder folder;
+  const OwnedState owned(1);
+  write_checkpoint(folder.path(), training_state(owned, 4, 1));
+  const std::string path = folder.path() + "/step-00000004";
+  std::filesystem::rename(path, path + ".replaced");
+  EXPECT_EQ(list_checkpoints(folder.path()), std::vector<std::string>{"step-00000004.replaced"});
+  EXPECT_EQ(find_newest_good(folder.path()), path + ".replaced");
+  EXPECT_TRUE(holds(path + ".replaced", 4, 1));
+  std::filesystem::copy(path + ".replaced", path);
+  EXPECT_EQ(list_checkpoints(folder.path()), std::vector<std::string>{"step-00000004"});
+}
+
 TEST(CheckpointResolve, acceptsARunItsFolderAndAStep) {
   TemporaryFolder folder;
   const std::string run = folder.path() + "/run";

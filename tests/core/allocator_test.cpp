@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/sanitizer.h"
 #include "core/tensor.h"
 
 namespace gta {
@@ -41,6 +42,20 @@ TEST(Allocator, HandsOutAgainWhatWasFreed) {
   EXPECT_EQ(memory_report(Device{}).pooled, 0);
 }
 
+TEST(Allocator, AddressSanitizerSeesAccessesBesideATensorAndAfterItsEnd) {
+  if (!kAddressSanitizer) GTEST_SKIP() << "this build has no AddressSanitizer";
+  const auto read = [](const float* at) {
+    const volatile float value = *at;
+    (void)value;
+  };
+  Tensor tensor = Tensor::zeros({3}, DType::F32, {});
+  const float* const data = tensor.data<float>();
+  read(data + 2);
+  EXPECT_DEATH(read(data + 3), "use-after-poison");
+  tensor = {};
+  EXPECT_DEATH(read(data), "use-after-poison");
+}
+
 TEST(Allocator, StorageLivesAsLongAsItsLastView) {
   Tensor view;
   {
@@ -51,6 +66,20 @@ TEST(Allocator, StorageLivesAsLongAsItsLastView) {
   }
   EXPECT_TRUE(view.unique());
   EXPECT_EQ(view.to_vector<float>(), std::vector<float>(8, 0.0f));
+}
+
+TEST(Allocator, WhatIsKeptForReuseIsGivenUpBeforeTheLimitIsPassed) {
+  release_pooled_memory(Device{});
+  const int64_t limit = memory_report(Device{}).limit;
+  { const Tensor freed = Tensor::empty({3 << 20}, DType::F32, {}, Purpose::Workspace); }
+  const int64_t room = memory_report(Device{}).total_in_use() + (13 << 20);
+  set_memory_limit(Device{}, room);
+  {
+    const Tensor a = Tensor::empty({1 << 20}, DType::F32, {}, Purpose::Workspace);  // 4 MiB beside 12 that are kept
+    const MemoryReport report = memory_report(Device{});
+    EXPECT_LE(report.total_in_use() + report.pooled, room);
+  }
+  set_memory_limit(Device{}, limit);
 }
 
 TEST(Allocator, TheLimitIsAnErrorThatSaysWhoHoldsWhat) {

@@ -105,13 +105,21 @@ TEST(Gemm, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST(Gemm, RefusesShapesAndDtypesThatDoNotFit) {
-  const Tensor a = Tensor::zeros({2, 3}, DType::F32, {}), b = Tensor::zeros({4, 5}, DType::F32, {}), c = Tensor::zeros({2, 5}, DType::F32, {});
-  EXPECT_THROW(gemm({.a = a, .b = b, .c = c}), Error);
-  EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F64, {}), .c = c}), Error);
-  EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 4}, DType::F32, {}), .c = c}), Error);
-  EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = Tensor::zeros({3, 5}, DType::F32, {})}), Error) << "rows";
-  EXPECT_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = Tensor::zeros({2, 5}, DType::F64, {})}), Error) << "dtype of c";
-  EXPECT_NO_THROW(gemm({.a = a, .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = c}));
+  const auto zeros = [](int64_t rows, int64_t columns, DType dtype = DType::F32) { return Tensor::zeros({rows, columns}, dtype, {}); };
+  const auto refusal = [](const Tensor& a, const Tensor& b, const Tensor& c) -> std::string {
+    try {
+      gemm({.a = a, .b = b, .c = c});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing was refused";
+  };
+  EXPECT_EQ(refusal(zeros(2, 3), zeros(3, 5), zeros(2, 5)), "nothing was refused");
+  EXPECT_EQ(refusal(zeros(2, 3), zeros(4, 5), zeros(2, 5)), "[gemm] (2, 3) times (4, 5) does not give float32 (2, 5)");
+  EXPECT_EQ(refusal(zeros(2, 3), zeros(3, 4), zeros(2, 5)), "[gemm] (2, 3) times (3, 4) does not give float32 (2, 5)");
+  EXPECT_EQ(refusal(zeros(2, 3), zeros(3, 5), zeros(3, 5)), "[gemm] (2, 3) times (3, 5) does not give float32 (3, 5)");
+  EXPECT_EQ(refusal(zeros(2, 3), zeros(3, 5, DType::F64), zeros(2, 5)), "[gemm] expected one dtype (or bfloat16 to float32), got float32 times float64 to float32");
+  EXPECT_EQ(refusal(zeros(2, 3), zeros(3, 5), zeros(2, 5, DType::F64)), "[gemm] expected one dtype (or bfloat16 to float32), got float32 times float32 to float64");
 }
 
 }  // namespace

@@ -31,9 +31,10 @@ TEST(Parallel, RangesCoverEverythingOnceInPiecesOfTheGrain) {
 
 TEST(Parallel, AnExceptionInAnItemComesOutInTheCaller) {
   for (int64_t items : {1, 100})
-    EXPECT_THROW(parallel_for(items, [&](int64_t i) {
-                   if (i == items / 2) throw std::runtime_error("in the middle");
-                 }),
+    EXPECT_THROW(parallel_for(items,
+                              [&](int64_t i) {
+                                if (i == items / 2) throw std::runtime_error("in the middle");
+                              }),
                  std::runtime_error);
 }
 

@@ -19,7 +19,9 @@ std::string message_of(const std::function<void()>& f) {
   }
   return "nothing was refused";
 }
-void expect_refused(const std::string& part, const std::function<void()>& f) { EXPECT_NE(message_of(f).find(part), std::string::npos) << message_of(f) << "\nexpected: " << part; }
+void expect_refused(const std::string& part, const std::function<void()>& f) {
+  EXPECT_NE(message_of(f).find(part), std::string::npos) << message_of(f) << "\nexpected: " << part;
+}
 
 // 0, 1, 2, ... in rows.
 Tensor counted(int64_t rows, int64_t columns) {

@@ -98,10 +98,15 @@ TEST(Corpus, JsonLinesGiveTheirTextField) {
 TEST(Corpus, BadJsonLinesAreRefusedWithTheirLine) {
   const TemporaryFolder folder;
   const std::string good = "{\"text\": \"a\"}\n";
-  for (const char* bad :
-       {"{\"text\": \"a\"", "[\"text\"]", "{\"Text\": \"a\"}", "{\"text\": 3}", "{\"text\": \"\\ud800\"}", "{\"text\": \"a\"} {}"}) {
+  const std::string no_object = "is not a JSON object", no_field = "has no text field 'text'";
+  for (const auto& [bad, part] : std::vector<std::pair<std::string, std::string>>{{"{\"text\": \"a\"", no_object},
+                                                                                  {"[\"text\"]", no_object},
+                                                                                  {"{\"text\": \"\\ud800\"}", no_object},
+                                                                                  {"{\"text\": \"a\"} {}", no_object},
+                                                                                  {"{\"Text\": \"a\"}", no_field},
+                                                                                  {"{\"text\": 3}", no_field}}) {
     const std::string path = folder.write("a.jsonl", good + "\n" + bad + "\n" + good);
-    EXPECT_NE(refusal([&] { documents_of({path}); }).find("a.jsonl:3"), std::string::npos) << bad;
+    EXPECT_NE(refusal([&] { documents_of({path}); }).find("a.jsonl:3] " + part), std::string::npos) << bad;
   }
 }
 

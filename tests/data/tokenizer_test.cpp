@@ -288,11 +288,11 @@ TEST(TrainTokenizer, RefusesWhatItCannotDoAndLeavesNothing) {
   const TemporaryFolder folder;
   const std::string out = folder.path("a.model");
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 4000, out); }).find("4000"), std::string::npos);
-  EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 10, out); }).find("10"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 299, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({sample_text(1, 3000)}, (1 << 20) + 1, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, 0); }).find("positive number of bytes"), std::string::npos);
-  refusal([&] { train_tokenizer({}, 300, out); });
-  refusal([&] { train_tokenizer({"\n\t\n"}, 300, out); });
+  EXPECT_NE(refusal([&] { train_tokenizer({}, 300, out); }).find("there is no text to train on"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({"\n\t\n"}, 300, out); }).find("there is no text to train on"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"words \xff"}, 300, out); }).find("byte 6"), std::string::npos);
   EXPECT_EQ(folder.names(), std::vector<std::string>{});
 }

@@ -1,7 +1,9 @@
 // Whole commands: their exit codes and what they say. 0 done, 1 failed, 2 wrong usage or input, 3 a check did not hold.
+#include <map>
 #include <sstream>
 
 #include "core/io/hdf5.h"
+#include "core/sanitizer.h"
 #include "launch/commands/commands.h"
 #include "launch/npy.h"
 #include "tests/launch/small_run.h"
@@ -32,7 +34,8 @@ TEST_F(Commands, UsageThatIsWrongEndsWithTwo) {
   expect(2, "trian");
   expect(2, "generate");
   expect(2, "plan " + folder_ + "/run.yaml", "model.vocab_size is left to the tokenizer");
-  publish_text(folder_ + "/model.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: {type: mha}\n");
+  publish_text(folder_ + "/model.yaml",
+               "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: {type: mha}\n");
   expect(2, "plan " + folder_ + "/model.yaml", "needs a sequence length");
   expect(0, "plan " + folder_ + "/model.yaml --sequence-length 16");
   expect(2, "verify " + folder_ + "/absent.h5", "does not exist");
@@ -85,16 +88,87 @@ TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
   expect(2, "train " + folder_ + "/run.yaml --run-dir " + folder_ + "/fresh", "train-00000.h5] is damaged");
   expect(1, "verify-resume " + folder_ + "/run.yaml --run-dir " + folder_ + "/resume", "training did not end well: see ");
   damage(checkpoint + "/rank-0000-of-0001.h5", 100000);
-  for (const std::string& command : {std::string("inspect "), std::string("generate --prompt a "), "eval --text " + folder_ + "/text.txt "}) expect(2, command + checkpoint, "step-00000012] is damaged");
+  for (const std::string& command : {std::string("inspect "), std::string("generate --prompt a "), "eval --text " + folder_ + "/text.txt "})
+    expect(2, command + checkpoint, "step-00000012] is damaged");
   expect(0, "generate --prompt a " + folder_ + "/run", "skips a damaged checkpoint");
   publish_text(folder_ + "/t.model", "no tokenizer");
   expect(2, "train " + folder_ + "/run.yaml --run-dir " + folder_ + "/fresh", "t.model] is not a sentencepiece model");
 }
 
+// Only the order of calls shows what a power cut would leave.
+// The shards change under the uninterrupted run, which has them open: the interrupted one trains on others.
+TEST_F(Commands, VerifyResumeSeesADifference) {
+  const std::string base = folder_ + "/resume";
+  const pid_t child = fork();
+  if (child == 0) {
+    execl(kGta.c_str(), "gta", "verify-resume", (folder_ + "/run.yaml").c_str(), "--run-dir", base.c_str(), "--set", "train.steps=600",
+          "--set", "train.checkpoint.every_steps=20", "--kills", "1", "--log-level", "error", nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  while (!exists(base + "/whole/metrics.jsonl") && waitpid(child, &status, WNOHANG) == 0) usleep(5000);
+  publish_text(folder_ + "/other.txt", read_file(folder_ + "/text.txt").substr(1000));
+  write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/other.txt"}, {}, folder_ + "/shards", "train");
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), kExitCheckFailed);
+}
+
+TEST_F(Commands, MemoryThatTheSystemDoesNotHaveIsSaid) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
+  ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);
+  ASSERT_EQ(std::system(("truncate -s 2G " + folder_ + "/huge.txt").c_str()), 0);
+  const int status = std::system(
+      ("ulimit -v 1000000; " + kGta + " eval " + folder_ + "/run --threads 1 --text " + folder_ + "/huge.txt 2>" + folder_ + "/memory.txt")
+          .c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  const std::string text = read_file(folder_ + "/memory.txt");
+  for (const char* part : {"the system has no memory left", "train.micro_batch_size"})
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
+TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {
+  if (std::system("strace -qq -o /dev/null true >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "strace is not installed, or tracing is not allowed here";
+  const std::string trace = folder_ + "/trace";
+  for (const std::string& arguments : {"data tokenizer --vocab-size 320 --input " + folder_ + "/text.txt --out " + folder_ + "/new/a.model",
+                                       "data shards --shard-tokens 300 --document-separator '[abc].*' --tokenizer " + folder_ +
+                                           "/t.model --input " + folder_ + "/text.txt --out " + folder_ + "/new --name a"}) {
+    make_directories(folder_ + "/new");
+    ASSERT_EQ(std::system(("ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS strace -f -y -o " + trace + " -e trace=pwrite64,fsync,rename " +
+                           kGta + " " + arguments + " 2>/dev/null")
+                              .c_str()),
+              0);
+    std::istringstream lines(read_file(trace));
+    std::map<std::string, bool> on_disk;  // by path: nothing was written since the last fsync
+    int renamed = 0;
+    std::string last;
+    for (std::string line; std::getline(lines, line);) {
+      const std::string described = line.substr(std::min(line.find('<'), line.size() - 1) + 1),
+                        path = described.substr(0, described.find('>'));
+      if (line.find("pwrite64(") != std::string::npos) on_disk[path] = false;
+      if (line.find("fsync(") != std::string::npos) on_disk[path] = true;
+      if (const size_t at = line.find("rename(\""); at != std::string::npos) {
+        const std::string from = line.substr(at + 8, line.find('"', at + 8) - at - 8);
+        EXPECT_TRUE(on_disk.count(from) && on_disk[from]) << line;
+        on_disk[folder_ + "/new"] = false;
+        last = from;
+        ++renamed;
+      }
+    }
+    EXPECT_GE(renamed, 1) << arguments;
+    EXPECT_TRUE(last.find("/a.model.") != std::string::npos || last.find("/a-00000.h5.") != std::string::npos)
+        << "when the first shard is there, all are; the last was " << last;
+    EXPECT_TRUE(on_disk[folder_ + "/new"]) << "the new names are not synced: " << arguments;
+  }
+  EXPECT_TRUE(exists(folder_ + "/new/a-00001.h5")) << "one shard alone has no order";
+}
+
 TEST_F(Commands, AFixtureThatDoesNotHoldEndsWithThree) {
   expect(0, "verify " + kFixture + " --dtype float64");
   publish_text(folder_ + "/wrong.h5", read_file(kFixture));
-  const std::string python = "/usr/bin/python3 -c \"import h5py; f = h5py.File('" + folder_ + "/wrong.h5', 'r+'); f['losses'][3] += 0.01\" 2>/dev/null";
+  const std::string python =
+      "/usr/bin/python3 -c \"import h5py; f = h5py.File('" + folder_ + "/wrong.h5', 'r+'); f['losses'][3] += 0.01\" 2>/dev/null";
   if (std::system(python.c_str()) != 0) GTEST_SKIP() << "python3-h5py is not installed";
   expect(kExitCheckFailed, "verify " + folder_ + "/wrong.h5 --dtype float64");
   EXPECT_NE(read_file(folder_ + "/out.txt").find("FAIL  losses"), std::string::npos);

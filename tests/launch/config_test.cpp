@@ -140,8 +140,9 @@ TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
   EXPECT_EQ(c.data.tokenizer, path("absent.model"));
   const std::string message = refusal([&] { load_run_config(file, {}); });
   EXPECT_TRUE(contains(message, "run.yaml:11:")) << message;
-  EXPECT_TRUE(contains(message, "data.train: ")) << message;
+  EXPECT_TRUE(contains(message, "data.train: ") && contains(message, "absent-*.h5 matches no file")) << message;
   EXPECT_TRUE(contains(message, "data.tokenizer: ")) << message;
+  EXPECT_EQ(lines_of(message).size(), 2u) << message;
 }
 
 TEST_F(Config, TokenCountsMayBeShort) {
@@ -218,6 +219,10 @@ TEST_F(Config, OverridesAreCheckedLikeTheFile) {
                                                                                    {"model.layers=010", "octal"},
                                                                                    {"model.layers", "key.path=value"},
                                                                                    {"model.layers=[", "model.layers: "},
+                                                                                   {"model.layers=&two 2", "the value anchors and aliases are not used here"},
+                                                                                   {"model.layers={[2]: 3}", "model.layers: expected "},
+                                                                                   {"train.sample_prompts=[{a: b}]", "got an entry that is no text"},
+                                                                                   {"data.train=[{a: b}]", "data.train[0].a: is no key"},
                                                                                    {"optimizer.eps=.nan", "optimizer.eps: expected "},
                                                                                    {"model.layers=-1", "model.layers: expected "},
                                                                                    {"model.tie_embeddings=\"true\"", "model.tie_embeddings: expected true or false"},
@@ -337,11 +342,53 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
     EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": ")) << override_text << " -> " << refused(kRun, {override_text});
   for (const auto& [decay, fits] : {std::pair{"8", true}, {"9", false}})
     EXPECT_EQ(refused(kRun, {"optimizer.schedule.type=wsd", "optimizer.schedule.warmup_steps=2", std::string("optimizer.schedule.decay_steps=") + decay}) == "", fits) << decay;
+  EXPECT_TRUE(contains(refused(replaced(kRun, "[train-*.h5]", "[]")), "data.train: is missing"));
+  for (const char* key : {"hidden_size", "layers", "intermediate_size", "heads", "head_dim"}) {
+    const size_t at = kRun.find(std::string("  ") + key + ":"), end = kRun.find('\n', at);
+    const std::string message = refused(kRun.substr(0, at) + kRun.substr(end + 1));
+    EXPECT_TRUE(contains(message, std::string("model.") + key + ": is 0: expected a positive number")) << message;
+  }
+  for (const char* key : {"query_heads: 2", "key_heads: 1", "latent_heads: 1", "latent_dim: 16"}) {
+    const std::string message = refused(replaced(kRun, std::string(", ") + key, "")), name = std::string(key).substr(0, std::string(key).find(':'));
+    EXPECT_TRUE(contains(message, "model.attention." + name + ": is missing: type gta needs it")) << message;
+    EXPECT_EQ(lines_of(message).size(), 1u) << message;
+  }
+  for (const auto& [change, text] : std::vector<std::pair<std::string, std::string>>{{"key_heads=3", "3 does not divide query_heads 2"},
+                                                                                     {"latent_heads=3", "3 does not divide query_heads 2"},
+                                                                                     {"query_heads=3", "3 does not divide heads 4"},
+                                                                                     {"latent_dim=12", "12 does not divide a group's width 16 (heads 4 / query_heads 2 * head_dim 8)"}}) {
+    const std::string message = refused(kRun, {"model.attention." + change}), name = change.substr(0, change.find('='));
+    EXPECT_TRUE(contains(message, "model.attention." + name + ": " + text)) << message;
+  }
+  EXPECT_TRUE(contains(refused(kRun, {"model.attention.type=gqa", "model.attention.kv_heads=3"}), "model.attention.kv_heads: 3 does not divide heads 4"));
   for (const char* key : {"name: small\n", "  steps: 10\n", "  global_batch_size: 8\n", "  tokenizer: k.model\n", "  sequence_length: 16\n",
                           "  layers: 2\n"}) {
     const std::string message = refused(replaced(kRun, key, ""));
     const std::string word = std::string(key).substr(0, std::string(key).find(':'));
     EXPECT_TRUE(contains(message, word.substr(word.find_first_not_of(' ')) + ": ")) << key << message;
+  }
+}
+
+// The ends of every range, from the table itself.
+TEST_F(Config, NumbersOutsideTheirRangeAreRefusedAtBothEnds) {
+  load(kRun);
+  for (const ConfigKey& key : config_keys()) {
+    const auto refuses = [&](const std::string& value) {
+      const std::string message = refusal([&] { load_run_config(path("run.yaml"), {key.path + "=" + value}); });
+      return contains(message, "--set:1:1: " + key.path + ": expected " + type_text(key) + ", got ");
+    };
+    if (key.type == KeyType::Integer || key.type == KeyType::Count) {
+      EXPECT_TRUE(refuses(fmt::format("{:.0f}", key.least - 1))) << key.path;
+      EXPECT_TRUE(refuses(fmt::format("{:.0f}", key.most + 1))) << key.path;
+      EXPECT_FALSE(refuses(fmt::format("{:.0f}", key.most))) << key.path;
+      EXPECT_FALSE(refuses(fmt::format("{:.0f}", key.least))) << key.path;
+    }
+    if (key.type == KeyType::Real) {
+      EXPECT_TRUE(refuses(fmt::format("{}", std::nextafter(key.most, 1e300)))) << key.path;
+      EXPECT_TRUE(refuses(fmt::format("{}", std::nextafter(key.least, -1e300)))) << key.path;
+      EXPECT_EQ(refuses(fmt::format("{}", key.least)), key.above_least) << key.path;
+      EXPECT_FALSE(refuses(fmt::format("{}", key.most))) << key.path;
+    }
   }
 }
 
@@ -359,22 +406,27 @@ TEST_F(Config, KeysThatContradictEachOtherAreReportedWithAllOtherProblems) {
 
 TEST_F(Config, HostileTextIsRefused) {
   const std::string big = kRun + "#" + std::string(1 << 20, 'x') + "\n";
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
+           {"", "is empty: expected a mapping of keys"},
+           {"[1, 2]", "run.yaml:1:1: expected a mapping of keys"},
+           {"hello", "run.yaml:1:1: expected a mapping of keys"},
+           {kRun + "---\nname: other\n", "holds more than one YAML document: expected one"},
+           {big, "at most 1048576 are expected of such a file"},
+           {kRun + std::string(1, '\0'), "run.yaml:18:1: byte 0x00 is a control character: expected text"},
+           {replaced(kRun, "train:\n", "\x04train:\n"), "run.yaml:14:1: byte 0x04 is a control character: expected text"},
+           {replaced(kRun, "small", "sm\x7Fll"), "run.yaml:1:9: byte 0x7f is a control character: expected text"},
+           {replaced(kRun, "small", "sm\xFF\x80ll"), "run.yaml:1:9: byte 0xff is not UTF-8: expected UTF-8 text"},
+           {replaced(kRun, "small", "sm\xC0\xAFll"), "run.yaml:1:9: byte 0xc0 is not UTF-8: expected UTF-8 text"},
+           {replaced(kRun, "layers: 2", "layers: &n 2"), "run.yaml:4:11: anchors and aliases are not used here: write the value out"},
+           {replaced(kRun, "layers: 2", "layers: !!int 2"), "run.yaml:4:11: the tag tag:yaml.org,2002:int is not used here: remove it"},
+           {kRun + "? [a]\n: 1\n", "run.yaml:18:3: a key is not a word"},
+           {kRun + "seed: " + std::string(40, '[') + std::string(40, ']') + "\n", "is not YAML: nested more than 32 deep"}})
+    EXPECT_TRUE(contains(refused(text), part)) << part << " is not in " << refused(text);
   for (const auto& [what, text] : std::vector<std::pair<std::string, std::string>>{
-           {"empty", ""},
            {"a comma first, which gives yaml-cpp documents without end", ",name: x\n"},
-           {"a list", "[1, 2]"},
-           {"a scalar", "hello"},
-           {"two documents", kRun + "---\nname: other\n"},
-           {"more than 1 MiB", big},
-           {"a zero byte", kRun + std::string(1, '\0')},
-           {"an end-of-transmission byte", replaced(kRun, "train:\n", "\x04train:\n")},
-           {"invalid UTF-8", replaced(kRun, "small", "sm\xFF\x80ll")},
-           {"an overlong form", replaced(kRun, "small", "sm\xC0\xAFll")},
            {"an alias", replaced(replaced(kRun, "layers: 2", "layers: &n 2"), "heads: 4", "heads: *n")},
-           {"an anchor", replaced(kRun, "layers: 2", "layers: &n 2")},
            {"an alias after an apostrophe",
             replaced(replaced(replaced(kRun, "name: small", "name: it's"), "layers: 2", "layers: &n 2"), "heads: 4", "heads: *n")},
-           {"a tag", replaced(kRun, "layers: 2", "layers: !!int 2")},
            {"a merge key", kRun + "<<: {seed: 1}\n"},
            {"brackets without end", std::string(100000, '[')},
            {"an unclosed quote", replaced(kRun, "small", "\"small")}})
@@ -461,6 +513,9 @@ TEST_F(Config, OneMistakeIsOneLine) {
     EXPECT_EQ(lines_of(message).size(), 1u) << place.path << ": " << message;
   }
   EXPECT_EQ(lines_of(refused("include: absent.yaml\n")).size(), 1u);
+  EXPECT_EQ(lines_of(refused(replaced(kRun, "steps: 10", "tokens: x"))).size(), 1u);
+  const std::string over = refused("include: base.yaml\nmodel: {heads: many, attention: {query_heads: 8, latent_heads: 8, key_heads: 8}}\n");
+  EXPECT_EQ(lines_of(over).size(), 1u) << "compared with the heads of the included file: " << over;
   EXPECT_EQ(lines_of(refused(replaced(kRun, "data:", "data: 7\nseed:\n"))).size(), 2u) << "a section that is none, and a key with nothing";
 }
 

@@ -18,7 +18,8 @@ std::string bytes_of(const std::vector<T>& values) {
 
 std::string npy(std::string header, const std::string& data) {
   header += '\n';
-  return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 0xff) + static_cast<char>(header.size() >> 8) + header + data;
+  return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 0xff) + static_cast<char>(header.size() >> 8) + header +
+         data;
 }
 
 class Npy : public testing::Test {
@@ -50,7 +51,8 @@ TEST_F(Npy, ReadsBothKindsOfIntegersInAnyShape) {
   const NpyArray<int32_t> small = read(npy("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }", bytes_of(kSix)));
   EXPECT_EQ(small.shape, (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(small.values, kSix);
-  const NpyArray<int32_t> large = read(npy("{'descr': '<i8', 'fortran_order': False, 'shape': (6,), }", bytes_of(std::vector<int64_t>(kSix.begin(), kSix.end()))));
+  const NpyArray<int32_t> large =
+      read(npy("{'descr': '<i8', 'fortran_order': False, 'shape': (6,), }", bytes_of(std::vector<int64_t>(kSix.begin(), kSix.end()))));
   EXPECT_EQ(large.shape, std::vector<int64_t>{6});
   EXPECT_EQ(large.values, kSix);
   EXPECT_EQ(read(npy("{'descr': '<i4', 'fortran_order': False, 'shape': (0, 3), }", "")).values.size(), 0u);

@@ -54,7 +54,8 @@ TEST_F(RunFolderFiles, HaveOneOwnerAtATime) {
   const std::string path = folder_ + "/run";
   {
     const RunFolder first(path);
-    EXPECT_NE(message_of([&] { RunFolder second(path); }).find("run] is in use by process " + std::to_string(getpid()) + ": "), std::string::npos);
+    EXPECT_NE(message_of([&] { RunFolder second(path); }).find("run] is in use by process " + std::to_string(getpid()) + ": "),
+              std::string::npos);
   }
   EXPECT_NO_THROW(RunFolder(path + "")) << "the lock goes with its owner";
 }

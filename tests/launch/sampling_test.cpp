@@ -29,7 +29,9 @@ SamplingOptions sampling(double temperature, int64_t top_k, double top_p) {
 
 const std::vector<float> kLogits = {0, 3, 1, 2, 3};  // two share the first place
 
-TEST(PickToken, WithoutTemperatureTheFirstOfTheMostProbableIsPicked) { EXPECT_EQ(picked(kLogits, sampling(0, 0, 1)), std::set<int32_t>{1}); }
+TEST(PickToken, WithoutTemperatureTheFirstOfTheMostProbableIsPicked) {
+  EXPECT_EQ(picked(kLogits, sampling(0, 0, 1)), std::set<int32_t>{1});
+}
 
 TEST(PickToken, TopKAndTopPCutTheTail) {
   EXPECT_EQ(picked(kLogits, sampling(1, 0, 1)).size(), 5u);
@@ -58,7 +60,8 @@ class Generate : public testing::Test {
     make_directories(folder);
     const RandomStream random(3, "text");
     std::string text;
-    for (uint64_t i = 0; i < 6000; ++i) text += std::string(1, static_cast<char>('a' + random.bits(i) % 17)) + (random.bits(i + 100000) % 4 == 0 ? " " : "");
+    for (uint64_t i = 0; i < 6000; ++i)
+      text += std::string(1, static_cast<char>('a' + random.bits(i) % 17)) + (random.bits(i + 100000) % 4 == 0 ? " " : "");
     train_tokenizer({text}, 300, folder + "/t.model");
     const Tokenizer trained = Tokenizer::load(folder + "/t.model");
     remove_tree(folder);

@@ -34,6 +34,14 @@ class Training : public SmallRun {
     }
     return child;
   }
+  // Of the rows of metrics.jsonl.
+  static std::vector<int64_t> steps_of(const std::string& run) {
+    std::istringstream rows(read_file(run + "/metrics.jsonl"));
+    std::vector<int64_t> steps;
+    for (std::string row; std::getline(rows, row);)
+      if (const auto json = nlohmann::json::parse(row); json.contains("loss")) steps.push_back(json.at("step"));
+    return steps;
+  }
   // False when the process ended before.
   static bool wait_until_there_is(const std::string& path, pid_t child) {
     int early = 0;
@@ -125,6 +133,27 @@ TEST_F(Training, AnAsynchronousCheckpointIsTheSynchronousOneOfItsStep) {
   EXPECT_EQ(expected, saved("asynchronous", "true"));
 }
 
+TEST_F(Training, MicroBatchesOfAnySizeTrainTheSame) {
+  std::vector<double> first;
+  for (const char* micro_batch : {"1", "2", "4"}) {
+    TrainOptions o = options(std::string("micro-") + micro_batch);
+    std::vector<double> losses;
+    o.with_loss = [&](int64_t, double& loss) { losses.push_back(loss); };
+    ASSERT_EQ(train(load({"train.dtype=float64", std::string("train.micro_batch_size=") + micro_batch}), o).outcome, TrainOutcome::Finished);
+    if (first.empty()) first = losses;
+    // Sums in another order, over twelve updates.
+    for (size_t i = 0; i < first.size(); ++i) EXPECT_NEAR(losses[i], first[i], 1e-9 * first[i]) << micro_batch << ", step " << i;
+  }
+}
+
+TEST_F(Training, SamplesAreKeptFromBeforeDuringAndAfter) {
+  ASSERT_EQ(train(load({"train.sample_prompts=[abc, de]", "train.sample_every_steps=5", "train.sample_tokens=4"}), options("samples")).outcome, TrainOutcome::Finished);
+  EXPECT_EQ(list_directory(folder_ + "/samples/samples"), (std::vector<std::string>{"step-0.txt", "step-10.txt", "step-12.txt", "step-5.txt"}));
+  const std::string text = read_file(folder_ + "/samples/samples/step-0.txt");
+  EXPECT_EQ(text.find("abc"), 0u);
+  EXPECT_NE(text.find("\n---\nde"), std::string::npos);
+}
+
 TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
   // Of one variant a longer run with more kills; what the others add is other parameters. The seeds' moments (0.14, 0.25 and 0.23 of the whole
   // run's time, and 0.32) come late enough for a checkpoint, and early enough not to come after the end where a busy machine made the whole
@@ -148,6 +177,7 @@ TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
     EXPECT_EQ(exit_code_of(child), 75);
     const int64_t step = Checkpoint::open(resolve_checkpoint(run)).position().step;
     EXPECT_GE(step, 3);
+    EXPECT_EQ(steps_of(run).back(), step) << "a step was made that no checkpoint has";
     EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run + " --set train.steps=" + std::to_string(step + 2)), 0) << errors();
     EXPECT_EQ(Checkpoint::open(resolve_checkpoint(run)).position().step, step + 2);
   }
@@ -218,11 +248,7 @@ TEST_F(Training, MetricsHaveEachStepOnceAfterACrash) {
   EXPECT_THROW(train(load(), o), std::runtime_error);
   ASSERT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 6);
   ASSERT_EQ(train(load(), options("crashed")).outcome, TrainOutcome::Finished);
-  std::istringstream rows(read_file(o.run_dir + "/metrics.jsonl"));
-  std::vector<int64_t> steps;
-  for (std::string row; std::getline(rows, row);)
-    if (const auto json = nlohmann::json::parse(row); json.contains("loss")) steps.push_back(json.at("step"));
-  EXPECT_EQ(steps, (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  EXPECT_EQ(steps_of(o.run_dir), (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
 }
 
 TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {

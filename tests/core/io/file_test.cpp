@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -70,6 +72,22 @@ TEST_F(Files, aFullDiskIsAnError) {
   if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const File file("/dev/full", File::Mode::ReadWrite);
   EXPECT_NE(message_of([&] { file.write_at("x", 1, 0); }).find("No space left"), std::string::npos);
+}
+
+// A file that may not grow beyond a limit takes a part of a write first, and refuses the rest.
+TEST_F(Files, aShortWriteGoesOnUntilItIsAnError) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit = before;
+  limit.rlim_cur = 10;
+  const File file(path("a"), File::Mode::Create);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const std::string message = message_of([&] { file.write_at("0123456789abcdef", 16, 0); });
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_NE(message.find("cannot write: File too large"), std::string::npos) << message;
+  EXPECT_EQ(read_file(path("a")), "0123456789");
 }
 
 TEST_F(Files, whatCannotBeSyncedIsAnError) {

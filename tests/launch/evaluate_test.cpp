@@ -1,0 +1,46 @@
+#include "launch/evaluate.h"
+
+#include <cmath>
+
+#include "launch/loaded_model.h"
+#include "tests/launch/small_run.h"
+
+namespace gta {
+namespace {
+
+using Evaluate = SmallRun;
+
+TEST_F(Evaluate, IsTheMeanOverEveryScoredTokenInAnyBatchSize) {
+  ASSERT_EQ(train(load({"train.steps=3"}), options("run")).outcome, TrainOutcome::Finished);
+  const LoadedModel loaded = load_model(folder_ + "/run", "cpu");
+  const std::string text = read_file(folder_ + "/text.txt").substr(0, 1500);
+  const EvaluationSet set = EvaluationSet::from_text(text, loaded.tokenizer, 16);
+  ASSERT_GT(set.windows(), 11);
+  double total = 0;
+  for (int64_t w = 0; w < set.windows(); ++w) {
+    std::vector<int32_t> tokens(16), labels(16);
+    set.window(w, tokens.data(), labels.data());
+    Tape tape(TapeMode::Inference);
+    total += loaded.model->loss(tape, Tensor::from<int32_t>({1, 16}, tokens), Tensor::from<int32_t>({1, 16}, labels), 1.0)
+                 .to_vector<double>()[0];
+  }
+  for (int64_t batch : {int64_t{1}, int64_t{5}, set.windows(), int64_t{1000}}) {
+    const EvaluationResult result = evaluate(*loaded.model, set, 16, batch, DocumentMask::Off);
+    EXPECT_EQ(result.tokens, set.scored_tokens());
+    EXPECT_EQ(result.bytes, static_cast<int64_t>(text.size()));
+    // Float32 products of other shapes.
+    EXPECT_NEAR(result.loss, total / static_cast<double>(set.scored_tokens()), 1e-5) << batch;
+  }
+}
+
+TEST(EvaluationResult, HasPerplexityAndBitsPerByte) {
+  EvaluationResult result;
+  result.loss = std::log(8.0);
+  result.tokens = 10;
+  result.bytes = 20;
+  EXPECT_NEAR(result.perplexity(), 8, 1e-12);
+  EXPECT_NEAR(result.bits_per_byte(), 1.5, 1e-12) << "ten tokens of three bits in twenty bytes";
+}
+
+}  // namespace
+}  // namespace gta
