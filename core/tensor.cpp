@@ -83,8 +83,14 @@ Tensor Tensor::column_slice(int64_t first, int64_t count) const {
 
 Tensor Tensor::to(Device target, Purpose purpose) const {
   if (device() == target) return *this;
-  if (target.type == DeviceType::Cuda || device().type == DeviceType::Cuda) fail_without_cuda("copy");
-  return empty(shape_, dtype_, target, purpose);  // to or from the meta device: nothing to copy
+  Tensor copy = empty(shape_, dtype_, target, purpose);
+  if (target.type == DeviceType::Meta || device().type == DeviceType::Meta) return copy;  // nothing to copy
+  const Device gpu = target.type == DeviceType::Cuda ? target : device();
+  const int64_t size = static_cast<int64_t>(size_of(dtype_));
+  GTA_DISPATCH(gpu, copy_rows, Stream{gpu}, copy.raw_data(), copy.pitch_ * size, raw_data(), pitch_ * size, rows(), columns() * size);
+  // The host's side may be freed, or read, as soon as this returns.
+  GTA_DISPATCH(gpu, synchronize, Stream{gpu});
+  return copy;
 }
 
 Tensor Tensor::clone(Purpose purpose) const {
