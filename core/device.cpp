@@ -3,18 +3,28 @@
 #include <charconv>
 
 #include "core/dtype.h"
+#include "core/log.h"
 
 namespace gta {
 
-#ifdef GTA_CUDA
 namespace cuda {
+#ifdef GTA_CUDA
 std::string no_device_because();  // empty when there is one
 int device_count();
 std::string device_description(const Device& device);
-}  // namespace cuda
+#else
+int device_count() { return 0; }
 #endif
+}  // namespace cuda
 
 namespace {
+
+// Whether a CUDA device is what it says; tests can build the backend such that the CPU executes its kernels.
+#ifdef GTA_CUDA_ON_HOST
+constexpr bool kGpu = false;
+#else
+constexpr bool kGpu = true;
+#endif
 
 [[maybe_unused]] bool index_after(const std::string& name, const std::string& prefix, int& index) {
   if (!name.starts_with(prefix)) return false;
@@ -39,17 +49,14 @@ std::string name_of(const Device& device) {
 
 Device device_from_name(const std::string& name) {
   if (name == "cpu") return Device{};
-#ifdef GTA_CUDA
-  if (name == "auto") return cuda::device_count() > 0 ? Device{DeviceType::Cuda, 0} : Device{};
-#else
-  if (name == "auto") return Device{};
-#endif
+  if (name == "auto") return kGpu && cuda::device_count() > 0 ? Device{DeviceType::Cuda, 0} : Device{};
   int index = 0;
   if (name.rfind("cuda", 0) == 0 && (name.size() == 4 || index_after(name, "cuda:", index))) {
 #ifdef GTA_CUDA
     if (const std::string reason = cuda::no_device_because(); !reason.empty()) bad_input("device", "{} cannot be used: {}; --device cpu can", name, reason);
     if (index >= cuda::device_count())
       bad_input("device", "{} is not there: this machine has cuda:0 to cuda:{}", name, cuda::device_count() - 1);
+    if (!kGpu) log::warning("this build executes CUDA kernels on the CPU, for tests: nothing it shows is a result of a GPU");
     return Device{DeviceType::Cuda, index};
 #else
     fail_without_cuda(name.c_str());
