@@ -25,27 +25,72 @@ Rows<T> rows_of(const Tensor& tensor) {
   return {device_data<std::remove_const_t<T>>(tensor), tensor.pitch()};
 }
 
-template <class T, int n>
-struct alignas(std::min<size_t>(16, n * sizeof(T))) Vector {
-  T elements[n];
+// n elements in one access, as 32-bit words: of a struct of bfloat16 the compiler makes several accesses.
+template <int words>
+struct alignas(4 * words) [[gnu::may_alias]] Words {
+  uint32_t word[words];
 };
 
-template <int n, class T>
-__device__ __forceinline__ void load_vector(float (&to)[n], const T* from) {
-  const Vector<T, n> vector = *reinterpret_cast<const Vector<T, n>*>(from);
+template <int n>
+__device__ __forceinline__ void load_vector(float (&to)[n], const float* from) {
+  if constexpr (n == 1) {
+    to[0] = *from;
+  } else {
 #pragma unroll
-  for (int i = 0; i < n; ++i) to[i] = to_float(vector.elements[i]);
+    for (int i = 0; i < n; i += 4) {
+      const Words<4> four = *reinterpret_cast<const Words<4>*>(from + i);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) to[i + j] = __builtin_bit_cast(float, four.word[j]);
+    }
+  }
 }
-template <int n, class T>
-__device__ __forceinline__ void store_vector(T* to, const float (&from)[n]) {
-  Vector<T, n> vector;
+template <int n>
+__device__ __forceinline__ void load_vector(float (&to)[n], const __nv_bfloat16* from) {
+  if constexpr (n == 1) {
+    to[0] = to_float(*from);
+  } else {
+    const Words<n / 2> pairs = *reinterpret_cast<const Words<n / 2>*>(from);
 #pragma unroll
-  for (int i = 0; i < n; ++i) store(vector.elements[i], from[i]);
-  *reinterpret_cast<Vector<T, n>*>(to) = vector;
+    for (int i = 0; i < n / 2; ++i) {  // bfloat16 is the upper half of a float
+      to[2 * i] = __builtin_bit_cast(float, pairs.word[i] << 16);
+      to[2 * i + 1] = __builtin_bit_cast(float, pairs.word[i] & 0xffff0000u);
+    }
+  }
+}
+template <int n>
+__device__ __forceinline__ void store_vector(float* to, const float (&from)[n]) {
+  if constexpr (n == 1) {
+    *to = from[0];
+  } else {
+#pragma unroll
+    for (int i = 0; i < n; i += 4) {
+      Words<4> four;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) four.word[j] = __builtin_bit_cast(uint32_t, from[i + j]);
+      *reinterpret_cast<Words<4>*>(to + i) = four;
+    }
+  }
+}
+template <int n>
+__device__ __forceinline__ void store_vector(__nv_bfloat16* to, const float (&from)[n]) {
+  if constexpr (n == 1) {
+    store(*to, from[0]);
+  } else {
+    Words<n / 2> pairs;
+#pragma unroll
+    for (int i = 0; i < n / 2; ++i) {
+      const __nv_bfloat162 pair = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
+      __builtin_memcpy(&pairs.word[i], &pair, sizeof pair);
+    }
+    *reinterpret_cast<Words<n / 2>*>(to) = pairs;
+  }
 }
 template <int n, class T>
 __device__ __forceinline__ void copy_vector(T* to, const T* from) {
-  *reinterpret_cast<Vector<T, n>*>(to) = *reinterpret_cast<const Vector<T, n>*>(from);
+  if constexpr (n == 1)
+    *to = *from;
+  else
+    *reinterpret_cast<Words<n * sizeof(T) / 4>*>(to) = *reinterpret_cast<const Words<n * sizeof(T) / 4>*>(from);
 }
 // to = values, or to += values, each sum rounded once.
 template <int n, class T>
