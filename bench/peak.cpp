@@ -1,18 +1,30 @@
 #include "bench/peak.h"
 
+#include <algorithm>
+
 #include "bench/random_tensor.h"
 #include "bench/timing.h"
 #include "core/gemm.h"
 
 namespace gta {
+namespace {
+
+constexpr double kBusySeconds = 1e-3;
+constexpr int64_t kLargest = 8192;
+
+}  // namespace
 
 double measure_peak_flops(DType dtype, Device device) {
-  const int64_t n = dtype == DType::F64 ? 256 : 1024;
-  const Gemm product{.a = random_tensor("a", {n, n}, dtype, device),
-                     .b = random_tensor("b", {n, n}, dtype, device),
-                     .c = Tensor::empty({n, n}, dtype, device, Purpose::Workspace)};
-  const Timing timing = time_for(0.25, device, [&] { gemm(product); });
-  return 2.0 * static_cast<double>(n * n * n) / timing.least;
+  double best = 0;
+  for (int64_t n = dtype == DType::F64 ? 256 : 1024;; n *= 2) {
+    const Gemm product{.a = random_tensor("a", {n, n}, dtype, device),
+                       .b = random_tensor("b", {n, n}, dtype, device),
+                       .c = Tensor::empty({n, n}, dtype, device, Purpose::Workspace)};
+    const Timing timing = time_for(0.25, device, [&] { gemm(product); });
+    best = std::max(best, 2.0 * static_cast<double>(n * n * n) / timing.least);
+    // A GPU needs a larger one before it is busy all over.
+    if (device.type != DeviceType::Cuda || timing.least > kBusySeconds || n == kLargest) return best;
+  }
 }
 
 double measure_copy_bandwidth(Device device) {

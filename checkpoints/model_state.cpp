@@ -5,13 +5,12 @@ namespace {
 
 StateRange range_of(const ParameterSpace& space, const Parameter& parameter, const char* part, const Tensor& flat) {
   const Tensor view = space.view(flat, parameter);
-  return {part, parameter.name, {parameter.shape.begin(), parameter.shape.end()}, flat.dtype(), 0, parameter.elements(), view.raw_data()};
+  return {part, parameter.name, {parameter.shape.begin(), parameter.shape.end()}, flat.dtype(), 0, parameter.elements(), view.raw_data(), view.device()};
 }
 
 }  // namespace
 
 std::vector<StateRange> weight_ranges(const ParameterSpace& space) {
-  if (space.device().type != DeviceType::Cpu) fail_without_cuda("checkpoints");
   std::vector<StateRange> ranges;
   for (const Parameter& parameter : space.parameters())
     ranges.push_back(range_of(space, parameter, "master", space.values(parameter.kind)));

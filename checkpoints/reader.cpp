@@ -7,6 +7,7 @@
 #include <set>
 
 #include "checkpoints/range_hashes.h"
+#include "core/backends/memory_kernels.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
@@ -99,8 +100,8 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     for (const StateRange* range : found->second) {
       const int64_t first = std::max(range->first, entry.first), last = std::min(range->first + range->count, entry.first + entry.count);
       if (first < last)
-        std::memcpy(static_cast<char*>(range->data) + (first - range->first) * size, bytes.data() + (first - entry.first) * size,
-                    static_cast<size_t>((last - first) * size));
+        GTA_DISPATCH(range->device, copy_from_host, range->device, static_cast<char*>(range->data) + (first - range->first) * size,
+                     bytes.data() + (first - entry.first) * size, (last - first) * size);
     }
   }
 }

@@ -1,9 +1,9 @@
 #include "checkpoints/state_pieces.h"
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 
+#include "core/backends/memory_kernels.h"
 #include "core/error.h"
 
 namespace gta {
@@ -12,8 +12,14 @@ StatePieces::StatePieces(const std::vector<StateRange>& ranges, PieceOptions opt
   for (size_t range = 0; range < ranges.size(); ++range)
     for (int64_t offset = 0; offset < ranges[range].bytes(); offset += options_.bytes)
       pieces_.push_back({range, offset, std::min(options_.bytes, ranges[range].bytes() - offset),
-                         static_cast<const char*>(ranges[range].data) + offset, nullptr});
+                         static_cast<const char*>(ranges[range].data) + offset, ranges[range].device, nullptr});
   staged_ = pieces_.size();
+  // What a GPU is still to write belongs to the state.
+  for (const StateRange& range : ranges)
+    if (range.device.type != DeviceType::Cpu) {
+      GTA_DISPATCH(range.device, synchronize, Stream{range.device});
+      break;
+    }
 }
 
 void StatePieces::read(size_t range, const Use& use) {
@@ -21,7 +27,7 @@ void StatePieces::read(size_t range, const Use& use) {
   while (next_ < pieces_.size() && pieces_[next_].range == range) {
     if (options_.before_read) options_.before_read(static_cast<int64_t>(next_));
     Piece& piece = pieces_[next_];
-    std::unique_ptr<char[]> copy;
+    std::unique_ptr<char[]> copy, fetched;
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return !(copying_ && next_ == staged_); });
@@ -32,13 +38,20 @@ void StatePieces::read(size_t range, const Use& use) {
     }
     try {
       if (options_.while_read) options_.while_read(static_cast<int64_t>(next_));
-      use(copy ? copy.get() : piece.data, piece.offset, piece.bytes);
+      if (!copy && piece.device.type != DeviceType::Cpu) fetched = copied(piece);
+      use(copy ? copy.get() : fetched ? fetched.get() : piece.data, piece.offset, piece.bytes);
     } catch (...) {
       done(std::move(copy), piece.bytes);
       throw;
     }
     done(std::move(copy), piece.bytes);
   }
+}
+
+std::unique_ptr<char[]> StatePieces::copied(const Piece& piece) {
+  auto copy = std::make_unique_for_overwrite<char[]>(static_cast<size_t>(piece.bytes));
+  GTA_DISPATCH(piece.device, copy_to_host, piece.device, copy.get(), piece.data, piece.bytes);
+  return copy;
 }
 
 void StatePieces::done(std::unique_ptr<char[]> copy, int64_t bytes) {
@@ -69,8 +82,7 @@ void StatePieces::stage() {
     std::unique_ptr<char[]> copy;
     try {
       if (options_.before_copy) options_.before_copy(static_cast<int64_t>(claimed));
-      copy = std::make_unique_for_overwrite<char[]>(static_cast<size_t>(piece.bytes));
-      std::memcpy(copy.get(), piece.data, static_cast<size_t>(piece.bytes));
+      copy = copied(piece);
     } catch (const std::bad_alloc&) {  // copy is empty
     }
     lock.lock();

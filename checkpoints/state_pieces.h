@@ -3,7 +3,7 @@
 //   pieces     0 .. next | next .. staged | staged .. end
 //              written   | read in place  | read from copies, each freed when written
 //
-// Until stage() is called everything is read in place. stage() copies from the end towards the writer, who meanwhile goes on from the
+// Until stage() is called everything is read in place (from a GPU by a copy of one piece at a time). stage() copies from the end towards the writer, who meanwhile goes on from the
 // front, and waits for the piece that is being read in place: so it copies only what the writer would not have read by then.
 #pragma once
 
@@ -46,8 +46,10 @@ class StatePieces {
     size_t range;
     int64_t offset, bytes;
     const char* data;
+    Device device;
     std::unique_ptr<char[]> copy;
   };
+  static std::unique_ptr<char[]> copied(const Piece& piece);
   void free_copies();
   void done(std::unique_ptr<char[]> copy, int64_t bytes);
 

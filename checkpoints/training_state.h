@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "core/dtype.h"
 
 namespace gta {
@@ -15,7 +16,8 @@ struct StateRange {
   std::vector<int64_t> shape;  // of the whole parameter
   DType dtype;
   int64_t first, count;  // elements of the flattened parameter
-  void* data;            // host memory of count elements
+  void* data;            // memory of count elements on the device
+  Device device = {};
 
   int64_t bytes() const { return count * static_cast<int64_t>(size_of(dtype)); }
 };

@@ -1,5 +1,6 @@
 #include "core/allocator.h"
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 #include <map>
@@ -26,35 +27,33 @@ struct Pool {
 };
 
 Pool& pool_of(const Device& device) {
-  // Never destroyed: storage may outlive static destruction.
-  static Pool& cpu = *[] {
-    auto* made = new Pool;
-    made->report.limit = GTA_DISPATCH(Device{}, device_memory_bytes);
-    return made;
-  }();
-  static Pool& meta = *[] {
-    auto* made = new Pool;
-    made->report.limit = std::numeric_limits<int64_t>::max() / 2;
-    return made;
-  }();
-  if (device.type == DeviceType::Meta) return meta;
-  if (device.type != DeviceType::Cpu) fail_without_cuda("allocator");
-  return cpu;
+  static std::mutex mutex;
+  static auto& pools = *new std::map<std::pair<DeviceType, int>, Pool>;  // never destroyed: storage may outlive static destruction
+  std::lock_guard lock(mutex);
+  const auto [found, made] = pools.try_emplace({device.type, device.index});
+  if (made)
+    found->second.report.limit =
+        device.type == DeviceType::Meta ? std::numeric_limits<int64_t>::max() / 2 : GTA_DISPATCH(device, device_memory_bytes, device);
+  return found->second;
 }
+
+// A GPU's freed blocks are kept by the runtime's own pool, which knows what its stream still works on.
+bool keeps_blocks(const Device& device) { return device.type != DeviceType::Cuda; }
 
 // Blocks of the meta device have an address that is never read.
 void* take(const Device& device, int64_t bytes) {
   static char nowhere;
-  return device.type == DeviceType::Meta ? &nowhere : GTA_DISPATCH(device, raw_allocate, bytes);
+  return device.type == DeviceType::Meta ? &nowhere : GTA_DISPATCH(device, raw_allocate, device, bytes);
 }
 
 void release_all(const Device& device, Pool& pool) {
   for (auto& [bytes, data] : pool.free_blocks) {
     mark_usable(data, bytes, bytes);
-    GTA_DISPATCH(device, raw_free, data, bytes);
+    GTA_DISPATCH(device, raw_free, device, data, bytes);
   }
   pool.free_blocks.clear();
   pool.report.pooled = 0;
+  GTA_DISPATCH(device, release_cached, device);
 }
 
 }  // namespace
@@ -121,7 +120,7 @@ namespace memory {
 
 Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
   Pool& pool = pool_of(device);
-  const int64_t size = size_class(bytes);
+  const int64_t size = keeps_blocks(device) ? size_class(bytes) : std::max<int64_t>(bytes, 1);
   std::lock_guard lock(pool.mutex);
   MemoryReport& report = pool.report;
   void* data = nullptr;
@@ -132,7 +131,7 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
   } else {
     if (report.total_in_use() + report.pooled + size > report.limit) release_all(device, pool);
     if (report.total_in_use() + size <= report.limit) data = take(device, size);
-    if (!data && !pool.free_blocks.empty()) {
+    if (!data && report.total_in_use() + size <= report.limit) {
       release_all(device, pool);
       data = take(device, size);
     }
@@ -142,7 +141,7 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
                               name_of(purpose), describe(report)));
   }
   const int i = static_cast<int>(purpose);
-  mark_usable(data, bytes, size);
+  if (keeps_blocks(device)) mark_usable(data, bytes, size);
   report.in_use[i] += size;
   report.peak[i] = std::max(report.peak[i], report.in_use[i]);
   report.total_peak = std::max(report.total_peak, report.total_in_use());
@@ -155,6 +154,10 @@ void free(const Device& device, Block block, Purpose purpose) noexcept {
   Pool& pool = pool_of(device);
   std::lock_guard lock(pool.mutex);
   pool.report.in_use[static_cast<int>(purpose)] -= block.bytes;
+  if (!keeps_blocks(device)) {
+    GTA_DISPATCH(device, raw_free, device, block.data, block.bytes);
+    return;
+  }
   mark_usable(block.data, 0, block.bytes);
   pool.report.pooled += block.bytes;
   pool.free_blocks.emplace(block.bytes, block.data);

@@ -1,8 +1,39 @@
 #include "core/device.h"
 
+#include <charconv>
+
 #include "core/dtype.h"
+#include "core/log.h"
 
 namespace gta {
+
+namespace cuda {
+#ifdef GTA_CUDA
+std::string no_device_because();  // empty when there is one
+int device_count();
+std::string device_description(const Device& device);
+#else
+int device_count() { return 0; }
+#endif
+}  // namespace cuda
+
+namespace {
+
+// Whether a CUDA device is what it says; tests can build the backend such that the CPU executes its kernels.
+#ifdef GTA_CUDA_ON_HOST
+constexpr bool kGpu = false;
+#else
+constexpr bool kGpu = true;
+#endif
+
+[[maybe_unused]] bool index_after(const std::string& name, const std::string& prefix, int& index) {
+  if (!name.starts_with(prefix)) return false;
+  const char* const end = name.data() + name.size();
+  const auto [last, error] = std::from_chars(name.data() + prefix.size(), end, index);
+  return error == std::errc{} && last == end && index >= 0;
+}
+
+}  // namespace
 
 std::string name_of(const Device& device) {
   switch (device.type) {
@@ -17,13 +48,35 @@ std::string name_of(const Device& device) {
 }
 
 Device device_from_name(const std::string& name) {
-  if (name == "cpu" || name == "auto") return Device{};
-  if (name.rfind("cuda", 0) == 0) fail_without_cuda(name.c_str());
-  bad_input("device", "expected cpu, cuda or auto, got '{}'", name);
+  if (name == "cpu") return Device{};
+  if (name == "auto") return kGpu && cuda::device_count() > 0 ? Device{DeviceType::Cuda, 0} : Device{};
+  int index = 0;
+  if (name.rfind("cuda", 0) == 0 && (name.size() == 4 || index_after(name, "cuda:", index))) {
+#ifdef GTA_CUDA
+    if (const std::string reason = cuda::no_device_because(); !reason.empty()) bad_input("device", "{} cannot be used: {}; --device cpu can", name, reason);
+    if (index >= cuda::device_count())
+      bad_input("device", "{} is not there: this machine has cuda:0 to cuda:{}", name, cuda::device_count() - 1);
+    if (!kGpu) log::warning("this build executes CUDA kernels on the CPU, for tests: nothing it shows is a result of a GPU");
+    return Device{DeviceType::Cuda, index};
+#else
+    fail_without_cuda(name.c_str());
+#endif
+  }
+  bad_input("device", "expected cpu, cuda, cuda:N or auto, got '{}'", name);
 }
 
 void fail_without_cuda(const char* kernel) {
-  bad_input("device", "'{}' needs CUDA and this build of gta has the CPU backend alone: use --device cpu", kernel);
+  bad_input("device",
+            "'{}' needs CUDA and this build of gta has the CPU backend alone: use --device cpu, or install the CUDA Toolkit 13 (NVIDIA's package, "
+            "https://developer.nvidia.com/cuda-downloads) and build with cmake --preset cuda",
+            kernel);
+}
+
+std::string describe(const Device& device) {
+#ifdef GTA_CUDA
+  if (device.type == DeviceType::Cuda) return name_of(device) + " (" + cuda::device_description(device) + ")";
+#endif
+  return name_of(device);
 }
 
 DType dtype_from_name(std::string_view name) {

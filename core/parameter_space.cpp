@@ -95,7 +95,7 @@ void ParameterSpace::initialize(uint64_t seed) {
                       : initializer.kind == Initializer::Kind::Ones ? T{1}
                                                         : T{0};
       });
-      view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host.to(device_, Purpose::Workspace));
+      view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host);
     });
   }
   masters_changed();

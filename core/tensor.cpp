@@ -83,8 +83,10 @@ Tensor Tensor::column_slice(int64_t first, int64_t count) const {
 
 Tensor Tensor::to(Device target, Purpose purpose) const {
   if (device() == target) return *this;
-  if (target.type == DeviceType::Cuda || device().type == DeviceType::Cuda) fail_without_cuda("copy");
-  return empty(shape_, dtype_, target, purpose);  // to or from the meta device: nothing to copy
+  if (!defined()) return {};
+  Tensor copy = empty(shape_, dtype_, target, purpose);
+  copy.copy_from(*this);
+  return copy;
 }
 
 Tensor Tensor::clone(Purpose purpose) const {
@@ -96,9 +98,13 @@ Tensor Tensor::clone(Purpose purpose) const {
 void Tensor::copy_from(const Tensor& other) const {
   if (other.dtype_ != dtype_ || other.rows() != rows() || other.columns() != columns())
     fail("tensor", "cannot copy {} into {}", describe(other), describe(*this));
-  if (!(other.device() == device())) fail("tensor", "cannot copy from {} to {} here", name_of(other.device()), name_of(device()));
+  const bool one_device = other.device() == device();
+  if (other.device().type == DeviceType::Meta) return;
+  const Device where = device().type == DeviceType::Cpu ? other.device() : device();  // a GPU's backend copies either way
   const int64_t size = static_cast<int64_t>(size_of(dtype_));
-  GTA_DISPATCH(device(), copy_rows, Stream{device()}, raw_data(), pitch_ * size, other.raw_data(), other.pitch_ * size, rows(), columns() * size);
+  GTA_DISPATCH(where, copy_rows, Stream{where}, raw_data(), pitch_ * size, other.raw_data(), other.pitch_ * size, rows(), columns() * size);
+  // The host's side may be freed, or read, as soon as this returns.
+  if (!one_device) GTA_DISPATCH(where, synchronize, Stream{where});
 }
 
 void Tensor::fill_zero() const {

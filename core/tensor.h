@@ -57,11 +57,11 @@ class Tensor {
   Tensor row_slice(int64_t first, int64_t count) const;        // (count, columns)
   Tensor column_slice(int64_t first, int64_t count) const;     // (rows, count), same pitch
 
-  // The same elements on another device; itself where it is there already.
+  // The same elements on another device; itself where it is there already, or undefined.
   Tensor to(Device device, Purpose purpose) const;
   // New contiguous storage with the same elements.
   Tensor clone(Purpose purpose = Purpose::Activations) const;
-  void copy_from(const Tensor& other) const;  // same shape and dtype, any pitch
+  void copy_from(const Tensor& other) const;  // same shape and dtype, any pitch, any device
   void fill_zero() const;
 
   // Elements in row order on the host. T must be this tensor's type.

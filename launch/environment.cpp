@@ -19,6 +19,14 @@
 namespace gta {
 namespace {
 
+#if defined(GTA_CUDA_ON_HOST)
+constexpr const char* kBackends = ", cuda (kernels executed on the CPU, for tests)";
+#elif defined(GTA_CUDA)
+constexpr const char* kBackends = ", cuda";
+#else
+constexpr const char* kBackends = "";
+#endif
+
 std::string processor() {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
@@ -48,7 +56,7 @@ std::string command_line() {
 }  // namespace
 
 std::string version_text() {
-  return fmt::format("gta {} (commit {})\ncompiler {}, kernels for {}\nbackends: cpu\n", GTA_VERSION, GTA_COMMIT, __VERSION__, vector_width());
+  return fmt::format("gta {} (commit {})\ncompiler {}, kernels for {}\nbackends: cpu{}\n", GTA_VERSION, GTA_COMMIT, __VERSION__, vector_width(), kBackends);
 }
 
 std::string environment_json() {

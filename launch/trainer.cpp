@@ -136,7 +136,7 @@ class Trainer {
     log::info("model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and layer",
               name_of(config_.model.attention.type), count_text(static_cast<double>(plan_.parameters)), config_.model.layers,
               config_.model.hidden_size, config_.model.vocab_size, plan_.cache_numbers_per_token_and_layer);
-    log::info("device   {}: products reach {:.0f} GFLOP/s in {}; training costs {} FLOP per token", name_of(device_), peak_ / 1e9,
+    log::info("device   {}: products reach {:.0f} GFLOP/s in {}; training costs {} FLOP per token", describe(device_), peak_ / 1e9,
               name_of(config_.train.dtype), count_text(plan_.flops_per_token_training));
     log::info("memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}, saving {:.0f}: {:.0f} MiB",
               memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib, memory.workspace / mib,

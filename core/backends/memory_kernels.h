@@ -6,13 +6,19 @@
 namespace gta {
 
 // 64-byte aligned, nullptr when the device has none left.
-GTA_KERNEL(void* raw_allocate(int64_t bytes) noexcept)
-GTA_KERNEL(void raw_free(void* data, int64_t bytes) noexcept)
-GTA_KERNEL(int64_t device_memory_bytes())
-// rows x row_bytes, each side with its own distance between rows in bytes. Ordered on the stream.
+GTA_KERNEL(void* raw_allocate(const Device& device, int64_t bytes) noexcept)
+GTA_KERNEL(void raw_free(const Device& device, void* data, int64_t bytes) noexcept)
+// What the backend itself keeps of freed memory goes back to the system; how many bytes that was.
+GTA_KERNEL(int64_t release_cached(const Device& device))
+GTA_KERNEL(int64_t device_memory_bytes(const Device& device))
+// rows x row_bytes, each side with its own distance between rows in bytes. Ordered on the stream. Between a GPU and the host either way.
 GTA_KERNEL(void copy_rows(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes))
 GTA_KERNEL(void fill_zero(Stream stream, void* data, int64_t pitch, int64_t rows, int64_t row_bytes))
 // Returns when everything queued on the stream is done.
 GTA_KERNEL(void synchronize(Stream stream))
+// Host memory from a device's and back, done on return. copy_to_host runs beside the compute stream, from any thread: what wrote `from` has to be
+// done (synchronize). copy_from_host is ordered behind what is queued.
+GTA_KERNEL(void copy_to_host(const Device& device, void* to, const void* from, int64_t bytes))
+GTA_KERNEL(void copy_from_host(const Device& device, void* to, const void* from, int64_t bytes))
 
 }  // namespace gta

@@ -5,12 +5,13 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kChunkLogits = int64_t{1} << 22;  // 16 MiB of float32: half of a shared cache, and rows enough for the products
+// On the CPU 16 MiB of float32: half of a shared cache, and rows enough for the products. A GPU needs more rows to be filled.
+constexpr int64_t chunk_logits(DeviceType device) { return int64_t{1} << (device == DeviceType::Cuda ? 27 : 22); }
 
 }  // namespace
 
-int64_t LinearCrossEntropyOp::chunk_rows(int64_t tokens, int64_t vocab) {
-  return std::clamp<int64_t>(kChunkLogits / vocab / 64 * 64, 64, std::max<int64_t>(tokens, 64));
+int64_t LinearCrossEntropyOp::chunk_rows(int64_t tokens, int64_t vocab, DeviceType device) {
+  return std::clamp<int64_t>(chunk_logits(device) / vocab / 64 * 64, 64, std::max<int64_t>(tokens, 64));
 }
 
 void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) const {
@@ -24,7 +25,7 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
 
 std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
   const int64_t tokens = hidden.rows(), vocab = weight.rows();
-  const int64_t chunk = chunk_rows(tokens, vocab);
+  const int64_t chunk = chunk_rows(tokens, vocab, hidden.device().type);
   const bool training = saved.recording();
   if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
   Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);

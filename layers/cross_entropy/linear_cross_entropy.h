@@ -35,7 +35,7 @@ struct LinearCrossEntropyOp {
   Tensor weight_gradient;  // (vocab, width), added to; undefined when the tape does not record
 
   // Tokens of one chunk (which may be more than there are).
-  static int64_t chunk_rows(int64_t tokens, int64_t vocab);
+  static int64_t chunk_rows(int64_t tokens, int64_t vocab, DeviceType device);
 
   void check(const Tensor& hidden, const Tensor& weight) const;
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const;  // loss, cross_entropy

@@ -99,7 +99,7 @@ TEST(DType, NamesAreThoseOfConfigurationsAndNoOthers) {
 TEST(Device, NamesThisBuildLacksAreRefusedWithWhatThereIs) {
   EXPECT_EQ(device_from_name("cpu"), Device{});
   EXPECT_EQ(device_from_name("auto"), Device{});
-  expect_refused("expected cpu, cuda or auto, got 'gpu'", [] { device_from_name("gpu"); });
+  expect_refused("expected cpu, cuda, cuda:N or auto, got 'gpu'", [] { device_from_name("gpu"); });
   for (const char* name : {"cuda", "cuda:1"}) expect_refused("use --device cpu", [&] { device_from_name(name); });
   expect_refused("use --device cpu", [] { Tensor::empty({1}, DType::F32, Device{DeviceType::Cuda, 0}); });
 }

@@ -19,7 +19,7 @@ constexpr int64_t kCopyGrain = int64_t{1} << 18;  // bytes; below this a second 
 }  // namespace
 
 // Large blocks are mapped with huge pages where the kernel offers them: fewer TLB misses in the products.
-void* raw_allocate(int64_t bytes) noexcept {
+void* raw_allocate(const Device&, int64_t bytes) noexcept {
   if (bytes < kMapThreshold) return std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64));
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return nullptr;
@@ -27,14 +27,17 @@ void* raw_allocate(int64_t bytes) noexcept {
   return data;
 }
 
-void raw_free(void* data, int64_t bytes) noexcept {
+void raw_free(const Device&, void* data, int64_t bytes) noexcept {
   if (bytes < kMapThreshold)
     std::free(data);
   else
     munmap(data, static_cast<size_t>(bytes));
 }
 
-int64_t device_memory_bytes() {
+// The pool above is all that keeps freed blocks.
+int64_t release_cached(const Device&) { return 0; }
+
+int64_t device_memory_bytes(const Device&) {
   int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
     std::ifstream file(path);
@@ -75,5 +78,9 @@ void fill_zero(Stream, void* data, int64_t pitch, int64_t rows, int64_t row_byte
 }
 
 void synchronize(Stream) {}
+
+void copy_to_host(const Device&, void* to, const void* from, int64_t bytes) { std::memcpy(to, from, static_cast<size_t>(bytes)); }
+
+void copy_from_host(const Device&, void* to, const void* from, int64_t bytes) { std::memcpy(to, from, static_cast<size_t>(bytes)); }
 
 }  // namespace gta::cpu

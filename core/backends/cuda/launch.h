@@ -11,20 +11,10 @@
 
 #include <type_traits>
 
+#include "core/backends/cuda/runtime.h"
 #include "core/tensor.h"
 
 namespace gta::cuda {
-
-// Error naming the call and what CUDA said: OutOfMemory for cudaErrorMemoryAllocation, Failed for all else.
-void check(cudaError_t status, const char* call);
-#define GTA_CUDA_CHECK(call) ::gta::cuda::check((call), #call)
-
-// The stream on which this thread's kernels for the device run. Made at first use, never the default stream. Makes the device current.
-cudaStream_t stream_of(const Device& device);
-inline cudaStream_t stream_of(const Stream& stream) { return stream.handle ? static_cast<cudaStream_t>(stream.handle) : stream_of(stream.device); }
-// How many multiprocessors the device has: for grids of kernels that loop. The same figure on every device of one model, so that results are
-// the same there; no sum may be cut by it.
-int multiprocessors(const Device& device);
 
 // kernel<<<grid, block, shared, stream>>>(arguments...). More than 48 KiB of dynamic shared memory is asked for at the first launch.
 template <class... Parameters>

@@ -1,0 +1,67 @@
+// Devices, their compute streams, and what CUDA's error codes become.
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/backends/cuda/runtime.h"
+
+namespace gta::cuda {
+namespace {
+
+struct DeviceState {
+  cudaStream_t stream = nullptr;
+  int multiprocessors = 0;
+};
+
+DeviceState& state_of(const Device& device) {
+  static std::mutex mutex;
+  static auto& states = *new std::vector<std::unique_ptr<DeviceState>>;  // never destroyed: storage may outlive static destruction
+  GTA_CUDA_CHECK(cudaSetDevice(device.index));
+  std::lock_guard lock(mutex);
+  if (states.size() <= static_cast<size_t>(device.index)) states.resize(device.index + 1);
+  std::unique_ptr<DeviceState>& state = states[device.index];
+  if (!state) {
+    auto made = std::make_unique<DeviceState>();
+    GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking));
+    GTA_CUDA_CHECK(cudaDeviceGetAttribute(&made->multiprocessors, cudaDevAttrMultiProcessorCount, device.index));
+    state = std::move(made);
+  }
+  return *state;
+}
+
+}  // namespace
+
+void check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // it has been told
+  throw Error(status == cudaErrorMemoryAllocation ? ErrorKind::OutOfMemory : ErrorKind::Failed, "cuda",
+              fmt::format("{}: {} ({})", call, cudaGetErrorString(status), cudaGetErrorName(status)));
+}
+
+cudaStream_t stream_of(const Device& device) { return state_of(device).stream; }
+
+int multiprocessors(const Device& device) { return state_of(device).multiprocessors; }
+
+std::string no_device_because() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return {};
+  cudaGetLastError();
+  return status == cudaSuccess || status == cudaErrorNoDevice ? "no GPU is visible to CUDA" : cudaGetErrorString(status);
+}
+
+int device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) cudaGetLastError();
+  return count;
+}
+
+std::string device_description(const Device& device) {
+  cudaDeviceProp properties;
+  GTA_CUDA_CHECK(cudaGetDeviceProperties(&properties, device.index));
+  return fmt::format("{}, compute capability {}.{}, {} multiprocessors, {:.0f} GiB", properties.name, properties.major, properties.minor,
+                     properties.multiProcessorCount, static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+}
+
+}  // namespace gta::cuda

@@ -1,0 +1,21 @@
+// Devices, their streams, and errors: the host's side of the CUDA backend.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "core/device.h"
+
+namespace gta::cuda {
+
+// Error naming the call and what CUDA said: OutOfMemory for cudaErrorMemoryAllocation, Failed for all else.
+void check(cudaError_t status, const char* call);
+#define GTA_CUDA_CHECK(call) ::gta::cuda::check((call), #call)
+
+// The device's one compute stream: all kernels run on it in the order they were queued, which is also what makes it safe to give memory back
+// before they are done. Made at first use, never the default stream. Makes the device current for this thread.
+cudaStream_t stream_of(const Device& device);
+inline cudaStream_t stream_of(const Stream& stream) { return stream.handle ? static_cast<cudaStream_t>(stream.handle) : stream_of(stream.device); }
+// For grids of kernels that loop; no sum may be cut by it, since other devices have another number.
+int multiprocessors(const Device& device);
+
+}  // namespace gta::cuda
