@@ -14,25 +14,32 @@ const std::vector<std::pair<int64_t, int64_t>> kSizes = {{1, 1}, {3, 7}, {7, 17}
                                                      // rows of whole 16-byte vectors: a few, more than a warp has lanes, more rows than one partial sum
                                                      {9, 40}, {3, 272}, {140, 16}};
 
+OpCase embedding_case(const std::string& name, const std::vector<int32_t>& tokens, int64_t vocab, int64_t width) {
+  return {.name = name,
+          .inputs = {Input::matrix("weight", {vocab, width})},
+          .op = [=](DType, Device device) {
+            return any_op<1>(EmbeddingOp{Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens).to(device, Purpose::Data)});
+          },
+          .reference = [=](const Matrices& x) {
+            Matrix y(static_cast<int64_t>(tokens.size()), x[0].columns);
+            for (int64_t t = 0; t < y.rows; ++t)
+              for (int64_t c = 0; c < y.columns; ++c) y(t, c) = x[0](tokens[t], c);
+            return Matrices{y};
+          },
+          .float32_tolerance = 0};  // a copy
+}
+
 std::vector<OpCase> embedding_cases() {
   std::vector<OpCase> cases;
   for (const auto& [rows, width] : kSizes) {
     const int64_t vocab = 19;
     std::vector<int32_t> tokens(rows);
     for (int64_t t = 0; t < rows; ++t) tokens[t] = static_cast<int32_t>(t * 7 % (vocab - 2) + 1);  // 0 and the last never occur
-    cases.push_back({.name = fmt::format("{} tokens of {}", rows, width),
-                     .inputs = {Input::matrix("weight", {vocab, width})},
-                     .op = [=](DType, Device device) {
-                       return any_op<1>(EmbeddingOp{Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens).to(device, Purpose::Data)});
-                     },
-                     .reference = [=](const Matrices& x) {
-                       Matrix y(static_cast<int64_t>(tokens.size()), x[0].columns);
-                       for (int64_t t = 0; t < y.rows; ++t)
-                         for (int64_t c = 0; c < y.columns; ++c) y(t, c) = x[0](tokens[t], c);
-                       return Matrices{y};
-                     },
-                     .float32_tolerance = 0});  // a copy
+    cases.push_back(embedding_case(fmt::format("{} tokens of {}", rows, width), tokens, vocab, width));
   }
+  std::vector<int32_t> frequent(300, 2);  // more of one token than a warp or a block has threads
+  for (size_t t = 5; t < frequent.size(); t += 50) frequent[t] = t % 3 ? 1 : 4;
+  for (int64_t width : {5, 16}) cases.push_back(embedding_case(fmt::format("a frequent token of {}", width), frequent, 6, width));
   return cases;
 }
 
@@ -145,6 +152,22 @@ std::vector<OpCase> swiglu_cases() {
 }
 
 GTA_OP_CASE_TESTS(Embedding, embedding_cases())
+
+TEST(Embedding, CudaFindsTheFirstBadToken) {
+  GTA_NEEDS_CUDA();
+  const auto first_bad = [](const std::vector<int32_t>& tokens) {
+    const Tensor on_device = Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens).to(*cuda_device(), Purpose::Data);
+    return GTA_DISPATCH(on_device.device(), find_bad_token, on_device, 10);
+  };
+  std::vector<int32_t> tokens(3000, 9);
+  EXPECT_EQ(first_bad(tokens), std::nullopt);
+  EXPECT_EQ(first_bad({}), std::nullopt);
+  for (auto [where, bad] : {std::pair{2999, 10}, {2047, -1}, {1500, 123456}, {476, INT32_MIN}, {0, INT32_MAX}}) {
+    tokens[where] = bad;
+    EXPECT_EQ(first_bad(tokens), where);
+  }
+}
+
 GTA_OP_CASE_TESTS(Linear, linear_cases())
 GTA_OP_CASE_TESTS(RmsNorm, rms_norm_cases())
 GTA_OP_CASE_TESTS(ResidualRmsNorm, residual_rms_norm_cases())
