@@ -1,0 +1,128 @@
+#include "core/backends/cuda/device_math.h"
+#include "core/backends/cuda/vectors.h"
+#include "layers/attention/value_decoder/value_decoder.h"
+
+namespace gta::cuda {
+namespace {
+
+// f and f' of a gate
+struct Slope {
+  float value, slope;
+};
+template <GateType gate>
+__device__ __forceinline__ Slope gate_of(float z) {
+  if constexpr (gate == GateType::Relu2) {
+    return {z < 0.0f ? 0.0f : z * z, z < 0.0f ? 0.0f : 2.0f * z};  // not max(z, 0)^2: that would turn a NaN into 0
+  } else {
+    const float s = sigmoid(z);
+    if constexpr (gate == GateType::Sigmoid) return {s, s * (1.0f - s)};
+    return {z * s, s * (1.0f + z * (1.0f - s))};
+  }
+}
+
+template <class F>
+void with_gate(GateType gate, F&& f) {
+  switch (gate) {
+    case GateType::Sigmoid:
+      return f(std::integral_constant<GateType, GateType::Sigmoid>{});
+    case GateType::Silu:
+      return f(std::integral_constant<GateType, GateType::Silu>{});
+    case GateType::Relu2:
+      return f(std::integral_constant<GateType, GateType::Relu2>{});
+  }
+}
+
+// An item of both kernels is a vector of a map's latent, which the thread meets again in each of the map's copies. This is where copy 0 of it is.
+__device__ __forceinline__ int first_copy(int column, int latent, int copies) { return column / latent * copies * latent + column % latent; }
+
+// o = f(z) (copies of u + o), or f(z) times the copies alone        u (rows, maps * latent), z, o (rows, maps * copies * latent)
+template <GateType gate, class T, int n>
+__global__ void combine_kernel(bool learned, Rows<const T> u, Rows<const T> z, Rows<T> o, int64_t rows, int width, int latent, int copies) {
+  for_items(rows, width / n, [&](int64_t row, int64_t item) {
+    const int column = static_cast<int>(item) * n, first = first_copy(column, latent, copies);
+    float from[n];
+    load_vector(from, u.at(row, column));
+#pragma unroll 2
+    for (int at = first; at < first + copies * latent; at += latent) {
+      float gates[n], y[n] = {};
+      load_vector(gates, z.at(row, at));
+      if (learned) load_vector(y, o.at(row, at));
+#pragma unroll
+      for (int i = 0; i < n; ++i) y[i] = gate_of<gate>(gates[i]).value * (from[i] + y[i]);
+      store_vector(o.at(row, at), y);
+    }
+  });
+}
+
+template <class T>
+struct Split {
+  bool learned;
+  int64_t rows;
+  int width, latent, copies;
+  Rows<const T> u, z, d_o;
+  Rows<T> y;
+  Rows<T> d_z, d_u;  // without data: not wanted
+  bool accumulate_z, accumulate_u;
+};
+
+// dz (+)= dO (copies of u + y) f'(z)        y = dY = dO f(z)        du (+)= sum over copies of dY        y holds U P, or counts as 0
+template <GateType gate, class T, int n>
+__global__ void split_kernel(Split<T> b) {
+  for_items(b.rows, b.width / n, [&](int64_t row, int64_t item) {
+    const int column = static_cast<int>(item) * n, first = first_copy(column, b.latent, b.copies);
+    float from[n], sum[n] = {};
+    load_vector(from, b.u.at(row, column));
+#pragma unroll 2
+    for (int at = first; at < first + b.copies * b.latent; at += b.latent) {
+      float z[n], d_o[n], y[n] = {};
+      load_vector(z, b.z.at(row, at));
+      load_vector(d_o, b.d_o.at(row, at));
+      if (b.learned) load_vector(y, b.y.at(row, at));
+#pragma unroll
+      for (int i = 0; i < n; ++i) {
+        const Slope f = gate_of<gate>(z[i]);
+        z[i] = d_o[i] * (from[i] + y[i]) * f.slope;
+        y[i] = d_o[i] * f.value;
+        sum[i] += y[i];
+      }
+      if (b.d_z.data) write_vector(b.d_z.at(row, at), z, b.accumulate_z);
+      store_vector(b.y.at(row, at), y);
+    }
+    if (b.d_u.data) write_vector(b.d_u.at(row, column), sum, b.accumulate_u);
+  });
+}
+
+}  // namespace
+
+void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads, const Tensor& o) {
+  const int64_t rows = o.rows(), width = u.columns(), latent = width / query_heads, copies = o.columns() / width;
+  dispatch_device(o.dtype(), "value_decoder", [&](auto zero) {
+    using T = decltype(zero);
+    with_gate(gate, [&](auto f) {
+      with_vectors<kVector<T>>({latent}, {&u, &z, &o}, [&](auto n) {
+        const Threads threads = threads_of(rows, width / n);
+        GTA_LAUNCH((combine_kernel<f, T, n>), threads.grid, threads.block, 0, stream_of(o.device()), learned == LearnedPart::Present,
+                   rows_of<const T>(u), rows_of<const T>(z), rows_of<T>(o), rows, static_cast<int>(width), static_cast<int>(latent),
+                   static_cast<int>(copies));
+      });
+    });
+  });
+}
+
+void value_decoder_split(const ValueDecoderBackward& b) {
+  const int64_t rows = b.y.rows(), width = b.u.columns(), latent = width / b.query_heads, copies = b.y.columns() / width;
+  dispatch_device(b.y.dtype(), "value_decoder", [&](auto zero) {
+    using T = decltype(zero);
+    with_gate(b.gate, [&](auto f) {
+      with_vectors<kVector<T>>({latent}, {&b.u, &b.z, &b.d_o, &b.y, &b.d_z, &b.d_u}, [&](auto n) {
+        const Threads threads = threads_of(rows, width / n);
+        GTA_LAUNCH((split_kernel<f, T, n>), threads.grid, threads.block, 0, stream_of(b.y.device()),
+                   Split<T>{b.learned == LearnedPart::Present, rows, static_cast<int>(width), static_cast<int>(latent), static_cast<int>(copies),
+                            rows_of<const T>(b.u), rows_of<const T>(b.z), rows_of<const T>(b.d_o), rows_of<T>(b.y), rows_of<T>(b.d_z), rows_of<T>(b.d_u),
+                            b.mode_z == GradientMode::Accumulate, b.mode_u == GradientMode::Accumulate});
+      });
+    });
+  });
+}
+
+}  // namespace gta::cuda
