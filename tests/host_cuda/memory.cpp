@@ -15,7 +15,7 @@
 namespace host_cuda {
 namespace {
 
-constexpr size_t kRegion = size_t{1} << 40, kPage = 4096;
+constexpr size_t kRegion = size_t{1} << 38, kPage = 4096;
 
 struct Allocation {
   char* pages;

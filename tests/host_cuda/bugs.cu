@@ -1,0 +1,211 @@
+// A kernel with the machinery of the framework's own (asynchronous copies in two buffers, barriers, shuffles, a causal mask), and ways to break it.
+//
+//   host_cuda_bugs NAME        exit code 0: the result is right, 1: it is wrong; the tool ends the process with another where it sees the bug
+//
+// out[r] = sum over c <= r of x[r][c]        x (rows, kColumns)
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "core/backends/cuda/ptx.h"
+
+namespace gta::cuda {
+namespace {
+
+constexpr int kColumns = 64, kRows = 32, kPitch = kColumns + 4, kThreads = 128, kTiles = 3, kHeight = kRows * kTiles - 5;
+
+enum class Bug {
+  None,
+  MissingBarrier,
+  MissingWait,
+  NoBarrierBeforeReuse,
+  ReadsARowTooFar,
+  WritesBesideShared,
+  WrongMask,
+  ReadsWhatNothingWrote,
+  IncompleteReduction,
+  DivergentBarrier,
+  DivergentShuffle,
+  MisalignedCopy,
+  CopyUnderWayAtTheEnd,
+  WritesBesideGlobal,
+  MissingSyncwarp,
+  ShuffleTakenForAFence,
+  TwoBlocksAddUp,
+};
+
+// One block sums one tile's rows after the other's; a warp has eight of a tile's rows.
+template <Bug bug>
+__global__ void masked_sums(const float* x, float* out, int height) {
+  float* const tiles = dynamic_shared<float>();  // two of (kRows, kPitch)
+  GTA_SHARED_ARRAY(float, of_warps, [kThreads / 32]);
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  const auto load = [&](int tile) {
+    for (int i = threadIdx.x; i < kRows * kColumns / 4; i += kThreads) {
+      const int row = i / (kColumns / 4), column = i % (kColumns / 4) * 4, source = tile * kRows + row;
+      float* const to = tiles + (tile % 2 * kRows + row) * (bug == Bug::MisalignedCopy ? kPitch + 1 : kPitch) + column;
+      if (bug == Bug::ReadsWhatNothingWrote && source >= height) continue;
+      ptx::cp_async_16(to, x + (source < height ? source : 0) * kColumns + column, source < height ? 16 : 0);
+    }
+    ptx::cp_async_commit();
+  };
+  float checksum = 0;
+  load(0);
+  for (int tile = 0; tile < kTiles; ++tile) {
+    if (tile + 1 < kTiles) load(tile + 1);
+    if (bug != Bug::MissingWait) {
+      if (tile + 1 < kTiles || bug == Bug::CopyUnderWayAtTheEnd)
+        ptx::cp_async_wait<1>();
+      else
+        ptx::cp_async_wait<0>();
+    }
+    if (bug == Bug::DivergentBarrier) {
+      if (warp != 3) __syncthreads();
+    } else if (bug != Bug::MissingBarrier) {
+      __syncthreads();
+    }
+    for (int r = 0; r < kRows / 4; ++r) {
+      const int row = warp * (kRows / 4) + r, global_row = tile * kRows + row;
+      const float* const values = tiles + (tile % 2 * kRows + row + (bug == Bug::ReadsARowTooFar ? 1 : 0)) * kPitch;
+      float sum = 0;
+      for (int column = lane; column < kColumns; column += 32)
+        if (bug == Bug::WrongMask ? column < global_row : column <= global_row) sum += values[column];
+      if (bug == Bug::DivergentShuffle) {
+        if (lane < 16) sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+        for (int distance = 8; distance > 0; distance >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+      } else {
+        for (int distance = bug == Bug::IncompleteReduction ? 8 : 16; distance > 0; distance >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+      }
+      checksum += sum;
+      if (lane == 0 && (global_row < height || bug == Bug::WritesBesideGlobal)) out[global_row] = sum;
+    }
+    if (bug != Bug::NoBarrierBeforeReuse && bug != Bug::MissingBarrier) __syncthreads();
+  }
+  if (bug == Bug::MissingWait) ptx::cp_async_wait<0>();  // too late
+  if (lane == 0) of_warps[warp] = checksum;
+  if (bug == Bug::WritesBesideShared && threadIdx.x == 0) of_warps[blockDim.x / 32] = 1;
+  __syncthreads();
+  if (threadIdx.x == 0) out[height] = of_warps[0] + of_warps[1] + of_warps[2] + of_warps[3];
+}
+
+// What one lane writes another reads: a warp's barrier belongs between them.
+template <Bug bug>
+__global__ void exchange(float* out) {
+  GTA_SHARED_ARRAY(float, values, [32]);
+  values[threadIdx.x] = static_cast<float>(threadIdx.x);
+  int other = threadIdx.x ^ 1;
+  if (bug == Bug::ShuffleTakenForAFence)
+    other = __shfl_xor_sync(0xffffffffu, static_cast<int>(threadIdx.x), 1);
+  else if (bug != Bug::MissingSyncwarp)
+    __syncwarp();
+  out[threadIdx.x] = values[other];
+}
+
+// Blocks are not ordered: each has an element of its own.
+template <Bug bug>
+__global__ void one_each(float* out) {
+  if (threadIdx.x == 0) out[bug == Bug::TwoBlocksAddUp ? 0 : blockIdx.x] += 1;
+}
+
+template <Bug bug>
+bool sums_are_right() {
+  std::vector<float> x(kHeight * kColumns), expected(kHeight + 1), got(kHeight + 1);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(static_cast<int>(i * 7919 % 64) - 20);
+  for (int r = 0; r < kHeight; ++r)
+    for (int c = 0; c < kColumns && c <= r; ++c) {
+      expected[r] += x[r * kColumns + c];
+      expected[kHeight] += x[r * kColumns + c];
+    }
+  const Device device{DeviceType::Cuda, 0};
+  const Tensor in = Tensor::from<float>({kHeight, kColumns}, x).to(device, Purpose::Data), out = Tensor::zeros({kHeight + 1}, DType::F32, device);
+  GTA_LAUNCH((masked_sums<bug>), dim3(1), dim3(kThreads), 2 * kRows * kPitch * sizeof(float) + (bug == Bug::MisalignedCopy ? 1024 : 0), stream_of(device),
+             in.data<float>(), out.data<float>(), kHeight);
+  return out.to_vector<float>() == expected;
+}
+
+template <Bug bug>
+bool exchange_is_right() {
+  const Device device{DeviceType::Cuda, 0};
+  const Tensor out = Tensor::zeros({32}, DType::F32, device);
+  GTA_LAUNCH((exchange<bug>), dim3(1), dim3(32), 0, stream_of(device), out.data<float>());
+  const std::vector<float> got = out.to_vector<float>();
+  for (int i = 0; i < 32; ++i)
+    if (got[i] != static_cast<float>(i ^ 1)) return false;
+  return true;
+}
+
+template <Bug bug>
+bool blocks_are_right() {
+  const Device device{DeviceType::Cuda, 0};
+  const Tensor out = Tensor::zeros({8}, DType::F32, device);
+  GTA_LAUNCH((one_each<bug>), dim3(8), dim3(32), 0, stream_of(device), out.data<float>());
+  return out.to_vector<float>()[0] == (bug == Bug::TwoBlocksAddUp ? 8.0f : 1.0f);
+}
+
+// Two streams, one after the other by an event.
+bool streams_are_right(bool with_event) {
+  const Device device{DeviceType::Cuda, 0};
+  cudaStream_t second;
+  cudaEvent_t ready;
+  GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
+  GTA_CUDA_CHECK(cudaEventCreateWithFlags(&ready, cudaEventDisableTiming));
+  const Tensor a = Tensor::zeros({32}, DType::F32, device), b = Tensor::zeros({32}, DType::F32, device);
+  GTA_CUDA_CHECK(cudaStreamSynchronize(stream_of(device)));
+  GTA_LAUNCH((exchange<Bug::None>), dim3(1), dim3(32), 0, stream_of(device), a.data<float>());
+  if (with_event) {
+    GTA_CUDA_CHECK(cudaEventRecord(ready, stream_of(device)));
+    GTA_CUDA_CHECK(cudaStreamWaitEvent(second, ready, 0));
+  }
+  GTA_CUDA_CHECK(cudaMemcpyAsync(b.raw_data(), a.raw_data(), 32 * sizeof(float), cudaMemcpyDeviceToDevice, second));
+  GTA_CUDA_CHECK(cudaStreamDestroy(second));  // waits
+  GTA_CUDA_CHECK(cudaEventDestroy(ready));
+  return b.to_vector<float>()[1] == 0 && b.to_vector<float>()[0] == 1;
+}
+
+}  // namespace
+}  // namespace gta::cuda
+
+int main(int argc, char** argv) {
+  using namespace gta;
+  using namespace gta::cuda;
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  const Device device{DeviceType::Cuda, 0};
+  const auto right = [&]() -> bool {
+    if (name == "none") return sums_are_right<Bug::None>() && exchange_is_right<Bug::None>() && blocks_are_right<Bug::None>() && streams_are_right(true);
+    if (name == "missing-barrier") return sums_are_right<Bug::MissingBarrier>();
+    if (name == "missing-wait") return sums_are_right<Bug::MissingWait>();
+    if (name == "no-barrier-before-reuse") return sums_are_right<Bug::NoBarrierBeforeReuse>();
+    if (name == "reads-a-row-too-far") return sums_are_right<Bug::ReadsARowTooFar>();
+    if (name == "writes-beside-shared") return sums_are_right<Bug::WritesBesideShared>();
+    if (name == "wrong-mask") return sums_are_right<Bug::WrongMask>();
+    if (name == "reads-what-nothing-wrote") return sums_are_right<Bug::ReadsWhatNothingWrote>();
+    if (name == "incomplete-reduction") return sums_are_right<Bug::IncompleteReduction>();
+    if (name == "divergent-barrier") return sums_are_right<Bug::DivergentBarrier>();
+    if (name == "divergent-shuffle") return sums_are_right<Bug::DivergentShuffle>();
+    if (name == "misaligned-copy") return sums_are_right<Bug::MisalignedCopy>();
+    if (name == "copy-under-way-at-the-end") return sums_are_right<Bug::CopyUnderWayAtTheEnd>();
+    if (name == "writes-beside-global") return sums_are_right<Bug::WritesBesideGlobal>();
+    if (name == "missing-syncwarp") return exchange_is_right<Bug::MissingSyncwarp>();
+    if (name == "shuffle-taken-for-a-fence") return exchange_is_right<Bug::ShuffleTakenForAFence>();
+    if (name == "two-blocks-add-up") return blocks_are_right<Bug::TwoBlocksAddUp>();
+    if (name == "missing-event") return streams_are_right(false);
+    if (name == "no-opt-in") {  // past the framework's own launch, which asks for what a kernel needs
+      const Tensor out = Tensor::zeros({32}, DType::F32, device);
+      return host_cuda::launch("exchange", exchange<Bug::None>, dim3(1), dim3(32), 64 * 1024, stream_of(device), out.data<float>()) == cudaSuccess;
+    }
+    if (name == "default-stream") return host_cuda::launch("one_each", one_each<Bug::None>, dim3(1), dim3(32), 0, nullptr, nullptr) == cudaSuccess;
+    const Tensor out = Tensor::zeros({32}, DType::F32, device);
+    if (name == "host-touches-device") return out.data<float>()[3] == 0;
+    if (name == "use-after-free") {
+      float* const dangling = Tensor::zeros({32}, DType::F32, device).data<float>();
+      GTA_LAUNCH((exchange<Bug::None>), dim3(1), dim3(32), 0, stream_of(device), dangling);
+      return out.to_vector<float>()[0] == 0;
+    }
+    std::fprintf(stderr, "host_cuda_bugs: no bug is called '%s'\n", argc > 1 ? argv[1] : "");
+    std::exit(2);
+  };
+  const bool good = right();
+  std::printf("%s\n", good ? "right" : "wrong");
+  return good ? 0 : 1;
+}
