@@ -225,7 +225,7 @@ __device__ __forceinline__ void multiply_rows(Part& d, PartScratch& scratch, con
     load_part<kPart, kPartDepth>(scratch.a, a + first, pitch_a, rows_a, depth - first);
     load_part<kPart, kPartDepth>(scratch.b, b + first, pitch_b, rows_b, depth - first);
     __syncthreads();
-#pragma unroll 8
+#pragma unroll 4
     for (int k = 0; k < kPartDepth; ++k)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
@@ -242,7 +242,7 @@ __device__ __forceinline__ void multiply_map(Part& d, PartScratch& scratch, cons
     __syncthreads();
     load_part<kPartDepth, kPart>(scratch.b, b + first * pitch, pitch, rows - first, columns);
     __syncthreads();
-#pragma unroll 8
+#pragma unroll 4
     for (int k = 0; k < kPartDepth; ++k)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
