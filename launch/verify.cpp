@@ -12,25 +12,26 @@ namespace gta {
 namespace {
 
 // Errors of a tensor are relative to its largest reference element; "all" is the L2 norm of the difference over that of the reference, over every
-// parameter.
+// parameter or logit.
 struct Tolerance {
-  double logits, gradients, all_gradients, losses, weights, all_weights;
+  double logits, all_logits, gradients, all_gradients, losses, weights, all_weights;
 };
 Tolerance tolerance_of(DType dtype) {
   switch (dtype) {
     case DType::F64:
-      return {1e-9, 1e-9, 1e-9, 1e-9, 1e-7, 1e-9};
+      return {1e-9, 1e-9, 1e-9, 1e-9, 1e-9, 1e-7, 1e-9};
     case DType::BF16:
       // One rounding is 2^-8 = 0.004 at most, 0.001 in the mean square. A logit passes some twenty of them (weights, stream and branches of up
-      // to three layers), which add like a random walk: 0.01. Gradients pass as many again on the way back. A single tensor may be worse:
+      // to three layers), which add like a random walk: 0.01 over all of them; the worst of a thousand is several times that, where a token's
+      // stream is small and the norm enlarges it (0.07 seen in 300 runs). Gradients pass as many again on the way back. A single tensor may be worse:
       // the gradient of k's bias is what RoPE leaves of a sum that would cancel, so its error is measured against little. AdamW divides by
       // sqrt(v), so single weights follow the sign of noise; all together they do not.
-      return {0.03, 0.3, 0.05, 0.03, INFINITY, 0.1};
+      return {0.15, 0.03, 0.3, 0.05, 0.03, INFINITY, 0.1};
     default:
       // Rounding of a few hundred sums of products in two or three layers (plain PyTorch in float32 stays within 7e-7 on logits, 5e-6 on
       // gradients and 2e-5 on losses after ten steps). Where a gradient is near zero its sign is noise to AdamW, and a weight moves by up to
       // 2 lr per step either way.
-      return {1e-5, 1e-4, 1e-5, 1e-4, 1e-2, 1e-3};
+      return {1e-5, 1e-5, 1e-4, 1e-5, 1e-4, 1e-2, 1e-3};
   }
 }
 
@@ -129,7 +130,9 @@ VerifyReport verify_fixture(const std::string& path, DType dtype, Device device)
 
   const double cache = fixture.file.read_double("/cache_per_token").at(0);
   report.rows.push_back({"cache per token", "", std::abs(cache - static_cast<double>(cache_widths(fixture.config).total())), 0});
-  report.rows.push_back({"logits", "", relative_error(to_doubles(model.logits(fixture.step(0).first)), fixture.file.read_double("/logits")), tolerance.logits});
+  Errors logits("logits", tolerance.logits, tolerance.all_logits);
+  logits.add("", to_doubles(model.logits(fixture.step(0).first)), fixture.file.read_double("/logits"));
+  logits.report(report.rows);
 
   OptimizerConfig settings;
   settings.learning_rate = fixture.file.real("lr");
@@ -151,7 +154,7 @@ VerifyReport verify_fixture(const std::string& path, DType dtype, Device device)
     tape.backward(loss);
     const double norm = optimizer.gradient_norm();
     if (step == 0) {
-      report.rows.push_back({"loss", "", relative_error(loss.to_vector<double>(), fixture.file.read_double("/loss")), tolerance.logits});
+      report.rows.push_back({"loss", "", relative_error(loss.to_vector<double>(), fixture.file.read_double("/loss")), tolerance.all_logits});
       report.rows.push_back({"gradient norm", "", relative_error({norm}, fixture.file.read_double("/grad_norm")), tolerance.all_gradients});
       for (const Parameter& parameter : space.parameters())
         gradients.add(parameter.name, to_doubles(space.view(space.gradients(parameter.kind), parameter)), fixture.file.read_double("/grad/" + parameter.name));

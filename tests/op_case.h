@@ -7,6 +7,8 @@
 //   inputs and destinations that are slices inside larger tensors full of NaN, which must neither be read nor written;
 //                   Overwrite, Accumulate and Ignore;   the same bits for 1 to 4 threads;
 //   the same gradients through the tape;                     a NaN or infinity of an input that stays visible in the outputs.
+// Where the build has CUDA and the machine a device for it, the same there, against float64 on the CPU: float32 and bfloat16, slices inside larger
+// tensors (rows that are aligned and rows that are not), the same bits twice, NaN and infinity.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,7 +18,9 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -93,10 +97,26 @@ AnyOp any_op(const O& op) {
           [=](const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) { op.backward(saved, d_outputs, d_inputs); }};
 }
 
+// Makes the op for a dtype; one that holds tensors of its own (tokens, a table) is told the device as well.
+class MakeOp {
+ public:
+  MakeOp() = default;
+  template <class F>
+    requires std::is_invocable_r_v<AnyOp, F, DType, Device>
+  MakeOp(F make) : make_(make) {}
+  template <class F>
+    requires std::is_invocable_r_v<AnyOp, F, DType>
+  MakeOp(F make) : make_([make](DType dtype, Device) { return make(dtype); }) {}
+  AnyOp operator()(DType dtype, Device device = {}) const { return make_(dtype, device); }
+
+ private:
+  std::function<AnyOp(DType, Device)> make_;
+};
+
 struct OpCase {
   std::string name;
   std::vector<Input> inputs;
-  std::function<AnyOp(DType)> op;
+  MakeOp op;
   std::function<Matrices(const Matrices&)> reference;
   // Relative to the largest magnitude of the tensor compared. Each case says why its float32 bound is what it is.
   double float32_tolerance = 2e-6;
@@ -114,7 +134,8 @@ inline constexpr double kFloat64Tolerance = 1e-12;
 // Five-point differences with step 1e-3: truncation about 1e-13, rounding 1e-16 / 1e-3 of the outputs' size.
 inline constexpr double kDifferenceTolerance = 1e-8;
 
-inline std::vector<char> to_bytes(const Tensor& tensor) {
+inline std::vector<char> to_bytes(const Tensor& anywhere) {
+  const Tensor tensor = anywhere.to(Device{}, Purpose::Data);
   const int64_t row = tensor.columns() * static_cast<int64_t>(size_of(tensor.dtype()));
   std::vector<char> bytes(tensor.rows() * row);
   const auto* from = static_cast<const char*>(tensor.raw_data());
@@ -139,14 +160,18 @@ inline ::testing::AssertionResult near(const std::vector<double>& actual, const 
   return ::testing::AssertionSuccess();
 }
 
+// How a guarded slice lies in its tensor: with rows that begin anywhere, or where kernels may read 16 bytes at a time.
+enum class Margin { Odd, Aligned };
+
 // A tensor that is a slice of rows and columns of a larger one, which is full of a NaN that no arithmetic makes.
 class Guarded {
  public:
-  Guarded(const Shape& shape, DType dtype) {
+  Guarded(const Shape& shape, DType dtype, Device device = {}, Margin margin = Margin::Odd) : before_columns_(margin == Margin::Odd ? 3 : 8) {
     const int64_t columns = shape[shape.rank() - 1], rows = columns ? shape.elements() / columns : 0;
-    whole_ = Tensor::empty({rows + 2, columns + 8}, dtype, Device{}, Purpose::Data);
-    fill(whole_);
-    inner_ = whole_.row_slice(1, rows).column_slice(3, columns).reshape(shape);
+    const Tensor whole = Tensor::empty({rows + 2, margin == Margin::Odd ? columns + 8 : (columns + 7) / 8 * 8 + 16}, dtype, Device{}, Purpose::Data);
+    fill(whole);
+    whole_ = whole.to(device, Purpose::Data);
+    inner_ = hole(whole_, rows, columns).reshape(shape);
     remember();
   }
   const Tensor& tensor() const { return inner_; }
@@ -158,14 +183,14 @@ class Guarded {
   bool untouched() const { return to_bytes(whole_) == before_; }
   // Whether all but the slice is as it was.
   bool surroundings_untouched() const {
-    Tensor now = whole_.clone(), was = whole_.clone();
+    const Tensor now = whole_.to(Device{}, Purpose::Data).clone(), was = now.clone();
     std::memcpy(was.raw_data(), before_.data(), before_.size());
-    const Tensor hole = now.row_slice(1, inner_.rows()).column_slice(3, inner_.columns());
-    hole.copy_from(was.row_slice(1, inner_.rows()).column_slice(3, inner_.columns()));
+    hole(now, inner_.rows(), inner_.columns()).copy_from(hole(was, inner_.rows(), inner_.columns()));
     return to_bytes(now) == before_;
   }
 
  private:
+  Tensor hole(const Tensor& whole, int64_t rows, int64_t columns) const { return whole.row_slice(1, rows).column_slice(before_columns_, columns); }
   static void fill(const Tensor& tensor) {
     dispatch_floating(tensor.dtype(), "guard", [&](auto zero) {
       using T = decltype(zero);
@@ -174,6 +199,7 @@ class Guarded {
       std::fill_n(tensor.data<T>(), tensor.elements(), guard);
     });
   }
+  int64_t before_columns_;
   Tensor whole_, inner_;
   std::vector<char> before_;
 };
@@ -183,9 +209,10 @@ struct Outcome {
   std::vector<Tensor> outputs, gradients;  // gradients by input, undefined for an undefined input
 };
 
-inline std::vector<Tensor> contiguous_inputs(const OpCase& c, DType dtype) {
+inline std::vector<Tensor> contiguous_inputs(const OpCase& c, DType dtype, Device device = {}) {
   std::vector<Tensor> inputs;
-  for (const Input& input : c.inputs) inputs.push_back(input.defined() ? from_doubles(input.shape, input.values, input.value_dtype(dtype)) : Tensor{});
+  for (const Input& input : c.inputs)
+    inputs.push_back(input.defined() ? from_doubles(input.shape, input.values, input.value_dtype(dtype)).to(device, Purpose::Data) : Tensor{});
   return inputs;
 }
 
@@ -207,19 +234,21 @@ inline std::vector<double> start_values(const OpCase& c, size_t output, int64_t 
 
 inline Tensor start_tensor(const OpCase& c, size_t output, const Tensor& like) {
   if (c.d_outputs.at(output) == OpCase::DOutput::Undefined) return {};
-  return from_doubles(like.shape(), start_values(c, output, like.elements()), like.dtype());
+  return from_doubles(like.shape(), start_values(c, output, like.elements()), like.dtype()).to(like.device(), Purpose::Data);
 }
 
-inline Outcome run_case(const OpCase& c, DType dtype) {
-  const AnyOp op = c.op(dtype);
+inline Outcome run_case(const OpCase& c, DType dtype, Device device = {}) {
+  const AnyOp op = c.op(dtype, device);
   Outcome outcome;
   Saved saved(TapeMode::Recording);
-  outcome.outputs = op.forward(saved, contiguous_inputs(c, dtype));
+  outcome.outputs = op.forward(saved, contiguous_inputs(c, dtype, device));
   std::vector<Tensor> d_outputs;
   for (size_t i = 0; i < outcome.outputs.size(); ++i) d_outputs.push_back(start_tensor(c, i, outcome.outputs[i]));
   std::vector<GradientSlot> slots;
   for (const Input& input : c.inputs) {
-    outcome.gradients.push_back(input.defined() ? from_doubles(input.shape, std::vector<double>(input.shape.elements(), std::nan("")), input.gradient_dtype(dtype)) : Tensor{});
+    const std::vector<double> unwritten(input.shape.elements(), std::nan(""));
+    outcome.gradients.push_back(
+        input.defined() ? from_doubles(input.shape, unwritten, input.gradient_dtype(dtype)).to(device, Purpose::Data) : Tensor{});
     slots.push_back(input.defined() ? GradientSlot(outcome.gradients.back(), GradientMode::Overwrite) : GradientSlot{});
   }
   op.backward(saved, d_outputs, slots);
@@ -305,12 +334,18 @@ inline void check_float32_gradients(const OpCase& c) {
     }
 }
 
-// bfloat16 against float64, both from the inputs as bfloat16 holds them.
-inline void check_bfloat16(const OpCase& c) {
+// The case with its inputs as bfloat16 holds them.
+inline OpCase rounded_case(const OpCase& c) {
   OpCase rounded = c;
   for (Input& input : rounded.inputs)
     if (input.role != Role::Vector)
       for (double& value : input.values) value = bfloat16(value);
+  return rounded;
+}
+
+// bfloat16 against float64, both from the inputs as bfloat16 holds them.
+inline void check_bfloat16(const OpCase& c) {
+  const OpCase rounded = rounded_case(c);
   const Outcome exact = run_case(rounded, DType::F64), half = run_case(rounded, DType::BF16);
   for (size_t i = 0; i < exact.outputs.size(); ++i)
     EXPECT_TRUE(near(to_doubles(half.outputs[i]), to_doubles(exact.outputs[i]), c.bfloat16_tolerance)) << "output " << i;
@@ -321,15 +356,15 @@ inline void check_bfloat16(const OpCase& c) {
 }
 
 // modes[i] for input i; everything lies inside larger tensors.
-inline void check_guarded(const OpCase& c, DType dtype, const std::vector<GradientMode>& modes) {
-  const Outcome expected = run_case(c, dtype);
+inline void check_guarded(const OpCase& c, DType dtype, const std::vector<GradientMode>& modes, Device device = {}, Margin margin = Margin::Odd) {
+  const Outcome expected = run_case(c, dtype, device);
   // Other addresses may make a kernel add in another order.
   const double tolerance = dtype == DType::F64 ? kFloat64Tolerance : dtype == DType::F32 ? c.float32_gradient_tolerance : c.bfloat16_tolerance;
-  const AnyOp op = c.op(dtype);
+  const AnyOp op = c.op(dtype, device);
   std::vector<Guarded> inputs, starts, destinations;
   std::vector<Tensor> x;
   for (const Input& input : c.inputs) {
-    inputs.emplace_back(input.defined() ? input.shape : Shape{1}, input.value_dtype(dtype));
+    inputs.emplace_back(input.defined() ? input.shape : Shape{1}, input.value_dtype(dtype), device, margin);
     if (input.defined()) inputs.back().set(input.values);
     x.push_back(input.defined() ? inputs.back().tensor() : Tensor{});
   }
@@ -339,7 +374,7 @@ inline void check_guarded(const OpCase& c, DType dtype, const std::vector<Gradie
     EXPECT_TRUE(near(to_doubles(outputs[i]), to_doubles(expected.outputs[i]), tolerance)) << "output " << i;
   std::vector<Tensor> d_outputs;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    starts.emplace_back(outputs[i].shape(), outputs[i].dtype());
+    starts.emplace_back(outputs[i].shape(), outputs[i].dtype(), outputs[i].device(), margin);
     starts.back().set(start_values(c, i, outputs[i].elements()));
     d_outputs.push_back(c.d_outputs[i] == OpCase::DOutput::Undefined ? Tensor{} : starts.back().tensor());
   }
@@ -347,7 +382,7 @@ inline void check_guarded(const OpCase& c, DType dtype, const std::vector<Gradie
   std::vector<std::vector<double>> before;
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     const Input& input = c.inputs[i];
-    destinations.emplace_back(input.defined() ? input.shape : Shape{1}, input.gradient_dtype(dtype));
+    destinations.emplace_back(input.defined() ? input.shape : Shape{1}, input.gradient_dtype(dtype), device, margin);
     // What Overwrite must not let through, or what Accumulate adds to.
     before.push_back(random_values("before" + input.name, input.defined() ? input.shape.elements() : 0));
     if (modes[i] == GradientMode::Accumulate && input.defined()) destinations.back().set(before.back());
@@ -371,21 +406,20 @@ inline void check_guarded(const OpCase& c, DType dtype, const std::vector<Gradie
   for (size_t i = 0; i < starts.size(); ++i) EXPECT_TRUE(starts[i].untouched()) << "d_output " << i << " was written";
 }
 
-inline void check_slots(const OpCase& c) {
-  const size_t n = c.inputs.size();
-  for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
-    check_guarded(c, dtype, std::vector(n, GradientMode::Overwrite));
-    check_guarded(c, dtype, std::vector(n, GradientMode::Accumulate));
-    check_guarded(c, dtype, std::vector(n, GradientMode::Ignore));
-    for (size_t i = 0; n > 1 && i < n; ++i) {
-      std::vector<GradientMode> modes(n, GradientMode::Overwrite);
-      modes[i] = GradientMode::Ignore;
-      check_guarded(c, dtype, modes);
-      modes.assign(n, GradientMode::Ignore);
-      modes[i] = GradientMode::Accumulate;
-      check_guarded(c, dtype, modes);
-    }
+// All gradients in one mode, and each in another than the rest.
+inline std::vector<std::vector<GradientMode>> all_modes(size_t inputs) {
+  std::vector<std::vector<GradientMode>> all;
+  for (GradientMode mode : {GradientMode::Overwrite, GradientMode::Accumulate, GradientMode::Ignore}) all.emplace_back(inputs, mode);
+  for (size_t i = 0; inputs > 1 && i < inputs; ++i) {
+    all.emplace_back(inputs, GradientMode::Overwrite)[i] = GradientMode::Ignore;
+    all.emplace_back(inputs, GradientMode::Ignore)[i] = GradientMode::Accumulate;
   }
+  return all;
+}
+
+inline void check_slots(const OpCase& c) {
+  for (DType dtype : {DType::F64, DType::F32, DType::BF16})
+    for (const std::vector<GradientMode>& modes : all_modes(c.inputs.size())) check_guarded(c, dtype, modes);
 }
 
 // Restores the number of threads.
@@ -433,7 +467,7 @@ inline void check_tape(const OpCase& c) {
     }
 }
 
-inline void check_non_finite(const OpCase& c) {
+inline void check_non_finite_of(const OpCase& c, std::initializer_list<DType> dtypes, Device device) {
   const Outcome plain = run_case(c, DType::F64);
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     if (!c.inputs[i].defined()) continue;
@@ -444,31 +478,97 @@ inline void check_non_finite(const OpCase& c) {
       if (std::abs(gradient[e]) > std::abs(gradient[element])) element = e;
     // NaN as arithmetic makes it, and one with other low bits, as a file may hold.
     for (double bad : {std::nan(""), -std::nan(""), std::nan("0x600000000"), std::numeric_limits<double>::infinity()})
-      for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
+      for (DType dtype : dtypes) {
         if (std::isinf(bad) && !c.inputs[i].infinity_visible) continue;
         OpCase spoilt = c;
         spoilt.inputs[i].values[element] = bad;
         Saved saved(TapeMode::Inference);
         bool visible = false;
-        for (const Tensor& output : c.op(dtype).forward(saved, contiguous_inputs(spoilt, dtype)))
+        for (const Tensor& output : c.op(dtype, device).forward(saved, contiguous_inputs(spoilt, dtype, device)))
           for (double v : to_doubles(output)) visible |= !std::isfinite(v);
         EXPECT_TRUE(visible) << c.inputs[i].name << "[" << element << "] = " << bad << " vanishes in " << name_of(dtype);
       }
   }
 }
 
+inline void check_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F64, DType::F32, DType::BF16}, Device{}); }
+
+// The CUDA device that tests run on as well, where there is one.
+inline std::optional<Device> cuda_device() {
+  static const std::optional<Device> device = []() -> std::optional<Device> {
+    try {
+      return device_from_name("cuda");
+    } catch (const Error&) {
+      return std::nullopt;
+    }
+  }();
+  return device;
+}
+
+inline void check_cuda(const OpCase& c) {
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    const bool half = dtype == DType::BF16;
+    const OpCase rounded = half ? rounded_case(c) : c;
+    const Outcome exact = run_case(rounded, DType::F64), device = run_case(rounded, dtype, *cuda_device());
+    for (size_t i = 0; i < exact.outputs.size(); ++i)
+      EXPECT_TRUE(near(to_doubles(device.outputs[i]), to_doubles(exact.outputs[i]), half ? c.bfloat16_tolerance : c.float32_tolerance))
+          << name_of(dtype) << " output " << i;
+    for (size_t i = 0; i < c.inputs.size(); ++i)
+      if (c.inputs[i].defined()) {
+        EXPECT_TRUE(near(to_doubles(device.gradients[i]), to_doubles(exact.gradients[i]), half ? c.bfloat16_gradient_tolerance : c.float32_gradient_tolerance))
+            << name_of(dtype) << " gradient of " << c.inputs[i].name;
+      }
+  }
+}
+
+inline void check_cuda_slots(const OpCase& c) {
+  for (DType dtype : {DType::F32, DType::BF16})
+    for (Margin margin : {Margin::Odd, Margin::Aligned})
+      for (const std::vector<GradientMode>& modes : all_modes(c.inputs.size())) check_guarded(c, dtype, modes, *cuda_device(), margin);
+}
+
+inline void check_cuda_bits(const OpCase& c) {
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    const Outcome first = run_case(c, dtype, *cuda_device()), second = run_case(c, dtype, *cuda_device());
+    for (size_t i = 0; i < first.outputs.size(); ++i)
+      EXPECT_TRUE(to_bytes(first.outputs[i]) == to_bytes(second.outputs[i])) << name_of(dtype) << " output " << i;
+    for (size_t i = 0; i < first.gradients.size(); ++i)
+      if (first.gradients[i].defined()) {
+        EXPECT_TRUE(to_bytes(first.gradients[i]) == to_bytes(second.gradients[i])) << name_of(dtype) << " gradient of " << c.inputs[i].name;
+      }
+  }
+}
+
+inline void check_cuda_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F32, DType::BF16}, *cuda_device()); }
+
 }  // namespace gta::testing
 
-#define GTA_OP_CASE_TEST(Suite, Name, cases, check)             \
-  TEST(Suite, Name) {                                            \
-    const std::vector<::gta::testing::OpCase> all = cases;       \
-    ASSERT_FALSE(all.empty());                                   \
-    for (const ::gta::testing::OpCase& op_case : all) {          \
-      SCOPED_TRACE(op_case.name);                                \
-      ::gta::testing::check(op_case);                            \
-      if (HasFatalFailure()) return;                             \
-    }                                                            \
+#define GTA_NEEDS_CUDA() \
+  if (!::gta::testing::cuda_device()) GTEST_SKIP() << "this build or machine has no CUDA device"
+
+#define GTA_OP_CASE_LOOP(cases, check)                         \
+  const std::vector<::gta::testing::OpCase> all = cases;       \
+  ASSERT_FALSE(all.empty());                                   \
+  for (const ::gta::testing::OpCase& op_case : all) {          \
+    SCOPED_TRACE(op_case.name);                                \
+    ::gta::testing::check(op_case);                            \
+    if (HasFatalFailure()) return;                             \
   }
+
+#define GTA_OP_CASE_TEST(Suite, Name, cases, check) \
+  TEST(Suite, Name) { GTA_OP_CASE_LOOP(cases, check) }
+
+#define GTA_OP_CASE_CUDA_TEST(Suite, Name, cases, check) \
+  TEST(Suite, Name) {                                     \
+    GTA_NEEDS_CUDA();                                     \
+    GTA_OP_CASE_LOOP(cases, check)                        \
+  }
+
+#define GTA_OP_CASE_CUDA_TESTS(Suite, cases)                                           \
+  GTA_OP_CASE_CUDA_TEST(Suite, CudaIsNearTheReference, cases, check_cuda)              \
+  GTA_OP_CASE_CUDA_TEST(Suite, CudaWritesWhatTheSlotsSay, cases, check_cuda_slots)     \
+  GTA_OP_CASE_CUDA_TEST(Suite, CudaGivesTheSameBitsTwice, cases, check_cuda_bits)      \
+  GTA_OP_CASE_CUDA_TEST(Suite, CudaShowsNonFiniteInputs, cases, check_cuda_non_finite)
 
 #define GTA_OP_CASE_TESTS(Suite, cases)                                             \
   GTA_OP_CASE_TEST(Suite, ForwardIsTheReference, cases, check_forward)              \
@@ -478,4 +578,5 @@ inline void check_non_finite(const OpCase& c) {
   GTA_OP_CASE_TEST(Suite, WritesWhatTheSlotsSayAndNothingElse, cases, check_slots)  \
   GTA_OP_CASE_TEST(Suite, SameBitsForAnyNumberOfThreads, cases, check_threads)      \
   GTA_OP_CASE_TEST(Suite, TheTapeGivesTheSameGradients, cases, check_tape)          \
-  GTA_OP_CASE_TEST(Suite, NonFiniteInputsStayVisible, cases, check_non_finite)
+  GTA_OP_CASE_TEST(Suite, NonFiniteInputsStayVisible, cases, check_non_finite)      \
+  GTA_OP_CASE_CUDA_TESTS(Suite, cases)

@@ -1,6 +1,10 @@
 #include "core/allocator.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "core/sanitizer.h"
 #include "core/tensor.h"
@@ -80,6 +84,30 @@ TEST(Allocator, WhatIsKeptForReuseIsGivenUpBeforeTheLimitIsPassed) {
     EXPECT_LE(report.total_in_use() + report.pooled, room);
   }
   set_memory_limit(Device{}, limit);
+}
+
+// In a process of its own, whose address space ends 64 MiB above what it has.
+TEST(Allocator, WhatIsKeptForReuseIsGivenUpWhenTheSystemRefuses) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under a limit of the address space";
+  const auto child = [] {
+    release_pooled_memory(Device{});
+    std::ifstream sizes("/proc/self/statm");
+    rlim_t pages = 0;
+    sizes >> pages;
+    const rlim_t limit = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{64} << 20);
+    const rlimit space{limit, limit};
+    if (setrlimit(RLIMIT_AS, &space) != 0) _exit(2);
+    { const Tensor freed = Tensor::empty({10 << 20}, DType::F32, {}, Purpose::Workspace); }
+    if (memory_report(Device{}).pooled < (40 << 20)) _exit(3);
+    const Tensor larger = Tensor::empty({12 << 20}, DType::F32, {}, Purpose::Workspace);  // 48 MiB do not fit beside the 40 that are kept
+    try {
+      Tensor::empty({30 << 20}, DType::F32, {}, Purpose::Workspace);
+    } catch (const Error& error) {
+      _exit(error.kind() == ErrorKind::OutOfMemory && memory_report(Device{}).pooled == 0 ? 0 : 4);
+    }
+    _exit(5);
+  };
+  EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
 }
 
 TEST(Allocator, TheLimitIsAnErrorThatSaysWhoHoldsWhat) {

@@ -114,6 +114,18 @@ TEST_F(Commands, VerifyResumeSeesADifference) {
   EXPECT_EQ(WEXITSTATUS(status), kExitCheckFailed);
 }
 
+// A second of processor time, then the kernel ends the process with a signal of its own.
+TEST_F(Commands, VerifyResumeSaysThatATrainingDied) {
+  const std::string base = folder_ + "/died";
+  const int status = std::system(("ulimit -t 1; " + kGta + " verify-resume " + folder_ + "/run.yaml --set train.steps=1000000 --run-dir " + base + " 2>" +
+                                  folder_ + "/died.txt")
+                                     .c_str());
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  const std::string text = read_file(folder_ + "/died.txt");
+  EXPECT_NE(text.find("training did not end well: see " + base + "/whole.log"), std::string::npos) << text;
+}
+
 TEST_F(Commands, MemoryThatTheSystemDoesNotHaveIsSaid) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
   ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);

@@ -158,13 +158,15 @@ TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
   // Of one variant a longer run with more kills; what the others add is other parameters. The seeds' moments (0.14, 0.25 and 0.23 of the whole
   // run's time, and 0.32) come late enough for a checkpoint, and early enough not to come after the end where a busy machine made the whole
   // run slower than this one.
-  for (const char* type : kTypes) {
-    const std::string length = std::string(type) == "gta" ? "--set train.steps=200 --kills 3 --seed 79" : "--set train.steps=60 --kills 1 --seed 28";
-    EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --set train.checkpoint.every_steps=2 " + length + " --set model.attention.type=" + type +
-                  " --run-dir " + folder_ + "/resume-" + type),
-              0)
-        << type << ": " << errors();
-  }
+  for (const char* type : kTypes)
+    for (const char* dtype : {"float32", "bfloat16"}) {
+      const bool longer = std::string(type) == "gta" && std::string(dtype) == "float32";
+      const std::string length = longer ? "--set train.steps=200 --kills 3 --seed 79" : "--set train.steps=60 --kills 1 --seed 28";
+      EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --set train.checkpoint.every_steps=2 " + length + " --set model.attention.type=" + type +
+                    " --set train.dtype=" + dtype + " --run-dir " + folder_ + "/resume-" + type),
+                0)
+          << type << " " << dtype << ": " << errors();
+    }
 }
 
 TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {

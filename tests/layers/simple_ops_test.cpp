@@ -10,7 +10,24 @@ namespace gta::testing {
 namespace {
 
 // Rows and widths around the kernels' pieces and vector lengths, odd tails included.
-const std::vector<std::pair<int64_t, int64_t>> kSizes = {{1, 1}, {3, 7}, {7, 17}, {17, 33}, {33, 65}, {65, 3}, {131, 5}};
+const std::vector<std::pair<int64_t, int64_t>> kSizes = {{1, 1}, {3, 7}, {7, 17}, {17, 33}, {33, 65}, {65, 3}, {131, 5},
+                                                     // rows of whole 16-byte vectors: a few, more than a warp has lanes, more rows than one partial sum
+                                                     {9, 40}, {3, 272}, {140, 16}};
+
+OpCase embedding_case(const std::string& name, const std::vector<int32_t>& tokens, int64_t vocab, int64_t width) {
+  return {.name = name,
+          .inputs = {Input::matrix("weight", {vocab, width})},
+          .op = [=](DType, Device device) {
+            return any_op<1>(EmbeddingOp{Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens).to(device, Purpose::Data)});
+          },
+          .reference = [=](const Matrices& x) {
+            Matrix y(static_cast<int64_t>(tokens.size()), x[0].columns);
+            for (int64_t t = 0; t < y.rows; ++t)
+              for (int64_t c = 0; c < y.columns; ++c) y(t, c) = x[0](tokens[t], c);
+            return Matrices{y};
+          },
+          .float32_tolerance = 0};  // a copy
+}
 
 std::vector<OpCase> embedding_cases() {
   std::vector<OpCase> cases;
@@ -18,17 +35,11 @@ std::vector<OpCase> embedding_cases() {
     const int64_t vocab = 19;
     std::vector<int32_t> tokens(rows);
     for (int64_t t = 0; t < rows; ++t) tokens[t] = static_cast<int32_t>(t * 7 % (vocab - 2) + 1);  // 0 and the last never occur
-    cases.push_back({.name = fmt::format("{} tokens of {}", rows, width),
-                     .inputs = {Input::matrix("weight", {vocab, width})},
-                     .op = [=](DType) { return any_op<1>(EmbeddingOp{Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens)}); },
-                     .reference = [=](const Matrices& x) {
-                       Matrix y(static_cast<int64_t>(tokens.size()), x[0].columns);
-                       for (int64_t t = 0; t < y.rows; ++t)
-                         for (int64_t c = 0; c < y.columns; ++c) y(t, c) = x[0](tokens[t], c);
-                       return Matrices{y};
-                     },
-                     .float32_tolerance = 0});  // a copy
+    cases.push_back(embedding_case(fmt::format("{} tokens of {}", rows, width), tokens, vocab, width));
   }
+  std::vector<int32_t> frequent(300, 2);  // more of one token than a warp or a block has threads
+  for (size_t t = 5; t < frequent.size(); t += 50) frequent[t] = t % 3 ? 1 : 4;
+  for (int64_t width : {5, 16}) cases.push_back(embedding_case(fmt::format("a frequent token of {}", width), frequent, 6, width));
   return cases;
 }
 
@@ -96,17 +107,18 @@ std::vector<OpCase> rope_cases() {
   struct Sizes { int64_t batch, sequence, heads, rope, plain, first, document; };  // documents of that many rows, out of step; 0: none
   for (const Sizes& s : {Sizes{1, 1, 1, 2, 0, 0, 0}, {1, 3, 1, 6, 0, 0, 0}, {2, 7, 3, 10, 0, 0, 0}, {1, 17, 2, 34, 0, 5, 0}, {3, 33, 1, 4, 0, 2, 0},
                          {1, 65, 5, 2, 0, 63, 0}, {1, 1, 1, 2, 1, 0, 0}, {2, 3, 2, 4, 5, 0, 0}, {1, 7, 3, 6, 3, 5, 0}, {1, 65, 1, 34, 8, 1, 0},
-                         {2, 33, 3, 16, 2, 0, 7}, {3, 11, 2, 2, 17, 0, 4}}) {
+                         {2, 33, 3, 16, 2, 0, 7}, {3, 11, 2, 2, 17, 0, 4},
+                         {2, 5, 5, 64, 0, 2, 0}, {1, 9, 3, 32, 16, 0, 4}}) {
     const int64_t rows = s.batch * s.sequence, width = s.plain + s.rope, half = s.rope / 2;
     std::vector<int32_t> starts;
     for (int64_t t = 0; s.document && t < rows; ++t)
       starts.push_back(static_cast<int32_t>(std::max<int64_t>(0, (t % s.sequence + t / s.sequence) / s.document * s.document - t / s.sequence)));
     cases.push_back({.name = fmt::format("{} x {} rows, {} heads of {} + {}, from {}, documents of {}", s.batch, s.sequence, s.heads, s.plain, s.rope, s.first, s.document),
                      .inputs = {Input::random("x", {rows, s.heads * width})},
-                     .op = [=](DType dtype) {
+                     .op = [=](DType dtype, Device device) {
                        return any_op<1>(RopeOp{{s.heads, s.rope, s.plain},
-                                               {s.sequence, s.first, rope_table(s.first + s.sequence, s.rope, 100, dtype, {}),
-                                                starts.empty() ? Tensor{} : Tensor::from<int32_t>({rows}, starts)}});
+                                               {s.sequence, s.first, rope_table(s.first + s.sequence, s.rope, 100, dtype, device),
+                                                starts.empty() ? Tensor{} : Tensor::from<int32_t>({rows}, starts).to(device, Purpose::Data)}});
                      },
                      .reference = [=](const Matrices& x) {
                        Matrix y = x[0];
@@ -140,6 +152,22 @@ std::vector<OpCase> swiglu_cases() {
 }
 
 GTA_OP_CASE_TESTS(Embedding, embedding_cases())
+
+TEST(Embedding, CudaFindsTheFirstBadToken) {
+  GTA_NEEDS_CUDA();
+  const auto first_bad = [](const std::vector<int32_t>& tokens) {
+    const Tensor on_device = Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens).to(*cuda_device(), Purpose::Data);
+    return GTA_DISPATCH(on_device.device(), find_bad_token, on_device, 10);
+  };
+  std::vector<int32_t> tokens(3000, 9);
+  EXPECT_EQ(first_bad(tokens), std::nullopt);
+  EXPECT_EQ(first_bad({}), std::nullopt);
+  for (auto [where, bad] : {std::pair{2999, 10}, {2047, -1}, {1500, 123456}, {476, INT32_MIN}, {0, INT32_MAX}}) {
+    tokens[where] = bad;
+    EXPECT_EQ(first_bad(tokens), where);
+  }
+}
+
 GTA_OP_CASE_TESTS(Linear, linear_cases())
 GTA_OP_CASE_TESTS(RmsNorm, rms_norm_cases())
 GTA_OP_CASE_TESTS(ResidualRmsNorm, residual_rms_norm_cases())

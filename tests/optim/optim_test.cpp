@@ -40,15 +40,15 @@ TEST(Schedule, HasTheShapeOfItsFormula) {
 
 struct Space {
   ParameterSpace space;
-  explicit Space(DType dtype, int64_t rows = 37) {
+  explicit Space(DType dtype, int64_t rows = 37, Device device = {}) {
     space.add({{"matrix", {rows, 11}, Initializer::normal(1)}});
     space.add({{"vector", {13}, Initializer::normal(1)}});
-    space.allocate(dtype, {}, SpaceUse::Training);
+    space.allocate(dtype, device, SpaceUse::Training);
     space.initialize(1);
   }
   void set_gradients(const std::string& name, double deviation = 1) {
     for (const Parameter& p : space.parameters())
-      space.view(space.gradients(p.kind), p).copy_from(from_doubles(p.shape, random_values(name + p.name, p.elements(), deviation), space.dtype()));
+      space.view(space.gradients(p.kind), p).copy_from(from_doubles(p.shape, random_values(name + p.name, p.elements(), deviation), state_dtype(space.dtype())));
   }
   std::vector<double> values(const Parameter& p) const { return to_doubles(space.view(space.values(p.kind), p)); }
 };
@@ -121,6 +121,53 @@ TEST(AdamW, TheNormShowsGradientsThatAreNotFinite) {
         s.space.view(s.space.gradients(p.kind), p).copy_from(from_doubles(p.shape, values, dtype));
         EXPECT_FALSE(std::isfinite(optimizer.gradient_norm())) << name << " " << bad;
       }
+}
+
+TEST(AdamW, CudaUpdatesLikeTheCpu) {
+  GTA_NEEDS_CUDA();
+  OptimizerConfig config;
+  config.weight_decay = 0.2;
+  // The second is more than one piece of the sum of squares.
+  for (int64_t rows : {37, 7001})
+    for (DType dtype : {DType::F32, DType::BF16}) {
+      SCOPED_TRACE(fmt::format("{} rows, {}", rows, name_of(dtype)));
+      Space cpu(dtype, rows), device(dtype, rows, *cuda_device()), again(dtype, rows, *cuda_device());
+      AdamW on_cpu(cpu.space, config), on_device(device.space, config), once_more(again.space, config);
+      for (int t = 1; t <= 3; ++t) {
+        for (Space* s : {&cpu, &device, &again}) s->set_gradients("gradient" + std::to_string(t), t == 3 ? 0.001 : 1);
+        const double norm = on_cpu.gradient_norm();
+        EXPECT_NEAR(on_device.gradient_norm(), norm, 1e-13 * norm) << "both are sums of doubles";
+        EXPECT_EQ(on_device.gradient_norm(), once_more.gradient_norm());
+        for (AdamW* optimizer : {&on_cpu, &on_device, &once_more}) optimizer->step(0.05, norm);
+      }
+      for (const Parameter& p : cpu.space.parameters()) {
+        EXPECT_TRUE(near(device.values(p), cpu.values(p), 1e-6)) << p.name;  // three updates of 0.05, each rounded as above
+        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg(p.kind), p)), to_doubles(cpu.space.view(on_cpu.exp_avg(p.kind), p)), 1e-6)) << p.name;
+        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg_sq(p.kind), p)), to_doubles(cpu.space.view(on_cpu.exp_avg_sq(p.kind), p)), 1e-6)) << p.name;
+      }
+      for (ParameterKind kind : kParameterKinds) EXPECT_TRUE(to_bytes(device.space.values(kind)) == to_bytes(again.space.values(kind)));
+      if (dtype == DType::BF16) {
+        std::vector<double> masters = to_doubles(device.space.values(ParameterKind::Matrix));
+        for (double& master : masters) master = bfloat16(master);
+        EXPECT_EQ(to_doubles(device.space.rounded_matrices()), masters);
+      }
+    }
+}
+
+TEST(AdamW, CudaShowsGradientsThatAreNotFinite) {
+  GTA_NEEDS_CUDA();
+  for (double bad : {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
+    for (int64_t element : {int64_t{0}, int64_t{7000 * 11}}) {
+      Space s(DType::F32, 7001, *cuda_device());
+      AdamW optimizer(s.space, OptimizerConfig{});
+      const Parameter& p = s.space.find("matrix");
+      std::vector<double> values = random_values("g", p.elements());
+      s.set_gradients("g");
+      EXPECT_TRUE(std::isfinite(optimizer.gradient_norm()));
+      values[element] = bad;
+      s.space.view(s.space.gradients(p.kind), p).copy_from(from_doubles(p.shape, values, DType::F32));
+      EXPECT_FALSE(std::isfinite(optimizer.gradient_norm())) << element << " " << bad;
+    }
 }
 
 TEST(AdamW, SameBitsForAnyNumberOfThreads) {

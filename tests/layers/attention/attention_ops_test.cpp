@@ -39,8 +39,9 @@ OpCase attention_case(AttentionShape s, int64_t queries, int64_t keys, int64_t d
                                s.value_heads, s.head_dim, s.value_dim, queries, keys, document),
            .inputs = {Input::random("q", {s.batch * queries, s.query_heads * s.head_dim}), Input::random("k", {s.batch * keys, s.key_heads * s.head_dim}),
                       Input::random("v", {s.batch * keys, s.value_heads * s.value_dim})},
-           .op = [=](DType) {
-             return any_op<3>(SharedMapAttentionOp{s, starts.empty() ? Tensor{} : Tensor::from<int32_t>({static_cast<int64_t>(starts.size())}, starts)});
+           .op = [=](DType, Device device) {
+             const Tensor documents = starts.empty() ? Tensor{} : Tensor::from<int32_t>({static_cast<int64_t>(starts.size())}, starts);
+             return any_op<3>(SharedMapAttentionOp{s, documents.to(device, Purpose::Data)});
            },
            .reference = [=](const Matrices& x) { return Matrices{attention_reference(s, starts, x[0], x[1], x[2])}; },
            // Errors of the scores (1e-7 times their size, up to about 5) pass through the exponential and are summed over keys.
@@ -67,7 +68,7 @@ std::vector<OpCase> long_attention_cases() {
 std::vector<OpCase> value_decoder_cases() {
   std::vector<OpCase> cases;
   struct Sizes { int64_t tokens, maps, latent, copies; };
-  for (const Sizes& s : {Sizes{1, 1, 1, 1}, {3, 2, 7, 1}, {7, 1, 17, 3}, {17, 3, 33, 2}, {33, 5, 3, 4}, {65, 2, 5, 2}})
+  for (const Sizes& s : {Sizes{1, 1, 1, 1}, {3, 2, 7, 1}, {7, 1, 17, 3}, {17, 3, 33, 2}, {33, 5, 3, 4}, {65, 2, 5, 2}, {9, 3, 24, 2}, {3, 5, 64, 2}})
     for (GateType gate : {GateType::Sigmoid, GateType::Silu, GateType::Relu2})
       for (bool learned : {false, true}) {
         OpCase c{.name = fmt::format("{} tokens, {} maps of {}, {} copies, {}{}", s.tokens, s.maps, s.latent, s.copies, name_of(gate), learned ? ", learned" : ""),

@@ -14,7 +14,7 @@ std::vector<OpCase> latent_heads_cases() {
   struct Sizes {
     int64_t tokens, heads, nope, rope, value;
   };
-  for (const Sizes& s : {Sizes{1, 1, 1, 2, 1}, {3, 2, 5, 4, 3}, {33, 3, 2, 6, 9}, {65, 5, 7, 2, 17}, {31, 4, 16, 8, 16}})
+  for (const Sizes& s : {Sizes{1, 1, 1, 2, 1}, {3, 2, 5, 4, 3}, {33, 3, 2, 6, 9}, {65, 5, 7, 2, 17}, {31, 4, 16, 8, 16}, {5, 3, 64, 32, 24}})
     for (const auto& [k, v] :
          {std::pair{Start::Random, Start::Random}, {Start::Random, Start::Undefined}, {Start::Undefined, Start::Random}})
       cases.push_back(

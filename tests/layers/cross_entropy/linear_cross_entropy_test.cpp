@@ -15,7 +15,7 @@ struct CaseOp {
   LinearCrossEntropyOp inner(const Tensor& weight_gradient) const { return {labels, label_weight, z_loss, weight_gradient}; }
   void check(const Tensor& hidden, const Tensor& weight) const { inner({}).check(hidden, weight); }
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
-    const Tensor gradient = saved.recording() ? Tensor::zeros(weight.shape(), state_dtype(weight.dtype()), Device{}) : Tensor{};
+    const Tensor gradient = saved.recording() ? Tensor::zeros(weight.shape(), state_dtype(weight.dtype()), weight.device()) : Tensor{};
     const std::array<Tensor, 2> losses = inner(gradient).forward(saved, hidden, weight);
     saved.keep(gradient);
     return losses;
@@ -36,7 +36,10 @@ OpCase loss_case(int64_t tokens, int64_t width, int64_t vocab, double z_loss = 0
   const std::vector<int32_t> labels = labels_for(tokens, vocab);
   return {.name = fmt::format("{} tokens of {}, vocabulary {}, z_loss {}", tokens, width, vocab, z_loss),
           .inputs = {Input::random("hidden", {tokens, width}), Input::matrix("weight", {vocab, width})},
-          .op = [=](DType) { return any_op<2>(CaseOp{Tensor::from<int32_t>({static_cast<int64_t>(labels.size())}, labels), 0.37, z_loss}); },
+          .op = [=](DType, Device device) {
+            const Tensor on_device = Tensor::from<int32_t>({static_cast<int64_t>(labels.size())}, labels).to(device, Purpose::Data);
+            return any_op<2>(CaseOp{on_device, 0.37, z_loss});
+          },
           .reference = [=](const Matrices& x) {
             Matrix loss(1, 1), cross_entropy(1, 1);
             for (int64_t t = 0; t < x[0].rows; ++t) {
@@ -59,7 +62,8 @@ OpCase loss_case(int64_t tokens, int64_t width, int64_t vocab, double z_loss = 0
           .d_outputs = {OpCase::DOutput::Ones, OpCase::DOutput::Undefined}};
 }
 
-std::vector<OpCase> loss_cases() { return {loss_case(1, 1, 3), loss_case(3, 7, 17), loss_case(7, 17, 33), loss_case(17, 3, 65), loss_case(33, 5, 7), loss_case(66, 3, 5), loss_case(17, 5, 33, 0.05), loss_case(7, 3, 65, 0.7)}; }
+std::vector<OpCase> loss_cases() { return {loss_case(1, 1, 3), loss_case(3, 7, 17), loss_case(7, 17, 33), loss_case(17, 3, 65), loss_case(33, 5, 7), loss_case(66, 3, 5), loss_case(17, 5, 33, 0.05), loss_case(7, 3, 65, 0.7),
+                                         loss_case(9, 8, 64), loss_case(5, 3, 4104, 0.1)}; }
 // The logits of 130 tokens are cut into chunks of 64.
 std::vector<OpCase> chunked_cases() { return {loss_case(130, 3, 65537)}; }
 

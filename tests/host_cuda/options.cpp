@@ -1,0 +1,43 @@
+#include "tests/host_cuda/options.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "tests/host_cuda/host_cuda.h"
+
+namespace host_cuda {
+namespace {
+
+Options parse() {
+  Options parsed;
+  const char* const given = std::getenv("GTA_HOST_CUDA");
+  std::string text = given ? given : "";
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(','), text.size());
+    const std::string word = text.substr(0, end), key = word.substr(0, word.find('='));
+    const std::string value = word.size() > key.size() ? word.substr(key.size() + 1) : "";
+    text.erase(0, end + 1);
+    if (key == "order" && (value == "forward" || value == "reverse" || value == "random"))
+      parsed.order = value == "forward" ? Order::Forward : value == "reverse" ? Order::Reverse : Order::Random;
+    else if (key == "seed" && !value.empty())
+      parsed.seed = std::strtoull(value.c_str(), nullptr, 10);
+    else if (key == "streams" && (value == "eager" || value == "deferred"))
+      parsed.eager = value == "eager";
+    else if (key == "fill" && (value == "ff" || value == "7f"))
+      parsed.fill = value == "ff" ? 0xff : 0x7f;
+    else if (key == "guard" && (value == "0" || value == "1"))
+      parsed.guard = value == "1";
+    else
+      fail("GTA_HOST_CUDA: expected order=forward|reverse|random, seed=N, streams=eager|deferred, fill=ff|7f or guard=0|1, got '%s'", word.c_str());
+  }
+  return parsed;
+}
+
+}  // namespace
+
+const Options& options() {
+  static const Options parsed = parse();
+  return parsed;
+}
+
+}  // namespace host_cuda
