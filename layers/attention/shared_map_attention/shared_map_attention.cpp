@@ -2,6 +2,11 @@
 
 namespace gta {
 
+double visible_pairs(const AttentionForward& a) {
+  const double queries = static_cast<double>(a.q.rows() / a.shape.batch), keys = static_cast<double>(a.k.rows() / a.shape.batch);
+  return static_cast<double>(a.shape.batch * a.shape.query_heads) * queries * (keys - queries + 0.5 * (queries + 1));
+}
+
 void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor& v) const {
   const auto& [batch, nq, nk, nv, dk, dv, scale] = shape;
   require(nq > 0 && nk > 0 && nv > 0 && nq % nk == 0 && nq % nv == 0, name, "{} maps cannot share {} key heads and {} value heads evenly", nq, nk,

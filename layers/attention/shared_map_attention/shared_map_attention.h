@@ -38,6 +38,9 @@ struct AttentionBackward {
   GradientMode mode_q, mode_k, mode_v;
 };
 
+// How many scores the causal maps have, documents not counted: what FLOPs are counted by.
+double visible_pairs(const AttentionForward& arguments);
+
 GTA_KERNEL(void shared_map_attention_forward(const AttentionForward& arguments))
 // The largest scaled score of a visible pair; reads q, k and document_starts alone. NaN when a score is.
 GTA_KERNEL(double shared_map_attention_largest_score(const AttentionForward& arguments))

@@ -68,12 +68,6 @@ struct Block {
   }
 };
 
-double visible_pairs(const AttentionForward& a) {
-  const Sizes sizes(a);
-  return static_cast<double>(a.shape.batch * a.shape.query_heads) * static_cast<double>(sizes.queries) *
-         (static_cast<double>(sizes.offset) + 0.5 * static_cast<double>(sizes.queries + 1));
-}
-
 template <class T>
 void forward_block(const Block<T>& block) {
   const AttentionForward& a = block.a;
@@ -205,7 +199,7 @@ double largest_score(const Block<T>& block) {
   for (int64_t r = 0; r < block.rows; ++r)
     for (int64_t c = block.low(r); c < block.high(r); ++c) {
       const T score = scores[r * block.width + c];
-      if (!(score <= largest)) largest = score;  // a NaN takes over
+      if (score > largest || std::isnan(score)) largest = score;
     }
   return static_cast<double>(largest) * block.a.shape.scale;
 }
@@ -267,7 +261,7 @@ double shared_map_attention_largest_score(const AttentionForward& a) {
   for_blocks(a, [&](int64_t item, const auto& block) { of_blocks[item] = largest_score(block); });
   double largest = -std::numeric_limits<double>::infinity();
   for (double score : of_blocks)
-    if (!(score <= largest)) largest = score;
+    if (score > largest || std::isnan(score)) largest = score;
   return largest;
 }
 

@@ -1,0 +1,266 @@
+// What the CUDA kernels of the core share: the sizes and rows of a call, and two kits to build the kernels from.
+//
+// Tiles, for bfloat16 with head dims known at compile time: a warp holds 16 * m rows of a product in tensor-core fragments (ptx.h has their
+// layout), operands come from shared memory. Two products are all that the core needs:
+//   multiply_rows   D (16 m, 8 n) += A B^T     rows of two tiles: S = Q K^T and dA = dU V^T, or their transposes
+//   multiply_map    D (16 m, 8 n) += P B       P a map in fragments, from the product before: U += A V, dQ += dS K, dV += A^T dU, dK += dS^T Q
+// A map never leaves its warp's registers: a fragment of D, rounded to bfloat16, is a fragment of A.
+//
+// Parts, for every other type, head dim and alignment: 256 threads hold 64 x 64 numbers of a product in float32; the same two products.
+#pragma once
+
+#include <limits>
+
+#include "core/backends/cuda/ptx.h"
+#include "core/backends/cuda/vectors.h"
+#include "layers/attention/shared_map_attention/shared_map_attention.h"
+
+namespace gta::cuda::attention {
+
+using bf16 = __nv_bfloat16;
+
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
+inline constexpr float kLog2E = 1.4426950408889634f;
+
+// The call as kernels see it. Sequence s has query rows s * queries + i and key rows s * keys + j.
+template <class T>
+struct Problem {
+  int batch, queries, keys, offset;          // offset: position of the first query
+  int maps, maps_of_key, maps_of_value;      // nq, and how many maps share one key head (nq / nk) or value head (nq / nv)
+  int head_dim, value_dim;                   // dk, dv
+  float scale, scale_log2;                   // of the scores, and times log2(e) for exponentials to the base 2
+  Rows<const T> q, k, v;
+  const int32_t* starts;
+
+  __device__ __forceinline__ int64_t query_row(int sequence, int query) const { return int64_t{sequence} * queries + query; }
+  __device__ __forceinline__ int64_t key_row(int sequence, int key) const { return int64_t{sequence} * keys + key; }
+  __device__ __forceinline__ const T* q_at(int sequence, int query, int map) const { return q.at(query_row(sequence, query), int64_t{map} * head_dim); }
+  __device__ __forceinline__ const T* k_at(int sequence, int key, int map) const {
+    return k.at(key_row(sequence, key), int64_t{map / maps_of_key} * head_dim);
+  }
+  __device__ __forceinline__ const T* v_at(int sequence, int key, int map) const {
+    return v.at(key_row(sequence, key), int64_t{map / maps_of_value} * value_dim);
+  }
+  // The keys [first_key, offset + query] are visible.
+  __device__ __forceinline__ int first_key(int sequence, int query) const {
+    return starts ? min(max(starts[query_row(sequence, query)], 0), offset + query) : 0;
+  }
+};
+
+template <class T>
+Problem<T> problem_of(const AttentionForward& a) {
+  const AttentionShape& s = a.shape;
+  const int64_t queries = a.q.rows() / s.batch, keys = a.k.rows() / s.batch;
+  require(keys < (int64_t{1} << 30), "shared_map_attention", "{} keys of a sequence are more than its CUDA kernels count", keys);
+  const float scale = static_cast<float>(s.scale);
+  return {static_cast<int>(s.batch),
+          static_cast<int>(queries),
+          static_cast<int>(keys),
+          static_cast<int>(keys - queries),
+          static_cast<int>(s.query_heads),
+          static_cast<int>(s.query_heads / s.key_heads),
+          static_cast<int>(s.query_heads / s.value_heads),
+          static_cast<int>(s.head_dim),
+          static_cast<int>(s.value_dim),
+          scale,
+          scale * kLog2E,
+          rows_of<const T>(a.q),
+          rows_of<const T>(a.k),
+          rows_of<const T>(a.v),
+          a.document_starts.defined() ? a.document_starts.data<int32_t>() : nullptr};
+}
+
+// Of a block; `scratch` is shared memory for 32 values, free again when the call returns.
+__device__ __forceinline__ int block_max(int x, int* scratch) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance >>= 1) x = max(x, __shfl_xor_sync(0xffffffffu, x, distance));
+  if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = x;
+  __syncthreads();
+  for (int warp = 0; warp < static_cast<int>(blockDim.x >> 5); ++warp) x = max(x, scratch[warp]);
+  __syncthreads();
+  return x;
+}
+
+// The first key that any of `count` queries from `query` on sees: no block of theirs needs to look at earlier ones.
+template <class T>
+__device__ __forceinline__ int first_key_of(const Problem<T>& p, int sequence, int query, int count, int* scratch) {
+  if (!p.starts) return 0;
+  int first = p.keys;
+  for (int i = threadIdx.x; i < count; i += blockDim.x) first = min(first, p.first_key(sequence, query + i));
+  return -block_max(-first, scratch);
+}
+// One past the last query that sees any key before `key_end`; every query before it is to be looked at, whatever the starts are.
+template <class T>
+__device__ __forceinline__ int last_query_of(const Problem<T>& p, int sequence, int first_query, int key_end, int* scratch) {
+  if (!p.starts) return p.queries;
+  int end = first_query;
+  for (int i = first_query + threadIdx.x; i < p.queries; i += blockDim.x)
+    if (p.first_key(sequence, i) < key_end) end = i + 1;
+  return block_max(end, scratch);
+}
+
+// ---- tiles ----
+
+// Elements from one row of a tile in shared memory to the next: an odd number of 16-byte pieces, so that the eight rows of an ldmatrix lie in
+// different banks.
+template <int columns>
+inline constexpr int kPitch = columns + 8;
+
+// Starts copies of `count` rows; rows from there to `rows` become zero. Every thread takes the same piece of each of its rows, so that one
+// address and one step are all it has to remember.
+template <int rows, int columns, int threads>
+__device__ __forceinline__ void load_tile(bf16* tile, const bf16* from, int64_t pitch, int count) {
+  // Of 96 columns, the largest number of threads that cover whole rows take part.
+  constexpr int pieces = columns / 8, step = threads / pieces;
+  static_assert(columns % 16 == 0 && step > 0);
+  int row = threadIdx.x / pieces;
+  const int column = threadIdx.x % pieces * 8;
+  const bf16* source = from + row * pitch + column;
+  tile += row * kPitch<columns> + column;
+  if (threads % pieces != 0 && row >= step) return;
+#pragma unroll
+  for (int i = 0; i < (rows + step - 1) / step; ++i, row += step, source += step * pitch, tile += step * kPitch<columns>)
+    if (rows % step == 0 || row < rows) ptx::cp_async_16(tile, source, row < count ? 16 : 0);
+}
+
+__device__ __forceinline__ uint32_t pack(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  uint32_t bits;
+  __builtin_memcpy(&bits, &pair, sizeof bits);
+  return bits;
+}
+
+// D (16 m, 8 n) += A B^T over `depth` columns; a and b at the first row of each.
+template <int depth, int m, int n>
+__device__ __forceinline__ void multiply_rows(float (&d)[m][n][4], const bf16* a, const bf16* b) {
+  const int lane = threadIdx.x & 31;
+  a += (lane & 15) * kPitch<depth> + (lane >> 4) * 8;
+  b += ((lane & 7) + (lane >> 4) * 8) * kPitch<depth> + ((lane >> 3) & 1) * 8;
+#pragma unroll
+  for (int k = 0; k < depth; k += 16) {
+    uint32_t left[m][4];
+#pragma unroll
+    for (int i = 0; i < m; ++i) ptx::ldmatrix_x4(left[i], a + i * 16 * kPitch<depth> + k);
+#pragma unroll
+    for (int j = 0; j < n; j += 2) {
+      uint32_t right[4];
+      ptx::ldmatrix_x4(right, b + j * 8 * kPitch<depth> + k);
+#pragma unroll
+      for (int i = 0; i < m; ++i) {
+        ptx::mma_m16n8k16(d[i][j], left[i], {right[0], right[1]});
+        ptx::mma_m16n8k16(d[i][j + 1], left[i], {right[2], right[3]});
+      }
+    }
+  }
+}
+
+// D (16 m, 8 n) += P (16 m, 8 k) B (8 k, 8 n); b at the first row.
+template <int m, int k, int n>
+__device__ __forceinline__ void multiply_map(float (&d)[m][n][4], const float (&p)[m][k][4], const bf16* b) {
+  const int lane = threadIdx.x & 31;
+  b += (lane & 15) * kPitch<8 * n> + (lane >> 4) * 8;
+#pragma unroll
+  for (int l = 0; l < k; l += 2) {
+    uint32_t left[m][4];
+#pragma unroll
+    for (int i = 0; i < m; ++i)
+#pragma unroll
+      for (int r = 0; r < 4; ++r) left[i][r] = pack(p[i][l + r / 2][r % 2 * 2], p[i][l + r / 2][r % 2 * 2 + 1]);
+#pragma unroll
+    for (int j = 0; j < n; j += 2) {
+      uint32_t right[4];
+      ptx::ldmatrix_x4_transposed(right, b + l * 8 * kPitch<8 * n> + j * 8);
+#pragma unroll
+      for (int i = 0; i < m; ++i) {
+        ptx::mma_m16n8k16(d[i][j], left[i], {right[0], right[1]});
+        ptx::mma_m16n8k16(d[i][j + 1], left[i], {right[2], right[3]});
+      }
+    }
+  }
+}
+
+// Sum and maximum over the four lanes that hold one row of a fragment.
+__device__ __forceinline__ float quad_sum(float x) {
+  x += __shfl_xor_sync(0xffffffffu, x, 1);
+  return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+__device__ __forceinline__ float quad_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+  return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+// Whether tensors may be read and written 16 bytes at a time.
+inline bool all_aligned(std::initializer_list<const Tensor*> tensors) {
+  return std::all_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) { return aligned_rows(*tensor); });
+}
+
+// ---- parts ----
+
+inline constexpr int kPart = 64, kPartThreads = 256, kPartDepth = 32;
+inline constexpr int kPartPitch = kPart + 1;
+// 64 x 64 numbers: thread (x, y) = (threadIdx.x % 16, threadIdx.x / 16) holds (y + 16 i, x + 16 j) at [i][j].
+using Part = float[4][4];
+struct PartScratch {
+  float a[kPart * (kPartDepth + 1)], b[kPart * (kPartDepth + 1)];
+  float map[kPart * kPartPitch];
+};
+static_assert(kPartDepth * kPartPitch <= kPart * (kPartDepth + 1) && sizeof(PartScratch) <= 48 * 1024);
+
+// rows x columns of a matrix into shared memory, zero where the matrix has none.
+template <int rows, int columns, class T>
+__device__ __forceinline__ void load_part(float* to, const T* from, int64_t pitch, int row_count, int column_count) {
+  for (int i = threadIdx.x; i < rows * columns; i += kPartThreads) {
+    const int row = i / columns, column = i % columns;
+    to[row * (columns + 1) + column] = row < row_count && column < column_count ? to_float(from[row * pitch + column]) : 0.0f;
+  }
+}
+
+// D += A B^T over `depth` columns.
+template <class T>
+__device__ __forceinline__ void multiply_rows(Part& d, PartScratch& scratch, const T* a, int64_t pitch_a, int rows_a, const T* b, int64_t pitch_b,
+                                              int rows_b, int depth) {
+  const int x = threadIdx.x % 16, y = threadIdx.x / 16;
+  for (int first = 0; first < depth; first += kPartDepth) {
+    __syncthreads();
+    load_part<kPart, kPartDepth>(scratch.a, a + first, pitch_a, rows_a, depth - first);
+    load_part<kPart, kPartDepth>(scratch.b, b + first, pitch_b, rows_b, depth - first);
+    __syncthreads();
+#pragma unroll 4
+    for (int k = 0; k < kPartDepth; ++k)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) d[i][j] += scratch.a[(y + 16 * i) * (kPartDepth + 1) + k] * scratch.b[(x + 16 * j) * (kPartDepth + 1) + k];
+  }
+}
+
+// D += map B, the map (64, 64) as the caller's threads left it in scratch.map; B has `rows` rows, of which 64 columns at most are read.
+template <class T>
+__device__ __forceinline__ void multiply_map(Part& d, PartScratch& scratch, const T* b, int64_t pitch, int rows, int columns) {
+  const int x = threadIdx.x % 16, y = threadIdx.x / 16;
+  for (int first = 0; first < kPart; first += kPartDepth) {
+    __syncthreads();
+    load_part<kPartDepth, kPart>(scratch.b, b + first * pitch, pitch, rows - first, columns);
+    __syncthreads();
+#pragma unroll 4
+    for (int k = 0; k < kPartDepth; ++k)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) d[i][j] += scratch.map[(y + 16 * i) * kPartPitch + first + k] * scratch.b[k * kPartPitch + x + 16 * j];
+  }
+}
+
+// Over the sixteen threads that hold one row of a part.
+__device__ __forceinline__ float row_sum(float x) {
+#pragma unroll
+  for (int distance = 8; distance > 0; distance >>= 1) x += __shfl_xor_sync(0xffffffffu, x, distance);
+  return x;
+}
+__device__ __forceinline__ float row_max(float x) {
+#pragma unroll
+  for (int distance = 8; distance > 0; distance >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, distance));
+  return x;
+}
+
+}  // namespace gta::cuda::attention
