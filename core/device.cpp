@@ -1,6 +1,7 @@
 #include "core/device.h"
 
 #include <charconv>
+#include <mutex>
 
 #include "core/dtype.h"
 #include "core/log.h"
@@ -56,7 +57,8 @@ Device device_from_name(const std::string& name) {
     if (const std::string reason = cuda::no_device_because(); !reason.empty()) bad_input("device", "{} cannot be used: {}; --device cpu can", name, reason);
     if (index >= cuda::device_count())
       bad_input("device", "{} is not there: this machine has cuda:0 to cuda:{}", name, cuda::device_count() - 1);
-    if (!kGpu) log::warning("this build executes CUDA kernels on the CPU, for tests: nothing it shows is a result of a GPU");
+    static std::once_flag said;
+    if (!kGpu) std::call_once(said, [] { log::warning("this build executes CUDA kernels on the CPU, for tests: nothing it shows is a result of a GPU"); });
     return Device{DeviceType::Cuda, index};
 #else
     fail_without_cuda(name.c_str());

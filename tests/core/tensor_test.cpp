@@ -98,10 +98,18 @@ TEST(DType, NamesAreThoseOfConfigurationsAndNoOthers) {
 
 TEST(Device, NamesThisBuildLacksAreRefusedWithWhatThereIs) {
   EXPECT_EQ(device_from_name("cpu"), Device{});
+  for (const char* name : {"gpu", "cuda:", "cuda:x", "cuda:0x", "cuda1", "cuda:-1"})
+    expect_refused(fmt::format("expected cpu, cuda, cuda:N or auto, got '{}'", name), [&] { device_from_name(name); });
+#if defined(GTA_CUDA_ON_HOST)
+  EXPECT_EQ(device_from_name("auto"), Device{}) << "what only executes kernels on the CPU is nobody's choice";
+  expect_refused("cuda:1 is not there: this machine has cuda:0 to cuda:0", [] { device_from_name("cuda:1"); });
+#elif defined(GTA_CUDA)
+  expect_refused("cuda:99", [] { device_from_name("cuda:99"); });
+#else
   EXPECT_EQ(device_from_name("auto"), Device{});
-  expect_refused("expected cpu, cuda, cuda:N or auto, got 'gpu'", [] { device_from_name("gpu"); });
   for (const char* name : {"cuda", "cuda:1"}) expect_refused("use --device cpu", [&] { device_from_name(name); });
   expect_refused("use --device cpu", [] { Tensor::empty({1}, DType::F32, Device{DeviceType::Cuda, 0}); });
+#endif
 }
 
 }  // namespace

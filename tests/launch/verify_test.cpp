@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <optional>
 
 #include "core/error.h"
 #include "core/io/file.h"
@@ -27,15 +28,32 @@ std::vector<std::string> committed_fixtures() {
 
 // After AdamW steps rounding noise has grown: where a gradient is near zero, its sign decides. PyTorch in float32 itself is 1e-4 off for some
 // seeds (gta-odd, 506491: 9.7e-5), so seeds that nobody has looked at get ten times the room in the rows that come after steps.
-void expect_holds(const std::string& path, double room_after_steps = 1) {
-  for (DType dtype : {DType::F64, DType::F32, DType::BF16})
-    for (const VerifyRow& row : verify_fixture(path, dtype, Device{}).rows)
+void expect_holds(const std::string& path, double room_after_steps = 1, const Device& device = {}) {
+  for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
+    if (dtype == DType::F64 && device.type == DeviceType::Cuda) continue;  // float64 is for the CPU
+    for (const VerifyRow& row : verify_fixture(path, dtype, device).rows)
       EXPECT_LE(row.error, row.tolerance * (row.what.find("losses") != std::string::npos || row.what.find("weights") != std::string::npos ? room_after_steps : 1)) << path << " " << name_of(dtype) << ": " << row.what << " " << row.worst << " error " << row.error;
+  }
+}
+
+// The CUDA device of builds and machines that have one.
+std::optional<Device> cuda_device() {
+  try {
+    return device_from_name("cuda");
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 TEST(Verify, HoldsForEveryCommittedFixture) {
   ASSERT_GE(committed_fixtures().size(), 14u);
   for (const std::string& path : committed_fixtures()) expect_holds(path);
+}
+
+TEST(Verify, HoldsForEveryCommittedFixtureOnACudaDevice) {
+  const std::optional<Device> device = cuda_device();
+  if (!device) GTEST_SKIP() << "no CUDA device is here";
+  for (const std::string& path : committed_fixtures()) expect_holds(path, 1, *device);
 }
 
 TEST(Verify, HoldsForFreshSeedsAndLargerShapes) {
@@ -54,6 +72,7 @@ TEST(Verify, HoldsForFreshSeedsAndLargerShapes) {
     const std::string path = folder + "/" + name + ".h5";
     ASSERT_EQ(std::system((python + " " + oracle + " --case " + name + " --seed " + std::to_string(seed) + " --out " + path + " >/dev/null").c_str()), 0);
     expect_holds(path, 10);
+    if (const std::optional<Device> device = cuda_device()) expect_holds(path, 10, *device);
   }
   remove_tree(folder);
 }
