@@ -228,8 +228,9 @@ __global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) 
     map = next_map;
     query = next_query;
   }
-  if constexpr (C::of != Of::Values) write_keys(a.d_k, p, d_k, sequence, warp_key, group, first_map / p.maps_of_key, p.scale);
-  if constexpr (C::of != Of::Keys) write_keys(a.d_v, p, d_v, sequence, warp_key, group, first_map / p.maps_of_value, 1.0f);
+  // Of::Both also runs for one of them alone.
+  if (C::of != Of::Values && a.d_k.to.data) write_keys(a.d_k, p, d_k, sequence, warp_key, group, first_map / p.maps_of_key, p.scale);
+  if (C::of != Of::Keys && a.d_v.to.data) write_keys(a.d_v, p, d_v, sequence, warp_key, group, first_map / p.maps_of_value, 1.0f);
 }
 
 // Warps of 16 * m queries each; two stages of key and value tiles.
