@@ -95,7 +95,8 @@ template <int dk_, int dv_, Of of_, int warps, int m_, int queries_>
 struct KeyTiles {
   static constexpr Of of = of_;
   static constexpr int dk = dk_, dv = dv_, m = m_, queries = queries_, threads = 32 * warps, rows = 16 * m * warps;
-  static constexpr int k_size = rows * kPitch<dk>, v_size = of == Of::Values ? 0 : rows * kPitch<dv>, q_size = queries * kPitch<dk>, u_size = queries * kPitch<dv>;
+  static constexpr int k_size = rows * kPitch<dk>, v_size = of == Of::Values ? 0 : rows * kPitch<dv>;
+  static constexpr int q_size = queries * kPitch<dk>, u_size = queries * kPitch<dv>;
   static constexpr size_t shared = (k_size + v_size + 2 * (q_size + u_size)) * sizeof(bf16) + 2 * queries * sizeof(RowState);
   static_assert(queries % 16 == 0 && queries <= threads && shared <= 163 * 1024);  // of compute capability 8.0
 };
@@ -154,9 +155,8 @@ __global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) 
 
   const auto load_queries = [&](int map, int query, int stage) {
     const int count = p.queries - query;
-    const bf16 *const q = p.q_at(sequence, query, map), *const u = a.d_u_at(sequence, query, map);
-    load_tile<C::queries, C::dk, C::threads>(q_tiles + stage * C::q_size, Pieces<C::dk, C::threads>::own(q, p.q.pitch), p.q.pitch, count);
-    load_tile<C::queries, C::dv, C::threads>(u_tiles + stage * C::u_size, Pieces<C::dv, C::threads>::own(u, a.d_u.pitch), a.d_u.pitch, count);
+    load_tile<C::queries, C::dk, C::threads>(q_tiles + stage * C::q_size, p.q_at(sequence, query, map), p.q.pitch, count);
+    load_tile<C::queries, C::dv, C::threads>(u_tiles + stage * C::u_size, a.d_u_at(sequence, query, map), a.d_u.pitch, count);
     load_states<C::queries, C::threads>(state_tiles + stage * C::queries, a.states_of(sequence, map) + query, count);
     ptx::cp_async_commit();
   };
@@ -164,10 +164,9 @@ __global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) 
   float d_k[C::m][C::dk / 8][4] = {}, d_v[C::m][C::dv / 8][4] = {};  // the one that is not asked for takes no registers
   int map = begin < end ? first_map : first_map + a.group, query = begin;
   if (begin < end) {
-    const bf16 *const k = p.k_at(sequence, key, first_map), *const v = p.v_at(sequence, key, first_map);
-    load_tile<C::rows, C::dk, C::threads>(k_tile, Pieces<C::dk, C::threads>::own(k, p.k.pitch), p.k.pitch, p.keys - key);
+    load_tile<C::rows, C::dk, C::threads>(k_tile, p.k_at(sequence, key, first_map), p.k.pitch, p.keys - key);
     if constexpr (C::of != Of::Values)
-      load_tile<C::rows, C::dv, C::threads>(v_tile, Pieces<C::dv, C::threads>::own(v, p.v.pitch), p.v.pitch, p.keys - key);
+      load_tile<C::rows, C::dv, C::threads>(v_tile, p.v_at(sequence, key, first_map), p.v.pitch, p.keys - key);
     load_queries(map, query, 0);
   }
   for (int stage = 0; map < first_map + a.group; stage ^= 1) {
@@ -260,14 +259,14 @@ __global__ void __launch_bounds__(C::threads) query_tiles(const Backward<bf16> a
   const bf16* v = Pieces<C::dv, C::threads>::own(p.v_at(sequence, first, map), p.v.pitch);
   // The next tile.
   const auto load_keys = [&](int key, int stage) {
-    load_tile<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, p.keys - key);
-    load_tile<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, p.keys - key);
+    load_own<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, p.keys - key);
+    load_own<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, p.keys - key);
     ptx::cp_async_commit();
     k += C::keys * p.k.pitch;
     v += C::keys * p.v.pitch;
   };
-  load_tile<C::rows, C::dk, C::threads>(q_tile, Pieces<C::dk, C::threads>::own(p.q_at(sequence, query, map), p.q.pitch), p.q.pitch, query_count);
-  load_tile<C::rows, C::dv, C::threads>(u_tile, Pieces<C::dv, C::threads>::own(a.d_u_at(sequence, query, map), a.d_u.pitch), a.d_u.pitch, query_count);
+  load_tile<C::rows, C::dk, C::threads>(q_tile, p.q_at(sequence, query, map), p.q.pitch, query_count);
+  load_tile<C::rows, C::dv, C::threads>(u_tile, a.d_u_at(sequence, query, map), a.d_u.pitch, query_count);
   load_states<C::rows, C::threads>(states, a.states_of(sequence, map) + query, query_count);
   load_keys(first, 0);
 
@@ -509,8 +508,8 @@ bool with_tiles(const AttentionBackward& b) {
   const AttentionForward& a = b.forward;
   if (a.q.dtype() != DType::BF16 || !all_aligned({&a.q, &a.k, &a.v, &a.u, &b.d_u, &b.d_q, &b.d_k, &b.d_v})) return false;
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
-  // A warp with one fragment of keys reads every query tile for half the products of a warp with two, and shared memory is then what it waits for.
-  // Two fragments leave registers for one sum: where the heads are wide, computing S a second time costs less than that.
+  // A warp with one fragment of keys reads every query tile for half the products of a warp with two, and then waits for shared memory. Two
+  // fragments leave registers for one sum: where the heads are wide, computing S a second time costs less than that.
   if (is(64, 64)) return launch_tiles<QueryTiles<64, 64, 4, 2, 48>, KeyTiles<64, 64, Of::Both, 8, 1, 64>>(b), true;
   if (is(96, 64)) return launch_tiles<QueryTiles<96, 64, 4, 2, 32>, KeyTiles<96, 64, Of::Both, 8, 1, 64>>(b), true;
   if (is(64, 128))

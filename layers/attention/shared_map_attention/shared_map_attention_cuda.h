@@ -34,7 +34,9 @@ struct Problem {
 
   __device__ __forceinline__ int64_t query_row(int sequence, int query) const { return int64_t{sequence} * queries + query; }
   __device__ __forceinline__ int64_t key_row(int sequence, int key) const { return int64_t{sequence} * keys + key; }
-  __device__ __forceinline__ const T* q_at(int sequence, int query, int map) const { return q.at(query_row(sequence, query), int64_t{map} * head_dim); }
+  __device__ __forceinline__ const T* q_at(int sequence, int query, int map) const {
+    return q.at(query_row(sequence, query), int64_t{map} * head_dim);
+  }
   __device__ __forceinline__ const T* k_at(int sequence, int key, int map) const {
     return k.at(key_row(sequence, key), int64_t{map / maps_of_key} * head_dim);
   }
@@ -120,7 +122,7 @@ struct Pieces {
 
 // Starts copies of `count` rows, `own` being Pieces::own of the first; rows from there to `rows` become zero.
 template <int rows, int columns, int threads>
-__device__ __forceinline__ void load_tile(bf16* tile, const bf16* own, int64_t pitch, int count) {
+__device__ __forceinline__ void load_own(bf16* tile, const bf16* own, int64_t pitch, int count) {
   using P = Pieces<columns, threads>;
   int row = P::row();
   tile += row * kPitch<columns> + P::column();
@@ -128,6 +130,10 @@ __device__ __forceinline__ void load_tile(bf16* tile, const bf16* own, int64_t p
 #pragma unroll
   for (int i = 0; i < (rows + P::step - 1) / P::step; ++i, row += P::step, own += P::step * pitch, tile += P::step * kPitch<columns>)
     if (rows % P::step == 0 || row < rows) ptx::cp_async_16(tile, own, row < count ? 16 : 0);
+}
+template <int rows, int columns, int threads>
+__device__ __forceinline__ void load_tile(bf16* tile, const bf16* from, int64_t pitch, int count) {
+  load_own<rows, columns, threads>(tile, Pieces<columns, threads>::own(from, pitch), pitch, count);
 }
 
 __device__ __forceinline__ uint32_t pack(float low, float high) {

@@ -58,13 +58,13 @@ __global__ void __launch_bounds__(C::threads) forward_tiles(const Forward<bf16> 
   const bf16* v = Pieces<C::dv, C::threads>::own(p.v_at(sequence, first, map), p.v.pitch);
   // The next tile.
   const auto load_keys = [&](int key, int stage) {
-    load_tile<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, p.keys - key);
-    load_tile<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, p.keys - key);
+    load_own<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, p.keys - key);
+    load_own<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, p.keys - key);
     ptx::cp_async_commit();
     k += C::keys * p.k.pitch;
     v += C::keys * p.v.pitch;
   };
-  load_tile<C::rows, C::dk, C::threads>(q_tile, Pieces<C::dk, C::threads>::own(p.q_at(sequence, query, map), p.q.pitch), p.q.pitch, query_count);
+  load_tile<C::rows, C::dk, C::threads>(q_tile, p.q_at(sequence, query, map), p.q.pitch, query_count);
   load_keys(first, 0);
 
   // This lane's rows: row + 16 i + 8 h of the tile.

@@ -81,7 +81,9 @@ std::vector<OpCase> small_tiled_attention_cases() {
   return {attention_case({2, 2, 1, 1, 64, 64, 0}, 9, 20), attention_case({1, 2, 1, 2, 64, 128, 0}, 17, 17, 5)};
 }
 // So many sequences that one block sums over several maps: of two that share a key head, and of half of the four that share a value head.
-std::vector<OpCase> many_sequences_cases() { return {attention_case({128, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({128, 4, 2, 1, 3, 5, 0}, 2, 3)}; }
+std::vector<OpCase> many_sequences_cases() {
+  return {attention_case({128, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({128, 4, 2, 1, 3, 5, 0}, 2, 3)};
+}
 
 std::vector<OpCase> value_decoder_cases() {
   std::vector<OpCase> cases;
@@ -142,7 +144,8 @@ TEST(SharedMapAttention, KeysThatNoQueryIsThereToSeeGetZeroGradients) {
   const AttentionShape s{2, 4, 2, 1, 64, 128, 0.125};
   for (const Device& device : devices())
     for (DType dtype : {DType::F32, DType::BF16}) {
-      const Tensor q = on(device, {0, 256}, {}, dtype), k = on(device, {6, 128}, std::vector(768, 1.0), dtype), v = on(device, {6, 128}, std::vector(768, 1.0), dtype);
+      const Tensor q = on(device, {0, 256}, {}, dtype), k = on(device, {6, 128}, std::vector(768, 1.0), dtype);
+      const Tensor v = on(device, {6, 128}, std::vector(768, 1.0), dtype);
       const SharedMapAttentionOp op{s, {}};
       op.check(q, k, v);
       Saved saved(TapeMode::Recording);
