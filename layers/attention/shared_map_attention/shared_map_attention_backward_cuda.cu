@@ -87,11 +87,16 @@ __global__ void __launch_bounds__(256) add_sums(const Destination<T> d, int64_t 
 
 // ---- tiles ----
 
-// Warps of 16 * m keys each; two stages of query tiles.
-template <int dk_, int dv_, int warps, int m_, int queries_>
+// Which gradients a kernel of key blocks makes.
+enum class Of : uint8_t { Keys, Values, Both };
+
+// Warps of 16 * m keys each; two stages of query tiles. V is needed for dA, so for dK alone.
+template <int dk_, int dv_, Of of_, int warps, int m_, int queries_>
 struct KeyTiles {
+  static constexpr Of of = of_;
   static constexpr int dk = dk_, dv = dv_, m = m_, queries = queries_, threads = 32 * warps, rows = 16 * m * warps;
-  static constexpr int k_size = rows * kPitch<dk>, v_size = rows * kPitch<dv>, q_size = queries * kPitch<dk>, u_size = queries * kPitch<dv>;
+  static constexpr int k_size = rows * kPitch<dk>, v_size = of == Of::Values ? 0 : rows * kPitch<dv>;
+  static constexpr int q_size = queries * kPitch<dk>, u_size = queries * kPitch<dv>;
   static constexpr size_t shared = (k_size + v_size + 2 * (q_size + u_size)) * sizeof(bf16) + 2 * queries * sizeof(RowState);
   static_assert(queries % 16 == 0 && queries <= threads && shared <= 163 * 1024);  // of compute capability 8.0
 };
@@ -143,7 +148,7 @@ __global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) 
   GTA_SHARED_ARRAY(int, scratch, [32]);
 
   // The first keys are seen by the most queries and come first.
-  const int sequence = blockIdx.x % p.batch, group = blockIdx.x / p.batch, first_map = group * a.group, key = blockIdx.y * C::rows;
+  const int group = blockIdx.x, first_map = group * a.group, sequence = blockIdx.y, key = blockIdx.z * C::rows;
   const int begin = max(0, key - p.offset), end = last_query_of(p, sequence, begin, key + C::rows, scratch);
   const int warp_row = (threadIdx.x >> 5) * 16 * C::m, warp_key = key + warp_row;
   const int lane = threadIdx.x & 31, pair = (lane & 3) * 2;
@@ -156,11 +161,12 @@ __global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) 
     ptx::cp_async_commit();
   };
 
-  float d_k[C::m][C::dk / 8][4] = {}, d_v[C::m][C::dv / 8][4] = {};
+  float d_k[C::m][C::dk / 8][4] = {}, d_v[C::m][C::dv / 8][4] = {};  // the one that is not asked for takes no registers
   int map = begin < end ? first_map : first_map + a.group, query = begin;
   if (begin < end) {
-    load_tile<C::rows, C::dk, C::threads>(k_tile, p.k_at(sequence, key, map), p.k.pitch, p.keys - key);
-    load_tile<C::rows, C::dv, C::threads>(v_tile, p.v_at(sequence, key, map), p.v.pitch, p.keys - key);
+    load_tile<C::rows, C::dk, C::threads>(k_tile, p.k_at(sequence, key, first_map), p.k.pitch, p.keys - key);
+    if constexpr (C::of != Of::Values)
+      load_tile<C::rows, C::dv, C::threads>(v_tile, p.v_at(sequence, key, first_map), p.v.pitch, p.keys - key);
     load_queries(map, query, 0);
   }
   for (int stage = 0; map < first_map + a.group; stage ^= 1) {
@@ -170,29 +176,39 @@ __global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) 
     const int next_map = map + last, next_query = last ? begin : query + C::queries;
     if (next_map < first_map + a.group) load_queries(next_map, next_query, stage ^ 1);
 
-    if (p.offset + query + C::queries > warp_key) {  // else all of them stand before this warp's keys
+    // Else all of the queries stand before this warp's keys, or it has none.
+    if (p.offset + query + C::queries > warp_key && warp_key < p.keys) {
       const bf16 *const q = q_tiles + stage * C::q_size, *const u = u_tiles + stage * C::u_size;
       const RowState* const states = state_tiles + stage * C::queries;
-      const bool masked = p.starts || p.offset + query < warp_key + 16 * C::m - 1;
       float s[C::m][C::queries / 8][4] = {};
       multiply_rows<C::dk>(s, k_tile + warp_row * kPitch<C::dk>, q);
 #pragma unroll
       for (int j = 0; j < C::queries / 8; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const RowState state = states[8 * j + pair + e];
-          const int position = p.offset + query + 8 * j + pair + e;
+          const float logsumexp = states[8 * j + pair + e].logsumexp_log2;
 #pragma unroll
           for (int i = 0; i < C::m; ++i)
 #pragma unroll
-            for (int h = 0; h < 2; ++h) {
-              const int k = warp_key + (lane >> 2) + 16 * i + 8 * h;
-              const float weight = ptx::exp2_approx(s[i][j][2 * h + e] * p.scale_log2 - state.logsumexp_log2);
-              s[i][j][2 * h + e] = masked && (k > position || k < state.first_key) ? 0.0f : weight;
-            }
+            for (int h = 0; h < 2; ++h) s[i][j][2 * h + e] = ptx::exp2_approx(s[i][j][2 * h + e] * p.scale_log2 - logsumexp);
         }
-      if (a.d_v.to.data) multiply_map(d_v, s, u);
-      if (a.d_k.to.data) {
+      if (p.starts || p.offset + query < warp_key + 16 * C::m - 1) {  // a branch of whole warps: most tiles need no mask
+#pragma unroll
+        for (int j = 0; j < C::queries / 8; ++j)
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            const int position = p.offset + query + 8 * j + pair + e, visible = states[8 * j + pair + e].first_key;
+#pragma unroll
+            for (int i = 0; i < C::m; ++i)
+#pragma unroll
+              for (int h = 0; h < 2; ++h) {
+                const int k = warp_key + (lane >> 2) + 16 * i + 8 * h;
+                if (k > position || k < visible) s[i][j][2 * h + e] = 0.0f;
+              }
+          }
+      }
+      if constexpr (C::of != Of::Keys) multiply_map(d_v, s, u);
+      if constexpr (C::of != Of::Values) {
         float d[C::m][C::queries / 8][4] = {};
         multiply_rows<C::dv>(d, v_tile + warp_row * kPitch<C::dv>, u);
 #pragma unroll
@@ -211,8 +227,9 @@ __global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) 
     map = next_map;
     query = next_query;
   }
-  if (a.d_k.to.data) write_keys(a.d_k, p, d_k, sequence, warp_key, group, first_map / p.maps_of_key, p.scale);
-  if (a.d_v.to.data) write_keys(a.d_v, p, d_v, sequence, warp_key, group, first_map / p.maps_of_value, 1.0f);
+  // Of::Both also runs for one of them alone.
+  if (C::of != Of::Values && a.d_k.to.data) write_keys(a.d_k, p, d_k, sequence, warp_key, group, first_map / p.maps_of_key, p.scale);
+  if (C::of != Of::Keys && a.d_v.to.data) write_keys(a.d_v, p, d_v, sequence, warp_key, group, first_map / p.maps_of_value, 1.0f);
 }
 
 // Warps of 16 * m queries each; two stages of key and value tiles.
@@ -235,16 +252,18 @@ __global__ void __launch_bounds__(C::threads) query_tiles(const Backward<bf16> a
   GTA_SHARED_ARRAY(int, scratch, [32]);
 
   // Long rows first, as in forward.
-  const int map = blockIdx.x % p.maps, sequence = blockIdx.x / p.maps;
-  const int query = (gridDim.y - 1 - blockIdx.y) * C::rows, query_count = min(C::rows, p.queries - query);
+  const int map = blockIdx.x, sequence = blockIdx.y, query = (gridDim.z - 1 - blockIdx.z) * C::rows, query_count = min(C::rows, p.queries - query);
   const int first = first_key_of(p, sequence, query, query_count, scratch) / C::keys * C::keys, end = p.offset + query + query_count;
 
-  const bf16 *const k = p.k_at(sequence, 0, map), *const v = p.v_at(sequence, 0, map);
+  const bf16* k = Pieces<C::dk, C::threads>::own(p.k_at(sequence, first, map), p.k.pitch);
+  const bf16* v = Pieces<C::dv, C::threads>::own(p.v_at(sequence, first, map), p.v.pitch);
+  // The next tile.
   const auto load_keys = [&](int key, int stage) {
-    const int count = p.keys - key;
-    load_tile<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k + key * p.k.pitch, p.k.pitch, count);
-    load_tile<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v + key * p.v.pitch, p.v.pitch, count);
+    load_own<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, p.keys - key);
+    load_own<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, p.keys - key);
     ptx::cp_async_commit();
+    k += C::keys * p.k.pitch;
+    v += C::keys * p.v.pitch;
   };
   load_tile<C::rows, C::dk, C::threads>(q_tile, p.q_at(sequence, query, map), p.q.pitch, query_count);
   load_tile<C::rows, C::dv, C::threads>(u_tile, a.d_u_at(sequence, query, map), a.d_u.pitch, query_count);
@@ -258,27 +277,38 @@ __global__ void __launch_bounds__(C::threads) query_tiles(const Backward<bf16> a
     __syncthreads();  // and every warp is done with the other stage
     if (key + C::keys < end) load_keys(key + C::keys, stage ^ 1);
     const int warp_position = p.offset + query + warp_row;
-    if (key >= warp_position + 16 * C::m) continue;  // after the diagonal for all rows of this warp
+    // After the diagonal for all rows of this warp, or no row of it is there.
+    if (key >= warp_position + 16 * C::m || warp_row >= query_count) continue;
 
     float s[C::m][C::keys / 8][4] = {}, d[C::m][C::keys / 8][4] = {};
     multiply_rows<C::dk>(s, q_tile + warp_row * kPitch<C::dk>, k_tiles + stage * C::k_size);
     multiply_rows<C::dv>(d, u_tile + warp_row * kPitch<C::dv>, v_tiles + stage * C::v_size);
-    const bool masked = p.starts || key + C::keys - 1 > warp_position;
 #pragma unroll
     for (int i = 0; i < C::m; ++i)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int r = row + 16 * i + 8 * h, position = p.offset + query + r;
-        const RowState state = states[r];
+        const RowState state = states[row + 16 * i + 8 * h];
 #pragma unroll
         for (int j = 0; j < C::keys / 8; ++j)
 #pragma unroll
-          for (int e = 2 * h; e < 2 * h + 2; ++e) {
-            const int column = key + 8 * j + pair + e % 2;
-            const float d_s = ptx::exp2_approx(s[i][j][e] * p.scale_log2 - state.logsumexp_log2) * (d[i][j][e] - state.delta);
-            d[i][j][e] = masked && (column > position || column < state.first_key) ? 0.0f : d_s;
-          }
+          for (int e = 2 * h; e < 2 * h + 2; ++e)
+            d[i][j][e] = ptx::exp2_approx(s[i][j][e] * p.scale_log2 - state.logsumexp_log2) * (d[i][j][e] - state.delta);
       }
+    if (p.starts || key + C::keys - 1 > warp_position) {
+#pragma unroll
+      for (int i = 0; i < C::m; ++i)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int r = row + 16 * i + 8 * h, position = p.offset + query + r, visible = states[r].first_key;
+#pragma unroll
+          for (int j = 0; j < C::keys / 8; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+              const int column = key + 8 * j + pair + e;
+              if (column > position || column < visible) d[i][j][2 * h + e] = 0.0f;
+            }
+        }
+    }
     multiply_map(d_q, d, k_tiles + stage * C::k_size);
   }
 
@@ -299,18 +329,16 @@ __global__ void __launch_bounds__(C::threads) query_tiles(const Backward<bf16> a
 
 // ---- parts ----
 
-enum class Of : uint8_t { Keys, Values };
-
-// Columns 64 z .. of dK or dV for block z.
+// 64 columns of dK or dV.
 template <class T, Of of>
-__global__ void __launch_bounds__(kPartThreads) key_parts(const Backward<T> a) {
+__global__ void __launch_bounds__(kPartThreads, 1) key_parts(const Backward<T> a) {
   const Problem<T>& p = a.p;
   GTA_SHARED_ARRAY(PartScratch, scratch, [1]);
   GTA_SHARED_ARRAY(int, scratch_of_last, [32]);
-  const int sequence = blockIdx.x % p.batch, group = blockIdx.x / p.batch, first_map = group * a.group;
-  const int key = blockIdx.y * kPart, key_count = min(kPart, p.keys - key);
+  const int groups = p.maps / a.group, group = blockIdx.x % groups, first_map = group * a.group, sequence = blockIdx.y;
+  const int key = blockIdx.z * kPart, key_count = min(kPart, p.keys - key);
   const Destination<T>& d = of == Of::Keys ? a.d_k : a.d_v;
-  const int column = blockIdx.z * kPart, columns = min(kPart, d.dim - column);
+  const int column = blockIdx.x / groups * kPart, columns = min(kPart, d.dim - column);
   const int begin = max(0, key - p.offset), end = last_query_of(p, sequence, begin, key + key_count, scratch_of_last);
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   Part sum = {};
@@ -355,15 +383,15 @@ __global__ void __launch_bounds__(kPartThreads) key_parts(const Backward<T> a) {
     }
 }
 
-// Columns 64 z .. of dQ for block z.
+// 64 columns of dQ.
 template <class T>
 __global__ void __launch_bounds__(kPartThreads) query_parts(const Backward<T> a) {
   const Problem<T>& p = a.p;
   GTA_SHARED_ARRAY(PartScratch, scratch, [1]);
   GTA_SHARED_ARRAY(int, scratch_of_first, [32]);
-  const int map = blockIdx.x % p.maps, sequence = blockIdx.x / p.maps;
-  const int query = (gridDim.y - 1 - blockIdx.y) * kPart, query_count = min(kPart, p.queries - query);
-  const int column = blockIdx.z * kPart, columns = min(kPart, p.head_dim - column);
+  const int map = blockIdx.x % p.maps, sequence = blockIdx.y;
+  const int query = (gridDim.z - 1 - blockIdx.z) * kPart, query_count = min(kPart, p.queries - query);
+  const int column = blockIdx.x / p.maps * kPart, columns = min(kPart, p.head_dim - column);
   const int first = first_key_of(p, sequence, query, query_count, scratch_of_first), end = p.offset + query + query_count;
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   Part d_q = {};
@@ -399,6 +427,8 @@ __global__ void __launch_bounds__(kPartThreads) query_parts(const Backward<T> a)
 
 // ---- launching ----
 
+constexpr int64_t kKeyRows = 128;  // of a block of key_tiles
+
 // A call and its temporary memory.
 template <class T>
 struct Call {
@@ -416,7 +446,7 @@ struct Call {
     int& group = arguments.group = std::gcd(p.maps_of_key, p.maps_of_value);
     const int together = group;
     while (group > 1 && (together % group || p.batch * tiles * (maps / group) < kEnoughBlocks)) --group;
-    key_grid = dim3(static_cast<unsigned>(p.batch * (maps / group)), static_cast<unsigned>(tiles));
+    key_grid = dim3(static_cast<unsigned>(maps / group), static_cast<unsigned>(p.batch), static_cast<unsigned>(tiles));
     arguments.u = rows_of<const T>(f.u);
     arguments.d_u = rows_of<const T>(b.d_u);
     arguments.logsumexp = rows_of<const float>(f.logsumexp);
@@ -438,7 +468,7 @@ struct Call {
   bool any_query() const { return arguments.p.queries > 0; }
   dim3 query_grid(int64_t rows, int64_t chunks = 1) const {
     const Problem<T>& p = arguments.p;
-    return dim3(static_cast<unsigned>(int64_t{p.batch} * p.maps), static_cast<unsigned>(ceil_div(p.queries, rows)), static_cast<unsigned>(chunks));
+    return dim3(static_cast<unsigned>(p.maps * chunks), static_cast<unsigned>(p.batch), static_cast<unsigned>(ceil_div(p.queries, rows)));
   }
 
   template <int n>
@@ -457,11 +487,18 @@ struct Call {
   }
 };
 
-template <class K, class Q>
+template <class K>
+void launch_key_tiles(const Call<bf16>& call) {
+  static_assert(K::rows == kKeyRows);
+  if ((K::of != Of::Values && call.b.d_k.defined()) || (K::of != Of::Keys && call.b.d_v.defined()))
+    GTA_LAUNCH(key_tiles<K>, call.key_grid, K::threads, K::shared, call.stream, call.arguments);
+}
+
+template <class Q, class... K>
 void launch_tiles(const AttentionBackward& b) {
-  const Call<bf16> call(b, K::rows);
+  const Call<bf16> call(b, kKeyRows);
   call.make_states<8>();
-  if (b.d_k.defined() || b.d_v.defined()) GTA_LAUNCH(key_tiles<K>, call.key_grid, K::threads, K::shared, call.stream, call.arguments);
+  (launch_key_tiles<K>(call), ...);
   call.add_all_sums();
   if (b.d_q.defined() && call.any_query()) GTA_LAUNCH(query_tiles<Q>, call.query_grid(Q::rows), Q::threads, Q::shared, call.stream, call.arguments);
 }
@@ -471,19 +508,23 @@ bool with_tiles(const AttentionBackward& b) {
   const AttentionForward& a = b.forward;
   if (a.q.dtype() != DType::BF16 || !all_aligned({&a.q, &a.k, &a.v, &a.u, &b.d_u, &b.d_q, &b.d_k, &b.d_v})) return false;
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
-  // The sums of dK and dV of a warp's keys and two maps share its registers: as many queries at a time as leave them whole.
-  if (is(64, 64)) return launch_tiles<KeyTiles<64, 64, 8, 1, 64>, QueryTiles<64, 64, 4, 2, 48>>(b), true;
-  if (is(64, 128)) return launch_tiles<KeyTiles<64, 128, 8, 1, 64>, QueryTiles<64, 128, 4, 2, 64>>(b), true;
-  if (is(64, 256)) return launch_tiles<KeyTiles<64, 256, 8, 1, 32>, QueryTiles<64, 256, 8, 1, 32>>(b), true;
-  if (is(96, 64)) return launch_tiles<KeyTiles<96, 64, 8, 1, 64>, QueryTiles<96, 64, 4, 2, 32>>(b), true;
-  if (is(128, 128)) return launch_tiles<KeyTiles<128, 128, 8, 1, 48>, QueryTiles<128, 128, 8, 1, 64>>(b), true;
+  // A warp with one fragment of keys reads every query tile for half the products of a warp with two, and then waits for shared memory. Two
+  // fragments leave registers for one sum: where the heads are wide, computing S a second time costs less than that.
+  if (is(64, 64)) return launch_tiles<QueryTiles<64, 64, 4, 2, 48>, KeyTiles<64, 64, Of::Both, 8, 1, 64>>(b), true;
+  if (is(96, 64)) return launch_tiles<QueryTiles<96, 64, 4, 2, 32>, KeyTiles<96, 64, Of::Both, 8, 1, 64>>(b), true;
+  if (is(64, 128))
+    return launch_tiles<QueryTiles<64, 128, 4, 2, 48>, KeyTiles<64, 128, Of::Keys, 4, 2, 32>, KeyTiles<64, 128, Of::Values, 4, 2, 48>>(b), true;
+  if (is(128, 128))
+    return launch_tiles<QueryTiles<128, 128, 8, 1, 64>, KeyTiles<128, 128, Of::Keys, 8, 1, 48>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>(b), true;
+  if (is(64, 256))
+    return launch_tiles<QueryTiles<64, 256, 8, 1, 32>, KeyTiles<64, 256, Of::Keys, 8, 1, 32>, KeyTiles<64, 256, Of::Values, 8, 1, 64>>(b), true;
   return false;
 }
 
 template <class T>
 void with_parts(const AttentionBackward& b) {
   const Call<T> call(b, kPart);
-  const auto grid = [&](int64_t dim) { return dim3(call.key_grid.x, call.key_grid.y, static_cast<unsigned>(ceil_div(dim, kPart))); };
+  const auto grid = [&](int64_t dim) { return dim3(call.key_grid.x * static_cast<unsigned>(ceil_div(dim, kPart)), call.key_grid.y, call.key_grid.z); };
   call.template make_states<1>();
   if (b.d_k.defined()) GTA_LAUNCH((key_parts<T, Of::Keys>), grid(b.forward.shape.head_dim), kPartThreads, 0, call.stream, call.arguments);
   if (b.d_v.defined()) GTA_LAUNCH((key_parts<T, Of::Values>), grid(b.forward.shape.value_dim), kPartThreads, 0, call.stream, call.arguments);

@@ -34,7 +34,9 @@ struct Problem {
 
   __device__ __forceinline__ int64_t query_row(int sequence, int query) const { return int64_t{sequence} * queries + query; }
   __device__ __forceinline__ int64_t key_row(int sequence, int key) const { return int64_t{sequence} * keys + key; }
-  __device__ __forceinline__ const T* q_at(int sequence, int query, int map) const { return q.at(query_row(sequence, query), int64_t{map} * head_dim); }
+  __device__ __forceinline__ const T* q_at(int sequence, int query, int map) const {
+    return q.at(query_row(sequence, query), int64_t{map} * head_dim);
+  }
   __device__ __forceinline__ const T* k_at(int sequence, int key, int map) const {
     return k.at(key_row(sequence, key), int64_t{map / maps_of_key} * head_dim);
   }
@@ -106,21 +108,32 @@ __device__ __forceinline__ int last_query_of(const Problem<T>& p, int sequence, 
 template <int columns>
 inline constexpr int kPitch = columns + 8;
 
-// Starts copies of `count` rows; rows from there to `rows` become zero. Every thread takes the same piece of each of its rows, so that one
-// address and one step are all it has to remember.
+// How the threads of a block share the copy of a tile: each takes the same piece of 16 bytes of every step-th row, so that one address is all it
+// has to remember. Of 96 columns, as many threads as cover whole rows take part.
+template <int columns, int threads>
+struct Pieces {
+  static constexpr int count = columns / 8, step = threads / count;
+  static_assert(columns % 16 == 0 && step > 0);
+  static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x) / count; }
+  static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x) % count * 8; }
+  // Where this thread begins in rows that begin at `from`.
+  static __device__ __forceinline__ const bf16* own(const bf16* from, int64_t pitch) { return from + row() * pitch + column(); }
+};
+
+// Starts copies of `count` rows, `own` being Pieces::own of the first; rows from there to `rows` become zero.
+template <int rows, int columns, int threads>
+__device__ __forceinline__ void load_own(bf16* tile, const bf16* own, int64_t pitch, int count) {
+  using P = Pieces<columns, threads>;
+  int row = P::row();
+  tile += row * kPitch<columns> + P::column();
+  if (threads % P::count != 0 && row >= P::step) return;
+#pragma unroll
+  for (int i = 0; i < (rows + P::step - 1) / P::step; ++i, row += P::step, own += P::step * pitch, tile += P::step * kPitch<columns>)
+    if (rows % P::step == 0 || row < rows) ptx::cp_async_16(tile, own, row < count ? 16 : 0);
+}
 template <int rows, int columns, int threads>
 __device__ __forceinline__ void load_tile(bf16* tile, const bf16* from, int64_t pitch, int count) {
-  // Of 96 columns, the largest number of threads that cover whole rows take part.
-  constexpr int pieces = columns / 8, step = threads / pieces;
-  static_assert(columns % 16 == 0 && step > 0);
-  int row = threadIdx.x / pieces;
-  const int column = threadIdx.x % pieces * 8;
-  const bf16* source = from + row * pitch + column;
-  tile += row * kPitch<columns> + column;
-  if (threads % pieces != 0 && row >= step) return;
-#pragma unroll
-  for (int i = 0; i < (rows + step - 1) / step; ++i, row += step, source += step * pitch, tile += step * kPitch<columns>)
-    if (rows % step == 0 || row < rows) ptx::cp_async_16(tile, source, row < count ? 16 : 0);
+  load_own<rows, columns, threads>(tile, Pieces<columns, threads>::own(from, pitch), pitch, count);
 }
 
 __device__ __forceinline__ uint32_t pack(float low, float high) {

@@ -50,17 +50,19 @@ __global__ void __launch_bounds__(C::threads) forward_tiles(const Forward<bf16> 
   GTA_SHARED_ARRAY(int, scratch, [32]);
 
   // Long rows first, so that the blocks end together.
-  const int map = blockIdx.x % p.maps, sequence = blockIdx.x / p.maps;
-  const int query = (gridDim.y - 1 - blockIdx.y) * C::rows, query_count = min(C::rows, p.queries - query);
+  const int map = blockIdx.x, sequence = blockIdx.y, query = (gridDim.z - 1 - blockIdx.z) * C::rows, query_count = min(C::rows, p.queries - query);
   const int first = first_key_of(p, sequence, query, query_count, scratch) / C::keys * C::keys;
   const int end = p.offset + query + query_count;
 
-  const bf16 *const k = p.k_at(sequence, 0, map), *const v = p.v_at(sequence, 0, map);
+  const bf16* k = Pieces<C::dk, C::threads>::own(p.k_at(sequence, first, map), p.k.pitch);
+  const bf16* v = Pieces<C::dv, C::threads>::own(p.v_at(sequence, first, map), p.v.pitch);
+  // The next tile.
   const auto load_keys = [&](int key, int stage) {
-    const int count = p.keys - key;
-    load_tile<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k + key * p.k.pitch, p.k.pitch, count);
-    load_tile<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v + key * p.v.pitch, p.v.pitch, count);
+    load_own<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, p.keys - key);
+    load_own<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, p.keys - key);
     ptx::cp_async_commit();
+    k += C::keys * p.k.pitch;
+    v += C::keys * p.v.pitch;
   };
   load_tile<C::rows, C::dk, C::threads>(q_tile, p.q_at(sequence, query, map), p.q.pitch, query_count);
   load_keys(first, 0);
@@ -78,25 +80,33 @@ __global__ void __launch_bounds__(C::threads) forward_tiles(const Forward<bf16> 
     __syncthreads();  // and every warp is done with the other stage
     if (key + C::keys < end) load_keys(key + C::keys, stage ^ 1);
     const int warp_position = p.offset + query + warp_row;
-    if (key >= warp_position + 16 * C::m) continue;  // after the diagonal for all rows of this warp
+    // After the diagonal for all rows of this warp, or no row of it is there.
+    if (key >= warp_position + 16 * C::m || warp_row >= query_count) continue;
 
     float s[C::m][C::keys / 8][4] = {};
     multiply_rows<C::dk>(s, q_tile + warp_row * kPitch<C::dk>, k_tiles + stage * C::k_size);
-    const bool masked = p.starts || key + C::keys - 1 > warp_position;
+    if (p.starts || key + C::keys - 1 > warp_position) {  // a branch of whole warps: most tiles need no mask
+#pragma unroll
+      for (int i = 0; i < C::m; ++i)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int r = row + 16 * i + 8 * h, position = p.offset + query + r, visible = p.starts ? row_first[r] : 0;
+#pragma unroll
+          for (int j = 0; j < C::keys / 8; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+              const int column = key + 8 * j + pair + e;
+              if (column > position || column < visible) s[i][j][2 * h + e] = -kInfinity;
+            }
+        }
+    }
 #pragma unroll
     for (int i = 0; i < C::m; ++i)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int r = row + 16 * i + 8 * h, position = p.offset + query + r, visible = p.starts ? row_first[r] : 0;
         float largest = -kInfinity;
 #pragma unroll
-        for (int j = 0; j < C::keys / 8; ++j)
-#pragma unroll
-          for (int e = 2 * h; e < 2 * h + 2; ++e) {
-            const int column = key + 8 * j + pair + e % 2;
-            if (masked && (column > position || column < visible)) s[i][j][e] = -kInfinity;
-            largest = fmaxf(largest, s[i][j][e]);
-          }
+        for (int j = 0; j < C::keys / 8; ++j) largest = fmaxf(largest, fmaxf(s[i][j][2 * h], s[i][j][2 * h + 1]));
         float factor;
         const float base = softmax[i][h].advance(quad_max(largest), p.scale_log2, factor);
 #pragma unroll
@@ -132,15 +142,15 @@ __global__ void __launch_bounds__(C::threads) forward_tiles(const Forward<bf16> 
     }
 }
 
-// Columns 64 z .. of U for block z: each of them computes the scores for itself.
+// 64 columns of U: the blocks of one map compute its scores each for itself.
 template <class T>
 __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a) {
   const Problem<T>& p = a.p;
   GTA_SHARED_ARRAY(PartScratch, scratch, [1]);
   GTA_SHARED_ARRAY(int, scratch_of_first, [32]);
-  const int map = blockIdx.x % p.maps, sequence = blockIdx.x / p.maps;
-  const int query = (gridDim.y - 1 - blockIdx.y) * kPart, query_count = min(kPart, p.queries - query);
-  const int column = blockIdx.z * kPart, columns = min(kPart, p.value_dim - column);
+  const int map = blockIdx.x % p.maps, sequence = blockIdx.y;
+  const int query = (gridDim.z - 1 - blockIdx.z) * kPart, query_count = min(kPart, p.queries - query);
+  const int column = blockIdx.x / p.maps * kPart, columns = min(kPart, p.value_dim - column);
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   const int first = first_key_of(p, sequence, query, query_count, scratch_of_first), end = p.offset + query + query_count;
   Softmax softmax[4];
@@ -182,7 +192,7 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
 #pragma unroll
     for (int j = 0; j < 4; ++j)
       if (x + 16 * j < columns) store(*a.u.at(to, int64_t{map} * p.value_dim + column + x + 16 * j), u[i][j] / softmax[i].sum);
-    if (a.logsumexp.data && x == 0 && blockIdx.z == 0) *a.logsumexp.at(to, map) = softmax[i].largest * p.scale + logf(softmax[i].sum);
+    if (a.logsumexp.data && x == 0 && column == 0) *a.logsumexp.at(to, map) = softmax[i].largest * p.scale + logf(softmax[i].sum);
   }
 }
 
@@ -194,8 +204,8 @@ template <class T>
 __global__ void __launch_bounds__(kPartThreads) largest_scores(const Problem<T> p, float* out) {
   GTA_SHARED_ARRAY(PartScratch, scratch, [1]);
   GTA_SHARED_ARRAY(float, of_warps, [kPartThreads / 32]);
-  const int map = blockIdx.x % p.maps, sequence = blockIdx.x / p.maps;
-  const int query = blockIdx.y * kPart, query_count = min(kPart, p.queries - query), end = p.offset + query + query_count;
+  const int map = blockIdx.x, sequence = blockIdx.y;
+  const int query = blockIdx.z * kPart, query_count = min(kPart, p.queries - query), end = p.offset + query + query_count;
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   float largest = -kInfinity;
   for (int key = 0; key < end; key += kPart) {
@@ -216,13 +226,13 @@ __global__ void __launch_bounds__(kPartThreads) largest_scores(const Problem<T> 
   __syncthreads();
   if (threadIdx.x) return;
   for (int warp = 1; warp < kPartThreads / 32; ++warp) largest = larger_or_nan(largest, of_warps[warp]);
-  out[int64_t{blockIdx.y} * gridDim.x + blockIdx.x] = largest;
+  out[(int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x] = largest;
 }
 
-// Sequences and maps across, tiles of queries down.
+// Maps, and chunks of columns, across; sequences; tiles of queries, the slowest to change.
 dim3 grid_of(const AttentionForward& a, int64_t rows, int64_t chunks = 1) {
-  return dim3(static_cast<unsigned>(a.shape.batch * a.shape.query_heads), static_cast<unsigned>(ceil_div(a.q.rows() / a.shape.batch, rows)),
-              static_cast<unsigned>(chunks));
+  return dim3(static_cast<unsigned>(a.shape.query_heads * chunks), static_cast<unsigned>(a.shape.batch),
+              static_cast<unsigned>(ceil_div(a.q.rows() / a.shape.batch, rows)));
 }
 
 template <class T>
@@ -241,7 +251,7 @@ bool with_tiles(const AttentionForward& a) {
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
   // Two fragments of rows to a warp halve what it reads of K and V; with 256 columns of U there are registers for one.
   if (is(64, 64)) return launch_tiles<Tiles<64, 64, 4, 2, 64>>(a), true;
-  if (is(64, 128)) return launch_tiles<Tiles<64, 128, 4, 2, 48>>(a), true;
+  if (is(64, 128)) return launch_tiles<Tiles<64, 128, 4, 2, 32>>(a), true;
   if (is(64, 256)) return launch_tiles<Tiles<64, 256, 8, 1, 64>>(a), true;
   if (is(96, 64)) return launch_tiles<Tiles<96, 64, 4, 2, 64>>(a), true;
   if (is(128, 128)) return launch_tiles<Tiles<128, 128, 4, 2, 48>>(a), true;
@@ -263,7 +273,7 @@ double shared_map_attention_largest_score(const AttentionForward& a) {
   float largest = -kInfinity;
   if (a.q.elements() == 0) return largest;
   const dim3 grid = grid_of(a, kPart);
-  const Tensor of_blocks = Tensor::empty({int64_t{grid.x} * grid.y}, DType::F32, a.q.device(), Purpose::Workspace);
+  const Tensor of_blocks = Tensor::empty({int64_t{grid.x} * grid.y * grid.z}, DType::F32, a.q.device(), Purpose::Workspace);
   dispatch_device(a.q.dtype(), "shared_map_attention_largest_score", [&](auto zero) {
     using T = decltype(zero);
     GTA_LAUNCH(largest_scores<T>, grid, kPartThreads, 0, stream_of(a.q.device()), problem_of<T>(a), of_blocks.data<float>());

@@ -65,6 +65,26 @@ std::vector<OpCase> long_attention_cases() {
   return {attention_case({1, 1, 1, 1, 16, 24, 0}, 64, 900), attention_case({1, 2, 1, 1, 3, 5, 0}, 523, 530, 211), attention_case({1, 1, 1, 1, 64, 128, 0}, 1, 3000)};
 }
 
+// The head dims that CUDA kernels have tiles for, at sizes that no tile divides; wide enough that only sampled checks are quick.
+struct HeadDims { int64_t k, v; };
+constexpr HeadDims kTiledDims[] = {{64, 64}, {64, 128}, {64, 256}, {96, 64}, {128, 128}};
+std::vector<OpCase> tiled_attention_cases() {
+  std::vector<OpCase> cases;
+  for (const auto& [dk, dv] : kTiledDims) {
+    cases.push_back(attention_case({2, 4, 2, 1, dk, dv, 0}, 70, 70, 27));
+    cases.push_back(attention_case({1, 2, 2, 2, dk, dv, 0}, 129, 129));
+    cases.push_back(attention_case({1, 6, 2, 3, dk, dv, 0}, 33, 150));
+  }
+  return cases;
+}
+std::vector<OpCase> small_tiled_attention_cases() {
+  return {attention_case({2, 2, 1, 1, 64, 64, 0}, 9, 20), attention_case({1, 2, 1, 2, 64, 128, 0}, 17, 17, 5)};
+}
+// So many sequences that one block sums over several maps: of two that share a key head, and of half of the four that share a value head.
+std::vector<OpCase> many_sequences_cases() {
+  return {attention_case({128, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({128, 4, 2, 1, 3, 5, 0}, 2, 3)};
+}
+
 std::vector<OpCase> value_decoder_cases() {
   std::vector<OpCase> cases;
   struct Sizes { int64_t tokens, maps, latent, copies; };
@@ -103,6 +123,64 @@ GTA_OP_CASE_TEST(LongSharedMapAttention, ForwardIsTheReference, long_attention_c
 GTA_OP_CASE_TEST(LongSharedMapAttention, Float32GradientsAreNearFloat64, long_attention_cases(), check_float32_gradients)
 GTA_OP_CASE_TEST(LongSharedMapAttention, SameBitsForAnyNumberOfThreads, long_attention_cases(), check_threads)
 GTA_OP_CASE_TEST(LongSharedMapAttention, GradientsAreTheDifferences, std::vector<OpCase>(1, attention_case({1, 2, 1, 1, 3, 5, 0}, 523, 530, 211)), check_gradients)
+GTA_OP_CASE_TEST(TiledSharedMapAttention, Bfloat16IsNearFloat64, tiled_attention_cases(), check_bfloat16)
+GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaIsNearTheReference, tiled_attention_cases(), check_cuda)
+GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaGivesTheSameBitsTwice, small_tiled_attention_cases(), check_cuda_bits)
+GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaWritesWhatTheSlotsSay, small_tiled_attention_cases(), check_cuda_slots)
+GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaShowsNonFiniteInputs, small_tiled_attention_cases(), check_cuda_non_finite)
+GTA_OP_CASE_CUDA_TEST(ManySequences, CudaIsNearTheReference, many_sequences_cases(), check_cuda)
+
+std::vector<Device> devices() {
+  std::vector<Device> all = {Device{}};
+  if (cuda_device()) all.push_back(*cuda_device());
+  return all;
+}
+
+Tensor on(const Device& device, const Shape& shape, const std::vector<double>& values, DType dtype) {
+  return from_doubles(shape, values, dtype).to(device, Purpose::Activations);
+}
+
+TEST(SharedMapAttention, KeysThatNoQueryIsThereToSeeGetZeroGradients) {
+  const AttentionShape s{2, 4, 2, 1, 64, 128, 0.125};
+  for (const Device& device : devices())
+    for (DType dtype : {DType::F32, DType::BF16}) {
+      const Tensor q = on(device, {0, 256}, {}, dtype), k = on(device, {6, 128}, std::vector(768, 1.0), dtype);
+      const Tensor v = on(device, {6, 128}, std::vector(768, 1.0), dtype);
+      const SharedMapAttentionOp op{s, {}};
+      op.check(q, k, v);
+      Saved saved(TapeMode::Recording);
+      Tensor d_u = op.forward(saved, q, k, v);
+      EXPECT_EQ(d_u.elements(), 0);
+      GradientSlot slots[] = {{on(device, {0, 256}, {}, dtype), GradientMode::Overwrite},
+                              {on(device, {6, 128}, std::vector(768, 3.0), dtype), GradientMode::Overwrite},
+                              {on(device, {6, 128}, std::vector(768, 5.0), dtype), GradientMode::Accumulate}};
+      op.backward(saved, {&d_u, 1}, slots);
+      EXPECT_EQ(to_doubles(slots[1].destination()), std::vector(768, 0.0)) << name_of(device) << ' ' << name_of(dtype);
+      EXPECT_EQ(to_doubles(slots[2].destination()), std::vector(768, 5.0)) << name_of(device) << ' ' << name_of(dtype);
+    }
+}
+
+TEST(SharedMapAttention, LargestScoreIsOfVisiblePairsAndShowsNaN) {
+  // Query i has score q_i k_j with key j: the largest product of all is of a key after its query, the largest visible one is 3 * 2.
+  const AttentionShape s{1, 1, 1, 1, 1, 1, 0.5};
+  for (const Device& device : devices())
+    for (DType dtype : {DType::F32, DType::BF16}) {
+      std::vector<double> queries(70, -1.0), keys(70, 1.0);
+      queries[1] = 5, keys[1] = -1, keys[0] = 1;
+      queries[40] = 3, keys[39] = 2, keys[60] = 9;
+      const auto largest = [&](const Tensor& starts) {
+        const Tensor q = on(device, {70, 1}, queries, dtype), k = on(device, {70, 1}, keys, dtype);
+        return GTA_DISPATCH(device, shared_map_attention_largest_score, AttentionForward{s, q, k, k, starts, {}, {}});
+      };
+      EXPECT_EQ(largest({}), 3.0) << name_of(device);
+      std::vector<int32_t> starts(70, 0);
+      starts[40] = 40;
+      EXPECT_EQ(largest(Tensor::from<int32_t>({70}, starts).to(device, Purpose::Data)), 2.5) << name_of(device);
+      queries[2] = std::nan("");  // scores of later rows come after it
+      EXPECT_TRUE(std::isnan(largest({}))) << name_of(device);
+    }
+}
+
 GTA_OP_CASE_TESTS(ValueDecoder, value_decoder_cases())
 
 }  // namespace
