@@ -21,12 +21,11 @@ struct Allocation {
   char* pages;
   size_t page_bytes, bytes;
   Kind kind;
-  bool live;
 };
 
 struct Memory {
   char *region = nullptr, *next = nullptr;
-  std::map<char*, Allocation> allocations;  // by the address given out; freed ones too, to say whose they were
+  std::map<char*, Allocation> live, freed;  // by the address given out
   size_t allocated = 0;
   int accesses = 0;
 };
@@ -35,8 +34,7 @@ Memory& memory() {
   return made;
 }
 
-const std::pair<char* const, Allocation>* allocation_before(const void* p) {
-  auto& all = memory().allocations;
+const std::pair<char* const, Allocation>* allocation_before(const std::map<char*, Allocation>& all, const void* p) {
   auto found = all.upper_bound(static_cast<char*>(const_cast<void*>(p)));
   return found == all.begin() ? nullptr : &*std::prev(found);
 }
@@ -45,14 +43,14 @@ void on_fault(int, siginfo_t* info, void*) {
   auto* const at = static_cast<char*>(info->si_addr);
   const Memory& m = memory();
   if (m.region && at >= m.region && at < m.region + kRegion) {
-    const auto* const before = allocation_before(at);
+    const auto *before = allocation_before(m.live, at), *gone = allocation_before(m.freed, at);
     const char* why = "outside every allocation";
-    if (before && !before->second.live)
+    if (gone && (!before || gone->first > before->first)) {
+      before = gone;
       why = "after it was freed";
-    else if (before && at < before->first + before->second.bytes)
-      why = "by the host";
-    else if (before)
-      why = "past the end of an allocation";
+    } else if (before) {
+      why = at < before->first + before->second.bytes ? "by the host" : "past the end of an allocation";
+    }
     std::fprintf(stderr, "host_cuda: error: device memory was touched %s: byte %td of %zu\n", why, before ? at - before->first : 0, before ? before->second.bytes : 0);
   } else {
     std::fprintf(stderr, "host_cuda: error: SIGSEGV at %p\n", static_cast<void*>(at));
@@ -79,8 +77,8 @@ void prepare(Memory& m) {
 bool open_now() { return !options().guard || memory().accesses > 0; }
 
 void protect_all(int protection) {
-  for (auto& [p, a] : memory().allocations)
-    if (a.live && a.kind == Kind::Device) mprotect(a.pages, a.page_bytes, protection);
+  for (auto& [p, a] : memory().live)
+    if (a.kind == Kind::Device) mprotect(a.pages, a.page_bytes, protection);
 }
 
 }  // namespace
@@ -99,7 +97,7 @@ void* allocate_memory(size_t bytes, Kind kind) {
   char* const p = pages + ((page_bytes - bytes) & ~size_t{15});
   poison(pages, page_bytes);
   unpoison(p, bytes);
-  m.allocations[p] = {pages, page_bytes, bytes, kind, true};
+  m.live[p] = {pages, page_bytes, bytes, kind};
   if (kind == Kind::Device) m.allocated += bytes;
   if (kind == Kind::Device && !open_now()) mprotect(pages, page_bytes, PROT_NONE);
   return p;
@@ -107,18 +105,18 @@ void* allocate_memory(size_t bytes, Kind kind) {
 
 void free_memory(void* p) {
   const IgnoredByTsan ignored;
-  auto found = memory().allocations.find(static_cast<char*>(p));
-  if (found == memory().allocations.end() || !found->second.live) fail("free of %p, which is no live allocation", p);
-  Allocation& a = found->second;
-  a.live = false;
+  auto found = memory().live.find(static_cast<char*>(p));
+  if (found == memory().live.end()) fail("free of %p, which is no live allocation", p);
+  const Allocation a = found->second;
+  memory().freed.insert(memory().live.extract(found));
   if (a.kind == Kind::Device) memory().allocated -= a.bytes;
   madvise(a.pages, a.page_bytes, MADV_DONTNEED);
   mprotect(a.pages, a.page_bytes, PROT_NONE);
 }
 
 bool is_allocated(const void* p, size_t* bytes_left) {
-  const auto* const before = allocation_before(p);
-  if (!before || !before->second.live || p >= before->first + before->second.bytes) return false;
+  const auto* const before = allocation_before(memory().live, p);
+  if (!before || p >= before->first + before->second.bytes) return false;
   if (bytes_left) *bytes_left = static_cast<size_t>(before->first + before->second.bytes - static_cast<const char*>(p));
   return true;
 }
