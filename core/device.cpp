@@ -74,9 +74,11 @@ void fail_without_cuda(const char* kernel) {
             kernel);
 }
 
+int cuda_device_count() { return cuda::device_count(); }
+
 std::string describe(const Device& device) {
 #ifdef GTA_CUDA
-  if (device.type == DeviceType::Cuda) return name_of(device) + " (" + cuda::device_description(device) + ")";
+  if (device.type == DeviceType::Cuda) return cuda::device_description(device);
 #endif
   return name_of(device);
 }

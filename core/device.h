@@ -23,7 +23,8 @@ struct Device {
 std::string name_of(const Device& device);                // "cpu", "cuda:0", "meta"
 Device device_from_name(const std::string& name);         // "cpu", "cuda", "cuda:N", "auto"; Error(BadInput) when this build or machine lacks it
 [[noreturn]] void fail_without_cuda(const char* kernel);  // says how to get a build that has it
-std::string describe(const Device& device);               // of a GPU its name and size: for the start of a run
+std::string describe(const Device& device);               // its name, and of a GPU its model and size
+int cuda_device_count();                                  // 0 in a build without CUDA
 
 inline void require_cpu(const Device& device, const char* kernel) {
   if (device.type != DeviceType::Cpu) fail_without_cuda(kernel);

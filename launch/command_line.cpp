@@ -41,7 +41,7 @@ void add_model_overrides(CLI::App* app, std::vector<std::string>& overrides) {
   app->add_option("--set", overrides, "key.path=value, over the checkpoint's configuration (repeatable): " + loaded_model_keys())->allow_extra_args(false);
 }
 
-void add_device(CLI::App* app, std::string& device) { app->add_option("--device", device, "cpu, cuda or auto")->capture_default_str(); }
+void add_device(CLI::App* app, std::string& device) { app->add_option("--device", device, "cpu, cuda, cuda:N or auto")->capture_default_str(); }
 
 void add_train(CLI::App& app, Choices& c) {
   CLI::App* train = app.add_subcommand("train", "pretrain; goes on from the newest good checkpoint of the run's folder");
@@ -171,6 +171,9 @@ void add_checks(CLI::App& app, Choices& c) {
   inspect->add_option("file", c.inspect.file)->required();
   inspect->footer("example: gta inspect runs/kjv-gta");
   inspect->final_callback([&c] { c.run = [&c] { return run_inspect(c.inspect); }; });
+
+  CLI::App* devices = app.add_subcommand("devices", "what --device may name on this machine: one line each, name and description");
+  devices->final_callback([&c] { c.run = run_devices; });
 
   CLI::App* verify = app.add_subcommand("verify", "this build, on this machine, against an independent reference");
   verify->add_option("fixtures", c.verify.fixtures, "HDF5 fixtures, tests/fixtures")->required();

@@ -70,15 +70,23 @@ def make_optimizer(net, decay, fused, **settings):
     return torch.optim.AdamW(groups, **settings), False
 
 
-def measure_peak_flops(dtype):
+def wait_for(device):
+    """A GPU works on after the call has returned."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure_peak_flops(dtype, device="cpu"):
     """Of a large product of random data, in about half a second."""
-    n = 2048
-    a, b = (torch.rand(n, n).sub_(0.5).to(dtype) for _ in range(2))
+    n = 2048 if device == "cpu" else 8192
+    a, b = (torch.rand(n, n, device=device).sub_(0.5).to(dtype) for _ in range(2))
     torch.mm(a, b)
+    wait_for(device)
     least, begin = float("inf"), time.perf_counter()
     while time.perf_counter() - begin < 0.5:
         start = time.perf_counter()
         torch.mm(a, b)
+        wait_for(device)
         least = min(least, time.perf_counter() - start)
     return 2.0 * n ** 3 / least
 
@@ -87,29 +95,31 @@ def time_steps(args):
     model = load_model_file(args.model)
     model = model.get("model", model)
     half = args.dtype == "bfloat16"
-    peak = measure_peak_flops(torch.bfloat16 if half else torch.float32)
-    net = build(model, args.mode, args.sequence, args.seed)
+    peak = measure_peak_flops(torch.bfloat16 if half else torch.float32, args.device)
+    net = build(model, args.mode, args.sequence, args.seed).to(args.device)
     if half and args.bfloat16_as == "weights":
         net.to(torch.bfloat16)
     optimizer, fused = make_optimizer(net, 0.1, args.optimizer == "fused", lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
     loss = loss_of(net, args.mode)
     seconds = []
     for step in range(args.warmup_steps + args.steps):
-        tokens, labels = (torch.randint(model["vocab_size"], (args.micro_batch, args.sequence)) for _ in range(2))
+        tokens, labels = (torch.randint(model["vocab_size"], (args.micro_batch, args.sequence), device=args.device) for _ in range(2))
+        wait_for(args.device)
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half and args.bfloat16_as == "autocast"):
+        with torch.autocast(args.device, torch.bfloat16, enabled=half and args.bfloat16_as == "autocast"):
             value = loss(tokens, labels)
         value.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
+        wait_for(args.device)
         taken = time.perf_counter() - start
         warmup = step < args.warmup_steps
         print(json.dumps({"step": step, "warmup": warmup, "seconds": taken, "loss": value.item()}), flush=True)
         if not warmup:
             seconds.append(taken)
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    peak = max(peak, measure_peak_flops(torch.bfloat16 if half else torch.float32))
+    peak = max(peak, measure_peak_flops(torch.bfloat16 if half else torch.float32, args.device))
     print(json.dumps({"summary": {
         "torch": torch.__version__, "mode": args.mode, "attention": model["attention"]["type"], "dtype": args.dtype,
         "bfloat16_as": args.bfloat16_as if half else None, "optimizer": "fused" if fused else "plain", "threads": torch.get_num_threads(),
@@ -182,6 +192,7 @@ def main():
     parser.add_argument("--check", metavar="FIXTURE.h5")
     parser.add_argument("--mode", choices=MODES, default="sdpa")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--bfloat16-as", choices=("autocast", "weights"), default="autocast")
     parser.add_argument("--optimizer", choices=("fused", "plain"), default="fused")
     parser.add_argument("--micro-batch", type=int, default=2)

@@ -59,6 +59,8 @@ struct InspectCommand {
 };
 int run_inspect(const InspectCommand& command);
 
+int run_devices();
+
 struct BenchCommand {
   std::string config, device = "auto", dtype, recompute, only;
   std::vector<std::string> overrides;
