@@ -138,7 +138,7 @@ __device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Pro
 
 // S^T = K Q^T and dA^T = V dU^T: the rows of these fragments are keys, so that A^T and dS^T multiply dU and Q straight from registers.
 template <class C>
-__global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) {
+__global__ void __launch_bounds__(C::threads, 1) key_tiles(const Backward<bf16> a) {
   const Problem<bf16>& p = a.p;
   bf16* const k_tile = dynamic_shared<bf16>();
   bf16* const v_tile = k_tile + C::k_size;
@@ -242,7 +242,7 @@ struct QueryTiles {
 };
 
 template <class C>
-__global__ void __launch_bounds__(C::threads) query_tiles(const Backward<bf16> a) {
+__global__ void __launch_bounds__(C::threads, 1) query_tiles(const Backward<bf16> a) {
   const Problem<bf16>& p = a.p;
   bf16* const q_tile = dynamic_shared<bf16>();
   bf16* const u_tile = q_tile + C::q_size;
@@ -524,7 +524,9 @@ bool with_tiles(const AttentionBackward& b) {
 template <class T>
 void with_parts(const AttentionBackward& b) {
   const Call<T> call(b, kPart);
-  const auto grid = [&](int64_t dim) { return dim3(call.key_grid.x * static_cast<unsigned>(ceil_div(dim, kPart)), call.key_grid.y, call.key_grid.z); };
+  const auto grid = [&](int64_t dim) {
+    return dim3(call.key_grid.x * static_cast<unsigned>(ceil_div(dim, kPart)), call.key_grid.y, call.key_grid.z);
+  };
   call.template make_states<1>();
   if (b.d_k.defined()) GTA_LAUNCH((key_parts<T, Of::Keys>), grid(b.forward.shape.head_dim), kPartThreads, 0, call.stream, call.arguments);
   if (b.d_v.defined()) GTA_LAUNCH((key_parts<T, Of::Values>), grid(b.forward.shape.value_dim), kPartThreads, 0, call.stream, call.arguments);
