@@ -98,7 +98,7 @@ struct KeyTiles {
   static constexpr int k_size = rows * kPitch<dk>, v_size = of == Of::Values ? 0 : rows * kPitch<dv>;
   static constexpr int q_size = queries * kPitch<dk>, u_size = queries * kPitch<dv>;
   static constexpr size_t shared = (k_size + v_size + 2 * (q_size + u_size)) * sizeof(bf16) + 2 * queries * sizeof(RowState);
-  static_assert(queries % 16 == 0 && queries <= threads && shared <= 163 * 1024);  // of compute capability 8.0
+  static_assert(queries % 16 == 0 && queries <= threads && shared <= kMostShared);
 };
 
 // Starts copies of the states of `rows` queries, zero after the first `count`: with zero rows of Q and dU they add nothing to any sum.
@@ -238,7 +238,7 @@ struct QueryTiles {
   static constexpr int dk = dk_, dv = dv_, m = m_, keys = keys_, threads = 32 * warps, rows = 16 * m * warps;
   static constexpr int q_size = rows * kPitch<dk>, u_size = rows * kPitch<dv>, k_size = keys * kPitch<dk>, v_size = keys * kPitch<dv>;
   static constexpr size_t shared = (q_size + u_size + 2 * (k_size + v_size)) * sizeof(bf16) + rows * sizeof(RowState);
-  static_assert(keys % 16 == 0 && rows <= threads && shared <= 163 * 1024);
+  static_assert(keys % 16 == 0 && rows <= threads && shared <= kMostShared);
 };
 
 template <class C>

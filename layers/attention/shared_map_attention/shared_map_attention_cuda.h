@@ -122,6 +122,9 @@ struct Softmax {
 
 // ---- tiles ----
 
+// Dynamic shared memory of a block on compute capability 8.0: 163 KiB less what kernels have besides.
+inline constexpr size_t kMostShared = 162 * 1024;
+
 // Elements from one row of a tile in shared memory to the next: an odd number of 16-byte pieces, so that the eight rows of an ldmatrix lie in
 // different banks.
 template <int columns>

@@ -31,7 +31,7 @@ template <int dk_, int dv_>
 struct Tiles {
   static constexpr int dk = dk_, dv = dv_, q_size = kRows * kPitch<dk>, k_size = kKeys * kPitch<dk>, v_size = kKeys * kPitch<dv>;
   static constexpr size_t shared = kWarps * (q_size + k_size + v_size) * sizeof(bf16);
-  static_assert(shared <= 163 * 1024);
+  static_assert(shared <= kMostShared);
 };
 
 // Threads (32, kWarps). Warps work for themselves.

@@ -23,7 +23,7 @@ struct Tiles {
   static constexpr int dk = dk_, dv = dv_, m = m_, keys = keys_, threads = 32 * warps, rows = 16 * m * warps;
   static constexpr int q_size = rows * kPitch<dk>, k_size = keys * kPitch<dk>, v_size = keys * kPitch<dv>;
   static constexpr size_t shared = (q_size + 2 * (k_size + v_size)) * sizeof(bf16);
-  static_assert(keys % 16 == 0 && shared <= 163 * 1024);  // of compute capability 8.0
+  static_assert(keys % 16 == 0 && shared <= kMostShared);
 };
 
 template <class C>
