@@ -98,7 +98,7 @@ struct KeyTiles {
   static constexpr int k_size = rows * kPitch<dk>, v_size = of == Of::Values ? 0 : rows * kPitch<dv>;
   static constexpr int q_size = queries * kPitch<dk>, u_size = queries * kPitch<dv>;
   static constexpr size_t shared = (k_size + v_size + 2 * (q_size + u_size)) * sizeof(bf16) + 2 * queries * sizeof(RowState);
-  static_assert(queries % 16 == 0 && queries <= threads && shared <= 163 * 1024);  // of compute capability 8.0
+  static_assert(queries % 16 == 0 && queries <= threads && shared <= kMostShared);
 };
 
 // Starts copies of the states of `rows` queries, zero after the first `count`: with zero rows of Q and dU they add nothing to any sum.
@@ -138,7 +138,7 @@ __device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Pro
 
 // S^T = K Q^T and dA^T = V dU^T: the rows of these fragments are keys, so that A^T and dS^T multiply dU and Q straight from registers.
 template <class C>
-__global__ void __launch_bounds__(C::threads) key_tiles(const Backward<bf16> a) {
+__global__ void __launch_bounds__(C::threads, 1) key_tiles(const Backward<bf16> a) {
   const Problem<bf16>& p = a.p;
   bf16* const k_tile = dynamic_shared<bf16>();
   bf16* const v_tile = k_tile + C::k_size;
@@ -238,11 +238,11 @@ struct QueryTiles {
   static constexpr int dk = dk_, dv = dv_, m = m_, keys = keys_, threads = 32 * warps, rows = 16 * m * warps;
   static constexpr int q_size = rows * kPitch<dk>, u_size = rows * kPitch<dv>, k_size = keys * kPitch<dk>, v_size = keys * kPitch<dv>;
   static constexpr size_t shared = (q_size + u_size + 2 * (k_size + v_size)) * sizeof(bf16) + rows * sizeof(RowState);
-  static_assert(keys % 16 == 0 && rows <= threads && shared <= 163 * 1024);
+  static_assert(keys % 16 == 0 && rows <= threads && shared <= kMostShared);
 };
 
 template <class C>
-__global__ void __launch_bounds__(C::threads) query_tiles(const Backward<bf16> a) {
+__global__ void __launch_bounds__(C::threads, 1) query_tiles(const Backward<bf16> a) {
   const Problem<bf16>& p = a.p;
   bf16* const q_tile = dynamic_shared<bf16>();
   bf16* const u_tile = q_tile + C::q_size;
@@ -524,7 +524,9 @@ bool with_tiles(const AttentionBackward& b) {
 template <class T>
 void with_parts(const AttentionBackward& b) {
   const Call<T> call(b, kPart);
-  const auto grid = [&](int64_t dim) { return dim3(call.key_grid.x * static_cast<unsigned>(ceil_div(dim, kPart)), call.key_grid.y, call.key_grid.z); };
+  const auto grid = [&](int64_t dim) {
+    return dim3(call.key_grid.x * static_cast<unsigned>(ceil_div(dim, kPart)), call.key_grid.y, call.key_grid.z);
+  };
   call.template make_states<1>();
   if (b.d_k.defined()) GTA_LAUNCH((key_parts<T, Of::Keys>), grid(b.forward.shape.head_dim), kPartThreads, 0, call.stream, call.arguments);
   if (b.d_v.defined()) GTA_LAUNCH((key_parts<T, Of::Values>), grid(b.forward.shape.value_dim), kPartThreads, 0, call.stream, call.arguments);

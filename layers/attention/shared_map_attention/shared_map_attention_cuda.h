@@ -72,6 +72,9 @@ Problem<T> problem_of(const AttentionForward& a) {
           a.document_starts.defined() ? a.document_starts.data<int32_t>() : nullptr};
 }
 
+// Forward with one query to a sequence, where there are tiles for it; else nothing and false.
+bool decode_with_tiles(const AttentionForward& a);
+
 // Of a block; `scratch` is shared memory for 32 values, free again when the call returns.
 __device__ __forceinline__ int block_max(int x, int* scratch) {
 #pragma unroll
@@ -101,7 +104,26 @@ __device__ __forceinline__ int last_query_of(const Problem<T>& p, int sequence, 
   return block_max(end, scratch);
 }
 
+// ---- softmax ----
+
+// What one row of scores keeps from one tile of keys to the next.
+struct Softmax {
+  float largest = -kInfinity, sum = 0;
+  // Takes the largest score of a tile. Gives what to subtract from scale_log2 * score before exp2, and the factor for what was summed so far.
+  // A row that has seen nothing yet has no largest score: zero keeps its exponentials at zero.
+  __device__ __forceinline__ float advance(float tile_largest, float scale_log2, float& factor) {
+    const float now = fmaxf(largest, tile_largest), base = now == -kInfinity ? 0.0f : now * scale_log2;
+    factor = ptx::exp2_approx(largest * scale_log2 - base);
+    largest = now;
+    sum *= factor;
+    return base;
+  }
+};
+
 // ---- tiles ----
+
+// Dynamic shared memory of a block on compute capability 8.0: 163 KiB less what kernels have besides.
+inline constexpr size_t kMostShared = 162 * 1024;
 
 // Elements from one row of a tile in shared memory to the next: an odd number of 16-byte pieces, so that the eight rows of an ldmatrix lie in
 // different banks.

@@ -17,31 +17,17 @@ struct Forward {
   Rows<float> logsumexp;  // no data when nobody needs it
 };
 
-// What one row keeps between tiles.
-struct Softmax {
-  float largest = -kInfinity, sum = 0;
-  // Takes the largest score of a tile. Gives what to subtract from scale_log2 * score before exp2, and the factor for what was summed so far.
-  // A row that has seen nothing yet has no largest score: zero keeps its exponentials at zero.
-  __device__ __forceinline__ float advance(float tile_largest, float scale_log2, float& factor) {
-    const float now = fmaxf(largest, tile_largest), base = now == -kInfinity ? 0.0f : now * scale_log2;
-    factor = ptx::exp2_approx(largest * scale_log2 - base);
-    largest = now;
-    sum *= factor;
-    return base;
-  }
-};
-
 // Warps of 16 * m rows each; two stages of key and value tiles.
 template <int dk_, int dv_, int warps, int m_, int keys_>
 struct Tiles {
   static constexpr int dk = dk_, dv = dv_, m = m_, keys = keys_, threads = 32 * warps, rows = 16 * m * warps;
   static constexpr int q_size = rows * kPitch<dk>, k_size = keys * kPitch<dk>, v_size = keys * kPitch<dv>;
   static constexpr size_t shared = (q_size + 2 * (k_size + v_size)) * sizeof(bf16);
-  static_assert(keys % 16 == 0 && shared <= 163 * 1024);  // of compute capability 8.0
+  static_assert(keys % 16 == 0 && shared <= kMostShared);
 };
 
 template <class C>
-__global__ void __launch_bounds__(C::threads) forward_tiles(const Forward<bf16> a) {
+__global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf16> a) {
   const Problem<bf16>& p = a.p;
   bf16* const q_tile = dynamic_shared<bf16>();
   bf16* const k_tiles = q_tile + C::q_size;
@@ -254,7 +240,7 @@ bool with_tiles(const AttentionForward& a) {
   if (is(64, 128)) return launch_tiles<Tiles<64, 128, 4, 2, 32>>(a), true;
   if (is(64, 256)) return launch_tiles<Tiles<64, 256, 8, 1, 64>>(a), true;
   if (is(96, 64)) return launch_tiles<Tiles<96, 64, 4, 2, 64>>(a), true;
-  if (is(128, 128)) return launch_tiles<Tiles<128, 128, 4, 2, 48>>(a), true;
+  if (is(128, 128)) return launch_tiles<Tiles<128, 128, 4, 2, 32>>(a), true;
   return false;
 }
 
@@ -262,7 +248,7 @@ bool with_tiles(const AttentionForward& a) {
 
 void shared_map_attention_forward(const AttentionForward& a) {
   ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(a.shape.head_dim + a.shape.value_dim));
-  if (a.u.elements() == 0 || with_tiles(a)) return;
+  if (a.u.elements() == 0 || decode_with_tiles(a) || with_tiles(a)) return;
   dispatch_device(a.q.dtype(), "shared_map_attention", [&](auto zero) {
     using T = decltype(zero);
     GTA_LAUNCH(forward_parts<T>, grid_of(a, kPart, ceil_div(a.shape.value_dim, kPart)), kPartThreads, 0, stream_of(a.q.device()), arguments_of<T>(a));

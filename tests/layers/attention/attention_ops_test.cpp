@@ -74,11 +74,13 @@ std::vector<OpCase> tiled_attention_cases() {
     cases.push_back(attention_case({2, 4, 2, 1, dk, dv, 0}, 70, 70, 27));
     cases.push_back(attention_case({1, 2, 2, 2, dk, dv, 0}, 129, 129));
     cases.push_back(attention_case({1, 6, 2, 3, dk, dv, 0}, 33, 150));
+    cases.push_back(attention_case({2, 6, 2, 3, dk, dv, 0}, 1, 101, 60));  // one query, as in generation
   }
+  cases.push_back(attention_case({1, 20, 1, 1, 64, 128, 0}, 1, 70));
   return cases;
 }
 std::vector<OpCase> small_tiled_attention_cases() {
-  return {attention_case({2, 2, 1, 1, 64, 64, 0}, 9, 20), attention_case({1, 2, 1, 2, 64, 128, 0}, 17, 17, 5)};
+  return {attention_case({2, 2, 1, 1, 64, 64, 0}, 9, 20), attention_case({1, 2, 1, 2, 64, 128, 0}, 17, 17, 5), attention_case({2, 4, 1, 2, 64, 128, 0}, 1, 40)};
 }
 // So many sequences that one block sums over several maps: of two that share a key head, and of half of the four that share a value head.
 std::vector<OpCase> many_sequences_cases() {
