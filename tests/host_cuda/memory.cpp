@@ -27,6 +27,7 @@ struct Allocation {
 struct Memory {
   char *region = nullptr, *next = nullptr;
   std::map<char*, Allocation> allocations;  // by the address given out; freed ones too, to say whose they were
+  std::map<char*, size_t> device_pages;     // of the live ones on the device: a long test has few of them, and very many freed ones
   size_t allocated = 0;
   int accesses = 0;
 };
@@ -79,8 +80,7 @@ void prepare(Memory& m) {
 bool open_now() { return !options().guard || memory().accesses > 0; }
 
 void protect_all(int protection) {
-  for (auto& [p, a] : memory().allocations)
-    if (a.live && a.kind == Kind::Device) mprotect(a.pages, a.page_bytes, protection);
+  for (const auto& [pages, bytes] : memory().device_pages) mprotect(pages, bytes, protection);
 }
 
 }  // namespace
@@ -100,6 +100,7 @@ void* allocate_memory(size_t bytes, Kind kind) {
   poison(pages, page_bytes);
   unpoison(p, bytes);
   m.allocations[p] = {pages, page_bytes, bytes, kind, true};
+  if (kind == Kind::Device) m.device_pages[pages] = page_bytes;
   if (kind == Kind::Device) m.allocated += bytes;
   if (kind == Kind::Device && !open_now()) mprotect(pages, page_bytes, PROT_NONE);
   return p;
@@ -111,6 +112,7 @@ void free_memory(void* p) {
   if (found == memory().allocations.end() || !found->second.live) fail("free of %p, which is no live allocation", p);
   Allocation& a = found->second;
   a.live = false;
+  memory().device_pages.erase(a.pages);
   if (a.kind == Kind::Device) memory().allocated -= a.bytes;
   madvise(a.pages, a.page_bytes, MADV_DONTNEED);
   mprotect(a.pages, a.page_bytes, PROT_NONE);
