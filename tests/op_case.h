@@ -355,9 +355,9 @@ inline void check_bfloat16(const OpCase& c) {
     }
 }
 
-// modes[i] for input i; everything lies inside larger tensors.
-inline void check_guarded(const OpCase& c, DType dtype, const std::vector<GradientMode>& modes, Device device = {}, Margin margin = Margin::Odd) {
-  const Outcome expected = run_case(c, dtype, device);
+// modes[i] for input i; everything lies inside larger tensors. expected: what run_case gives in that dtype.
+inline void check_guarded(const OpCase& c, DType dtype, const Outcome& expected, const std::vector<GradientMode>& modes, Device device = {},
+                          Margin margin = Margin::Odd) {
   // Other addresses may make a kernel add in another order.
   const double tolerance = dtype == DType::F64 ? kFloat64Tolerance : dtype == DType::F32 ? c.float32_gradient_tolerance : c.bfloat16_tolerance;
   const AnyOp op = c.op(dtype, device);
@@ -418,8 +418,10 @@ inline std::vector<std::vector<GradientMode>> all_modes(size_t inputs) {
 }
 
 inline void check_slots(const OpCase& c) {
-  for (DType dtype : {DType::F64, DType::F32, DType::BF16})
-    for (const std::vector<GradientMode>& modes : all_modes(c.inputs.size())) check_guarded(c, dtype, modes);
+  for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
+    const Outcome expected = run_case(c, dtype);
+    for (const std::vector<GradientMode>& modes : all_modes(c.inputs.size())) check_guarded(c, dtype, expected, modes);
+  }
 }
 
 // Restores the number of threads.
@@ -522,9 +524,13 @@ inline void check_cuda(const OpCase& c) {
 }
 
 inline void check_cuda_slots(const OpCase& c) {
-  for (DType dtype : {DType::F32, DType::BF16})
-    for (Margin margin : {Margin::Odd, Margin::Aligned})
-      for (const std::vector<GradientMode>& modes : all_modes(c.inputs.size())) check_guarded(c, dtype, modes, *cuda_device(), margin);
+  const size_t n = c.inputs.size();
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    const Outcome expected = run_case(c, dtype, *cuda_device());
+    for (const std::vector<GradientMode>& modes : all_modes(n)) check_guarded(c, dtype, expected, modes, *cuda_device());
+    for (GradientMode mode : {GradientMode::Overwrite, GradientMode::Accumulate})
+      check_guarded(c, dtype, expected, std::vector(n, mode), *cuda_device(), Margin::Aligned);
+  }
 }
 
 inline void check_cuda_bits(const OpCase& c) {
