@@ -34,7 +34,8 @@ if(GTA_CUDA_BACKEND STREQUAL "NVCC")
   target_compile_definitions(gta_cuda INTERFACE GTA_CUDA)
   # Debian's fmt 9 does not know what nvcc 13 can do at compile time.
   target_compile_definitions(gta_cuda INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:FMT_CONSTEVAL=;FMT_USE_CONSTEXPR=1>")
-  target_compile_options(gta_cuda INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas;--expt-relaxed-constexpr>")
+  # ptxas: a kernel that spills registers to memory is an error.
+  target_compile_options(gta_cuda INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas;--expt-relaxed-constexpr;-Xptxas=--warn-on-spills,--warning-as-error>")
   target_link_libraries(gta_cuda INTERFACE CUDA::cudart CUDA::cublasLt)
 endif()
 
