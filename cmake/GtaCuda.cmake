@@ -28,8 +28,12 @@ if(GTA_CUDA_BACKEND STREQUAL "NVCC")
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 80-virtual)
   endif()
   enable_language(CUDA)
+  # CMake 3.25 does not know yet that nvcc has C++20.
+  if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
   set(CMAKE_CUDA_STANDARD 20)
-  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   find_package(CUDAToolkit 13 REQUIRED)
   target_compile_definitions(gta_cuda INTERFACE GTA_CUDA)
   # Debian's fmt 9 does not know what nvcc 13 can do at compile time.
