@@ -65,7 +65,7 @@ __global__ void masked_sums(const float* x, float* out, int height) {
   for (int tile = 0; tile < kTiles; ++tile) {
     if (tile + 1 < kTiles) load(tile + 1);
     if (bug != Bug::MissingWait) {
-      if (tile + 1 < kTiles || bug == Bug::CopyUnderWayAtTheEnd)
+      if (tile + 1 < kTiles)
         ptx::cp_async_wait<1>();
       else
         ptx::cp_async_wait<0>();
@@ -95,8 +95,15 @@ __global__ void masked_sums(const float* x, float* out, int height) {
   }
   if (bug == Bug::MissingWait) ptx::cp_async_wait<0>();  // too late
   if (lane == 0) of_warps[warp] = checksum;
-  if (bug == Bug::WritesBesideShared && threadIdx.x == 0) of_warps[blockDim.x / 32] = 1;
+  if (bug == Bug::WritesBesideShared && threadIdx.x == 0) {
+    float* const beside = of_warps;
+    beside[blockDim.x / 32] = 1;
+  }
   __syncthreads();
+  if (bug == Bug::CopyUnderWayAtTheEnd && threadIdx.x == 0) {
+    ptx::cp_async_16(tiles, x);
+    ptx::cp_async_commit();
+  }
   if (threadIdx.x == 0) out[height] = of_warps[0] + of_warps[1] + of_warps[2] + of_warps[3];
 }
 
