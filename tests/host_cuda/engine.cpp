@@ -1,5 +1,5 @@
-// Fibers, blocks, shared memory, barriers and copies of the host's execution of CUDA kernels. Compiled without sanitizers, whose hooks it calls:
-// what a fiber is they cannot know. One block at a time on each of the host's threads.
+// Fibers, blocks, shared memory, barriers and copies of the host's execution of CUDA kernels. Compiled without sanitizers, whose hooks it
+// calls: what a fiber is they cannot know. One block at a time on each of the host's threads.
 #include "tests/host_cuda/engine.h"
 
 #include <sys/mman.h>
@@ -10,6 +10,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -21,6 +22,8 @@
 constinit thread_local uint3 threadIdx{}, blockIdx{};
 constinit thread_local dim3 blockDim{1, 1, 1}, gridDim{1, 1, 1};
 
+// The C++ runtime's state of a fiber is not switched: a kernel throws nothing.
+//
 // Saves the callee's registers on this stack, its pointer in *from, and goes on where another stack was left. System V, x86-64.
 extern "C" void host_cuda_switch(void** from, void* to);
 asm(R"(
@@ -49,12 +52,13 @@ host_cuda_switch:
 namespace host_cuda {
 namespace {
 
-constexpr size_t kMargin = 4096;                // before and after what a block may touch
-constexpr size_t kGap = 256;                    // between two static arrays
-constexpr size_t kMostShared = 227 * 1024;      // of a block, compute capability 9.0
+constexpr size_t kPage = 4096;
+constexpr size_t kMargin = 4096;            // before and after what a block may touch
+constexpr size_t kGap = 256;                // between two static arrays
+constexpr size_t kMostShared = 227 * 1024;  // of a block, compute capability 9.0
 constexpr size_t kMostStatic = 48 * 1024;
 constexpr size_t kArena = 512 * 1024;
-constexpr int kArenas = 16;                     // blocks take turns, so that a pointer kept from one block is not valid in the next
+constexpr int kArenas = 16;  // blocks take turns, so that a pointer kept from one block is not valid in the next
 
 enum class State { Ready, Waiting, Done };
 
@@ -107,6 +111,11 @@ struct StaticArray {
 };
 
 struct Engine {
+  Engine();
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
   size_t stack_bytes = 0;
   std::vector<std::unique_ptr<Fiber>> pool;
   std::vector<Fiber*> fibers;  // by thread
@@ -130,21 +139,40 @@ struct Engine {
 };
 thread_local Engine* engine = nullptr;
 
-// The runtime's thread of ThreadSanitizer differs by stream; each has fibers and sync objects of its own, so that events alone order streams.
-Engine& engine_of_this_thread() {
-  thread_local std::vector<std::pair<void*, Engine*>> engines;
-  void* const thread = with_tsan() ? __tsan_get_current_fiber() : nullptr;
-  for (const auto& [key, made] : engines)
-    if (key == thread) return *(engine = made);
-  engine = new Engine;
-  engines.push_back({thread, engine});
-  engine->stack_bytes = __asan_init || with_tsan() ? 512 << 10 : 128 << 10;
-  engine->arenas = static_cast<char*>(mmap(nullptr, kArena * kArenas, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+char* map_memory(size_t bytes) {
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) fail("there is no memory for the stacks and the shared memory of a block: expected %zu bytes", bytes);
+  return static_cast<char*>(memory);
+}
+
+Engine::Engine() : stack_bytes(__asan_init || with_tsan() ? 512 << 10 : 128 << 10), arenas(map_memory(kArena * kArenas)) {
   static std::once_flag once;
   std::call_once(once, [] {
     if (__sanitizer_set_death_callback) __sanitizer_set_death_callback(say_where);
   });
-  return *engine;
+}
+
+// One of the host's threads ends: what it mapped goes with it, and is nobody's poison any more.
+Engine::~Engine() {
+  if (engine == this) engine = nullptr;
+  for (const auto& fiber : pool) {
+    if (with_tsan()) __tsan_destroy_fiber(fiber->tsan);
+    unpoison(fiber->stack, stack_bytes);
+    munmap(fiber->stack - kPage, kPage + stack_bytes);
+  }
+  unpoison(arenas, kArena * kArenas);
+  munmap(arenas, kArena * kArenas);
+}
+
+// The runtime's thread of ThreadSanitizer differs by stream; each has fibers and sync objects of its own, so that events alone order
+// streams.
+Engine& engine_of_this_thread() {
+  thread_local std::vector<std::pair<void*, std::unique_ptr<Engine>>> engines;
+  void* const thread = with_tsan() ? __tsan_get_current_fiber() : nullptr;
+  for (const auto& [key, made] : engines)
+    if (key == thread) return *(engine = made.get());
+  engines.push_back({thread, std::make_unique<Engine>()});
+  return *(engine = engines.back().second.get());
 }
 
 void to_fiber(Engine& e, Fiber& fiber) {
@@ -178,6 +206,15 @@ void wait(Engine& e, Fiber& fiber, const char* what, Where where, unsigned mask)
   to_main(e, fiber);
 }
 
+void expect_no_copies(const Fiber& fiber) {
+  for (const auto& group : fiber.groups)
+    for (const AsyncCopy& copy : group)
+      fail("a thread ends with a copy under way, begun by cp.async at %s:%d: wait for it", copy.where.file, copy.where.line);
+  if (!fiber.open.empty())
+    fail("a thread ends with a copy under way, begun by cp.async at %s:%d: commit it and wait for it", fiber.open[0].where.file,
+         fiber.open[0].where.line);
+}
+
 // The body of every fiber: one thread of one block after the other.
 void fiber_main() {
   Engine& e = *engine;
@@ -186,7 +223,7 @@ void fiber_main() {
   for (;;) {
     acquire(&e.launched);
     (*e.body)();
-    if (!fiber.groups.empty() || !fiber.open.empty()) fail("a thread ends with cp.async copies under way: wait for them");
+    expect_no_copies(fiber);
     release(&e.finished);
     fiber.state = State::Done;
     to_main(e, fiber);
@@ -195,10 +232,9 @@ void fiber_main() {
 
 void add_fiber(Engine& e) {
   auto fiber = std::make_unique<Fiber>();
-  void* const memory = mmap(nullptr, e.stack_bytes + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) fail("there is no memory for the stack of a thread");
-  mprotect(memory, 4096, PROT_NONE);
-  fiber->stack = static_cast<char*>(memory) + 4096;
+  char* const memory = map_memory(kPage + e.stack_bytes);
+  mprotect(memory, kPage, PROT_NONE);  // a stack that grows too far ends here
+  fiber->stack = memory + kPage;
   void** const top = reinterpret_cast<void**>(fiber->stack + e.stack_bytes);
   top[-1] = nullptr;  // where fiber_main would return to: ends a backtrace
   top[-2] = reinterpret_cast<void*>(&fiber_main);
@@ -208,6 +244,8 @@ void add_fiber(Engine& e) {
   e.pool.push_back(std::move(fiber));
 }
 
+bool same_place(Where a, Where b) { return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0); }
+
 [[noreturn]] void fail_stuck(Engine& e) {
   int done = 0;
   for (const Fiber* fiber : e.fibers) done += fiber->state == State::Done;
@@ -216,9 +254,10 @@ void add_fiber(Engine& e) {
   int shown = 0;
   for (const Fiber* fiber : e.fibers) {
     if (fiber->state != State::Waiting || shown == 8) continue;
-    if (before && before->waits_at.line == fiber->waits_at.line && before->waits_mask == fiber->waits_mask && before->warp == fiber->warp) continue;
-    std::fprintf(stderr, "  thread %d (warp %d, lane %d) in %s, mask %08x, %s:%d\n", fiber->thread, fiber->warp, fiber->lane, fiber->waits_in,
-                 fiber->waits_mask, fiber->waits_at.file, fiber->waits_at.line);
+    if (before && same_place(before->waits_at, fiber->waits_at) && before->waits_mask == fiber->waits_mask && before->warp == fiber->warp)
+      continue;
+    std::fprintf(stderr, "  thread %d (warp %d, lane %d) in %s, mask %08x, %s:%d\n", fiber->thread, fiber->warp, fiber->lane,
+                 fiber->waits_in, fiber->waits_mask, fiber->waits_at.file, fiber->waits_at.line);
     before = fiber;
     ++shown;
   }
@@ -325,9 +364,10 @@ void run_block(Engine& e, uint3 index, dim3 block, size_t shared) {
 }  // namespace
 
 void say_where() {
-  if (!in_kernel()) return;
-  std::fprintf(stderr, "host_cuda: in kernel %s, block (%u, %u, %u), thread (%u, %u, %u); seed %llu\n", engine->kernel, blockIdx.x, blockIdx.y, blockIdx.z,
-               threadIdx.x, threadIdx.y, threadIdx.z, static_cast<unsigned long long>(options().seed));
+  if (in_kernel())
+    std::fprintf(stderr, "host_cuda: in kernel %s, block (%u, %u, %u), thread (%u, %u, %u)\n", engine->kernel, blockIdx.x, blockIdx.y,
+                 blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+  std::fprintf(stderr, "host_cuda: GTA_HOST_CUDA=%s\n", options_text().c_str());
 }
 
 void fail(const char* format, ...) {
@@ -390,16 +430,24 @@ void* static_shared(const void* tag, size_t bytes, size_t alignment) {
   alignment = std::max<size_t>(alignment, 16);
   const size_t offset = (e.top + alignment - 1) / alignment * alignment;
   e.used += bytes;
-  if (e.used - e.dynamic > kMostStatic || e.used > kMostShared) fail("a block has %zu bytes of static shared memory beside %zu of dynamic: too many", e.used - e.dynamic, e.dynamic);
+  if (e.used - e.dynamic > kMostStatic || e.used > kMostShared)
+    fail("a block has %zu bytes of static shared memory beside %zu of dynamic: too many", e.used - e.dynamic, e.dynamic);
   e.top = offset + bytes + kGap;
   e.arrays.push_back({tag, e.arena + offset, bytes});
   unpoison(e.arena + offset, bytes);
   return e.arena + offset;
 }
 
-void check_shared(const void* p, const char* what) {
-  const ptrdiff_t offset = static_cast<const char*>(p) - (engine->arena + kMargin);
-  if (offset < 0 || offset >= static_cast<ptrdiff_t>(kArena - kMargin)) fail("%s: %p is not in this block's shared memory", what, p);
+void check_shared(const void* p, int bytes, const char* what, Where where) {
+  if (reinterpret_cast<uintptr_t>(p) % static_cast<unsigned>(bytes) != 0)
+    fail("%s at %s:%d: its address %p is misaligned: expected a multiple of %d", what, where.file, where.line, p, bytes);
+  const auto* const first = static_cast<const char*>(p);
+  const auto inside = [&](const char* data, size_t size) { return first >= data && first + bytes <= data + size; };
+  bool found = inside(engine->arena + kMargin, engine->dynamic);
+  for (const StaticArray& array : engine->arrays) found = found || inside(array.data, array.bytes);
+  if (!found)
+    fail("%s at %s:%d: its address is outside every array of this block's shared memory: offset %td, %zu bytes are dynamic", what,
+         where.file, where.line, first - (engine->arena + kMargin), engine->dynamic);
 }
 
 int barrier(Reduction reduction, int predicate, Where where) {
@@ -410,7 +458,7 @@ int barrier(Reduction reduction, int predicate, Where where) {
     b.reduction = reduction;
     b.where = where;
     b.sum = reduction == Reduction::And;
-  } else if (b.where.line != where.line || b.reduction != reduction) {
+  } else if (!same_place(b.where, where) || b.reduction != reduction) {
     fail("a barrier in divergent code: this thread is at %s:%d, others are at %s:%d", where.file, where.line, b.where.file, b.where.line);
   }
   if (reduction == Reduction::And) b.sum &= predicate != 0;
@@ -445,7 +493,9 @@ void warp_operation(unsigned mask, LaneFunction function, void* operand, bool or
   Warp& warp = e.warps[fiber.warp];
   const int lanes = std::min(32, e.threads - fiber.warp * 32);
   if (lanes < 32) {
-    if (mask != ~0u && mask >> lanes) fail("%s: the mask %08x names lanes that the block does not have", what, mask);
+    if (mask != ~0u && mask >> lanes)
+      fail("%s at %s:%d: the mask %08x names lanes that the block does not have: expected at most %d", what, where.file, where.line, mask,
+           lanes);
     mask &= (1u << lanes) - 1;
   }
   if (!(mask >> fiber.lane & 1)) fail("%s at %s:%d: lane %d is not in its own mask %08x", what, where.file, where.line, fiber.lane, mask);
@@ -465,9 +515,9 @@ void warp_operation(unsigned mask, LaneFunction function, void* operand, bool or
     meeting->what = what;
     meeting->where = where;
     meeting->sync = &warp.syncs[e.set][warp.next_sync++ % 64];
-  } else if (meeting->function != function || meeting->where.line != where.line) {
-    fail("a warp is divergent: lane %d is in %s at %s:%d, other lanes of the mask %08x are in %s at %s:%d", fiber.lane, what, where.file, where.line, mask,
-         meeting->what, meeting->where.file, meeting->where.line);
+  } else if (meeting->function != function || !same_place(meeting->where, where)) {
+    fail("a warp is divergent: lane %d is in %s at %s:%d, other lanes of the mask %08x are in %s at %s:%d", fiber.lane, what, where.file,
+         where.line, mask, meeting->what, meeting->where.file, meeting->where.line);
   }
   meeting->operands[fiber.lane] = operand;
   meeting->arrived |= 1u << fiber.lane;
@@ -476,7 +526,8 @@ void warp_operation(unsigned mask, LaneFunction function, void* operand, bool or
   if (meeting->arrived == mask) {
     function(meeting->operands, mask);
     warp.pending &= ~(1u << (meeting - warp.meetings));
-    for (unsigned rest = mask & ~(1u << fiber.lane); rest; rest &= rest - 1) make_ready(e, *e.fibers[fiber.warp * 32 + std::countr_zero(rest)]);
+    for (unsigned rest = mask & ~(1u << fiber.lane); rest; rest &= rest - 1)
+      make_ready(e, *e.fibers[fiber.warp * 32 + std::countr_zero(rest)]);
   } else {
     wait(e, fiber, what, where, mask);
   }
@@ -484,9 +535,6 @@ void warp_operation(unsigned mask, LaneFunction function, void* operand, bool or
 }
 
 void cp_async_begin(const AsyncCopy& copy) {
-  if (__asan_region_is_poisoned && __asan_region_is_poisoned(copy.to, static_cast<size_t>(copy.size)))
-    fail("cp.async: its destination is outside every array, or another copy to it is under way");
-  fill_bytes(static_cast<char*>(copy.to), 0xff, static_cast<size_t>(copy.size));
   poison(copy.to, static_cast<size_t>(copy.size));
   engine->current->open.push_back(copy);
 }

@@ -1,4 +1,5 @@
-// Runs a grid on the CPU: every thread a fiber, a warp's operation done by the last of its lanes to arrive. What host_cuda.h's built-ins call.
+// Runs a grid on the CPU: every thread a fiber, a warp's operation done by the last of its lanes to arrive. What host_cuda.h's built-ins
+// call.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -25,20 +26,21 @@ struct Where {
 // ---- a grid (engine.cpp)
 void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const std::function<void()>& body);
 bool in_kernel();
-// "in kernel K, block (..), thread (..)", on stderr; nothing outside one.
+// On stderr: the kernel, block and thread, where it is in one, and the options.
 void say_where();
 
 // ---- what a thread of a kernel may do
 int lane();
 void* dynamic_shared();
 void* static_shared(const void* tag, size_t bytes, size_t alignment);
-void check_shared(const void* p, const char* what);
+// Fails unless the bytes lie in one array of this block's shared memory, or in its dynamic part, and begin at a multiple of their number.
+void check_shared(const void* p, int bytes, const char* what, Where where);
 
 enum class Reduction { None, Add, Max, Min, And, Or };
 int barrier(Reduction reduction, int predicate, Where where);
 
-// All lanes of the mask meet, and the last to come does the operation for all: operands[lane] is what each brought. One that orders memory is a
-// fence between them; a shuffle is none.
+// All lanes of the mask meet, and the last to come does the operation for all: operands[lane] is what each brought. One that orders memory
+// is a fence between them; a shuffle is none.
 using LaneFunction = void (*)(void* const operands[32], unsigned mask);
 void warp_operation(unsigned mask, LaneFunction function, void* operand, bool orders_memory, const char* what, Where where);
 
@@ -46,6 +48,7 @@ struct AsyncCopy {
   void* to;
   const void* from;
   int size, bytes;  // of `size` bytes that are written, `bytes` are read, the rest becomes zero
+  Where where;
 };
 void cp_async_begin(const AsyncCopy& copy);
 void cp_async_commit();
@@ -62,7 +65,7 @@ struct VoteLane {
   unsigned out;
 };
 struct ReduceLane {
-  int in, out;
+  int64_t in, out;  // int and unsigned alike
   Reduction reduction;
 };
 struct LdmatrixLane {
@@ -84,7 +87,8 @@ void ldmatrix_transposed_lanes(void* const*, unsigned);
 void mma_m16n8k16_lanes(void* const*, unsigned);
 
 // ---- streams (runtime.cpp)
-cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body);
+cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                           std::function<void()> body);
 // Other work of a stream: a product of cuBLASLt.
 void enqueue(cudaStream_t stream, const char* what, std::function<void()> work);
 

@@ -40,7 +40,7 @@ T shuffle(unsigned mask, T value, int source, const char* what, Where where) {
   std::memcpy(&lane.in, &value, sizeof(T));
   lane.source = source;
   warp_operation(mask, shuffle_lanes, &lane, false, what, where);
-  std::memcpy(&value, &lane.out, sizeof(T));
+  std::memcpy(static_cast<void*>(&value), &lane.out, sizeof(T));
   return value;
 }
 inline unsigned vote(unsigned mask, int predicate, const char* what, Where where) {
@@ -48,10 +48,12 @@ inline unsigned vote(unsigned mask, int predicate, const char* what, Where where
   warp_operation(mask, vote_lanes, &lane, false, what, where);
   return lane.out;
 }
-inline int reduce(unsigned mask, int value, Reduction reduction, const char* what, Where where) {
+template <class T>
+T reduce(unsigned mask, T value, Reduction reduction, const char* what, Where where) {
+  static_assert(std::is_same_v<T, int> || std::is_same_v<T, unsigned>);
   ReduceLane lane{value, 0, reduction};
   warp_operation(mask, reduce_lanes, &lane, false, what, where);
-  return lane.out;
+  return static_cast<T>(lane.out);
 }
 
 inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where where) {
@@ -63,20 +65,22 @@ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
   std::memcpy(d, lane.d, sizeof d);
 }
 inline void ldmatrix_x4(uint32_t (&r)[4], const void* row, bool transposed, Where where) {
-  check_shared(row, "ldmatrix");
-  if (reinterpret_cast<uintptr_t>(row) % 16 != 0) fail("ldmatrix: the row at %p is not 16-byte aligned", row);
+  check_shared(row, 16, "ldmatrix", where);
   LdmatrixLane lane;
   lane.row = *static_cast<const LdmatrixLane::Row*>(row);  // read by this lane's thread, so that a sanitizer sees it
-  warp_operation(~0u, transposed ? ldmatrix_transposed_lanes : ldmatrix_lanes, &lane, false, transposed ? "ldmatrix.trans" : "ldmatrix", where);
+  warp_operation(~0u, transposed ? ldmatrix_transposed_lanes : ldmatrix_lanes, &lane, false, transposed ? "ldmatrix.trans" : "ldmatrix",
+                 where);
   std::memcpy(r, lane.out, sizeof r);
 }
-// The copy is made only when it is waited for; until then its destination holds what nothing computes.
-inline void cp_async(void* to, const void* from, int size, int bytes) {
-  check_shared(to, "cp.async");
-  if (reinterpret_cast<uintptr_t>(to) % size != 0 || reinterpret_cast<uintptr_t>(from) % size != 0)
-    fail("cp.async: a copy of %d bytes is misaligned (to %p from %p)", size, to, from);
-  if (bytes < 0 || bytes > size) fail("cp.async: expected to read 0 to %d bytes, got %d", size, bytes);
-  cp_async_begin({to, from, size, bytes});
+// The copy is made only when it is waited for; until then its destination holds NaN, written by the thread itself, so that a sanitizer sees
+// it.
+inline void cp_async(void* to, const void* from, int size, int bytes, Where where) {
+  check_shared(to, size, "cp.async", where);
+  if (reinterpret_cast<uintptr_t>(from) % static_cast<unsigned>(size) != 0)
+    fail("cp.async at %s:%d: its source %p is misaligned: expected a multiple of %d", where.file, where.line, from, size);
+  if (bytes < 0 || bytes > size) fail("cp.async at %s:%d: expected to read 0 to %d bytes, got %d", where.file, where.line, size, bytes);
+  for (int i = 0; i < size; ++i) static_cast<unsigned char*>(to)[i] = 0xff;
+  cp_async_begin({to, from, size, bytes, where});
 }
 inline void cp_async_wait(int left) {
   AsyncCopy copy;
@@ -100,9 +104,15 @@ T atomic_update(T* p, F&& f) {
 
 // ---- barriers and warps
 inline void __syncthreads(HOST_CUDA_HERE) { host_cuda::barrier(host_cuda::Reduction::None, 0, host_cuda_here); }
-inline int __syncthreads_or(int predicate, HOST_CUDA_HERE) { return host_cuda::barrier(host_cuda::Reduction::Or, predicate, host_cuda_here); }
-inline int __syncthreads_and(int predicate, HOST_CUDA_HERE) { return host_cuda::barrier(host_cuda::Reduction::And, predicate, host_cuda_here); }
-inline int __syncthreads_count(int predicate, HOST_CUDA_HERE) { return host_cuda::barrier(host_cuda::Reduction::Add, predicate, host_cuda_here); }
+inline int __syncthreads_or(int predicate, HOST_CUDA_HERE) {
+  return host_cuda::barrier(host_cuda::Reduction::Or, predicate, host_cuda_here);
+}
+inline int __syncthreads_and(int predicate, HOST_CUDA_HERE) {
+  return host_cuda::barrier(host_cuda::Reduction::And, predicate, host_cuda_here);
+}
+inline int __syncthreads_count(int predicate, HOST_CUDA_HERE) {
+  return host_cuda::barrier(host_cuda::Reduction::Add, predicate, host_cuda_here);
+}
 inline void __syncwarp(unsigned mask = ~0u, HOST_CUDA_HERE) {
   host_cuda::warp_operation(mask, host_cuda::meet_lanes, nullptr, true, "__syncwarp", host_cuda_here);
 }
@@ -126,16 +136,25 @@ T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32, HO
   const int lane = host_cuda::lane(), source = lane + static_cast<int>(distance);
   return host_cuda::shuffle(mask, value, source < (lane & ~(width - 1)) + width ? source : lane, "__shfl_down_sync", host_cuda_here);
 }
-inline unsigned __ballot_sync(unsigned mask, int predicate, HOST_CUDA_HERE) { return host_cuda::vote(mask, predicate, "__ballot_sync", host_cuda_here); }
-inline int __any_sync(unsigned mask, int predicate, HOST_CUDA_HERE) { return host_cuda::vote(mask, predicate, "__any_sync", host_cuda_here) != 0; }
-inline int __all_sync(unsigned mask, int predicate, HOST_CUDA_HERE) { return host_cuda::vote(mask, predicate, "__all_sync", host_cuda_here) == mask; }
-inline int __reduce_add_sync(unsigned mask, int value, HOST_CUDA_HERE) {
+inline unsigned __ballot_sync(unsigned mask, int predicate, HOST_CUDA_HERE) {
+  return host_cuda::vote(mask, predicate, "__ballot_sync", host_cuda_here);
+}
+inline int __any_sync(unsigned mask, int predicate, HOST_CUDA_HERE) {
+  return host_cuda::vote(mask, predicate, "__any_sync", host_cuda_here) != 0;
+}
+inline int __all_sync(unsigned mask, int predicate, HOST_CUDA_HERE) {
+  return host_cuda::vote(mask, predicate, "__all_sync", host_cuda_here) == mask;
+}
+template <class T>
+T __reduce_add_sync(unsigned mask, T value, HOST_CUDA_HERE) {
   return host_cuda::reduce(mask, value, host_cuda::Reduction::Add, "__reduce_add_sync", host_cuda_here);
 }
-inline int __reduce_max_sync(unsigned mask, int value, HOST_CUDA_HERE) {
+template <class T>
+T __reduce_max_sync(unsigned mask, T value, HOST_CUDA_HERE) {
   return host_cuda::reduce(mask, value, host_cuda::Reduction::Max, "__reduce_max_sync", host_cuda_here);
 }
-inline int __reduce_min_sync(unsigned mask, int value, HOST_CUDA_HERE) {
+template <class T>
+T __reduce_min_sync(unsigned mask, T value, HOST_CUDA_HERE) {
   return host_cuda::reduce(mask, value, host_cuda::Reduction::Min, "__reduce_min_sync", host_cuda_here);
 }
 [[noreturn]] inline unsigned __activemask() { host_cuda::fail("__activemask: its result is not specified; use full masks"); }
@@ -159,6 +178,14 @@ T atomicMin(T* p, std::type_identity_t<T> x) {
 template <class T>
 T atomicOr(T* p, std::type_identity_t<T> x) {
   return host_cuda::atomic_update(p, [x](T old) { return static_cast<T>(old | x); });
+}
+template <class T>
+T atomicAnd(T* p, std::type_identity_t<T> x) {
+  return host_cuda::atomic_update(p, [x](T old) { return static_cast<T>(old & x); });
+}
+template <class T>
+T atomicCAS(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> x) {
+  return host_cuda::atomic_update(p, [=](T old) { return old == expected ? x : old; });
 }
 template <class T>
 T atomicExch(T* p, std::type_identity_t<T> x) {
@@ -202,6 +229,14 @@ inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __frsqrt_rn(float x) { return 1.0f / std::sqrt(x); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __saturatef(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
+// One rounding, as on the device: products of bfloat16 and their sums with a third are exact in double, but for what a bfloat16 cannot
+// show.
+inline __nv_bfloat16 __hfma(__nv_bfloat16 a, __nv_bfloat16 b, __nv_bfloat16 c) {
+  return __double2bfloat16(static_cast<double>(__bfloat162float(a)) * __bfloat162float(b) + __bfloat162float(c));
+}
+inline __nv_bfloat162 __hfma2(__nv_bfloat162 a, __nv_bfloat162 b, __nv_bfloat162 c) {
+  return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)};
+}
 // The C library's headers declare these names, its library has none of them.
 #define __expf(x) expf(x)
 #define __exp2f(x) exp2f(x)

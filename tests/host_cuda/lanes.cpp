@@ -1,7 +1,7 @@
 // What a warp's operations do, once all lanes have brought their operands. Layouts: core/backends/cuda/ptx.h and the PTX ISA.
 #include <algorithm>
 #include <bit>
-#include <climits>
+#include <cstdint>
 
 #include "tests/host_cuda/engine.h"
 
@@ -34,9 +34,9 @@ void vote_lanes(void* const operands[32], unsigned mask) {
 }
 
 void reduce_lanes(void* const operands[32], unsigned mask) {
-  int sum = 0, most = INT_MIN, least = INT_MAX;
+  int64_t sum = 0, most = INT64_MIN, least = INT64_MAX;
   for_lanes<ReduceLane>(operands, mask, [&](int, ReduceLane& lane) {
-    sum = static_cast<int>(static_cast<unsigned>(sum) + static_cast<unsigned>(lane.in));
+    sum += lane.in;
     most = std::max(most, lane.in);
     least = std::min(least, lane.in);
   });

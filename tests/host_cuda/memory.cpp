@@ -1,3 +1,4 @@
+// Allocations have pages of their own, whose protection says who may touch them when; one map knows them all, to say what a fault was.
 #include "tests/host_cuda/memory.h"
 
 #include <signal.h>
@@ -49,9 +50,12 @@ void on_fault(int, siginfo_t* info, void*) {
       before = gone;
       why = "after it was freed";
     } else if (before) {
-      why = at < before->first + before->second.bytes ? "by the host" : "past the end of an allocation";
+      why = at >= before->first + before->second.bytes ? "past the end of an allocation"
+            : before->second.kind == Kind::Ordered     ? "before its stream has allocated it"
+                                                       : "by the host";
     }
-    std::fprintf(stderr, "host_cuda: error: device memory was touched %s: byte %td of %zu\n", why, before ? at - before->first : 0, before ? before->second.bytes : 0);
+    std::fprintf(stderr, "host_cuda: error: device memory was touched %s: byte %td of %zu\n", why, before ? at - before->first : 0,
+                 before ? before->second.bytes : 0);
   } else {
     std::fprintf(stderr, "host_cuda: error: SIGSEGV at %p\n", static_cast<void*>(at));
   }
@@ -81,13 +85,24 @@ void protect_all(int protection) {
     if (a.kind == Kind::Device) mprotect(a.pages, a.page_bytes, protection);
 }
 
+// What lies in an allocation's pages before and behind it is as it was filled.
+void expect_margins(const char* p, const Allocation& a) {
+  const auto untouched = [&](const char* from, const char* to) {
+    for (const char* q = from; q < to; ++q)
+      if (static_cast<unsigned char>(*q) != options().fill)
+        fail("device memory was written at byte %td of an allocation of %zu bytes", q - p, a.bytes);
+  };
+  untouched(a.pages, p);
+  untouched(p + a.bytes, a.pages + a.page_bytes);
+}
+
 }  // namespace
 
 void* allocate_memory(size_t bytes, Kind kind) {
   const IgnoredByTsan ignored;
   Memory& m = memory();
   prepare(m);
-  if (kind == Kind::Device && m.allocated + bytes > kDeviceBytes) return nullptr;
+  if (kind != Kind::Pinned && m.allocated + bytes > kDeviceBytes) return nullptr;
   const size_t page_bytes = (bytes + kPage - 1) / kPage * kPage;
   char* const pages = m.next;
   if (static_cast<size_t>(pages - m.region) + page_bytes + kPage > kRegion) fail("all addresses of the device's memory are used up");
@@ -98,9 +113,16 @@ void* allocate_memory(size_t bytes, Kind kind) {
   poison(pages, page_bytes);
   unpoison(p, bytes);
   m.live[p] = {pages, page_bytes, bytes, kind};
-  if (kind == Kind::Device) m.allocated += bytes;
-  if (kind == Kind::Device && !open_now()) mprotect(pages, page_bytes, PROT_NONE);
+  if (kind != Kind::Pinned) m.allocated += bytes;
+  if (kind == Kind::Ordered || (kind == Kind::Device && !open_now())) mprotect(pages, page_bytes, PROT_NONE);
   return p;
+}
+
+void make_usable(void* p) {
+  const IgnoredByTsan ignored;
+  Allocation& a = memory().live.at(static_cast<char*>(p));
+  a.kind = Kind::Device;
+  if (open_now()) mprotect(a.pages, a.page_bytes, PROT_READ | PROT_WRITE);
 }
 
 void free_memory(void* p) {
@@ -108,8 +130,9 @@ void free_memory(void* p) {
   auto found = memory().live.find(static_cast<char*>(p));
   if (found == memory().live.end()) fail("free of %p, which is no live allocation", p);
   const Allocation a = found->second;
+  expect_margins(found->first, a);
   memory().freed.insert(memory().live.extract(found));
-  if (a.kind == Kind::Device) memory().allocated -= a.bytes;
+  if (a.kind != Kind::Pinned) memory().allocated -= a.bytes;
   madvise(a.pages, a.page_bytes, MADV_DONTNEED);
   mprotect(a.pages, a.page_bytes, PROT_NONE);
 }

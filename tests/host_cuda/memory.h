@@ -5,10 +5,14 @@
 
 namespace host_cuda {
 
-enum class Kind { Device, Pinned };
+// Ordered: memory of the device that nobody may touch before make_usable.
+enum class Kind { Device, Ordered, Pinned };
 
-// Ends at a page that nobody may touch, up to what is missing to 16 bytes. Filled with options().fill. nullptr when the device has no such room.
+// Ends at a page that nobody may touch, up to what is missing to 16 bytes. Filled with options().fill. nullptr when the device has no such
+// room.
 void* allocate_memory(size_t bytes, Kind kind);
+// The stream of an Ordered allocation has come to it.
+void make_usable(void* p);
 // Its addresses are never given out again. Fails for what is no live allocation.
 void free_memory(void* p);
 // Whether p lies in device or pinned memory; then the bytes from p to its allocation's end.

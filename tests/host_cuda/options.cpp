@@ -1,12 +1,19 @@
 #include "tests/host_cuda/options.h"
 
+#include <cstdio>
 #include <cstdlib>
-#include <string>
-
-#include "tests/host_cuda/host_cuda.h"
 
 namespace host_cuda {
 namespace {
+
+// Not fail(), which says the options too.
+[[noreturn]] void refuse(const std::string& word) {
+  std::fprintf(stderr,
+               "host_cuda: error: GTA_HOST_CUDA: expected order=forward|reverse|random, seed=N, streams=eager|deferred, fill=ff|7f or "
+               "guard=0|1, got '%s'\n",
+               word.c_str());
+  std::_Exit(99);
+}
 
 Options parse() {
   Options parsed;
@@ -28,7 +35,7 @@ Options parse() {
     else if (key == "guard" && (value == "0" || value == "1"))
       parsed.guard = value == "1";
     else
-      fail("GTA_HOST_CUDA: expected order=forward|reverse|random, seed=N, streams=eager|deferred, fill=ff|7f or guard=0|1, got '%s'", word.c_str());
+      refuse(word);
   }
   return parsed;
 }
@@ -38,6 +45,13 @@ Options parse() {
 const Options& options() {
   static const Options parsed = parse();
   return parsed;
+}
+
+std::string options_text() {
+  const Options& o = options();
+  const char* const order = o.order == Order::Forward ? "forward" : o.order == Order::Reverse ? "reverse" : "random";
+  return std::string("order=") + order + ",seed=" + std::to_string(o.seed) + ",streams=" + (o.eager ? "eager" : "deferred") +
+         ",fill=" + (o.fill == 0xff ? "ff" : "7f") + ",guard=" + (o.guard ? "1" : "0");
 }
 
 }  // namespace host_cuda

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace host_cuda {
 
@@ -20,6 +21,8 @@ struct Options {
   bool guard = true;
 };
 const Options& options();
+// What to set GTA_HOST_CUDA to for the same again.
+std::string options_text();
 
 // xorshift64*
 class Random {

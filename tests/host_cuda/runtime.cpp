@@ -1,6 +1,7 @@
 // What libcudart offers, as far as the framework uses it, on the host. Streams are queues: unless options().eager, nothing runs before a
 // synchronisation asks for it, and then streams go on in a random order that their events allow, so that what lacks an event shows.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -18,6 +19,7 @@
 struct CUevent_st {
   uint64_t version = 0;  // of its last record; 0: never recorded
 };
+using Clock = std::chrono::steady_clock;
 
 namespace {
 
@@ -44,17 +46,17 @@ std::recursive_mutex mutex;
 struct Runtime {
   std::vector<CUstream_st*> streams;
   std::map<const void*, size_t> shared_limits;
-  std::map<uint64_t, bool> recorded;
+  std::map<uint64_t, Clock::time_point> recorded;  // versions of events, and when
   uint64_t next_version = 1;
   Random random{options().seed};
-  cudaError_t last_error = cudaSuccess;
 };
 Runtime& runtime() {
   static auto& made = *new Runtime;
   return made;
 }
 
-cudaError_t failed(cudaError_t error) { return runtime().last_error = error; }
+thread_local cudaError_t last_error = cudaSuccess;
+cudaError_t failed(cudaError_t error) { return last_error = error; }
 
 // An address for ThreadSanitizer to know an event by.
 void* sync_of(uint64_t version) {
@@ -65,7 +67,7 @@ void* sync_of(uint64_t version) {
 bool can_run(const CUstream_st* stream) {
   if (stream->queue.empty()) return false;
   const Work& work = stream->queue.front();
-  return work.event != Work::Event::Wait || runtime().recorded[work.version];
+  return work.event != Work::Event::Wait || runtime().recorded.contains(work.version);
 }
 
 void run_first(CUstream_st* stream) {
@@ -82,7 +84,7 @@ void run_first(CUstream_st* stream) {
     work.run();
   }
   if (work.event == Work::Event::Record) {
-    runtime().recorded[work.version] = true;
+    runtime().recorded[work.version] = Clock::now();
     release(sync_of(work.version));
   }
   if (caller) {
@@ -108,22 +110,31 @@ void advance(CUstream_st* stream) {
   fail("streams wait for each other");
 }
 
+// Runs the first work of any stream that can go on; false when none can.
+bool run_any() {
+  Runtime& r = runtime();
+  std::vector<CUstream_st*> ready;
+  for (CUstream_st* stream : r.streams)
+    if (can_run(stream)) ready.push_back(stream);
+  if (ready.empty()) return false;
+  run_first(ready[r.random.below(static_cast<uint32_t>(ready.size()))]);
+  return true;
+}
+
 template <class Done>
 void run_until(CUstream_st* stream, Done&& done) {
   const DeviceAccess access;  // opened once for all that runs now
-  Runtime& r = runtime();
   while (!done()) {
-    if (!options().eager && r.random.below(2) == 0) {
-      std::vector<CUstream_st*> others;
-      for (CUstream_st* other : r.streams)
-        if (can_run(other)) others.push_back(other);
-      if (!others.empty()) {
-        run_first(others[r.random.below(static_cast<uint32_t>(others.size()))]);
-        continue;
-      }
-    }
+    if (!options().eager && runtime().random.below(2) == 0 && run_any()) continue;
     advance(stream);
   }
+}
+
+// A question whether work is done may come before or after some of it; who asks often enough hears yes.
+template <class Done>
+cudaError_t query(Done&& done) {
+  if (!done() && runtime().random.below(2) == 0) run_any();
+  return done() ? cudaSuccess : cudaErrorNotReady;
 }
 
 void finish(CUstream_st* stream) {
@@ -136,7 +147,8 @@ void finish_all() {
 }
 
 CUstream_st* named(cudaStream_t stream) {
-  if (!stream || stream == cudaStreamLegacy || stream == cudaStreamPerThread) fail("work on the default stream: give it a stream of its own");
+  if (!stream || stream == cudaStreamLegacy || stream == cudaStreamPerThread)
+    fail("work on the default stream: give it a stream of its own");
   return stream;
 }
 
@@ -201,15 +213,17 @@ void enqueue(cudaStream_t stream, const char* what, std::function<void()> work) 
   push(named(stream), {std::move(work), Work::Event::None, 0, what});
 }
 
-cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body) {
+cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                           std::function<void()> body) {
   const std::lock_guard lock(mutex);
   const auto limit = runtime().shared_limits.find(kernel);
   const size_t most = limit == runtime().shared_limits.end() ? 48 * 1024 : limit->second;
   const size_t threads = static_cast<size_t>(block.x) * block.y * block.z;
-  if (shared > most || threads == 0 || threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu ||
-      grid.y > 65535 || grid.z > 65535)
+  if (shared > most || threads == 0 || threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
+      grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     return failed(cudaErrorInvalidValue);
-  push(named(stream), {[=, text = std::string(name), body = std::move(body)] { run_grid(text.c_str(), grid, block, shared, body); }, Work::Event::None, 0, "a launch"});
+  push(named(stream), {[=, text = std::string(name), body = std::move(body)] { run_grid(text.c_str(), grid, block, shared, body); },
+                       Work::Event::None, 0, "a launch"});
   return cudaSuccess;
 }
 
@@ -263,14 +277,20 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 
 cudaError_t cudaMalloc(void** p, size_t bytes) { return allocate(p, bytes, Kind::Device); }
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
-  named(stream);
-  return allocate(p, bytes, Kind::Device);
+  const std::lock_guard lock(mutex);
+  const cudaError_t status = allocate(p, bytes, Kind::Ordered);
+  if (status == cudaSuccess) push(named(stream), {[allocated = *p] { make_usable(allocated); }, Work::Event::None, 0, "an allocation"});
+  return status;
+}
+cudaError_t cudaMallocFromPoolAsync(void** p, size_t bytes, cudaMemPool_t, cudaStream_t stream) {
+  return cudaMallocAsync(p, bytes, stream);
 }
 cudaError_t cudaMallocHost(void** p, size_t bytes) { return allocate(p, bytes, Kind::Pinned); }
 cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) { return allocate(p, bytes, Kind::Pinned); }
 cudaError_t cudaFree(void* p) {
   const std::lock_guard lock(mutex);
   finish_all();
+  const DeviceAccess access;
   if (p) free_memory(p);
   return cudaSuccess;
 }
@@ -330,6 +350,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   finish(named(stream));
   return cudaSuccess;
 }
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  const std::lock_guard lock(mutex);
+  const cudaError_t status = query([s = named(stream)] { return s->queue.empty(); });
+  if (status == cudaSuccess) acquire(&stream->done);
+  return status;
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const std::lock_guard lock(mutex);
   if (event->version == 0) fail("cudaStreamWaitEvent for an event that was never recorded, which waits for nothing");
@@ -359,20 +385,37 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const std::lock_guard lock(mutex);
   const uint64_t version = event->version;
-  if (version && !runtime().recorded[version]) run_until(recorder_of(version), [&] { return runtime().recorded[version]; });
+  const auto done = [version] { return version == 0 || runtime().recorded.contains(version); };
+  if (!done()) run_until(recorder_of(version), done);
   acquire(sync_of(version));
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const std::lock_guard lock(mutex);
+  const uint64_t version = event->version;
+  const cudaError_t status = query([version] { return version == 0 || runtime().recorded.contains(version); });
+  if (status == cudaSuccess) acquire(sync_of(version));
+  return status;
+}
+// Of the CPU's execution: no GPU's time.
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  const std::lock_guard lock(mutex);
+  const auto begin = runtime().recorded.find(from->version), end = runtime().recorded.find(to->version);
+  if (begin == runtime().recorded.end() || end == runtime().recorded.end()) return cudaErrorNotReady;
+  *milliseconds = std::chrono::duration<float, std::milli>(end->second - begin->second).count();
   return cudaSuccess;
 }
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   const std::lock_guard lock(mutex);
-  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) fail("cudaFuncSetAttribute: the host has no attribute %d", static_cast<int>(attribute));
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
+    fail("cudaFuncSetAttribute: the host has no attribute %d", static_cast<int>(attribute));
   if (value < 0 || value > 227 * 1024) return failed(cudaErrorInvalidValue);
   runtime().shared_limits[kernel] = static_cast<size_t>(value);
   return cudaSuccess;
 }
-cudaError_t cudaGetLastError() { return std::exchange(runtime().last_error, cudaSuccess); }
-cudaError_t cudaPeekAtLastError() { return runtime().last_error; }
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
+cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
     case cudaSuccess:
@@ -383,6 +426,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidDevice:
       return "cudaErrorInvalidDevice";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
     case cudaErrorInvalidPitchValue:
       return "cudaErrorInvalidPitchValue";
     default:

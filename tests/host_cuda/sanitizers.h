@@ -1,5 +1,5 @@
-// The hooks of the sanitizers that need to know about fibers. Weak: null where the program is built without that sanitizer, so that the same
-// code serves every build.
+// The hooks of the sanitizers that need to know about fibers. Weak: null where the program is built without that sanitizer, so that the
+// same code serves every build.
 #pragma once
 
 #include <cstddef>
@@ -9,12 +9,12 @@ extern "C" {
 GTA_WEAK void __asan_init();
 GTA_WEAK void __asan_poison_memory_region(void const volatile*, size_t);
 GTA_WEAK void __asan_unpoison_memory_region(void const volatile*, size_t);
-GTA_WEAK void* __asan_region_is_poisoned(void*, size_t);
 GTA_WEAK void __sanitizer_start_switch_fiber(void**, const void*, size_t);
 GTA_WEAK void __sanitizer_finish_switch_fiber(void*, const void**, size_t*);
 GTA_WEAK void __sanitizer_set_death_callback(void (*)());
 GTA_WEAK void* __tsan_get_current_fiber();
 GTA_WEAK void* __tsan_create_fiber(unsigned);
+GTA_WEAK void __tsan_destroy_fiber(void*);
 GTA_WEAK void __tsan_switch_to_fiber(void*, unsigned);
 GTA_WEAK void __tsan_acquire(void*);
 GTA_WEAK void __tsan_release(void*);

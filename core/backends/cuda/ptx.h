@@ -51,9 +51,9 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&r)[4], const v
 
 // Starts a copy of 16 bytes from global to shared memory, both 16-byte aligned: `bytes` (0 to 16) are read, the rest becomes zero. It has arrived
 // for the thread that started it after cp_async_wait, for others after a barrier that follows.
-__device__ __forceinline__ void cp_async_16(void* to, const void* from, int bytes = 16) {
+__device__ __forceinline__ void cp_async_16(void* to, const void* from, int bytes = 16 GTA_PTX_HERE) {
 #ifdef GTA_HOST_CUDA
-  host_cuda::cp_async(to, from, 16, bytes);
+  host_cuda::cp_async(to, from, 16, bytes, host_cuda_here);
 #else
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))), "l"(from), "r"(bytes)
                : "memory");

@@ -1,25 +1,15 @@
-// Every PTX wrapper and the reductions over it, against plain arithmetic on the host. The same file runs on a GPU and on tests/host_cuda: a kernel
-// and the tool that executes it could share a misunderstanding of the instruction set.
+// Every PTX wrapper and the sums of warps and blocks, against plain arithmetic on the host. The same file runs on a GPU and on
+// tests/host_cuda: a kernel and the tool that executes it could share a misunderstanding of the instruction set.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
 #include "core/backends/cuda/ptx.h"
+#include "tests/core/backends/cuda/device_or_skip.h"
 
 namespace gta::cuda {
 namespace {
-
-Device device_or_skip() {
-  try {
-    return device_from_name("cuda");
-  } catch (const Error&) {
-    return Device{};
-  }
-}
-#define GTA_DEVICE_OR_SKIP(device)                                             \
-  const Device device = device_or_skip();                                      \
-  if (device.type != DeviceType::Cuda) GTEST_SKIP() << "no CUDA device is here"
 
 bfloat16 small(int i) { return bfloat16(static_cast<float>((i * 37 + 11) % 64 - 32) / 8.0f); }
 
@@ -52,14 +42,16 @@ TEST(Ptx, ProductOfATileIsTheProduct) {
     for (int j = 0; j < 8; ++j)
       for (int k = 0; k < 16; ++k) expected[i * 8 + j] += static_cast<float>(a[i * 16 + k]) * static_cast<float>(b[k * 8 + j]);
   const Tensor d = Tensor::zeros({16, 8}, DType::F32, device);
-  const Tensor on_a = Tensor::from<bfloat16>({16, 16}, a).to(device, Purpose::Data), on_b = Tensor::from<bfloat16>({16, 8}, b).to(device, Purpose::Data),
+  const Tensor on_a = Tensor::from<bfloat16>({16, 16}, a).to(device, Purpose::Data),
+               on_b = Tensor::from<bfloat16>({16, 8}, b).to(device, Purpose::Data),
                on_c = Tensor::from<float>({16, 8}, c).to(device, Purpose::Data);
-  GTA_LAUNCH(product_kernel, dim3(1), dim3(32), 0, stream_of(device), device_data<__nv_bfloat16>(on_a), device_data<__nv_bfloat16>(on_b), on_c.data<float>(),
-             d.data<float>());
+  GTA_LAUNCH(product_kernel, dim3(1), dim3(32), 0, stream_of(device), device_data<__nv_bfloat16>(on_a), device_data<__nv_bfloat16>(on_b),
+             on_c.data<float>(), d.data<float>());
   EXPECT_EQ(d.to_vector<float>(), expected) << "sums of eighths are exact in float32";
 }
 
-// Four matrices of 8 x 8 side by side in shared memory; register i of lane 4g + t: elements (g, 2t) and (g, 2t + 1) of matrix i, or (2t, g), (2t + 1, g).
+// Four matrices of 8 x 8 side by side in shared memory; register i of lane 4g + t: elements (g, 2t) and (g, 2t + 1) of matrix i, or (2t,
+// g), (2t + 1, g).
 template <bool transposed>
 __global__ void load_kernel(const uint16_t* in, uint32_t* out) {
   constexpr int kPitch = 40;  // rows of 32 elements, 16-byte aligned
