@@ -53,9 +53,8 @@ namespace host_cuda {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kMargin = 4096;            // before and after what a block may touch
-constexpr size_t kGap = 256;                // between two static arrays
-constexpr size_t kMostShared = 227 * 1024;  // of a block, compute capability 9.0
+constexpr size_t kMargin = 4096;  // before and after what a block may touch
+constexpr size_t kGap = 256;      // between two static arrays
 constexpr size_t kMostStatic = 48 * 1024;
 constexpr size_t kArena = 512 * 1024;
 constexpr int kArenas = 16;  // blocks take turns, so that a pointer kept from one block is not valid in the next
@@ -331,7 +330,7 @@ void run_block(Engine& e, uint3 index, dim3 block, size_t shared) {
   e.arena = e.arenas + static_cast<size_t>(e.arena_number) * kArena;
   e.dynamic = e.used = shared;
   e.top = kMargin + shared + kGap;
-  fill_bytes(e.arena, options().fill, kMargin + shared + kMostStatic + kMargin);
+  fill_bytes(e.arena, options().fill, e.top);
   e.arrays.clear();
   poison(e.arena, kArena);
   unpoison(e.arena + kMargin, shared);
@@ -432,6 +431,7 @@ void* static_shared(const void* tag, size_t bytes, size_t alignment) {
   e.used += bytes;
   if (e.used - e.dynamic > kMostStatic || e.used > kMostShared)
     fail("a block has %zu bytes of static shared memory beside %zu of dynamic: too many", e.used - e.dynamic, e.dynamic);
+  fill_bytes(e.arena + e.top, options().fill, offset + bytes + kGap - e.top);
   e.top = offset + bytes + kGap;
   e.arrays.push_back({tag, e.arena + offset, bytes});
   unpoison(e.arena + offset, bytes);

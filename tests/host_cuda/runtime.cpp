@@ -254,7 +254,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 0;
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = 227 * 1024;
+      *value = static_cast<int>(kMostShared);
       return cudaSuccess;
     default:
       fail("cudaDeviceGetAttribute: the host has no attribute %d", static_cast<int>(attribute));
@@ -265,6 +265,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "no GPU: kernels are executed on the CPU");
   properties->major = 8;
   properties->multiProcessorCount = 4;
+  properties->sharedMemPerBlockOptin = kMostShared;
   properties->totalGlobalMem = kDeviceBytes;
   return cudaSuccess;
 }
@@ -410,7 +411,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
   const std::lock_guard lock(mutex);
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
     fail("cudaFuncSetAttribute: the host has no attribute %d", static_cast<int>(attribute));
-  if (value < 0 || value > 227 * 1024) return failed(cudaErrorInvalidValue);
+  if (value < 0 || value > static_cast<int>(kMostShared)) return failed(cudaErrorInvalidValue);
   runtime().shared_limits[kernel] = static_cast<size_t>(value);
   return cudaSuccess;
 }

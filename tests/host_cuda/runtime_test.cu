@@ -80,7 +80,7 @@ TEST(HostCudaRuntime, RefusesWhatNoDeviceTakes) {
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
   EXPECT_EQ(cudaSetDevice(1), cudaErrorInvalidDevice);
-  EXPECT_THROW(GTA_LAUNCH(add, dim3(1), dim3(32), 228 * 1024, stream, nullptr, 0.0f, 0), Error);
+  EXPECT_THROW(GTA_LAUNCH(add, dim3(1), dim3(32), 164 * 1024, stream, nullptr, 0.0f, 0), Error);
   cudaGetLastError();
 }
 
