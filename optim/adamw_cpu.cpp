@@ -8,6 +8,7 @@ namespace gta::cpu {
 namespace {
 
 constexpr int64_t kGrain = 1 << 14;
+constexpr int64_t kLanes = 32;
 
 }  // namespace
 
@@ -17,9 +18,15 @@ double sum_of_squares(const Tensor& flat) {
     const T* const x = flat.data<T>();
     std::vector<double> partial((flat.elements() + kGrain - 1) / kGrain);
     parallel_ranges(flat.elements(), kGrain, [&](int64_t first, int64_t last) {
+      // Sums side by side: one alone would wait for itself at every element.
+      double lanes[kLanes] = {};
+      int64_t i = first;
+      for (; i + kLanes <= last; i += kLanes)
+#pragma omp simd
+        for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
       double sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = first; i < last; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      for (; i < last; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      for (double lane : lanes) sum += lane;
       partial[first / kGrain] = sum;
     });
     double total = 0;
