@@ -72,7 +72,9 @@ TEST(Profiler, SelfTimeIsWithoutTheRangesInside) {
   ASSERT_EQ(rows.size(), 2u);
   for (size_t i = 1; i < rows.size(); ++i) EXPECT_GE(rows[i - 1].self_seconds, rows[i].self_seconds);
   for (const auto& row : rows)
-    if (row.name == "inner") EXPECT_EQ(std::make_pair(row.calls, row.flops), std::make_pair(int64_t{2}, 120.0));
+    if (row.name == "inner") {
+      EXPECT_EQ(std::make_pair(row.calls, row.flops), std::make_pair(int64_t{2}, 120.0));
+    }
 }
 
 TEST(Profiler, RecordsNothingWhenItIsOff) {
