@@ -27,6 +27,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "core/tape.h"
+#include "tests/cuda_device.h"
 
 namespace gta::testing {
 
@@ -495,18 +496,6 @@ inline void check_non_finite_of(const OpCase& c, std::initializer_list<DType> dt
 
 inline void check_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F64, DType::F32, DType::BF16}, Device{}); }
 
-// The CUDA device that tests run on as well, where there is one.
-inline std::optional<Device> cuda_device() {
-  static const std::optional<Device> device = []() -> std::optional<Device> {
-    try {
-      return device_from_name("cuda");
-    } catch (const Error&) {
-      return std::nullopt;
-    }
-  }();
-  return device;
-}
-
 inline void check_cuda(const OpCase& c) {
   for (DType dtype : {DType::F32, DType::BF16}) {
     const bool half = dtype == DType::BF16;
@@ -548,9 +537,6 @@ inline void check_cuda_bits(const OpCase& c) {
 inline void check_cuda_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F32, DType::BF16}, *cuda_device()); }
 
 }  // namespace gta::testing
-
-#define GTA_NEEDS_CUDA() \
-  if (!::gta::testing::cuda_device()) GTEST_SKIP() << "this build or machine has no CUDA device"
 
 #define GTA_OP_CASE_LOOP(cases, check)                         \
   const std::vector<::gta::testing::OpCase> all = cases;       \

@@ -214,24 +214,40 @@ bool allocation_is_right(size_t count) {
   return true;
 }
 
+// A stream beside the device's own, and an event to put it behind that.
+class SecondStream {
+ public:
+  SecondStream() {
+    GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    GTA_CUDA_CHECK(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming));
+  }
+  ~SecondStream() {
+    cudaStreamDestroy(stream_);  // waits
+    cudaEventDestroy(ready_);
+  }
+  SecondStream(const SecondStream&) = delete;
+  SecondStream& operator=(const SecondStream&) = delete;
+  operator cudaStream_t() const { return stream_; }
+  void wait_for(cudaStream_t first) {
+    GTA_CUDA_CHECK(cudaEventRecord(ready_, first));
+    GTA_CUDA_CHECK(cudaStreamWaitEvent(stream_, ready_, 0));
+  }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t ready_ = nullptr;
+};
+
 // Memory that one stream allocates and another uses.
 bool allocation_order_is_right(bool with_event) {
   const Device device{DeviceType::Cuda, 0};
-  cudaStream_t second;
-  cudaEvent_t ready;
-  GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
-  GTA_CUDA_CHECK(cudaEventCreateWithFlags(&ready, cudaEventDisableTiming));
+  SecondStream second;
   void* data = nullptr;
   GTA_CUDA_CHECK(cudaMallocAsync(&data, 32 * sizeof(float), stream_of(device)));
-  if (with_event) {
-    GTA_CUDA_CHECK(cudaEventRecord(ready, stream_of(device)));
-    GTA_CUDA_CHECK(cudaStreamWaitEvent(second, ready, 0));
-  }
+  if (with_event) second.wait_for(stream_of(device));
   GTA_LAUNCH((exchange<Bug::None>), dim3(1), dim3(32), 0, second, static_cast<float*>(data));
   GTA_CUDA_CHECK(cudaStreamSynchronize(second));
   GTA_CUDA_CHECK(cudaFreeAsync(data, second));
-  GTA_CUDA_CHECK(cudaStreamDestroy(second));
-  GTA_CUDA_CHECK(cudaEventDestroy(ready));
   return true;
 }
 
@@ -257,20 +273,13 @@ bool pinned_copies_are_right(bool waits_before_reuse, bool waits_for_result) {
 // Two streams, one after the other by an event.
 bool streams_are_right(bool with_event) {
   const Device device{DeviceType::Cuda, 0};
-  cudaStream_t second;
-  cudaEvent_t ready;
-  GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
-  GTA_CUDA_CHECK(cudaEventCreateWithFlags(&ready, cudaEventDisableTiming));
+  SecondStream second;
   const Tensor a = Tensor::zeros({32}, DType::F32, device), b = Tensor::zeros({32}, DType::F32, device);
   GTA_CUDA_CHECK(cudaStreamSynchronize(stream_of(device)));
   GTA_LAUNCH((exchange<Bug::None>), dim3(1), dim3(32), 0, stream_of(device), a.data<float>());
-  if (with_event) {
-    GTA_CUDA_CHECK(cudaEventRecord(ready, stream_of(device)));
-    GTA_CUDA_CHECK(cudaStreamWaitEvent(second, ready, 0));
-  }
+  if (with_event) second.wait_for(stream_of(device));
   GTA_CUDA_CHECK(cudaMemcpyAsync(b.raw_data(), a.raw_data(), 32 * sizeof(float), cudaMemcpyDeviceToDevice, second));
-  GTA_CUDA_CHECK(cudaStreamDestroy(second));  // waits
-  GTA_CUDA_CHECK(cudaEventDestroy(ready));
+  GTA_CUDA_CHECK(cudaStreamSynchronize(second));
   return b.to_vector<float>()[1] == 0 && b.to_vector<float>()[0] == 1;
 }
 

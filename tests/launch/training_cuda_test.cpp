@@ -1,12 +1,12 @@
 // The training loop on a CUDA device: near the CPU, the same bits whatever is recomputed and wherever it was interrupted, and one checkpoint for both.
 #include <fmt/format.h>
 
-#include <optional>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "tests/cuda_device.h"
 #include "tests/launch/small_run.h"
 
 namespace gta {
@@ -15,7 +15,7 @@ namespace {
 class CudaTraining : public SmallRun {
  protected:
   void SetUp() override {
-    if (cuda_device_count() == 0) GTEST_SKIP() << "no CUDA device is here";
+    GTA_NEEDS_CUDA();
     SmallRun::SetUp();
   }
   void TearDown() override {

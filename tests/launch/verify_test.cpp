@@ -9,10 +9,10 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <optional>
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "tests/cuda_device.h"
 
 namespace gta {
 namespace {
@@ -36,24 +36,14 @@ void expect_holds(const std::string& path, double room_after_steps = 1, const De
   }
 }
 
-// The CUDA device of builds and machines that have one.
-std::optional<Device> cuda_device() {
-  try {
-    return device_from_name("cuda");
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 TEST(Verify, HoldsForEveryCommittedFixture) {
   ASSERT_GE(committed_fixtures().size(), 14u);
   for (const std::string& path : committed_fixtures()) expect_holds(path);
 }
 
 TEST(Verify, HoldsForEveryCommittedFixtureOnACudaDevice) {
-  const std::optional<Device> device = cuda_device();
-  if (!device) GTEST_SKIP() << "no CUDA device is here";
-  for (const std::string& path : committed_fixtures()) expect_holds(path, 1, *device);
+  GTA_NEEDS_CUDA();
+  for (const std::string& path : committed_fixtures()) expect_holds(path, 1, *cuda_device());
 }
 
 TEST(Verify, HoldsForFreshSeedsAndLargerShapes) {

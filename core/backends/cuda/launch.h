@@ -56,10 +56,6 @@ __device__ __forceinline__ T* dynamic_shared() {
 #endif
 }
 
-// The device's own type for an element type: bfloat16 is __nv_bfloat16 there.
-template <class T>
-using device_type = std::conditional_t<std::is_same_v<T, bfloat16>, __nv_bfloat16, T>;
-
 // First element as the device's own type. T: float, __nv_bfloat16 or int32_t. Error when it is not the tensor's dtype.
 template <class T>
 T* device_data(const Tensor& tensor) {

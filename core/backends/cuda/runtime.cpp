@@ -1,5 +1,4 @@
 // Devices, their compute streams, and what CUDA's error codes become.
-#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -7,30 +6,6 @@
 #include "core/backends/cuda/runtime.h"
 
 namespace gta::cuda {
-namespace {
-
-struct DeviceState {
-  cudaStream_t stream = nullptr;
-  int multiprocessors = 0;
-};
-
-DeviceState& state_of(const Device& device) {
-  static std::mutex mutex;
-  static auto& states = *new std::vector<std::unique_ptr<DeviceState>>;  // never destroyed: storage may outlive static destruction
-  GTA_CUDA_CHECK(cudaSetDevice(device.index));
-  std::lock_guard lock(mutex);
-  if (states.size() <= static_cast<size_t>(device.index)) states.resize(device.index + 1);
-  std::unique_ptr<DeviceState>& state = states[device.index];
-  if (!state) {
-    auto made = std::make_unique<DeviceState>();
-    GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking));
-    GTA_CUDA_CHECK(cudaDeviceGetAttribute(&made->multiprocessors, cudaDevAttrMultiProcessorCount, device.index));
-    state = std::move(made);
-  }
-  return *state;
-}
-
-}  // namespace
 
 void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
@@ -39,9 +14,16 @@ void check(cudaError_t status, const char* call) {
               fmt::format("{}: {} ({})", call, cudaGetErrorString(status), cudaGetErrorName(status)));
 }
 
-cudaStream_t stream_of(const Device& device) { return state_of(device).stream; }
-
-int multiprocessors(const Device& device) { return state_of(device).multiprocessors; }
+cudaStream_t stream_of(const Device& device) {
+  static std::mutex mutex;
+  static auto& streams = *new std::vector<cudaStream_t>;  // never destroyed: storage may outlive static destruction
+  GTA_CUDA_CHECK(cudaSetDevice(device.index));
+  std::lock_guard lock(mutex);
+  if (streams.size() <= static_cast<size_t>(device.index)) streams.resize(device.index + 1);
+  cudaStream_t& stream = streams[device.index];
+  if (!stream) GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  return stream;
+}
 
 std::string no_device_because() {
   int count = 0;

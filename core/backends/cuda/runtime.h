@@ -15,7 +15,5 @@ void check(cudaError_t status, const char* call);
 // before they are done. Made at first use, never the default stream. Makes the device current for this thread.
 cudaStream_t stream_of(const Device& device);
 inline cudaStream_t stream_of(const Stream& stream) { return stream.handle ? static_cast<cudaStream_t>(stream.handle) : stream_of(stream.device); }
-// For grids of kernels that loop; no sum may be cut by it, since other devices have another number.
-int multiprocessors(const Device& device);
 
 }  // namespace gta::cuda

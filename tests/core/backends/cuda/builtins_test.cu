@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/backends/cuda/launch.h"
-#include "tests/core/backends/cuda/device_or_skip.h"
+#include "tests/cuda_device.h"
 
 namespace gta::cuda {
 namespace {
@@ -48,7 +48,8 @@ void expect_shuffles(const Device& device) {
 }
 
 TEST(CudaBuiltins, ShufflesStayInsideTheirWidth) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   expect_shuffles<32>(device);
   expect_shuffles<16>(device);
   expect_shuffles<8>(device);
@@ -67,7 +68,8 @@ __global__ void typed_shuffles_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, ShufflesOfEveryTypeInHalfAWarp) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<int32_t> got = run(device, typed_shuffles_kernel, 32, 3);
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < 3; ++i) EXPECT_EQ(got[3 * lane + i], lane ^ (1 << i)) << "lane " << lane;
@@ -87,7 +89,8 @@ __global__ void votes_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, VotesAndReductionsOfAWarp) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   unsigned positive = 0;
   int sum = 0, least = 100;
   for (int lane = 0; lane < 32; ++lane) {
@@ -111,7 +114,8 @@ __global__ void barriers_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, BarriersThatCount) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<int32_t> expected = {24, 1, 0, 1};
   const std::vector<int32_t> got = run(device, barriers_kernel, 72, 4);
   for (int i = 0; i < 72 * 4; ++i) EXPECT_EQ(got[i], expected[i % 4]) << "thread " << i / 4 << ", value " << i % 4;
@@ -136,7 +140,8 @@ __global__ void atomics_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, AtomicsOfIntegers) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<int32_t> got = run(device, atomics_kernel, 64, 1);
   EXPECT_EQ(got[0], 64 * 65 / 2);
   EXPECT_EQ(got[1], 64);
@@ -161,7 +166,8 @@ __global__ void bits_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, Bits) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<int32_t> got = run(device, bits_kernel, 32, 6);
   for (int i = 0; i < 32; ++i) {
     const unsigned x = 0x00f01234u >> i;
@@ -182,7 +188,8 @@ __global__ void mathematics_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, MathematicsIsNear) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<int32_t> got = run(device, mathematics_kernel, 32, 7);
   for (int i = 0; i < 32; ++i) {
     const double x = 0.25 + 0.5 * i;
@@ -211,7 +218,8 @@ __global__ void pairs_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, PairsOfBfloat16AreRoundedOnce) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<int32_t> got = run(device, pairs_kernel, 32, 4);
   for (int n = 0; n < 32; ++n) {
     const auto i = static_cast<float>(n);
@@ -245,7 +253,8 @@ __global__ void hints_kernel(int* out) {
 }
 
 TEST(CudaBuiltins, LoadsAndStoresWithHints) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<int32_t> got = run(device, hints_kernel, 32, 4);
   for (int t = 0; t < 32; ++t) {
     const std::vector<int32_t> expected = {t, t + 1, std::vector<int32_t>{3, 1, 4, 15}[t % 4], t ^ 1};

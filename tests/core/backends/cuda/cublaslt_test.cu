@@ -7,7 +7,7 @@
 
 #include "core/backends/cuda/runtime.h"
 #include "core/tensor.h"
-#include "tests/core/backends/cuda/device_or_skip.h"
+#include "tests/cuda_device.h"
 
 namespace gta::cuda {
 namespace {
@@ -124,7 +124,8 @@ void expect_product(const Device& device, const Case& c) {
 }
 
 TEST(CudaLibraryProducts, EveryCombinationOnTheList) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   for (const auto& [operands, result] : {std::pair{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::BF16, DType::F32}})
     for (cublasOperation_t a : {CUBLAS_OP_N, CUBLAS_OP_T})
       for (cublasOperation_t b : {CUBLAS_OP_N, CUBLAS_OP_T})

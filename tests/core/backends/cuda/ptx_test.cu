@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/backends/cuda/ptx.h"
-#include "tests/core/backends/cuda/device_or_skip.h"
+#include "tests/cuda_device.h"
 
 namespace gta::cuda {
 namespace {
@@ -34,7 +34,8 @@ __global__ void product_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, c
 }
 
 TEST(Ptx, ProductOfATileIsTheProduct) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   const std::vector<bfloat16> a = some(16 * 16, 0), b = some(16 * 8, 5);
   std::vector<float> c(16 * 8), expected(16 * 8);
   for (int i = 0; i < 16 * 8; ++i) c[i] = expected[i] = static_cast<float>(i % 13) - 6;
@@ -85,12 +86,14 @@ void expect_loaded(const Device& device) {
 }
 
 TEST(Ptx, MatricesAreLoadedAsTheyLie) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   expect_loaded<false>(device);
 }
 
 TEST(Ptx, MatricesAreLoadedTransposed) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   expect_loaded<true>(device);
 }
 
@@ -112,7 +115,8 @@ __global__ void copy_kernel(const unsigned char* in, unsigned char* out) {
 }
 
 TEST(Ptx, CopiesArriveAndTheRestIsZero) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   std::vector<int32_t> words(128);
   for (int i = 0; i < 128; ++i) words[i] = static_cast<int32_t>(0x01010101u * (1u + static_cast<uint32_t>(i)) + 0x00020406u);
   const Tensor in = Tensor::from<int32_t>({128}, words).to(device, Purpose::Data), out = Tensor::zeros({256}, DType::I32, device);
@@ -133,7 +137,8 @@ __global__ void exp2_kernel(const float* in, float* out, int count) {
 }
 
 TEST(Ptx, Exp2IsNearAndHasItsLimits) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   std::vector<float> x = {0, -INFINITY, -126, 1, -1, 0.5f, -0.001f, 127};
   for (int i = 0; i < 500; ++i) x.push_back(-50.0f + 0.171f * static_cast<float>(i));
   const int count = static_cast<int>(x.size());
@@ -157,7 +162,8 @@ __global__ void sums_kernel(const float* in, float* out) {
 }
 
 TEST(Ptx, SumsOfWarpsAndBlocks) {
-  GTA_DEVICE_OR_SKIP(device);
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
   std::vector<float> x(256);
   for (int i = 0; i < 256; ++i) x[i] = static_cast<float>(i * 29 % 101 - 50);
   const Tensor in = Tensor::from<float>({256}, x).to(device, Purpose::Data), out = Tensor::zeros({768}, DType::F32, device);
