@@ -107,7 +107,7 @@ StepMeasurement measure_step(const StepBenchmark& s) {
         loss = result.to_vector<double>()[0];
       });
       parts.run(StepPhase::Backward, [&] { tape.backward(result); });
-      parts.run(StepPhase::Update, [&] { optimizer.step(s.optimizer.learning_rate, optimizer.gradient_norm()); });
+      parts.run(StepPhase::Update, [&] { optimizer.step(s.optimizer.learning_rate, optimizer.sum_of_squares(), result); });
     });
     if (!std::isfinite(loss)) fail("bench", "the loss of step {} is {}: lower optimizer.learning_rate", i + 1, loss);
     log::info("{} {}: {:.3f} s, loss {:.3f}", i < s.warmup_steps ? "warm-up" : "step", i < s.warmup_steps ? i + 1 : i + 1 - s.warmup_steps,

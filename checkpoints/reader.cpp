@@ -100,8 +100,8 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     for (const StateRange* range : found->second) {
       const int64_t first = std::max(range->first, entry.first), last = std::min(range->first + range->count, entry.first + entry.count);
       if (first < last)
-        GTA_DISPATCH(range->device, copy_from_host, range->device, static_cast<char*>(range->data) + (first - range->first) * size,
-                     bytes.data() + (first - entry.first) * size, (last - first) * size);
+        GTA_DISPATCH(range->device, copy_from_host, Stream{range->device}, static_cast<char*>(range->data) + (first - range->first) * size,
+                     (last - first) * size, bytes.data() + (first - entry.first) * size, (last - first) * size, 1, (last - first) * size);
     }
   }
 }

@@ -50,7 +50,7 @@ void StatePieces::read(size_t range, const Use& use) {
 
 std::unique_ptr<char[]> StatePieces::copied(const Piece& piece) {
   auto copy = std::make_unique_for_overwrite<char[]>(static_cast<size_t>(piece.bytes));
-  GTA_DISPATCH(piece.device, copy_to_host, piece.device, copy.get(), piece.data, piece.bytes);
+  GTA_DISPATCH(piece.device, copy_to_host, piece.device, copy.get(), piece.data, piece.bytes, 1, piece.bytes);
   return copy;
 }
 

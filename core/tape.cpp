@@ -194,7 +194,7 @@ std::vector<Tensor> Tape::checkpoint(const char* name, const Function& f, const 
 void Tape::backward(const Tensor& root, Tensor d_root) {
   if (!d_root.defined()) {
     if (root.elements() != 1) fail("tape", "backward from {} needs the gradient to start with", describe(root));
-    d_root = from_doubles(root.shape(), {1.0}, root.dtype(), Purpose::Activations);
+    d_root = from_doubles(root.shape(), {1.0}, root.dtype(), Purpose::Activations);  // on the host: a loss looks at it, and a device would have to be asked
   }
   backward(std::span(&root, 1), std::span(&d_root, 1));
 }

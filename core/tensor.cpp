@@ -35,9 +35,8 @@ std::vector<T> Tensor::to_vector() const {
   std::vector<T> values(elements());
   const int64_t row_bytes = columns() * static_cast<int64_t>(sizeof(T));
   (void)data<T>();
-  GTA_DISPATCH(device(), copy_rows, Stream{device()}, values.data(), row_bytes, raw_data(), pitch_ * static_cast<int64_t>(sizeof(T)), rows(),
-               row_bytes);
   GTA_DISPATCH(device(), synchronize, Stream{device()});
+  GTA_DISPATCH(device(), copy_to_host, device(), values.data(), raw_data(), pitch_ * static_cast<int64_t>(sizeof(T)), rows(), row_bytes);
   return values;
 }
 
@@ -98,13 +97,18 @@ Tensor Tensor::clone(Purpose purpose) const {
 void Tensor::copy_from(const Tensor& other) const {
   if (other.dtype_ != dtype_ || other.rows() != rows() || other.columns() != columns())
     fail("tensor", "cannot copy {} into {}", describe(other), describe(*this));
-  const bool one_device = other.device() == device();
-  if (other.device().type == DeviceType::Meta) return;
-  const Device where = device().type == DeviceType::Cpu ? other.device() : device();  // a GPU's backend copies either way
-  const int64_t size = static_cast<int64_t>(size_of(dtype_));
-  GTA_DISPATCH(where, copy_rows, Stream{where}, raw_data(), pitch_ * size, other.raw_data(), other.pitch_ * size, rows(), columns() * size);
-  // The host's side may be freed, or read, as soon as this returns.
-  if (!one_device) GTA_DISPATCH(where, synchronize, Stream{where});
+  if (other.device().type == DeviceType::Meta || device().type == DeviceType::Meta) return;
+  const int64_t size = static_cast<int64_t>(size_of(dtype_)), to_pitch = pitch_ * size, from_pitch = other.pitch_ * size, row_bytes = columns() * size;
+  if (device() == other.device()) {
+    GTA_DISPATCH(device(), copy_rows, Stream{device()}, raw_data(), to_pitch, other.raw_data(), from_pitch, rows(), row_bytes);
+  } else if (other.device().type == DeviceType::Cpu) {
+    GTA_DISPATCH(device(), copy_from_host, Stream{device()}, raw_data(), to_pitch, other.raw_data(), from_pitch, rows(), row_bytes);
+  } else {
+    if (device().type != DeviceType::Cpu || !contiguous())
+      fail("tensor", "cannot copy from {} to {}, rows {} apart: only to adjacent rows of the host", name_of(other.device()), name_of(device()), pitch_);
+    GTA_DISPATCH(other.device(), synchronize, Stream{other.device()});
+    GTA_DISPATCH(other.device(), copy_to_host, other.device(), raw_data(), other.raw_data(), from_pitch, rows(), row_bytes);
+  }
 }
 
 void Tensor::fill_zero() const {

@@ -61,7 +61,8 @@ class Tensor {
   Tensor to(Device device, Purpose purpose) const;
   // New contiguous storage with the same elements.
   Tensor clone(Purpose purpose = Purpose::Activations) const;
-  void copy_from(const Tensor& other) const;  // same shape and dtype, any pitch, any device
+  // Same shape and dtype, any pitch; from any device to itself, from the host to any, from any to adjacent rows of the host (which alone waits).
+  void copy_from(const Tensor& other) const;
   void fill_zero() const;
 
   // Elements in row order on the host. T must be this tensor's type.

@@ -21,16 +21,17 @@ std::string part_of(const std::string& name) {
 
 nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens, const Tensor& document_starts) {
   nlohmann::json row = {{"step", step}};
-  std::map<std::string, double> squares;
+  std::map<std::string, Tensor> squares;
   const auto add = [&](const char* what, const Parameter& parameter, const Tensor& flat) {
-    squares[std::string(what) + "/" + part_of(parameter.name)] +=
-        GTA_DISPATCH(space.device(), sum_of_squares, space.view(flat, parameter).reshape({parameter.elements()}));
+    Tensor& sum = squares[std::string(what) + "/" + part_of(parameter.name)];
+    if (!sum.defined()) sum = Tensor::zeros({1}, DType::F64, space.device(), Purpose::Workspace);
+    GTA_DISPATCH(space.device(), sum_of_squares, space.view(flat, parameter).reshape({parameter.elements()}), sum, GradientMode::Accumulate);
   };
   for (const Parameter& parameter : space.parameters()) {
     add("gradient_norm", parameter, space.gradients(parameter.kind));
     add("weight_norm", parameter, space.values(parameter.kind));
   }
-  for (const auto& [name, sum] : squares) row[name] = std::sqrt(sum);
+  for (const auto& [name, sum] : squares) row[name] = std::sqrt(sum.to_vector<double>()[0]);
   const Probe probe = model.probe(tokens, document_starts);
   for (size_t i = 0; i < probe.blocks.size(); ++i) {
     row[fmt::format("stream_rms/layers.{}", i)] = probe.blocks[i].stream_rms;

@@ -62,8 +62,9 @@ MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
   {
     const Tensor tokens = Tensor::empty({shape.micro_batch, shape.sequence_length}, DType::I32, meta, Purpose::Data);
     Tape tape(TapeMode::Recording, shape.recompute);
-    tape.backward(model.loss(tape, tokens, tokens, 1.0));
-    optimizer.step(1.0, optimizer.gradient_norm());
+    const Tensor loss = model.loss(tape, tokens, tokens, 1.0);
+    tape.backward(loss);
+    optimizer.step(1.0, optimizer.sum_of_squares(), loss);
   }
   const MemoryReport report = memory_report(meta);
   const auto peak = [&](Purpose purpose) { return report.peak[static_cast<int>(purpose)]; };

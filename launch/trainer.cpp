@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "bench/peak.h"
 #include "checkpoints/model_state.h"
@@ -169,28 +169,36 @@ class Trainer {
     Progress progress;
     Profiler profiler;
     const int64_t first_step = position_.step;
-    const Clock::time_point start = Clock::now();
     if (position_.step == 0) sample();
+    start_ = concluded_ = Clock::now();
     if (options_.profile_steps > 0) profiler.start();
+    std::optional<QueuedStep> before;  // the step that the device may still be working on
     while (position_.step < train.steps) {
-      StepReport report = step(loader, saver);
-      if (position_.step - first_step == std::min(options_.profile_steps, train.steps - first_step)) finish_profile(profiler);
+      if (before && due(train.diagnose_every_steps, position_.step + 1)) progress.show(conclude(*std::exchange(before, {})), train.log_every_steps, false);
+      QueuedStep queued = queue_step(loader, saver);
+      if (before) progress.show(conclude(*before), train.log_every_steps, false);
+      before = std::move(queued);
+
       const bool last = position_.step == train.steps;
       const int signal = stop_requested();
-      const auto due = [&](int64_t every) { return every > 0 && position_.step % every == 0; };
-      report.seconds_left = seconds_since(start) / static_cast<double>(position_.step - first_step) * static_cast<double>(train.steps - position_.step);
-      write_metrics(report);
-      if (validation_ && (last || (due(train.evaluate_every_steps) && !signal))) {
+      const bool profiled = options_.profile_steps > 0 && position_.step - first_step == std::min(options_.profile_steps, train.steps - first_step);
+      const bool evaluates = validation_ && (last || (due(train.evaluate_every_steps) && !signal));
+      const bool samples = last || (due(train.sample_every_steps) && !signal);
+      const bool saves = last || signal || due(train.checkpoint.every_steps);
+      // Nothing is gained by running ahead of a CPU.
+      if (device_.type == DeviceType::Cuda && !(profiled || evaluates || samples || saves)) continue;
+      StepReport report = conclude(*std::exchange(before, {}));
+      if (profiled) finish_profile(profiler);
+      if (evaluates) {
         progress.interrupt();
         validate();
-        report.validation_loss = result_.validation_loss;
-      } else if (result_.validation_loss > 0) {
         report.validation_loss = result_.validation_loss;
       }
       progress.show(report, train.log_every_steps, last);
       if (last) progress.interrupt();
-      if (last || (due(train.sample_every_steps) && !signal)) sample();
-      if (last || signal || due(train.checkpoint.every_steps)) save(saver);
+      if (samples) sample();
+      if (saves) save(saver);
+      concluded_ = Clock::now();
       if (signal && !last) {
         progress.interrupt();
         if (!saver.finish()) fail("checkpoint", "could not be saved after signal {}: see the warning above", signal);
@@ -206,22 +214,30 @@ class Trainer {
     return result_;
   }
 
-  StepReport step(Loader& loader, CheckpointSaver& saver) {
+  // A step that the device has been given.
+  struct QueuedStep {
+    int64_t step;          // from 1
+    int64_t tokens;        // seen with it
+    int64_t first_sample;  // of its batch
+    double learning_rate, data_wait_seconds;
+    HostCopy outcome;
+  };
+
+  QueuedStep queue_step(Loader& loader, CheckpointSaver& saver) {
     const TrainConfig& train = config_.train;
     ProfilerRange range("step");
-    const Clock::time_point start = Clock::now();
-    const int64_t sequence = config_.data.sequence_length, tokens = train.global_batch_size * sequence;
+    const int64_t sequence = config_.data.sequence_length, parts = train.global_batch_size / train.micro_batch_size;
     // A batch of nothing but first tokens has no loss, and no gradient.
     const int64_t labels = std::max<int64_t>(1, data_.count_labels(position_.next_sample, train.global_batch_size));
-    StepReport report;
+    double data_wait_seconds = 0;
     space_.zero_gradients();
-    double loss = 0;
-    for (int64_t done = 0; done < train.global_batch_size; done += train.micro_batch_size) {
+    const Tensor cross_entropies = Tensor::empty({parts}, DType::F64, device_, Purpose::Workspace);  // of the micro-batches
+    for (int64_t part = 0; part < parts; ++part) {
       const Batch batch = [&] {
         ProfilerRange waiting("data");
         return loader.next();
       }();
-      report.data_wait_seconds += loader.seconds_waited();
+      data_wait_seconds += loader.seconds_waited();
       const Shape shape{train.micro_batch_size, sequence};
       const Tensor document_starts = batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);
       Tape tape(TapeMode::Recording, train.recompute);
@@ -229,55 +245,67 @@ class Trainer {
       const CausalLm::Losses losses =
           model_->losses(tape, ids, Tensor::from<int32_t>(shape, batch.labels),
                          {.label_weight = 1.0 / static_cast<double>(labels), .z_loss = train.z_loss, .document_starts = document_starts});
-      loss += losses.cross_entropy.to_vector<double>()[0];
+      cross_entropies.column_slice(part, 1).copy_from(losses.cross_entropy);
       tape.backward(losses.total);
       // The last micro-batch stands for the step.
-      if (due_diagnosis() && done + train.micro_batch_size == train.global_batch_size)
+      if (part == parts - 1 && due(train.diagnose_every_steps, position_.step + 1))
         folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts));
     }
-    if (options_.with_loss) options_.with_loss(position_.step, loss);
+    if (options_.with_loss) options_.with_loss(position_.step, cross_entropies);
     if (options_.before_update) options_.before_update(position_.step, space_);
-    const double norm = optimizer_->gradient_norm();
+    const Tensor squares = optimizer_->sum_of_squares();
     const double rate = learning_rate(config_.optimizer, position_.step, train.steps);
-    if (std::isfinite(loss) && std::isfinite(norm)) {
-      saver.before_update();
-      optimizer_->step(rate, norm);
-      position_.consecutive_skipped = 0;
-    } else {
-      skip(loss, norm);
-    }
+    saver.before_update();
+    optimizer_->step(rate, squares, cross_entropies);
     ++position_.step;
-    position_.tokens += tokens;
-    position_.next_sample += train.global_batch_size;
-    position_.updates = optimizer_->updates();
-    result_.loss = loss;
+    position_.tokens += train.global_batch_size * sequence;
+    const int64_t first_sample = std::exchange(position_.next_sample, position_.next_sample + train.global_batch_size);
+    return {position_.step, position_.tokens, first_sample, rate, data_wait_seconds, optimizer_->outcome()};
+  }
 
-    report.step = position_.step;
-    report.steps = train.steps;
-    report.tokens = position_.tokens;
-    report.loss = loss;
-    report.learning_rate = rate;
-    report.gradient_norm = norm;
-    report.step_seconds = seconds_since(start);
+  // Waits for the step, and says what became of it.
+  StepReport conclude(const QueuedStep& step) {
+    const UpdateOutcome outcome(step.outcome);
+    position_.updates = outcome.updates;
+    if (outcome.applied)
+      position_.consecutive_skipped = 0;
+    else
+      skip(step, outcome);
+    result_.loss = outcome.loss;
+
+    const int64_t tokens = config_.train.global_batch_size * config_.data.sequence_length;
+    const Clock::time_point now = Clock::now();
+    StepReport report;
+    report.step = step.step;
+    report.steps = config_.train.steps;
+    report.tokens = step.tokens;
+    report.loss = outcome.loss;
+    report.learning_rate = step.learning_rate;
+    report.gradient_norm = outcome.gradient_norm;
+    report.step_seconds = std::chrono::duration<double>(now - std::exchange(concluded_, now)).count();
     report.tokens_per_second = static_cast<double>(tokens) / report.step_seconds;
     report.flops_per_second = report.tokens_per_second * plan_.flops_per_token_training;
     report.sol = report.flops_per_second / peak_;
+    report.data_wait_seconds = step.data_wait_seconds;
     report.memory_bytes = memory_report(device_).reserved_peak;
+    if (result_.validation_loss > 0) report.validation_loss = result_.validation_loss;
+    steps_concluded_ += 1;
+    report.seconds_left = seconds_since(start_) / static_cast<double>(steps_concluded_) * static_cast<double>(report.steps - report.step);
+    write_metrics(report);
     return report;
   }
 
-  bool due_diagnosis() const {
-    return config_.train.diagnose_every_steps > 0 && (position_.step + 1) % config_.train.diagnose_every_steps == 0;
-  }
+  static bool due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
+  bool due(int64_t every) const { return due(every, position_.step); }
 
-  void skip(double loss, double norm) {
+  void skip(const QueuedStep& step, const UpdateOutcome& outcome) {
     ++position_.skipped_steps;
     ++position_.consecutive_skipped;
-    log::warning("step {} skipped: loss {}, gradient norm {} ({} in a row, {} in all); the weights are unchanged", position_.step + 1, loss, norm,
-                 position_.consecutive_skipped, position_.skipped_steps);
+    log::warning("step {} skipped: loss {}, gradient norm {} ({} in a row, {} in all); the weights are unchanged", step.step, outcome.loss,
+                 outcome.gradient_norm, position_.consecutive_skipped, position_.skipped_steps);
     if (position_.consecutive_skipped >= config_.train.max_skipped_steps)
       fail("train", "{} steps in a row were not finite (train.max_skipped_steps): lower optimizer.learning_rate, or look at the data after sample {}; "
-           "the last checkpoint is good", position_.consecutive_skipped, position_.next_sample);
+           "the last checkpoint is good", position_.consecutive_skipped, step.first_sample);
   }
 
   void validate() {
@@ -368,6 +396,8 @@ class Trainer {
   TrainingPosition position_;
   Plan plan_;
   double peak_ = 1;
+  Clock::time_point start_, concluded_;  // of the loop; when the last step was read
+  int64_t steps_concluded_ = 0;
   TrainResult result_;
 };
 

@@ -2,6 +2,9 @@
 //
 // One step: global_batch_size sequences in micro-batches, gradients added up in the flat space; a step whose loss or gradient is not finite
 // never reaches the weights; clip, AdamW. Between steps: log, evaluate, sample, save. A signal saves at the end of the step.
+//
+// A GPU is given a step whole, without being waited for; what became of it (loss, gradient norm, whether it was skipped) is read when the next one
+// has been queued. Before anything looks at the weights every step is read.
 #pragma once
 
 #include <functional>
@@ -19,8 +22,9 @@ struct TrainOptions {
   FolderUse use = FolderUse::Resume;
   std::string device = "auto";
   int64_t profile_steps = 0;  // of the first steps: their ranges as RUN/profile.json and a table
-  // For tests of what must never reach the weights: called with the loss, and with the gradients, of each step before they are looked at.
-  std::function<void(int64_t step, double& loss)> with_loss;
+  // For tests of what must never reach the weights: called with the loss (parts that are added, float64 on the device), and with the gradients, of
+  // each step before they are looked at.
+  std::function<void(int64_t step, const Tensor& losses)> with_loss;
   std::function<void(int64_t step, ParameterSpace& space)> before_update;
 };
 

@@ -1,37 +1,60 @@
 // AdamW over the flat parameter space (Loshchilov and Hutter, arXiv 1711.05101), and the clipping before it.
 //
+//   norm = sqrt(sum of all gradients^2)
 //   g = gradient * min(1, clip_norm / (norm + 1e-6))
 //   m = beta1 m + (1 - beta1) g        v = beta2 v + (1 - beta2) g^2
 //   w = w (1 - lr weight_decay)        (matrices only)
 //   w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)        t = number of updates so far, from 1
+//
+// Where the loss or the norm is not finite nothing changes, t neither. That is decided where the gradients are: a step is queued whole, and the
+// host learns later what became of it.
 #pragma once
 
+#include "core/gemm.h"
+#include "core/host_copy.h"
 #include "core/parameter_space.h"
 #include "optim/optimizer_config.h"
 
 namespace gta {
 
-struct AdamWStep {
-  double gradient_scale, learning_rate, beta1, beta2, eps, weight_decay;
-  double correction1, correction2;  // 1 - beta^t
+// What the host knows of an update.
+struct UpdateRule {
+  double clip_norm, learning_rate, beta1, beta2, eps;
 };
-// rounded: bfloat16, receives the new weights for the products; or undefined.
-GTA_KERNEL(void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq,
-                             const Tensor& rounded))
-// Sum of squares in float64, in fixed blocks: the same bits for any number of threads. NaN or infinite when an element is.
-GTA_KERNEL(double sum_of_squares(const Tensor& flat))
+
+// What only the device knows, float64 (7): scale of the gradients, lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t).
+enum class UpdateState : uint8_t { Updates, Applied, Loss, GradientNorm, Scale, Rate, Root };
+inline constexpr int64_t kUpdateStates = 7;
+
+// total (1) = or += sum of squares, float64, in fixed blocks: the same bits for any number of threads. NaN or infinite when an element is.
+GTA_KERNEL(void sum_of_squares(const Tensor& flat, const Tensor& total, GradientMode mode))
+// losses float64 (n), parts of one sum. Counts the update and writes all of the state.
+GTA_KERNEL(void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state))
+// rounded: bfloat16, receives the new weights for the products; or undefined. Does nothing when the state is not Applied.
+GTA_KERNEL(void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights, const Tensor& gradients,
+                             const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& rounded))
+
+struct UpdateOutcome {
+  double loss, gradient_norm;
+  int64_t updates;  // made so far
+  bool applied;     // false: loss or norm is not finite
+  explicit UpdateOutcome(const HostCopy& state);
+};
 
 class AdamW {
  public:
   AdamW(ParameterSpace& space, const OptimizerConfig& config);
 
-  // Global L2 norm of the gradients; not finite when any of them is not.
-  double gradient_norm() const;
-  // One update from the gradients whose norm is given.
-  void step(double learning_rate, double gradient_norm);
+  // Sum of all gradients' squares, float64 (1) on the space's device; not finite when any gradient is not.
+  Tensor sum_of_squares() const;
+  double gradient_norm() const;  // its root; waits for it
+  // Queues one update from the gradients with these squares. losses, float64 (n) on the device: parts whose sum is the step's loss.
+  void step(double learning_rate, const Tensor& squares, const Tensor& losses);
+  // Of the last step; UpdateOutcome(outcome()) waits for it.
+  HostCopy outcome() const { return HostCopy(state_); }
 
-  int64_t updates() const { return updates_; }
-  void set_updates(int64_t updates) { updates_ = updates; }
+  int64_t updates() const { return UpdateOutcome(outcome()).updates; }
+  void set_updates(int64_t updates);
   const Tensor& exp_avg(ParameterKind kind) const { return exp_avg_[static_cast<int>(kind)]; }
   const Tensor& exp_avg_sq(ParameterKind kind) const { return exp_avg_sq_[static_cast<int>(kind)]; }
 
@@ -39,7 +62,7 @@ class AdamW {
   ParameterSpace& space_;
   OptimizerConfig config_;
   std::array<Tensor, 2> exp_avg_, exp_avg_sq_;
-  int64_t updates_ = 0;
+  Tensor state_;
 };
 
 }  // namespace gta

@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "optim/adamw.h"
+#include "optim/update_plan.h"
 
 namespace gta::cpu {
 namespace {
@@ -12,8 +12,8 @@ constexpr int64_t kLanes = 32;
 
 }  // namespace
 
-double sum_of_squares(const Tensor& flat) {
-  return dispatch_state(flat.dtype(), "sum_of_squares", [&](auto zero) {
+void sum_of_squares(const Tensor& flat, const Tensor& total, GradientMode mode) {
+  dispatch_state(flat.dtype(), "sum_of_squares", [&](auto zero) {
     using T = decltype(zero);
     const T* const x = flat.data<T>();
     std::vector<double> partial((flat.elements() + kGrain - 1) / kGrain);
@@ -29,24 +29,31 @@ double sum_of_squares(const Tensor& flat) {
       for (double lane : lanes) sum += lane;
       partial[first / kGrain] = sum;
     });
-    double total = 0;
-    for (double sum : partial) total += sum;
-    return total;
+    double all = 0;
+    for (double sum : partial) all += sum;
+    double& to = *total.data<double>();
+    to = mode == GradientMode::Accumulate ? to + all : all;
   });
 }
 
-void adamw_kernel(const AdamWStep& step, const Tensor& weights, const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq,
-                  const Tensor& rounded) {
+void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state) {
+  plan_one_update(rule, losses.data<double>(), losses.elements(), *squares.data<double>(), state.data<double>());
+}
+
+void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights, const Tensor& gradients,
+                  const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& rounded) {
+  const auto planned = [&](UpdateState which) { return state.data<double>()[static_cast<int>(which)]; };
+  if (planned(UpdateState::Applied) == 0) return;
   dispatch_state(weights.dtype(), "adamw", [&](auto zero) {
     using T = decltype(zero);
     T* const w = weights.data<T>();
     const T* const g = gradients.data<T>();
     T* const m = exp_avg.data<T>();
     T* const v = exp_avg_sq.data<T>();
-    const T scale = static_cast<T>(step.gradient_scale), beta1 = static_cast<T>(step.beta1), beta2 = static_cast<T>(step.beta2);
-    const T rest1 = static_cast<T>(1 - step.beta1), rest2 = static_cast<T>(1 - step.beta2), eps = static_cast<T>(step.eps);
-    const T keep = static_cast<T>(1 - step.learning_rate * step.weight_decay);
-    const T rate = static_cast<T>(step.learning_rate / step.correction1), root = static_cast<T>(1 / std::sqrt(step.correction2));
+    const T scale = static_cast<T>(planned(UpdateState::Scale)), beta1 = static_cast<T>(rule.beta1), beta2 = static_cast<T>(rule.beta2);
+    const T rest1 = static_cast<T>(1 - rule.beta1), rest2 = static_cast<T>(1 - rule.beta2), eps = static_cast<T>(rule.eps);
+    const T keep = static_cast<T>(1 - rule.learning_rate * weight_decay);
+    const T rate = static_cast<T>(planned(UpdateState::Rate)), root = static_cast<T>(planned(UpdateState::Root));
     bfloat16* const r = rounded.defined() ? rounded.data<bfloat16>() : nullptr;
     parallel_ranges(weights.elements(), kGrain, [&](int64_t first, int64_t last) {
 #pragma omp simd

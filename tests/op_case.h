@@ -125,7 +125,7 @@ struct OpCase {
   // bfloat16 rounds by up to 2^-8 of each number; a result is rounded about twice on its way, a gradient a few times more.
   double bfloat16_tolerance = 0.01;
   double bfloat16_gradient_tolerance = 0.02;
-  // The gradient that backward starts from, by output: random, all ones (a loss), or undefined (an output that nothing used).
+  // The gradient that backward starts from, by output: random, all ones (a loss, as a tape starts it: on the host), or undefined (an output that nothing used).
   enum class DOutput { Random, Ones, Undefined };
   std::vector<DOutput> d_outputs = {DOutput::Random};
 };
@@ -233,9 +233,13 @@ inline std::vector<double> start_values(const OpCase& c, size_t output, int64_t 
   return std::vector<double>(count, 0.0);
 }
 
+inline Device start_device(const OpCase& c, size_t output, const Tensor& like) {
+  return c.d_outputs.at(output) == OpCase::DOutput::Ones ? Device{} : like.device();
+}
+
 inline Tensor start_tensor(const OpCase& c, size_t output, const Tensor& like) {
   if (c.d_outputs.at(output) == OpCase::DOutput::Undefined) return {};
-  return from_doubles(like.shape(), start_values(c, output, like.elements()), like.dtype()).to(like.device(), Purpose::Data);
+  return from_doubles(like.shape(), start_values(c, output, like.elements()), like.dtype()).to(start_device(c, output, like), Purpose::Data);
 }
 
 inline Outcome run_case(const OpCase& c, DType dtype, Device device = {}) {
@@ -375,7 +379,7 @@ inline void check_guarded(const OpCase& c, DType dtype, const Outcome& expected,
     EXPECT_TRUE(near(to_doubles(outputs[i]), to_doubles(expected.outputs[i]), tolerance)) << "output " << i;
   std::vector<Tensor> d_outputs;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    starts.emplace_back(outputs[i].shape(), outputs[i].dtype(), outputs[i].device(), margin);
+    starts.emplace_back(outputs[i].shape(), outputs[i].dtype(), start_device(c, i, outputs[i]), margin);
     starts.back().set(start_values(c, i, outputs[i].elements()));
     d_outputs.push_back(c.d_outputs[i] == OpCase::DOutput::Undefined ? Tensor{} : starts.back().tensor());
   }

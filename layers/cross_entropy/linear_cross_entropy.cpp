@@ -19,8 +19,10 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
           to_string(weight.shape()), describe(hidden));
   require(labels.dtype() == DType::I32 && labels.elements() == hidden.rows(), name, "expected int32 labels for {} tokens, got {}", hidden.rows(),
           describe(labels));
-  const std::optional<int64_t> bad = GTA_DISPATCH(labels.device(), find_bad_label, labels, weight.rows());
-  require(!bad, name, "label {} is outside the vocabulary of {}", !bad ? 0 : labels.to_vector<int32_t>()[*bad], weight.rows());
+  if (labels.device().type != DeviceType::Cpu) return;
+  const int32_t* const l = labels.data<int32_t>();
+  for (int64_t i = 0; i < labels.elements(); ++i)
+    require(l[i] == kIgnoredLabel || (l[i] >= 0 && l[i] < weight.rows()), name, "label {} is outside the vocabulary of {}", l[i], weight.rows());
 }
 
 std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
@@ -48,17 +50,15 @@ std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& 
     }
   }
   saved.keep(d_hidden);
-  double loss = 0, cross_entropy = 0;
-  const std::vector<double> rows = losses.to_vector<double>();
-  for (int64_t t = 0; t < tokens; ++t) {
-    loss += rows[2 * t];
-    cross_entropy += rows[2 * t + 1];
-  }
-  return {Tensor::from<double>({1}, {loss}, Purpose::Workspace), Tensor::from<double>({1}, {cross_entropy}, Purpose::Workspace)};
+  const Tensor totals = Tensor::empty({2}, DType::F64, hidden.device(), Purpose::Workspace);
+  GTA_DISPATCH(hidden.device(), sum_losses, losses, totals);
+  return {totals.column_slice(0, 1).reshape({1}), totals.column_slice(1, 1).reshape({1})};
 }
 
 void LinearCrossEntropyOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
-  if (!d_outputs[0].defined() || d_outputs[0].to_vector<double>()[0] != 1.0) fail(name, "the loss is the root of backward: its gradient must be 1");
+  const Tensor& d_loss = d_outputs[0];
+  if (!d_loss.defined() || d_loss.device().type != DeviceType::Cpu || *d_loss.data<double>() != 1.0)
+    fail(name, "the loss is the root of backward: its gradient must be the 1 that backward(loss) starts from");
   if (d_outputs[1].defined()) fail(name, "the cross-entropy is for reading: backward starts from the loss");
   d_inputs[0].give(saved[0]);
 }

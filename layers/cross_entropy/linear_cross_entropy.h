@@ -9,10 +9,8 @@
 // label_weight is 1 / labels of the whole global batch, so that micro-batches add up to the mean.
 // Logits and the loss are float32 where hidden is bfloat16; their gradient is rounded for the products.
 // A chunk's logits are overwritten by their gradient while they are in cache, so forward makes both gradients when the tape records:
-// it is told where dW goes, and backward, whose d_loss must be 1, only hands d hidden over.
+// it is told where dW goes, and backward, whose d_loss must be 1 and lie on the host, only hands d hidden over.
 #pragma once
-
-#include <optional>
 
 #include "core/tape.h"
 
@@ -25,7 +23,8 @@ inline constexpr int32_t kIgnoredLabel = -1;
 enum class CrossEntropyMode : uint8_t { LossOnly, LossAndGradient };
 GTA_KERNEL(void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss, CrossEntropyMode mode, const Tensor& losses,
                                    const Tensor& d_logits))
-GTA_KERNEL(std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab))
+// losses float64 (rows, 2) -> totals float64 (2), in a fixed order.
+GTA_KERNEL(void sum_losses(const Tensor& losses, const Tensor& totals))
 
 struct LinearCrossEntropyOp {
   static constexpr const char* name = "linear_cross_entropy";
@@ -37,6 +36,7 @@ struct LinearCrossEntropyOp {
   // Tokens of one chunk (which may be more than there are).
   static int64_t chunk_rows(int64_t tokens, int64_t vocab, DeviceType device);
 
+  // Labels outside [0, vocab) but kIgnoredLabel are bad input, where they lie on the host; see EmbeddingOp.
   void check(const Tensor& hidden, const Tensor& weight) const;
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const;  // loss, cross_entropy
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;

@@ -13,11 +13,14 @@ constexpr int64_t kSumPiece = 1024;
 
 }  // namespace
 
-std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab) {
-  const int32_t* const l = labels.data<int32_t>();
-  for (int64_t i = 0; i < labels.elements(); ++i)
-    if (l[i] != kIgnoredLabel && (l[i] < 0 || l[i] >= vocab)) return i;
-  return std::nullopt;
+void sum_losses(const Tensor& losses, const Tensor& totals) {
+  double loss = 0, cross_entropy = 0;
+  for (int64_t t = 0; t < losses.rows(); ++t) {
+    loss += losses.data<double>()[t * losses.pitch()];
+    cross_entropy += losses.data<double>()[t * losses.pitch() + 1];
+  }
+  totals.data<double>()[0] = loss;
+  totals.data<double>()[1] = cross_entropy;
 }
 
 void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss, CrossEntropyMode mode,

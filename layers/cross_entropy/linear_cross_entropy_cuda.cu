@@ -1,7 +1,6 @@
 #include <cfloat>
 
 #include "core/backends/cuda/device_math.h"
-#include "core/backends/cuda/first_outside.h"
 #include "core/backends/cuda/vectors.h"
 #include "layers/cross_entropy/linear_cross_entropy.h"
 
@@ -80,9 +79,35 @@ __global__ void rows_kernel(Rows<const float> logits, const int32_t* labels, dou
   }
 }
 
+// totals[c] = sum over rows of losses[row, c]        losses (rows, 2)
+// One block of kSumThreads: a thread sums every kSumThreads-th row, then they meet in pairs.
+constexpr int kSumThreads = 1024;
+__global__ void sum_kernel(Rows<const double> losses, int64_t rows, double* totals) {
+  GTA_SHARED_ARRAY(double, sums, [kSumThreads][2]);
+  const int thread = threadIdx.x;
+  double loss = 0, cross_entropy = 0;
+  for (int64_t row = thread; row < rows; row += kSumThreads) {
+    loss += *losses.at(row, 0);
+    cross_entropy += *losses.at(row, 1);
+  }
+  sums[thread][0] = loss;
+  sums[thread][1] = cross_entropy;
+  __syncthreads();
+  for (int distance = kSumThreads / 2; distance > 0; distance /= 2) {
+    if (thread < distance) {
+      sums[thread][0] += sums[thread + distance][0];
+      sums[thread][1] += sums[thread + distance][1];
+    }
+    __syncthreads();
+  }
+  if (thread < 2) totals[thread] = sums[0][thread];
+}
+
 }  // namespace
 
-std::optional<int64_t> find_bad_label(const Tensor& labels, int64_t vocab) { return first_outside(labels, vocab, kIgnoredLabel); }
+void sum_losses(const Tensor& losses, const Tensor& totals) {
+  GTA_LAUNCH(sum_kernel, dim3(1), dim3(kSumThreads), 0, stream_of(losses.device()), rows_of<const double>(losses), losses.rows(), totals.data<double>());
+}
 
 void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss, CrossEntropyMode mode, const Tensor& losses,
                         const Tensor& d_logits) {

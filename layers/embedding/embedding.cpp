@@ -4,9 +4,10 @@ namespace gta {
 
 void EmbeddingOp::check(const Tensor& weight) const {
   require(tokens.dtype() == DType::I32, name, "expected int32 tokens, got {}", describe(tokens));
-  const std::optional<int64_t> bad = GTA_DISPATCH(tokens.device(), find_bad_token, tokens, weight.rows());
-  require(!bad, name, "token {} is outside the vocabulary of {}: is the tokenizer the model's?", !bad ? 0 : tokens.to_vector<int32_t>()[*bad],
-          weight.rows());
+  if (tokens.device().type != DeviceType::Cpu) return;
+  const int32_t* const t = tokens.data<int32_t>();
+  for (int64_t i = 0; i < tokens.elements(); ++i)
+    require(t[i] >= 0 && t[i] < weight.rows(), name, "token {} is outside the vocabulary of {}: is the tokenizer the model's?", t[i], weight.rows());
 }
 
 Tensor EmbeddingOp::forward(Saved&, const Tensor& weight) const {

@@ -6,13 +6,6 @@
 
 namespace gta::cpu {
 
-std::optional<int64_t> find_bad_token(const Tensor& tokens, int64_t vocab) {
-  const int32_t* const t = tokens.data<int32_t>();
-  for (int64_t i = 0; i < tokens.elements(); ++i)
-    if (t[i] < 0 || t[i] >= vocab) return i;
-  return std::nullopt;
-}
-
 void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& y) {
   dispatch_floating(y.dtype(), "embedding", [&](auto zero) {
     using T = decltype(zero);

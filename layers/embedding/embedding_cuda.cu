@@ -1,4 +1,3 @@
-#include "core/backends/cuda/first_outside.h"
 #include "core/backends/cuda/vectors.h"
 #include "layers/embedding/embedding.h"
 
@@ -76,8 +75,6 @@ __global__ void sum_runs(const int32_t* tokens, const int32_t* order, int64_t co
 }
 
 }  // namespace
-
-std::optional<int64_t> find_bad_token(const Tensor& tokens, int64_t vocab) { return first_outside(tokens, vocab, 0); }
 
 void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& y) {
   const int64_t rows = y.rows(), width = y.columns();

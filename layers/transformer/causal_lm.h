@@ -51,7 +51,7 @@ class CausalLm {
 
   const ModelConfig& config() const { return config_; }
 
-  // Inputs may lie on the host or on the model's device.
+  // Inputs may lie on the host, where they are checked, or on the model's device, where they are not.
   // tokens int32 (batch, sequence), labels the same (kIgnoredLabel: no loss), document_starts int32 (batch * sequence) or undefined.
   // total float64 (1): cross_entropy plus the z-loss term. cross_entropy float64 (1): label_weight times the sum over labels, in nats. With a
   // recording tape the gradient of the head is already added; tape.backward(total) makes the others.

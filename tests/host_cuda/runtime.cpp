@@ -15,6 +15,7 @@
 #include "tests/host_cuda/memory.h"
 #include "tests/host_cuda/options.h"
 #include "tests/host_cuda/sanitizers.h"
+#include "tests/host_cuda/waits.h"
 
 struct CUevent_st {
   uint64_t version = 0;  // of its last record; 0: never recorded
@@ -54,6 +55,8 @@ Runtime& runtime() {
   static auto& made = *new Runtime;
   return made;
 }
+
+Waits waited;  // under the mutex
 
 thread_local cudaError_t last_error = cudaSuccess;
 cudaError_t failed(cudaError_t error) { return last_error = error; }
@@ -227,6 +230,11 @@ cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3
   return cudaSuccess;
 }
 
+Waits waits() {
+  const std::lock_guard lock(mutex);
+  return waited;
+}
+
 }  // namespace host_cuda
 
 using namespace host_cuda;  // the definitions below have CUDA's names
@@ -286,10 +294,15 @@ cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
 cudaError_t cudaMallocFromPoolAsync(void** p, size_t bytes, cudaMemPool_t, cudaStream_t stream) {
   return cudaMallocAsync(p, bytes, stream);
 }
-cudaError_t cudaMallocHost(void** p, size_t bytes) { return allocate(p, bytes, Kind::Pinned); }
-cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) { return allocate(p, bytes, Kind::Pinned); }
+cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
+  const std::lock_guard lock(mutex);
+  ++waited.whole;
+  return allocate(p, bytes, Kind::Pinned);
+}
+cudaError_t cudaMallocHost(void** p, size_t bytes) { return cudaHostAlloc(p, bytes, 0); }
 cudaError_t cudaFree(void* p) {
   const std::lock_guard lock(mutex);
+  ++waited.whole;
   finish_all();
   const DeviceAccess access;
   if (p) free_memory(p);
@@ -323,6 +336,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
   const std::lock_guard lock(mutex);
+  ++waited.whole;
   finish_all();
   const DeviceAccess access;
   std::memcpy(to, from, bytes);
@@ -348,6 +362,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(mutex);
+  ++waited.whole;
   finish(named(stream));
   return cudaSuccess;
 }
@@ -365,6 +380,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 cudaError_t cudaDeviceSynchronize() {
   const std::lock_guard lock(mutex);
+  ++waited.whole;
   finish_all();
   return cudaSuccess;
 }
@@ -385,6 +401,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const std::lock_guard lock(mutex);
+  ++waited.events;
   const uint64_t version = event->version;
   const auto done = [version] { return version == 0 || runtime().recorded.contains(version); };
   if (!done()) run_until(recorder_of(version), done);

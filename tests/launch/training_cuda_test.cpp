@@ -1,6 +1,7 @@
 // The training loop on a CUDA device: near the CPU, the same bits whatever is recomputed and wherever it was interrupted, and one checkpoint for both.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +9,9 @@
 #include "core/error.h"
 #include "tests/cuda_device.h"
 #include "tests/launch/small_run.h"
+#ifdef GTA_CUDA_ON_HOST
+#include "tests/host_cuda/waits.h"
+#endif
 
 namespace gta {
 namespace {
@@ -46,6 +50,57 @@ TEST_F(CudaTraining, FollowsTheCpu) {
       ASSERT_EQ(expected.size(), 6u) << name;
       for (size_t i = 0; i < 6; ++i) EXPECT_NEAR(got[i], expected[i], tolerance * expected[i]) << name << " step " << i + 1;
     }
+}
+
+#ifdef GTA_CUDA_ON_HOST
+TEST_F(CudaTraining, WaitsForNothingButTheOutcomeOfTheStepBefore) {
+  TrainOptions o = options("waits");
+  o.device = "cuda";
+  std::vector<host_cuda::Waits> at;
+  o.before_update = [&](int64_t, ParameterSpace&) { at.push_back(host_cuda::waits()); };
+  const LoadedRun run = load({"train.checkpoint.every_steps=0", "train.steps=9", "train.micro_batch_size=1", "data.document_mask=true"});
+  EXPECT_EQ(train(run, o).outcome, TrainOutcome::Finished);
+  ASSERT_EQ(at.size(), 9u);
+  // The first two steps find their pinned memory. Nothing stops the others.
+  for (size_t step = 3; step < at.size(); ++step) {
+    EXPECT_EQ(at[step].whole, at[step - 1].whole) << "step " << step;
+    EXPECT_EQ(at[step].events, at[step - 1].events + 1) << "step " << step;
+  }
+}
+#endif
+
+// A skipped step is known of one step late, and counted all the same.
+TEST_F(CudaTraining, SkipsWhatIsNotFinite) {
+  for (const bool in_loss : {false, true}) {
+    TrainOptions o = options(in_loss ? "bad-loss" : "bad-gradient");
+    o.device = "cuda";
+    std::vector<float> before;
+    const Tensor nan = Tensor::from<float>({1}, {NAN});
+    o.with_loss = [&](int64_t step, const Tensor& losses) {
+      if (in_loss && step == 5) losses.column_slice(0, 1).copy_from(Tensor::from<double>({1}, {NAN}));
+    };
+    o.before_update = [&](int64_t step, ParameterSpace& space) {
+      if (step == 5) {
+        before = space.values(ParameterKind::Matrix).to_vector<float>();
+        if (!in_loss) space.gradients(ParameterKind::Vector).column_slice(3, 1).copy_from(nan);
+      }
+      if (step == 6) {
+        EXPECT_EQ(before, space.values(ParameterKind::Matrix).to_vector<float>());
+      }
+    };
+    EXPECT_EQ(train(load(), o).outcome, TrainOutcome::Finished);
+    const TrainingPosition position = Checkpoint::open(resolve_checkpoint(o.run_dir)).position();
+    EXPECT_EQ(position.skipped_steps, 1);
+    EXPECT_EQ(position.updates, 11);
+    EXPECT_EQ(position.step, 12);
+  }
+  TrainOptions o = options("diverged");
+  o.device = "cuda";
+  o.before_update = [](int64_t step, ParameterSpace& space) {
+    if (step >= 4) space.gradients(ParameterKind::Matrix).column_slice(0, 1).copy_from(Tensor::from<float>({1}, {INFINITY}));
+  };
+  EXPECT_THROW(train(load({"train.max_skipped_steps=2"}), o), Error);
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 3);
 }
 
 TEST_F(CudaTraining, GivesTheSameBitsRecomputedOrInterrupted) {

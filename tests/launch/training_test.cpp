@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <sstream>
 #include <thread>
 
@@ -63,8 +64,8 @@ TEST_F(Training, ANonFiniteGradientOrLossNeverReachesTheWeights) {
     for (const bool in_loss : {false, true}) {
       TrainOptions o = options(fmt::format("bad-{}-{}", bad, in_loss));
       std::vector<float> before;
-      o.with_loss = [&](int64_t step, double& loss) {
-        if (in_loss && step == 5) loss = bad;
+      o.with_loss = [&](int64_t step, const Tensor& losses) {
+        if (in_loss && step == 5) losses.column_slice(0, 1).copy_from(Tensor::from<double>({1}, {bad}));
       };
       o.before_update = [&](int64_t step, ParameterSpace& space) {
         const Tensor& values = space.values(ParameterKind::Matrix);
@@ -138,7 +139,10 @@ TEST_F(Training, MicroBatchesOfAnySizeTrainTheSame) {
   for (const char* micro_batch : {"1", "2", "4"}) {
     TrainOptions o = options(std::string("micro-") + micro_batch);
     std::vector<double> losses;
-    o.with_loss = [&](int64_t, double& loss) { losses.push_back(loss); };
+    o.with_loss = [&](int64_t, const Tensor& parts) {
+      const std::vector<double> values = parts.to_vector<double>();
+      losses.push_back(std::accumulate(values.begin(), values.end(), 0.0));
+    };
     ASSERT_EQ(train(load({"train.dtype=float64", std::string("train.micro_batch_size=") + micro_batch}), o).outcome, TrainOutcome::Finished);
     if (first.empty()) first = losses;
     // Sums in another order, over twelve updates.

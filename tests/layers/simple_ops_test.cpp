@@ -153,21 +153,6 @@ std::vector<OpCase> swiglu_cases() {
 
 GTA_OP_CASE_TESTS(Embedding, embedding_cases())
 
-TEST(Embedding, CudaFindsTheFirstBadToken) {
-  GTA_NEEDS_CUDA();
-  const auto first_bad = [](const std::vector<int32_t>& tokens) {
-    const Tensor on_device = Tensor::from<int32_t>({static_cast<int64_t>(tokens.size())}, tokens).to(*cuda_device(), Purpose::Data);
-    return GTA_DISPATCH(on_device.device(), find_bad_token, on_device, 10);
-  };
-  std::vector<int32_t> tokens(3000, 9);
-  EXPECT_EQ(first_bad(tokens), std::nullopt);
-  EXPECT_EQ(first_bad({}), std::nullopt);
-  for (auto [where, bad] : {std::pair{2999, 10}, {2047, -1}, {1500, 123456}, {476, INT32_MIN}, {0, INT32_MAX}}) {
-    tokens[where] = bad;
-    EXPECT_EQ(first_bad(tokens), where);
-  }
-}
-
 GTA_OP_CASE_TESTS(Linear, linear_cases())
 GTA_OP_CASE_TESTS(RmsNorm, rms_norm_cases())
 GTA_OP_CASE_TESTS(ResidualRmsNorm, residual_rms_norm_cases())

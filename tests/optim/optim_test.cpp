@@ -53,6 +53,13 @@ struct Space {
   std::vector<double> values(const Parameter& p) const { return to_doubles(space.view(space.values(p.kind), p)); }
 };
 
+// One update, as the training loop makes it; what became of it.
+UpdateOutcome step(AdamW& optimizer, double rate, const std::vector<double>& losses = {1.0}) {
+  const Device device = optimizer.exp_avg(ParameterKind::Matrix).device();
+  optimizer.step(rate, optimizer.sum_of_squares(), Tensor::from<double>({static_cast<int64_t>(losses.size())}, losses).to(device, Purpose::Workspace));
+  return UpdateOutcome(optimizer.outcome());
+}
+
 TEST(AdamW, IsThePlainLoop) {
   OptimizerConfig config;
   config.clip_norm = 3;
@@ -83,7 +90,11 @@ TEST(AdamW, IsThePlainLoop) {
           w[i] -= rate * (m[i] / (1 - std::pow(0.9, t))) / (std::sqrt(v[i] / (1 - std::pow(0.95, t))) + 1e-8);
         }
       }
-      optimizer.step(rate, optimizer.gradient_norm());
+      const UpdateOutcome outcome = step(optimizer, rate, {0.25, 0.5, -2.0});
+      EXPECT_TRUE(outcome.applied);
+      EXPECT_EQ(outcome.loss, -1.25) << "the sum of its parts";
+      EXPECT_EQ(outcome.gradient_norm, optimizer.gradient_norm());
+      EXPECT_EQ(outcome.updates, t);
       for (const Parameter& p : s.space.parameters()) {
         EXPECT_TRUE(near(s.values(p), expected[p.name][0], tolerance)) << p.name << " after " << t;
         EXPECT_TRUE(near(to_doubles(s.space.view(optimizer.exp_avg(p.kind), p)), expected[p.name][1], tolerance)) << p.name;
@@ -101,26 +112,64 @@ TEST(AdamW, ClippingByZeroIsNone) {
   AdamW optimizer(s.space, config);
   s.set_gradients("g", 100);
   const std::vector<double> g = to_doubles(s.space.gradients(ParameterKind::Vector));
-  optimizer.step(0.1, optimizer.gradient_norm());
+  step(optimizer, 0.1);
   std::vector<double> expected = g;
   for (double& m : expected) m *= 0.1;
   EXPECT_TRUE(near(to_doubles(optimizer.exp_avg(ParameterKind::Vector)), expected, 1e-14));
 }
 
-TEST(AdamW, TheNormShowsGradientsThatAreNotFinite) {
-  for (DType dtype : {DType::F32, DType::F64})
-    for (double bad : {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
-      for (const char* name : {"matrix", "vector"}) {
-        Space s(dtype);
-        AdamW optimizer(s.space, OptimizerConfig{});
-        s.set_gradients("g");
-        EXPECT_TRUE(std::isfinite(optimizer.gradient_norm()));
-        const Parameter& p = s.space.find(name);
-        std::vector<double> values = random_values("g", p.elements());
-        values.back() = bad;
-        s.space.view(s.space.gradients(p.kind), p).copy_from(from_doubles(p.shape, values, dtype));
-        EXPECT_FALSE(std::isfinite(optimizer.gradient_norm())) << name << " " << bad;
+// A gradient or a loss that is not finite: nothing changes but what is said of it, and the next update is as if there had been none.
+void expect_skipped(Device device, DType dtype) {
+  SCOPED_TRACE(name_of(device) + " " + name_of(dtype));
+  for (double bad : {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
+    for (const char* where : {"first of the matrix", "last of the matrix", "last of the vector", "loss"}) {
+      SCOPED_TRACE(fmt::format("{} {}", where, bad));
+      const std::string place = where;
+      Space s(dtype, 7001, device), undisturbed(dtype, 7001, device);
+      AdamW optimizer(s.space, OptimizerConfig{}), other(undisturbed.space, OptimizerConfig{});
+      for (Space* space : {&s, &undisturbed}) space->set_gradients("g");
+      EXPECT_TRUE(step(optimizer, 0.1).applied);
+      EXPECT_TRUE(step(other, 0.1).applied);
+      const Parameter& p = s.space.find(place.find("vector") == std::string::npos ? "matrix" : "vector");
+      std::vector<double> values = random_values("g" + p.name, p.elements());
+      if (place != "loss") values[place.find("first") == std::string::npos ? values.size() - 1 : 0] = bad;
+      s.space.view(s.space.gradients(p.kind), p).copy_from(from_doubles(p.shape, values, state_dtype(dtype)));
+      const std::vector<char> before = to_bytes(s.space.values(ParameterKind::Matrix));
+      const UpdateOutcome outcome = step(optimizer, 0.1, {1.0, place == "loss" ? bad : 1.0});
+      EXPECT_FALSE(outcome.applied);
+      EXPECT_EQ(std::isfinite(outcome.gradient_norm), place == "loss");
+      EXPECT_EQ(std::isfinite(outcome.loss), place != "loss");
+      EXPECT_EQ(outcome.updates, 1);
+      EXPECT_TRUE(to_bytes(s.space.values(ParameterKind::Matrix)) == before);
+      for (Space* space : {&s, &undisturbed}) space->set_gradients("h");
+      EXPECT_TRUE(step(optimizer, 0.1).applied);
+      EXPECT_TRUE(step(other, 0.1).applied);
+      for (ParameterKind kind : kParameterKinds) {
+        EXPECT_TRUE(to_bytes(s.space.values(kind)) == to_bytes(undisturbed.space.values(kind)));
+        EXPECT_TRUE(to_bytes(optimizer.exp_avg(kind)) == to_bytes(other.exp_avg(kind)));
+        EXPECT_TRUE(to_bytes(optimizer.exp_avg_sq(kind)) == to_bytes(other.exp_avg_sq(kind)));
       }
+    }
+}
+
+TEST(AdamW, SkipsWhatIsNotFinite) {
+  for (DType dtype : {DType::F32, DType::F64, DType::BF16}) expect_skipped(Device{}, dtype);
+}
+
+TEST(AdamW, CudaSkipsWhatIsNotFinite) {
+  GTA_NEEDS_CUDA();
+  for (DType dtype : {DType::F32, DType::BF16}) expect_skipped(*cuda_device(), dtype);
+}
+
+TEST(AdamW, GoesOnFromAGivenNumberOfUpdates) {
+  Space s(DType::F64), other(DType::F64);
+  AdamW optimizer(s.space, OptimizerConfig{}), fresh(other.space, OptimizerConfig{});
+  optimizer.set_updates(41);
+  EXPECT_EQ(optimizer.updates(), 41);
+  for (Space* space : {&s, &other}) space->set_gradients("g");
+  EXPECT_EQ(step(optimizer, 0.1).updates, 42);
+  EXPECT_EQ(step(fresh, 0.1).updates, 1);
+  EXPECT_FALSE(to_bytes(s.space.values(ParameterKind::Matrix)) == to_bytes(other.space.values(ParameterKind::Matrix))) << "corrections of the 42nd";
 }
 
 TEST(AdamW, CudaUpdatesLikeTheCpu) {
@@ -138,7 +187,12 @@ TEST(AdamW, CudaUpdatesLikeTheCpu) {
         const double norm = on_cpu.gradient_norm();
         EXPECT_NEAR(on_device.gradient_norm(), norm, 1e-13 * norm) << "both are sums of doubles";
         EXPECT_EQ(on_device.gradient_norm(), once_more.gradient_norm());
-        for (AdamW* optimizer : {&on_cpu, &on_device, &once_more}) optimizer->step(0.05, norm);
+        for (AdamW* optimizer : {&on_cpu, &on_device, &once_more}) {
+          const UpdateOutcome outcome = step(*optimizer, 0.05, {0.25, 0.5});
+          EXPECT_TRUE(outcome.applied);
+          EXPECT_EQ(outcome.loss, 0.75);
+          EXPECT_EQ(outcome.updates, t);
+        }
       }
       for (const Parameter& p : cpu.space.parameters()) {
         EXPECT_TRUE(near(device.values(p), cpu.values(p), 1e-6)) << p.name;  // three updates of 0.05, each rounded as above
@@ -154,22 +208,6 @@ TEST(AdamW, CudaUpdatesLikeTheCpu) {
     }
 }
 
-TEST(AdamW, CudaShowsGradientsThatAreNotFinite) {
-  GTA_NEEDS_CUDA();
-  for (double bad : {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
-    for (int64_t element : {int64_t{0}, int64_t{7000 * 11}}) {
-      Space s(DType::F32, 7001, *cuda_device());
-      AdamW optimizer(s.space, OptimizerConfig{});
-      const Parameter& p = s.space.find("matrix");
-      std::vector<double> values = random_values("g", p.elements());
-      s.set_gradients("g");
-      EXPECT_TRUE(std::isfinite(optimizer.gradient_norm()));
-      values[element] = bad;
-      s.space.view(s.space.gradients(p.kind), p).copy_from(from_doubles(p.shape, values, DType::F32));
-      EXPECT_FALSE(std::isfinite(optimizer.gradient_norm())) << element << " " << bad;
-    }
-}
-
 TEST(AdamW, SameBitsForAnyNumberOfThreads) {
   const ThreadCount restore;
   std::vector<char> first;
@@ -181,7 +219,7 @@ TEST(AdamW, SameBitsForAnyNumberOfThreads) {
     s.set_gradients("g");
     if (first.empty()) norm = optimizer.gradient_norm();
     EXPECT_EQ(optimizer.gradient_norm(), norm);
-    optimizer.step(0.1, norm);
+    step(optimizer, 0.1);
     const std::vector<char> bytes = to_bytes(s.space.values(ParameterKind::Matrix));
     if (first.empty()) first = bytes;
     EXPECT_TRUE(bytes == first) << count << " threads";

@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "core/backends/memory_kernels.h"
 #include "core/parallel.h"
@@ -79,8 +81,23 @@ void fill_zero(Stream, void* data, int64_t pitch, int64_t rows, int64_t row_byte
 
 void synchronize(Stream) {}
 
-void copy_to_host(const Device&, void* to, const void* from, int64_t bytes) { std::memcpy(to, from, static_cast<size_t>(bytes)); }
+void copy_from_host(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+  copy_rows(stream, to, to_pitch, from, from_pitch, rows, row_bytes);
+}
 
-void copy_from_host(const Device&, void* to, const void* from, int64_t bytes) { std::memcpy(to, from, static_cast<size_t>(bytes)); }
+void copy_to_host(const Device& device, void* to, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+  copy_rows(Stream{device}, to, row_bytes, from, from_pitch, rows, row_bytes);
+}
+
+std::unique_ptr<HostCopyInFlight> begin_copy_to_host(Stream stream, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+  struct Copied : HostCopyInFlight {
+    std::vector<char> bytes;
+    const void* wait() override { return bytes.data(); }
+  };
+  auto copied = std::make_unique<Copied>();
+  copied->bytes.resize(static_cast<size_t>(rows * row_bytes));
+  copy_rows(stream, copied->bytes.data(), row_bytes, from, from_pitch, rows, row_bytes);
+  return copied;
+}
 
 }  // namespace gta::cpu

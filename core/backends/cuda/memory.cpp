@@ -1,9 +1,12 @@
 // Memory of a GPU from the runtime's stream-ordered pool: a block may be given back while kernels queued before that still use it, since what
 // gets it next is queued behind them on the device's one compute stream.
+#include <algorithm>
+#include <cstring>
+#include <deque>
 #include <mutex>
 #include <vector>
 
-#include "core/backends/cuda/runtime.h"
+#include "core/backends/cuda/pinned.h"
 #include "core/backends/memory_kernels.h"
 
 namespace gta::cuda {
@@ -31,6 +34,27 @@ cudaStream_t copy_stream(const Device& device) {
   if (streams.size() <= static_cast<size_t>(device.index)) streams.resize(device.index + 1);
   if (!streams[device.index]) GTA_CUDA_CHECK(cudaStreamCreateWithFlags(&streams[device.index], cudaStreamNonBlocking));
   return streams[device.index];
+}
+
+// A copy between a GPU and the host goes through pinned memory in pieces: whole rows, or a part of one.
+constexpr int64_t kPieceBytes = int64_t{4} << 20;
+
+struct Piece {
+  int64_t row, rows;    // the first, how many
+  int64_t byte, bytes;  // of each row
+};
+
+template <class F>
+void for_pieces(int64_t to_pitch, int64_t from_pitch, int64_t rows, int64_t row_bytes, const F& f) {
+  const bool adjacent = to_pitch == row_bytes && from_pitch == row_bytes;
+  if (adjacent) {
+    row_bytes *= rows;
+    rows = std::min<int64_t>(rows, 1);
+  }
+  if (rows * row_bytes == 0) return;
+  const int64_t bytes = std::min(row_bytes, kPieceBytes), count = std::max<int64_t>(1, kPieceBytes / bytes);
+  for (int64_t row = 0; row < rows; row += count)
+    for (int64_t byte = 0; byte < row_bytes; byte += bytes) f({row, std::min(count, rows - row), byte, std::min(bytes, row_bytes - byte)});
 }
 
 }  // namespace
@@ -75,7 +99,7 @@ int64_t device_memory_bytes(const Device& device) {
 
 void copy_rows(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
   if (rows * row_bytes == 0) return;
-  if (to_pitch == row_bytes && from_pitch == row_bytes)
+  if (rows == 1 || (to_pitch == row_bytes && from_pitch == row_bytes))
     GTA_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(rows * row_bytes), cudaMemcpyDefault, stream_of(stream)));
   else
     GTA_CUDA_CHECK(cudaMemcpy2DAsync(to, static_cast<size_t>(to_pitch), from, static_cast<size_t>(from_pitch), static_cast<size_t>(row_bytes),
@@ -93,18 +117,56 @@ void fill_zero(Stream stream, void* data, int64_t pitch, int64_t rows, int64_t r
 
 void synchronize(Stream stream) { GTA_CUDA_CHECK(cudaStreamSynchronize(stream_of(stream))); }
 
-void copy_to_host(const Device& device, void* to, const void* from, int64_t bytes) {
-  if (bytes == 0) return;
-  const cudaStream_t stream = copy_stream(device);
-  GTA_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream));
-  GTA_CUDA_CHECK(cudaStreamSynchronize(stream));
+void copy_from_host(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+  for_pieces(to_pitch, from_pitch, rows, row_bytes, [&](const Piece& piece) {
+    PinnedBlock block(stream.device, piece.rows * piece.bytes);
+    for (int64_t r = 0; r < piece.rows; ++r)
+      std::memcpy(block.data() + r * piece.bytes, static_cast<const char*>(from) + (piece.row + r) * from_pitch + piece.byte, static_cast<size_t>(piece.bytes));
+    copy_rows(stream, static_cast<char*>(to) + piece.row * to_pitch + piece.byte, to_pitch, block.data(), piece.bytes, piece.rows, piece.bytes);
+    block.begun(stream_of(stream));
+  });
 }
 
-void copy_from_host(const Device& device, void* to, const void* from, int64_t bytes) {
-  if (bytes == 0) return;
-  const cudaStream_t stream = stream_of(device);
-  GTA_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream));
-  GTA_CUDA_CHECK(cudaStreamSynchronize(stream));
+// One piece is on its way while the one before it moves from pinned memory to where it belongs.
+void copy_to_host(const Device& device, void* to, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+  const Stream stream{device, copy_stream(device)};
+  struct UnderWay {
+    UnderWay(const Device& d, char* t, int64_t b) : block(d, b), to(t), bytes(b) {}
+    PinnedBlock block;
+    char* to;
+    int64_t bytes;
+  };
+  std::deque<UnderWay> under_way;
+  const auto finish_first = [&] {
+    UnderWay& first = under_way.front();
+    first.block.wait();
+    std::memcpy(first.to, first.block.data(), static_cast<size_t>(first.bytes));
+    under_way.pop_front();
+  };
+  for_pieces(row_bytes, from_pitch, rows, row_bytes, [&](const Piece& piece) {
+    // Either one row's bytes, or whole rows: adjacent where they go.
+    UnderWay& next = under_way.emplace_back(device, static_cast<char*>(to) + piece.row * row_bytes + piece.byte, piece.rows * piece.bytes);
+    copy_rows(stream, next.block.data(), piece.bytes, static_cast<const char*>(from) + piece.row * from_pitch + piece.byte, from_pitch, piece.rows,
+              piece.bytes);
+    next.block.begun(stream_of(stream));
+    if (under_way.size() == 2) finish_first();
+  });
+  while (!under_way.empty()) finish_first();
+}
+
+std::unique_ptr<HostCopyInFlight> begin_copy_to_host(Stream stream, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+  struct InFlight : HostCopyInFlight {
+    InFlight(const Device& device, int64_t bytes) : block(device, bytes) {}
+    const void* wait() override {
+      block.wait();
+      return block.data();
+    }
+    PinnedBlock block;
+  };
+  auto copy = std::make_unique<InFlight>(stream.device, rows * row_bytes);
+  copy_rows(stream, copy->block.data(), row_bytes, from, from_pitch, rows, row_bytes);
+  copy->block.begun(stream_of(stream));
+  return copy;
 }
 
 }  // namespace gta::cuda
