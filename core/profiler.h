@@ -1,15 +1,23 @@
 // Ranges of a profile: name, start, duration and the FLOPs of the products inside. Off (and nearly free) unless a Profiler is active.
 //
+// On the thread that starts it a range lasts from where the device's stream is when the range begins to where it is when it ends: of a GPU, that is
+// the time of the work queued inside (each end costs the stream about a microsecond). Other threads' ranges are the host's time.
+//
 //   Profiler profiler;  profiler.start();  { ProfilerRange range("swiglu"); ... }  profiler.stop();
 //   profiler.write_chrome_trace(path);     // chrome://tracing, Perfetto
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/device.h"
+
 namespace gta {
+
+struct StreamMark;
 
 struct ProfilerEvent {
   std::string name;
@@ -23,9 +31,12 @@ struct ProfilerEvent {
 
 class Profiler {
  public:
-  void start();
+  Profiler();
+  ~Profiler();
+  void start(Device device = {});
   void stop();
-  const std::vector<ProfilerEvent>& events() const { return events_; }
+  // In the order in which they ended. What is asked first waits for the device.
+  const std::vector<ProfilerEvent>& events() const;
   // Complete events in microseconds, with "self" and "flops" as arguments. Error(Failed) when the file cannot be written.
   void write_chrome_trace(const std::string& path) const;
 
@@ -41,9 +52,15 @@ class Profiler {
 
  private:
   friend class ProfilerRange;
-  int64_t start_ = 0;  // nanoseconds of the steady clock
+  struct Ended;  // a range, its times not yet asked for
+  Device device_of(uint64_t thread) const { return thread == thread_ ? device_ : Device{}; }
+
+  Device device_;
+  uint64_t thread_ = 0;                              // that started it
+  std::unique_ptr<StreamMark> host_start_, device_start_;
   std::mutex mutex_;
-  std::vector<ProfilerEvent> events_;
+  mutable std::vector<Ended> ended_;
+  mutable std::vector<ProfilerEvent> events_;
 };
 
 class ProfilerRange {
@@ -60,7 +77,7 @@ class ProfilerRange {
   Profiler* profiler_;
   ProfilerRange* parent_;
   const char* name_;
-  int64_t start_ = 0, inner_ = 0;  // nanoseconds; of the ranges inside
+  std::unique_ptr<StreamMark> begin_;
   double flops_ = 0;
   int depth_ = 0;
 };

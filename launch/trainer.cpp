@@ -171,7 +171,7 @@ class Trainer {
     const int64_t first_step = position_.step;
     if (position_.step == 0) sample();
     start_ = concluded_ = Clock::now();
-    if (options_.profile_steps > 0) profiler.start();
+    if (options_.profile_steps > 0) profiler.start(device_);
     std::optional<QueuedStep> before;  // the step that the device may still be working on
     while (position_.step < train.steps) {
       if (before && due(train.diagnose_every_steps, position_.step + 1)) progress.show(conclude(*std::exchange(before, {})), train.log_every_steps, false);

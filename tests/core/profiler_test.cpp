@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/gemm.h"
+#include "tests/cuda_device.h"
 
 namespace gta {
 namespace {
@@ -100,6 +101,32 @@ TEST(Profiler, TheChromeTraceIsJsonWithEveryRange) {
   EXPECT_EQ(events[0].at("args").at("flops"), 60);
   EXPECT_THROW(profiler.write_chrome_trace(folder + "/missing/trace.json"), Error);
   std::filesystem::remove_all(folder);
+}
+
+// A GPU's ranges are when their work runs, not when it is queued: with nothing asked for until the end, those of the host would be next to nothing.
+TEST(Profiler, CudaRangesHaveTheDevicesTime) {
+  GTA_NEEDS_CUDA();
+  const Device device = *cuda_device();
+  const Tensor x = Tensor::zeros({1 << 10, 1 << 12}, DType::F32, device), y = Tensor::zeros({1 << 10, 1 << 12}, DType::F32, device);
+  Profiler profiler;
+  profiler.start(device);
+  {
+    ProfilerRange outer("outer");
+    {
+      ProfilerRange inner("many");
+      for (int i = 0; i < 20; ++i) y.copy_from(x);
+    }
+    ProfilerRange inner("one");
+    y.copy_from(x);
+  }
+  profiler.stop();
+  const std::vector<ProfilerEvent>& events = profiler.events();
+  ASSERT_EQ(events.size(), 3u);
+  const ProfilerEvent &many = events[0], &one = events[1], &outer = events[2];
+  EXPECT_GT(one.seconds, 0);
+  EXPECT_GT(many.seconds, 2 * one.seconds);
+  EXPECT_GE(one.start_seconds, many.start_seconds + many.seconds);
+  EXPECT_NEAR(outer.self_seconds, outer.seconds - many.seconds - one.seconds, 1e-9);
 }
 
 }  // namespace

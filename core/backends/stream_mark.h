@@ -1,0 +1,18 @@
+// Moments on a stream, for measuring.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/device.h"
+
+namespace gta {
+
+// Reached when everything queued before it is done.
+struct StreamMark {
+  virtual ~StreamMark() = default;
+  virtual int64_t nanoseconds_since(const StreamMark& first) const = 0;  // of the same device; waits until both are reached
+};
+GTA_KERNEL(std::unique_ptr<StreamMark> mark_stream(Stream stream))
+
+}  // namespace gta
