@@ -55,32 +55,37 @@ struct Pass {
   bool backward = false;
 };
 
+Operand operand(Id id, const char* name, const Tensor& x, int64_t rows, int64_t heads, int64_t width) {
+  require(x.defined() && x.dtype() == DType::BF16 && x.rows() == rows && x.columns() == heads * width, kName,
+          "expected {} bfloat16 ({}, {}), got {}", name, rows, heads * width, x.defined() ? describe(x) : "none");
+  return {id, x, heads};
+}
+
 Pass pass_of(const AttentionForward& a) {
-  const AttentionShape& s = a.shape;
-  SharedMapAttentionOp{s, a.document_starts}.check(a.q, a.k, a.v);
+  const auto& [batch, nq, nk, nv, dk, dv, scale] = a.shape;
+  SharedMapAttentionOp{a.shape, a.document_starts}.check(a.q, a.k, a.v);
   require(!a.document_starts.defined(), kName, "is given no document masks");
-  require(a.logsumexp.defined() && a.logsumexp.dtype() == DType::F32 && a.logsumexp.contiguous() &&
-              a.logsumexp.rows() == s.batch * s.query_heads && a.logsumexp.elements() == a.q.rows() * s.query_heads,
-          kName, "expected logsumexp float32 ({}, {}), got {}", s.batch * s.query_heads, a.q.rows() / s.batch,
-          a.logsumexp.defined() ? describe(a.logsumexp) : "none");
-  Pass pass{a, {{Id::Q, a.q, s.query_heads}, {Id::K, a.k, s.key_heads}, {Id::V, a.v, s.value_heads}, {Id::U, a.u, s.query_heads}}};
-  for (const Operand& x : pass.operands)
-    require(x.tensor.defined() && x.tensor.dtype() == DType::BF16, kName, "expected q, k, v and u in bfloat16, got {}",
-            x.tensor.defined() ? describe(x.tensor) : "none");
-  return pass;
+  const int64_t queries = a.q.rows(), keys = a.k.rows();
+  const Tensor& logsumexp = a.logsumexp;
+  require(logsumexp.defined() && logsumexp.dtype() == DType::F32 && logsumexp.contiguous() && logsumexp.rows() == batch * nq &&
+              logsumexp.columns() == queries / batch,
+          kName, "expected logsumexp float32 ({}, {}), got {}", batch * nq, queries / batch,
+          logsumexp.defined() ? describe(logsumexp) : "none");
+  return {a,
+          {operand(Id::Q, "q", a.q, queries, nq, dk), operand(Id::K, "k", a.k, keys, nk, dk), operand(Id::V, "v", a.v, keys, nv, dv),
+           operand(Id::U, "u", a.u, queries, nq, dv)}};
 }
 
 Pass pass_of(const AttentionBackward& a) {
-  const AttentionShape& s = a.forward.shape;
+  const auto& [batch, nq, nk, nv, dk, dv, scale] = a.forward.shape;
   Pass pass = pass_of(a.forward);
-  pass.backward = true;
-  for (const Operand& x : {Operand{Id::DU, a.d_u, s.query_heads}, {Id::DQ, a.d_q, s.query_heads}, {Id::DK, a.d_k, s.key_heads}, {Id::DV, a.d_v, s.value_heads}}) {
-    require(x.tensor.defined() && x.tensor.dtype() == DType::BF16, kName, "expected every gradient in bfloat16, got {}",
-            x.tensor.defined() ? describe(x.tensor) : "none");
+  const int64_t queries = a.forward.q.rows(), keys = a.forward.k.rows();
+  for (const Operand& x : {operand(Id::DU, "d_u", a.d_u, queries, nq, dv), operand(Id::DQ, "d_q", a.d_q, queries, nq, dk),
+                           operand(Id::DK, "d_k", a.d_k, keys, nk, dk), operand(Id::DV, "d_v", a.d_v, keys, nv, dv)})
     pass.operands.push_back(x);
-  }
   for (const GradientMode mode : {a.mode_q, a.mode_k, a.mode_v})
     require(mode == GradientMode::Overwrite, kName, "overwrites every gradient: it cannot add to one or leave one out");
+  pass.backward = true;
   return pass;
 }
 
@@ -110,13 +115,16 @@ Attributes causal(const Pass& pass, const char* name) {
   Attributes attributes;
   attributes.set_name(name)
       .set_attn_scale(static_cast<float>(pass.forward.shape.scale))
-      .set_diagonal_alignment(pass.forward.q.rows() == pass.forward.k.rows() ? fe::DiagonalAlignment_t::TOP_LEFT : fe::DiagonalAlignment_t::BOTTOM_RIGHT)
+      .set_diagonal_alignment(pass.forward.q.rows() == pass.forward.k.rows() ? fe::DiagonalAlignment_t::TOP_LEFT
+                                                                             : fe::DiagonalAlignment_t::BOTTOM_RIGHT)
       .set_diagonal_band_right_bound(0);
   return attributes;
 }
 
 void describe_pass(Graph& graph, const Pass& pass) {
-  graph.set_io_data_type(fe::DataType_t::BFLOAT16).set_intermediate_data_type(fe::DataType_t::FLOAT).set_compute_data_type(fe::DataType_t::FLOAT);
+  graph.set_io_data_type(fe::DataType_t::BFLOAT16)
+      .set_intermediate_data_type(fe::DataType_t::FLOAT)
+      .set_compute_data_type(fe::DataType_t::FLOAT);
   const auto input = [&](const Operand& x) {
     Tensor_attributes attributes;
     place(attributes, pass, x);
@@ -132,8 +140,8 @@ void describe_pass(Graph& graph, const Pass& pass) {
   const auto u = input(pass.operands[3]), d_u = input(pass.operands[4]);
   Tensor_attributes logsumexp;
   place_logsumexp(logsumexp, pass);
-  const auto gradients =
-      graph.sdpa_backward(q, k, v, u, d_u, graph.tensor(logsumexp), causal<SDPA_backward_attributes>(pass, "backward").set_deterministic_algorithm(true));
+  const auto gradients = graph.sdpa_backward(q, k, v, u, d_u, graph.tensor(logsumexp),
+                                             causal<SDPA_backward_attributes>(pass, "backward").set_deterministic_algorithm(true));
   for (size_t i = 0; i < gradients.size(); ++i) place(gradients[i]->set_output(true), pass, pass.operands[5 + i]);
 }
 
@@ -148,17 +156,20 @@ void plan_graph(Graph& graph, cudnnHandle_t handle) {
 class Handle {
  public:
   explicit Handle(Device device) {
+    require(device.type == DeviceType::Cuda, kName, "runs on a CUDA device, not on {}", name_of(device));
     require_library();
-    const cudaStream_t stream = cuda::stream_of(device);  // makes the device current
+    stream_ = cuda::stream_of(device);  // makes the device current
     check(fe::detail::create_handle(&handle_));
-    check(fe::detail::set_stream(handle_, stream));
+    check(fe::detail::set_stream(handle_, stream_));
   }
   ~Handle() { fe::detail::destroy_handle(handle_); }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
   operator cudnnHandle_t() const { return handle_; }
+  cudaStream_t stream() const { return stream_; }
 
  private:
+  cudaStream_t stream_ = nullptr;
   cudnnHandle_t handle_ = nullptr;
 };
 
@@ -191,7 +202,8 @@ std::string cudnn_absence() {
     // The frontend opens the CUDA runtime too, the oldest major version that it finds: let it be the one that this program is linked with.
     setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", fmt::format("libcudart.so.{}", CUDART_VERSION / 1000).c_str(), 0);
     fe::cudnn_dlhandle = dlopen(fmt::format("libcudnn.so.{}", CUDNN_MAJOR).c_str(), RTLD_NOW);
-    return fe::cudnn_dlhandle ? "" : fmt::format("cuDNN {} is not installed, or its folder not in LD_LIBRARY_PATH: {}", CUDNN_MAJOR, dlerror());
+    return fe::cudnn_dlhandle ? ""
+                              : fmt::format("cuDNN {} is not installed, or its folder not in LD_LIBRARY_PATH: {}", CUDNN_MAJOR, dlerror());
   }();
   return absence;
 }
@@ -212,7 +224,7 @@ struct CudnnAttention::Plan {
   }
 
   // Its kernels are unloaded with the graph: not while they run.
-  ~Plan() { cudaStreamSynchronize(cuda::stream_of(pass.forward.q.device())); }
+  ~Plan() { cudaStreamSynchronize(handle.stream()); }
 
   Pass pass;
   Handle handle;  // outlives the graph

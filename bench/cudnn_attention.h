@@ -24,8 +24,8 @@ struct CudnnGpu {
   std::string properties;  // cuDNN's JSON of a device
 };
 
-// Why it does not run this on the tensors' device, or would not on `gpu`: its absence, what was expected of the arguments, or cuDNN's own words.
-// Empty: it does.
+// Why it does not run this on the tensors' device, or would not on `gpu`: its absence, what was expected of the arguments, or cuDNN's own
+// words. Empty: it does.
 std::string cudnn_refusal(const AttentionForward& arguments, const CudnnGpu* gpu = nullptr);
 std::string cudnn_refusal(const AttentionBackward& arguments, const CudnnGpu* gpu = nullptr);
 
