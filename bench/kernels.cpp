@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "bench/cudnn_attention.h"
 #include "bench/model_shapes.h"
 #include "bench/peak.h"
 #include "bench/products.h"
@@ -105,6 +106,7 @@ class Bench {
          {columns(both, 0, core_.query_heads * core_.head_dim),
           columns(both, core_.query_heads * core_.head_dim, core_.key_heads * core_.head_dim), columns(merged, both, values)},
          {0, 0});
+    if (s_.device.type == DeviceType::Cuda && s_.dtype == DType::BF16) cudnn_attention(both, merged);
     if (has_value_decoder(m_) && wants_op(ValueDecoderOp::name))
       op(layers, ValueDecoderOp{core_.query_heads, core_.value_dim, m_.attention.gate},
          {activation(latent), columns(merged, both + values, width),
@@ -197,6 +199,46 @@ class Bench {
     prepare();
     const double flops = flops_of(backward);
     add({RowKind::Op, name + " backward", shape, calls, flops, bytes.backward, {}}, prepare, backward);
+  }
+
+  // The core's peer, on tensors that lie as the core's do: q and k in rows of `both` columns, v after them in rows of `merged`.
+  void cudnn_attention(int64_t both, int64_t merged) {
+    const std::string name = SharedMapAttentionOp::name, forward_name = name + " forward (cuDNN)", backward_name = name + " backward (cuDNN)";
+    if (!wants(forward_name) && !wants(backward_name)) return;
+    const auto& [batch, nq, nk, nv, dk, dv, scale] = core_;
+    const Tensor qk = random({tokens_, both}), d_qk = random({tokens_, both}), v = random({tokens_, merged}), d_v = random({tokens_, merged});
+    const AttentionForward forward{core_,
+                                   qk.column_slice(0, nq * dk),
+                                   qk.column_slice(nq * dk, nk * dk),
+                                   v.column_slice(both, nv * dv),
+                                   {},
+                                   random({tokens_, nq * dv}),
+                                   Tensor::empty({batch * nq, s_.sequence}, DType::F32, s_.device)};
+    const AttentionBackward backward{forward,
+                                     random({tokens_, nq * dv}),
+                                     d_qk.column_slice(0, nq * dk),
+                                     d_qk.column_slice(nq * dk, nk * dk),
+                                     d_v.column_slice(both, nv * dv),
+                                     GradientMode::Overwrite,
+                                     GradientMode::Overwrite,
+                                     GradientMode::Overwrite};
+    const std::string shape = fmt::format("{0}x{1} {0}x{2} {0}x{3}", tokens_, nq * dk, nk * dk, nv * dv);
+    const auto row = [&](const std::string& row_name, int64_t multiply_adds, CudnnAttention& pass) {
+      const double flops = 2 * visible_pairs(forward) * static_cast<double>(multiply_adds);
+      if (wants(row_name))
+        add(
+            {RowKind::Op, row_name, shape, m_.layers, flops, 0, {}}, [] {}, [&] { pass.run(); });
+    };
+    try {
+      CudnnAttention forward_pass(forward);
+      forward_pass.run();  // backward reads what it writes
+      row(forward_name, dk + dv, forward_pass);
+      if (!wants(backward_name)) return;
+      CudnnAttention backward_pass(backward);
+      row(backward_name, 3 * dk + 2 * dv, backward_pass);
+    } catch (const std::exception& error) {  // a peer that is not there is no reason to measure nothing
+      log::info("rows of cuDNN's attention are left out: {}", error.what());
+    }
   }
 
   // Its forward makes the gradients too; its backward hands one over.

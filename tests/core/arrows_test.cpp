@@ -23,7 +23,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
 struct Place {
   std::string header, folder;  // only files whose path starts with `folder` include headers that start with `header`
 };
-const Place kPlaces[] = {{"hdf5", "core/io/hdf5"}, {"H5", "core/io/hdf5"}, {"yaml-cpp", "launch/config"}, {"oneapi", "core/backends/"}, {"dnnl", "core/backends/"}};
+const Place kPlaces[] = {{"hdf5", "core/io/hdf5"}, {"H5", "core/io/hdf5"}, {"yaml-cpp", "launch/config"}, {"oneapi", "core/backends/"}, {"dnnl", "core/backends/"}, {"cudnn", "bench/cudnn_attention"}};
 
 // The complaint about one #include line of a file, or nothing.
 std::string complaint(const std::string& file, const std::string& line) {
@@ -65,6 +65,7 @@ TEST(Arrows, TheTestSeesWhatItForbids) {
   EXPECT_NE(complaint("core/gemm.cpp", "#include <oneapi/dnnl/dnnl.h>"), "");
   EXPECT_NE(complaint("launch/main.cpp", "#include <yaml-cpp/yaml.h>"), "");
   EXPECT_NE(complaint("core/tape.cpp", "#include \"tape.h\""), "");
+  EXPECT_NE(complaint("bench/kernels.cpp", "#include <cudnn_frontend.h>"), "");
   EXPECT_EQ(complaint("launch/main.cpp", "#include \"core/tensor.h\""), "");
   EXPECT_EQ(complaint("core/io/hdf5_image.cpp", "#include <hdf5.h>"), "");
   EXPECT_EQ(complaint("core/tape.cpp", "// #include \"layers/a.h\""), "");
