@@ -7,6 +7,8 @@
 // The bits of C depend on the shapes and the elements alone, not on the number of threads (docs/decisions.md says how).
 #pragma once
 
+#include <string>
+
 #include "core/tensor.h"
 
 namespace gta {
@@ -28,6 +30,8 @@ struct Gemm {
 void gemm(const Gemm& product);
 
 GTA_KERNEL(void gemm_kernel(const Gemm& product, int64_t m, int64_t n, int64_t k))
+// Which library makes them, with its version: another one may sum in another order.
+GTA_KERNEL(std::string product_library())
 
 namespace cpu {
 // Whether this CPU multiplies bfloat16 in hardware.

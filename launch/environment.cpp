@@ -10,6 +10,8 @@
 #include <thread>
 
 #include "core/allocator.h"
+#include "core/gemm.h"
+#include "core/io/file.h"
 #include "core/parallel.h"
 
 #ifndef GTA_COMMIT
@@ -59,7 +61,7 @@ std::string version_text() {
   return fmt::format("gta {} (commit {})\ncompiler {}, kernels for {}\nbackends: cpu{}\n", GTA_VERSION, GTA_COMMIT, __VERSION__, vector_width(), kBackends);
 }
 
-std::string environment_json() {
+std::string environment_json(const Device& device) {
   utsname system{};
   uname(&system);
   const std::time_t now = std::time(nullptr);
@@ -69,6 +71,8 @@ std::string environment_json() {
                         {"commit", GTA_COMMIT},
                         {"compiler", __VERSION__},
                         {"vector_width", vector_width()},
+                        {"device", describe(device)},
+                        {"products", GTA_DISPATCH(device, product_library)},
                         {"processor", processor()},
                         {"processors", std::thread::hardware_concurrency()},
                         {"threads", threads()},
@@ -78,6 +82,25 @@ std::string environment_json() {
                         {"started", time}}
              .dump(2) +
          "\n";
+}
+
+std::vector<std::string> environment_differences(const std::string& earlier_file, const Device& device) {
+  std::string text;
+  try {
+    text = read_file(earlier_file, 1 << 20);
+  } catch (const Error&) {
+    return {};
+  }
+  const nlohmann::json before = nlohmann::json::parse(text, nullptr, false), now = nlohmann::json::parse(environment_json(device));
+  if (!before.is_object()) return {};
+  std::vector<std::string> lines;
+  for (const char* key : {"gta", "compiler", "vector_width", "device", "products", "processor"}) {
+    if (device.type == DeviceType::Cuda && std::string(key) == "processor") continue;
+    const auto found = before.find(key);
+    if (found != before.end() && found->is_string() && *found != now.at(key))
+      lines.push_back(fmt::format("{}: {} -> {}", key, found->get<std::string>().substr(0, 200), now.at(key).get<std::string>()));
+  }
+  return lines;
 }
 
 }  // namespace gta

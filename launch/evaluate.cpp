@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
+#include <utility>
 
+#include "core/host_copy.h"
 #include "layers/cross_entropy/linear_cross_entropy.h"
 
 namespace gta {
@@ -18,6 +21,7 @@ double EvaluationResult::bits_per_byte() const {
 
 EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch, DocumentMask mask) {
   double total = 0;
+  std::optional<HostCopy> before;  // a GPU works on the next batch while the last one's loss is read
   for (int64_t first = 0; first < set.windows(); first += batch) {
     const int64_t count = std::min(batch, set.windows() - first);
     std::vector<int32_t> tokens(count * sequence_length), labels(count * sequence_length), starts(count * sequence_length);
@@ -25,8 +29,11 @@ EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64
     Tape tape(TapeMode::Inference);
     const Shape shape{count, sequence_length};
     const Tensor document_starts = mask == DocumentMask::On ? Tensor::from<int32_t>({shape.elements()}, starts) : Tensor{};
-    total += model.loss(tape, Tensor::from<int32_t>(shape, tokens), Tensor::from<int32_t>(shape, labels), 1.0, document_starts).to_vector<double>()[0];
+    HostCopy loss(model.loss(tape, Tensor::from<int32_t>(shape, tokens), Tensor::from<int32_t>(shape, labels), 1.0, document_starts));
+    if (before) total += before->values<double>()[0];
+    before = std::move(loss);
   }
+  if (before) total += before->values<double>()[0];
   EvaluationResult result;
   result.tokens = set.scored_tokens();
   result.bytes = set.scored_bytes();

@@ -66,7 +66,11 @@ class Trainer {
     } detach;
     prepare_state(resumed);
     publish_text(folder_->config_file(), to_yaml(config_));
-    publish_text(run_dir_ + "/environment.json", environment_json());
+    const std::string environment = run_dir_ + "/environment.json";
+    if (resumed)
+      for (const std::string& difference : environment_differences(environment, device_))
+        notes_.push_back("since the last start, sums may round otherwise: " + difference);
+    publish_text(environment, environment_json(device_));
     folder_->open_metrics(position_.metrics_bytes, position_.step);
     announce(resumed);
     return loop();

@@ -148,6 +148,7 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
   *handle = reinterpret_cast<cublasLtHandle_t>(&object);
   return CUBLAS_STATUS_SUCCESS;
 }
+size_t cublasLtGetVersion() { return 130000; }  // as CUDA 13.0's
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t) { return CUBLAS_STATUS_SUCCESS; }
 const char* cublasLtGetStatusString(cublasStatus_t status) { return status == CUBLAS_STATUS_SUCCESS ? "success" : "not supported"; }
 

@@ -290,6 +290,31 @@ TEST_F(Training, ResumingWithAnotherConfigurationIsRefusedByKeyAndWritesNothing)
   EXPECT_EQ(train(load({"train.steps=14"}), options("changed")).outcome, TrainOutcome::NothingToDo);
 }
 
+TEST_F(Training, ResumingWithOtherLibrariesOrHardwareSaysSo) {
+  const std::string file = folder_ + "/moved/environment.json";
+  const auto resumed = [&](int steps) {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(train(load({fmt::format("train.steps={}", steps)}), options("moved")).step, steps);
+    return testing::internal::GetCapturedStderr();
+  };
+  resumed(3);
+  EXPECT_EQ(resumed(4).find("sums may round otherwise"), std::string::npos);
+  nlohmann::json environment = nlohmann::json::parse(read_file(file));
+  const std::string products = environment["products"];
+  environment["products"] = "oneDNN 1.0.0";
+  environment["started"] = "long ago";
+  publish_text(file, environment.dump());
+  const std::string said = resumed(5);
+  EXPECT_NE(said.find("since the last start, sums may round otherwise: products: oneDNN 1.0.0 -> " + products), std::string::npos) << said;
+  EXPECT_EQ(said.find("long ago"), std::string::npos) << said;
+  for (const char* damaged : {"", "{", "[1]", R"({"products": 7})"}) {
+    publish_text(file, damaged);
+    train(load({"train.steps=6"}), options("moved"));
+  }
+  remove_tree(file);
+  EXPECT_EQ(resumed(7).find("sums may round otherwise"), std::string::npos);
+}
+
 TEST_F(Training, ADamagedCheckpointIsSkippedForTheOneBefore) {
   ASSERT_EQ(train(load(), options("damaged")).outcome, TrainOutcome::Finished);
   const std::string whole = weights("damaged"), file = folder_ + "/damaged/checkpoints/step-00000012/rank-0000-of-0001.h5";

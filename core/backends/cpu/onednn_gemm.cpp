@@ -109,4 +109,9 @@ void bfloat16_block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m
                     widened(wide_b, b, rows_b, columns_b, pitch_b), columns_b, c, pitch_c, mode);
 }
 
+std::string product_library() {
+  const dnnl_version_t& version = *dnnl::version();
+  return fmt::format("oneDNN {}.{}.{}", version.major, version.minor, version.patch);
+}
+
 }  // namespace gta::cpu

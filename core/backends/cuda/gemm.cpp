@@ -168,4 +168,9 @@ void gemm_kernel(const Gemm& product, int64_t, int64_t, int64_t) {
   plan->run(library.handle, product, bias.raw_data(), library.workspace.raw_data(), stream);
 }
 
+std::string product_library() {
+  const size_t version = cublasLtGetVersion();
+  return fmt::format("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
 }  // namespace gta::cuda

@@ -54,7 +54,7 @@ PinnedBlock::PinnedBlock(const Device& device, int64_t bytes)
     return;
   }
   stream_of(device);  // makes it current
-  GTA_CUDA_CHECK(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming));
+  GTA_CUDA_CHECK(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming | cudaEventBlockingSync));
   GTA_CUDA_CHECK(cudaHostAlloc(reinterpret_cast<void**>(&data_), static_cast<size_t>(bytes_), cudaHostAllocPortable));
   pool.bytes += bytes_;
 }
