@@ -25,7 +25,7 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
 
 std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
   const int64_t tokens = hidden.rows(), vocab = weight.rows();
-  const int64_t chunk = chunk_rows(tokens, vocab, hidden.device().type);
+  const int64_t chunk = chunk_rows(tokens, vocab, memory_type(hidden.device()));
   const bool training = saved.recording();
   if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
   Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);
