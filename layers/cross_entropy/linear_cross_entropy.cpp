@@ -19,6 +19,7 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
           to_string(weight.shape()), describe(hidden));
   require(labels.dtype() == DType::I32 && labels.elements() == hidden.rows(), name, "expected int32 labels for {} tokens, got {}", hidden.rows(),
           describe(labels));
+  require(labels.device() == weight.device(), name, "expected labels on {} like the head, got them on {}", name_of(weight.device()), name_of(labels.device()));
   const std::optional<int64_t> bad = GTA_DISPATCH(labels.device(), find_bad_label, labels, weight.rows());
   require(!bad, name, "label {} is outside the vocabulary of {}", !bad ? 0 : labels.to_vector<int32_t>()[*bad], weight.rows());
 }

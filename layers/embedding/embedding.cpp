@@ -4,6 +4,7 @@ namespace gta {
 
 void EmbeddingOp::check(const Tensor& weight) const {
   require(tokens.dtype() == DType::I32, name, "expected int32 tokens, got {}", describe(tokens));
+  require(tokens.device() == weight.device(), name, "expected tokens on {} like the weight, got them on {}", name_of(weight.device()), name_of(tokens.device()));
   const std::optional<int64_t> bad = GTA_DISPATCH(tokens.device(), find_bad_token, tokens, weight.rows());
   require(!bad, name, "token {} is outside the vocabulary of {}: is the tokenizer the model's?", !bad ? 0 : tokens.to_vector<int32_t>()[*bad],
           weight.rows());
