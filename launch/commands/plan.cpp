@@ -109,9 +109,7 @@ int run_plan(const PlanCommand& command) {
   for (const RecomputeCost& cost : recompute)
     fmt::print("recompute {:<12} peak {:>10.1f} MiB, {:.1f}% more FLOPs\n", name_of(cost.mode), static_cast<double>(cost.peak) / (1 << 20),
                100 * cost.flops_per_token / plan.flops_per_token_training);
-  if (here)
-    fmt::print("largest micro-batch in the {:.1f} GiB of this machine's {}: {}\n", static_cast<double>(limit) / (1 << 30),
-               s.training.device == DeviceType::Cuda ? "GPU" : "CPU", largest);
+  if (here) fmt::print("largest micro-batch in this machine's {:.1f} GiB ({}): {}\n", static_cast<double>(limit) / (1 << 30), describe(*here), largest);
   return 0;
 }
 
