@@ -9,6 +9,7 @@
 #include "bench/products.h"
 #include "bench/random_tensor.h"
 #include "core/log.h"
+#include "layers/attention/latent_heads/latent_heads.h"
 #include "layers/attention/value_decoder/value_decoder.h"
 #include "layers/cross_entropy/linear_cross_entropy.h"
 #include "layers/embedding/embedding.h"
@@ -60,7 +61,7 @@ class Bench {
         traffic_(s_.device) {}
 
   void products() {
-    for (const Product& p : products_of_step(m_, tokens_)) {
+    for (const Product& p : products_of_step(m_, tokens_, s_.device.type)) {
       if (!wants(p.name)) continue;
       const bool at = p.transpose_a == Transpose::Yes, bt = p.transpose_b == Transpose::Yes;
       const Gemm gemm_arguments{.a = random(at ? Shape{p.k, p.m} : Shape{p.m, p.k}),
@@ -81,10 +82,10 @@ class Bench {
     const int64_t values = core_.value_heads * core_.value_dim, width = m_.heads * m_.head_dim,
                   latent = core_.query_heads * core_.value_dim;
     const int64_t merged = linear_shapes(m_)[0].out;
-    const auto numbers = [&](int64_t columns) { return static_cast<double>(tokens_ * columns) * static_cast<double>(size_of(s_.dtype)); };
+    const bool grouped = m_.attention.type != AttentionType::Mla;
 
     if (wants_op(EmbeddingOp::name))
-      op(1, EmbeddingOp{random_tokens("tokens", {s_.micro_batch, s_.sequence}, m_.vocab_size)}, {parameter({m_.vocab_size, hidden})},
+      op(1, EmbeddingOp{tokens({s_.micro_batch, s_.sequence})}, {parameter({m_.vocab_size, hidden})},
          {numbers(2 * hidden), numbers(3 * hidden)});
     if (wants_op(RmsNormOp::name))
       op(1, RmsNormOp{m_.norm_eps}, {activation(hidden), parameter({hidden})}, {numbers(2 * hidden), numbers(3 * hidden)});
@@ -96,12 +97,13 @@ class Bench {
         op(layers, LinearOp{},
            {activation(linear.in), parameter({linear.out, linear.in}), linear.bias ? parameter({linear.out}) : Operand{}}, {0, 0},
            linear.name);
-    if (wants_op(RopeOp::name))
+    if (!grouped) latent_attention();
+    if (grouped && wants_op(RopeOp::name))
       op(layers,
          RopeOp{{core_.query_heads + core_.key_heads, m_.head_dim},
                 {s_.sequence, 0, rope_table(s_.sequence, m_.head_dim, m_.rope_theta, s_.dtype, s_.device)}},
          {columns(merged, 0, both)}, {numbers(2 * both), numbers(2 * both)});
-    if (wants_op(SharedMapAttentionOp::name))
+    if (grouped && wants_op(SharedMapAttentionOp::name))
       op(layers, SharedMapAttentionOp{core_, {}},
          {columns(both, 0, core_.query_heads * core_.head_dim),
           columns(both, core_.query_heads * core_.head_dim, core_.key_heads * core_.head_dim), columns(merged, both, values)},
@@ -125,6 +127,33 @@ class Bench {
   struct Bytes {
     double forward, backward;
   };
+
+  // MLA's ops between its products: the latent's norm, both rotations, the heads put together, and the core.
+  void latent_attention() {
+    const AttentionConfig& a = m_.attention;
+    const int64_t layers = m_.layers, rank = a.kv_lora_rank, merged = linear_shapes(m_)[0].out, kv = linear_shapes(m_)[1].out;
+    const int64_t q_and_k = core_.query_heads * core_.head_dim, values = core_.value_heads * core_.value_dim;
+    const auto rope = [&](const char* part, const RopeHeads& heads, int64_t first) {
+      if (wants_op(fmt::format("{} {}", RopeOp::name, part)))
+        op(layers, RopeOp{heads, {s_.sequence, 0, rope_table(s_.sequence, a.rope_dim, m_.rope_theta, s_.dtype, s_.device)}},
+           {columns(merged, first, heads.heads * heads.head_width())},
+           {numbers(2 * heads.heads * heads.head_width()), numbers(2 * heads.heads * heads.head_width())}, part);
+    };
+    if (wants_op(fmt::format("{} latent", RmsNormOp::name)))
+      op(layers, RmsNormOp{m_.norm_eps}, {columns(merged, q_and_k, rank), parameter({rank})}, {numbers(2 * rank), numbers(3 * rank)}, "latent");
+    rope("q", {m_.heads, a.rope_dim, a.nope_dim}, 0);
+    rope("k", {1, a.rope_dim}, q_and_k + rank);
+    if (wants_op(LatentHeadsOp::name)) {
+      const double moved = numbers(kv + a.rope_dim + q_and_k + values);
+      op(layers, LatentHeadsOp{{m_.heads, a.nope_dim, a.rope_dim, a.value_dim}}, {activation(kv), activation(a.rope_dim)}, {moved, moved});
+    }
+    if (wants_op(SharedMapAttentionOp::name))
+      op(layers, SharedMapAttentionOp{core_, {}}, {activation(q_and_k), activation(q_and_k), activation(values)}, {0, 0});
+  }
+
+  // Bytes of that many columns of every token.
+  double numbers(int64_t columns) const { return static_cast<double>(tokens_ * columns) * static_cast<double>(size_of(s_.dtype)); }
+  Tensor tokens(const Shape& shape) const { return random_tokens("tokens", shape, m_.vocab_size).to(s_.device, Purpose::Data); }
 
   bool wants(const std::string& name) const { return name.find(s_.only) != std::string::npos; }
   bool wants_op(const std::string& name) const { return wants(name + " forward") || wants(name + " backward"); }
@@ -154,6 +183,7 @@ class Bench {
   template <class O, size_t n>
   void op(int64_t calls, const O& op, const Operand (&operands)[n], Bytes bytes, const std::string& part = "") {
     const std::string name = part.empty() ? O::name : fmt::format("{} {}", O::name, part);
+    [&]<size_t... i>(std::index_sequence<i...>) { op.check(operands[i].tensor...); }(std::make_index_sequence<n>{});
     const auto apply = [&](Saved& saved) {
       return as_vector([&]<size_t... i>(std::index_sequence<i...>) {
         return op.forward(saved, operands[i].tensor...);
@@ -246,7 +276,8 @@ class Bench {
     const std::string name = fmt::format("{} with gradients", LinearCrossEntropyOp::name);
     if (!wants(name)) return;
     const Operand hidden = activation(m_.hidden_size), weight = parameter({m_.vocab_size, m_.hidden_size});
-    const LinearCrossEntropyOp op{random_tokens("labels", {tokens_}, m_.vocab_size), 1.0 / static_cast<double>(tokens_), 0.0, weight.gradient};
+    const LinearCrossEntropyOp op{tokens({tokens_}), 1.0 / static_cast<double>(tokens_), 0.0, weight.gradient};
+    op.check(hidden.tensor, weight.tensor);
     const auto forward = [&] {
       Saved saved(TapeMode::Recording);
       op.forward(saved, hidden.tensor, weight.tensor);

@@ -9,10 +9,10 @@
 
 namespace gta {
 
-// The core of one layer's attention. Error(Failed) for a type that the benchmarks do not know.
+// The core of one layer's attention.
 AttentionShape core_shape(const ModelConfig& config, int64_t batch);
 
-// One product x W^T + b of a decoder block, as it is merged.
+// One product x W^T + b of a decoder block, as it is merged; the first is of the block's own input.
 struct LinearShape {
   std::string name;  // "gate+up"
   int64_t out, in;

@@ -25,12 +25,12 @@ void add_value_decoder(std::vector<Product>& products, const ModelConfig& config
 
 }  // namespace
 
-std::vector<Product> products_of_step(const ModelConfig& config, int64_t tokens) {
+std::vector<Product> products_of_step(const ModelConfig& config, int64_t tokens, DeviceType device) {
   std::vector<Product> products;
   for (const LinearShape& shape : linear_shapes(config)) add_linear(products, shape, tokens, config.layers);
   if (has_learned_decoder(config)) add_value_decoder(products, config, tokens);
   const LinearShape head{"head", config.vocab_size, config.hidden_size, false};
-  const int64_t chunk = std::min(tokens, LinearCrossEntropyOp::chunk_rows(tokens, config.vocab_size, DeviceType::Cpu));
+  const int64_t chunk = std::min(tokens, LinearCrossEntropyOp::chunk_rows(tokens, config.vocab_size, device));
   add_linear(products, head, chunk, tokens / chunk);
   if (tokens % chunk) add_linear(products, {"head, last chunk", head.out, head.in, false}, tokens % chunk, 1);
   return products;

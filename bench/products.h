@@ -25,6 +25,6 @@ struct Product {
   double flops() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
 };
 
-std::vector<Product> products_of_step(const ModelConfig& config, int64_t tokens);
+std::vector<Product> products_of_step(const ModelConfig& config, int64_t tokens, DeviceType device);
 
 }  // namespace gta

@@ -38,7 +38,7 @@ Pool& pool_of(const Device& device) {
 }
 
 // A GPU's freed blocks are kept by the runtime's own pool, which knows what its stream still works on.
-bool keeps_blocks(const Device& device) { return device.type != DeviceType::Cuda; }
+bool keeps_blocks(const Device& device) { return memory_type(device) != DeviceType::Cuda; }
 
 // Blocks of the meta device have an address that is never read.
 void* take(const Device& device, int64_t bytes) {

@@ -20,6 +20,10 @@ struct Device {
   friend bool operator==(const Device&, const Device&) = default;
 };
 
+// The meta device that counts what one of the given type would hold, and the type whose memory a device's is: its own, or that.
+inline Device meta_of(DeviceType type) { return {DeviceType::Meta, static_cast<int>(type)}; }
+inline DeviceType memory_type(const Device& device) { return device.type == DeviceType::Meta ? static_cast<DeviceType>(device.index) : device.type; }
+
 std::string name_of(const Device& device);                // "cpu", "cuda:0", "meta"
 Device device_from_name(const std::string& name);         // "cpu", "cuda", "cuda:N", "auto"; Error(BadInput) when this build or machine lacks it
 [[noreturn]] void fail_without_cuda(const char* kernel);  // says how to get a build that has it

@@ -13,6 +13,9 @@
 
 namespace gta {
 
+// What products on a GPU hold beside their operands, from the first one on: NVIDIA's recommendation for Hopper.
+inline constexpr int64_t kCudaGemmWorkspaceBytes = int64_t{32} << 20;
+
 enum class Transpose : uint8_t { No, Yes };
 enum class GradientMode : uint8_t { Ignore, Overwrite, Accumulate };
 

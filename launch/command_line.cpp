@@ -127,6 +127,7 @@ void add_plan(CLI::App& app, Choices& c) {
   CLI::App* plan = app.add_subcommand("plan", "parameters, FLOPs, cache and memory before anything is spent");
   plan->add_option("config", c.plan.config, "a run's or a model's YAML")->required();
   plan->add_option("--sequence-length", c.plan.sequence_length, "instead of the configuration's");
+  plan->add_option("--device", c.plan.device, "cpu, cuda or auto: whose memory is counted; cuda needs no GPU here")->capture_default_str();
   plan->add_flag("--json", c.json, "for programs");
   add_overrides(plan, c.plan.overrides);
   plan->footer("example: gta plan configs/models/gta-1b.yaml --json");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/gemm.h"
 #include "core/parameter_space.h"
 #include "optim/adamw.h"
 #include "layers/transformer/causal_lm.h"
@@ -50,7 +51,7 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
 }
 
 MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
-  const Device meta{DeviceType::Meta};
+  const Device meta = meta_of(shape.device);
   release_pooled_memory(meta);
   reset_memory_peak(meta);
   ModelConfig known = config;
@@ -59,6 +60,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
   const CausalLm model(space, known);
   space.allocate(shape.dtype, meta, SpaceUse::Training);
   AdamW optimizer(space, OptimizerConfig{});
+  Tensor of_products;
+  if (shape.device == DeviceType::Cuda) of_products = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, meta, Purpose::Workspace);
   {
     const Tensor tokens = Tensor::empty({shape.micro_batch, shape.sequence_length}, DType::I32, meta, Purpose::Data);
     Tape tape(TapeMode::Recording, shape.recompute);
@@ -76,17 +79,18 @@ MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
   plan.workspace = peak(Purpose::Workspace);
   plan.peak = report.reserved_peak;
   plan.checkpoint_staging = shape.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;  // masters are as large as gradients
+  plan.total = plan.peak + (shape.device == DeviceType::Cpu ? plan.checkpoint_staging : 0);
   return plan;
 }
 
-TrainingShape training_shape(const RunConfig& run) {
-  return {run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.recompute, run.train.checkpoint.asynchronous};
+TrainingShape training_shape(const RunConfig& run, DeviceType device) {
+  return {run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.recompute, run.train.checkpoint.asynchronous, device};
 }
 
 int64_t memory_for_training(const Device& device) { return memory_report(device).limit / 10 * 9; }
 
-int64_t fitting_micro_batch(const RunConfig& run, int64_t bytes) {
-  const int64_t global = run.train.global_batch_size, most = largest_micro_batch(run.model, training_shape(run), bytes);
+int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes) {
+  const int64_t global = run.train.global_batch_size, most = largest_micro_batch(run.model, training_shape(run, device), bytes);
   for (int64_t size = std::min(global, most); size > 0; --size)
     if (global % size == 0) return size;
   bad_input("train.micro_batch_size", "auto: not even one sequence of {} tokens fits into {:.1f} GiB: shorten data.sequence_length, or set "
@@ -112,7 +116,7 @@ std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const Trai
 int64_t largest_micro_batch(const ModelConfig& config, TrainingShape shape, int64_t bytes) {
   const auto holds = [&](int64_t batch) {
     shape.micro_batch = batch;
-    return plan_memory(config, shape).total() <= bytes;
+    return plan_memory(config, shape).total <= bytes;
   };
   int64_t fits = 0, step = 1;
   while (step < (int64_t{1} << 20) && holds(step)) step *= 2;

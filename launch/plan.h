@@ -18,13 +18,14 @@ struct TrainingShape {
   DType dtype = DType::F32;
   Recompute recompute = Recompute::None;
   bool asynchronous_checkpoints = true;
+  DeviceType device = DeviceType::Cpu;  // whose memory: how it keeps freed blocks, and how many logits exist at once
 };
 
 struct MemoryPlan {  // bytes
   int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0;  // the most of each at any time
   int64_t peak = 0;                // the most of all together, blocks kept for reuse included
-  int64_t checkpoint_staging = 0;  // at most, while a checkpoint is being written
-  int64_t total() const { return peak + checkpoint_staging; }
+  int64_t checkpoint_staging = 0;  // of the CPU's memory, at most, while a checkpoint is being written
+  int64_t total = 0;               // of the device's memory: the peak, and on the CPU the staging
 };
 
 struct Plan {
@@ -39,9 +40,10 @@ struct Plan {
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);
-// What training holds: a step is played on the meta device, where tensors are only counted.
+// What training holds: a step is played on the meta device, where tensors are only counted. Needs no GPU to count for one. Not counted is what
+// kernels take inside themselves.
 MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape);
-TrainingShape training_shape(const RunConfig& run);
+TrainingShape training_shape(const RunConfig& run, DeviceType device);
 // Every recompute mode: what it holds, and the products it makes a second time.
 struct RecomputeCost {
   Recompute mode;
@@ -50,7 +52,7 @@ struct RecomputeCost {
 };
 std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape);
 // The largest divisor of the global batch whose step fits into `bytes`. Error when one sequence does not.
-int64_t fitting_micro_batch(const RunConfig& run, int64_t bytes);
+int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes);
 int64_t memory_for_training(const Device& device);  // bytes: the device's, less a tenth for all that no tensor holds
 // The largest micro-batch that fits into `bytes`; 0 when not even one sequence does.
 int64_t largest_micro_batch(const ModelConfig& config, TrainingShape shape, int64_t bytes);

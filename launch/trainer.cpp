@@ -54,7 +54,7 @@ class Trainer {
       if (const std::string aside = move_aside(run_dir_); !aside.empty()) notes_.push_back("the earlier run is now " + aside);
     }
     std::optional<Checkpoint> resumed = find_resume_point();
-    if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = fitting_micro_batch(config_, memory_for_training(device_));
+    if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = fitting_micro_batch(config_, device_.type, memory_for_training(device_));
     if (resumed && resumed->position().step >= config_.train.steps) {
       log::info("nothing to do: {} has all {} steps", resumed->path(), config_.train.steps);
       return {TrainOutcome::NothingToDo, run_dir_, resumed->position().step};
@@ -134,7 +134,7 @@ class Trainer {
 
   void announce(const std::optional<Checkpoint>& resumed) {
     plan_ = plan_model(config_.model, config_.data.sequence_length);
-    const MemoryPlan memory = plan_memory(config_.model, training_shape(config_));
+    const MemoryPlan memory = plan_memory(config_.model, training_shape(config_, device_.type));
     peak_ = measure_peak_flops(config_.train.dtype, device_);
     constexpr double mib = 1 << 20;
     log::info("model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and layer",
@@ -142,9 +142,11 @@ class Trainer {
               config_.model.hidden_size, config_.model.vocab_size, plan_.cache_numbers_per_token_and_layer);
     log::info("device   {}: products reach {:.0f} GFLOP/s in {}; training costs {} FLOP per token", describe(device_), peak_ / 1e9,
               name_of(config_.train.dtype), count_text(plan_.flops_per_token_training));
-    log::info("memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}, saving {:.0f}: {:.0f} MiB",
+    const std::string saving = fmt::format("saving {:.0f}", memory.checkpoint_staging / mib);
+    const bool gpu = device_.type == DeviceType::Cuda;
+    log::info("memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}{}: {:.0f} MiB{}",
               memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib, memory.workspace / mib,
-              memory.checkpoint_staging / mib, memory.total() / mib);
+              gpu ? "" : ", " + saving, memory.total / mib, gpu ? " of the device's; " + saving + " MiB of the CPU's" : "");
     announce_data();
     if (resumed)
       log::info("resumes  {} (step {} of {})", resumed->path(), position_.step, config_.train.steps);

@@ -1,4 +1,4 @@
-"""The causal language model of configs/models in plain PyTorch: MHA, MQA, GQA and GTA, as one would write it there.
+"""The causal language model of configs/models in plain PyTorch, with each of its attention variants, as one would write it there.
 
 Parameters carry the names of our checkpoints. GTA, for one layer whose normalised input is x:
 
@@ -6,6 +6,12 @@ Parameters carry the names of our checkpoints. GTA, for one layer whose normalis
     u = causal softmax(q k^T / sqrt(head_dim)) c                                        nq maps, d_l wide
     y = [u, ..., u] + u P            P = v_b_proj.weight, read as (nq, d_l, e d_l)      (no P with value_decoder: direct)
     out = o_proj(f(z) * y)           f: sigmoid, silu or relu^2
+
+GVA and GHA: the m = heads / nq values of a group lie side by side, as one value of m d columns under one map; GVA has as many as maps, GHA's
+maps share them. MLA, with k_r shared by all heads and the scale 1/sqrt(nope + rope):
+
+    q = q_proj(x), per head (nope | rope)    [latent | k_r] = kv_a_proj_with_mqa(x)    k, v = kv_b_proj(rms_norm(latent)), per head (nope | dv)
+    Q = [q_nope | rope(q_rope)]              K = [k | rope(k_r)]                       out = o_proj(causal softmax(Q K^T scale) v)
 
 `core` is how the softmax is computed: "explicit" writes the scores out, as the published code does; "sdpa" calls
 scaled_dot_product_attention, where keys or values of the narrower head are padded with zeros, since its fast kernels want one width.
@@ -77,6 +83,10 @@ class Attention(nn.Module):
         width = heads * d
         if self.kind == "gta":
             self.maps, keys, values, value_dim = a["query_heads"], a["key_heads"], a["latent_heads"], a["latent_dim"]
+        elif self.kind in ("gva", "gha"):
+            together = heads // a["query_heads"]
+            self.maps, keys, value_dim = a["query_heads"], a["key_heads"], together * d
+            values = (heads if self.kind == "gva" else a["value_heads"]) // together
         else:
             kv = {"mha": heads, "mqa": 1}.get(self.kind) or a["kv_heads"]
             self.maps, keys, values, value_dim = heads, kv, kv, d
@@ -109,6 +119,31 @@ class Attention(nn.Module):
         return self.o_proj(out)
 
 
+class LatentAttention(nn.Module):
+    """MLA."""
+
+    def __init__(self, model, core):
+        super().__init__()
+        a, hidden, self.heads = model["attention"], model["hidden_size"], model["heads"]
+        self.rank, self.nope, self.rope_dim, self.value_dim = a["kv_lora_rank"], a["nope_dim"], a["rope_dim"], a["value_dim"]
+        self.core = CORES[core]
+        self.q_proj = nn.Linear(hidden, self.heads * (self.nope + self.rope_dim), bias=False)
+        self.kv_a_proj_with_mqa = nn.Linear(hidden, self.rank + self.rope_dim, bias=False)
+        self.kv_a_layernorm = RmsNorm(self.rank, model.get("norm_eps", 1e-6))
+        self.kv_b_proj = nn.Linear(self.rank, self.heads * (self.nope + self.value_dim), bias=False)
+        self.o_proj = nn.Linear(self.heads * self.value_dim, hidden, bias=False)
+
+    def forward(self, x, rope):
+        batch, n, _ = x.shape
+        heads = lambda t: t.view(batch, n, self.heads, -1).transpose(1, 2)
+        q, q_rope = heads(self.q_proj(x)).split((self.nope, self.rope_dim), -1)
+        latent, k_rope = self.kv_a_proj_with_mqa(x).split((self.rank, self.rope_dim), -1)
+        k, v = heads(self.kv_b_proj(self.kv_a_layernorm(latent))).split((self.nope, self.value_dim), -1)
+        k_rope = rope(k_rope.unsqueeze(1)).expand(-1, self.heads, -1, -1)
+        u = self.core(torch.cat((q, rope(q_rope)), -1), torch.cat((k, k_rope), -1), v, (self.nope + self.rope_dim) ** -0.5)
+        return self.o_proj(u.transpose(1, 2).flatten(2))
+
+
 class Mlp(nn.Module):
     def __init__(self, hidden, width):
         super().__init__()
@@ -125,7 +160,7 @@ class Block(nn.Module):
         super().__init__()
         hidden, eps = model["hidden_size"], model.get("norm_eps", 1e-6)
         self.input_layernorm = RmsNorm(hidden, eps)
-        self.self_attn = Attention(model, core)
+        self.self_attn = (LatentAttention if model["attention"]["type"] == "mla" else Attention)(model, core)
         self.post_attention_layernorm = RmsNorm(hidden, eps)
         self.mlp = Mlp(hidden, model["intermediate_size"])
 
@@ -140,7 +175,8 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(model["vocab_size"], model["hidden_size"])
         self.layers = nn.ModuleList(Block(model, core) for _ in range(model["layers"]))
         self.norm = RmsNorm(model["hidden_size"], model.get("norm_eps", 1e-6))
-        self.rope = Rope(model["head_dim"], positions, model.get("rope_theta", 10000.0))
+        rotated = model["attention"]["rope_dim"] if model["attention"]["type"] == "mla" else model["head_dim"]
+        self.rope = Rope(rotated, positions, model.get("rope_theta", 10000.0))
 
     def forward(self, tokens):
         x = self.embed_tokens(tokens)
@@ -154,7 +190,7 @@ class CausalLm(nn.Module):
 
     def __init__(self, model, core, positions):
         super().__init__()
-        known = ("mha", "mqa", "gqa", "gta")
+        known = ("mha", "mqa", "gqa", "mla", "gva", "gha", "gta")
         if model["attention"]["type"] not in known:
             raise SystemExit(f"torch_model: attention type {model['attention']['type']}: expected one of {', '.join(known)}")
         self.model = Decoder(model, core, positions)

@@ -2,7 +2,7 @@
 """Times training steps of one of our models in PyTorch: forward, backward, clip_grad_norm_, AdamW, on random tokens.
 
     torch_step.py --model MODEL.yaml --mode sdpa --micro-batch 2 --sequence 512 --steps 5
-    torch_step.py --check FIXTURE.h5 --mode sdpa        the same weights give the logits, loss and steps of tests/fixtures
+    torch_step.py --check FIXTURE.h5... --mode sdpa     the same weights give the logits, loss and steps of tests/fixtures
 
 --model is a file of configs/models (needs PyYAML) or that mapping as JSON, which `gta bench step MODEL --json` prints as "model".
 Modes: eager writes the softmax out, as the published code does; sdpa calls scaled_dot_product_attention; compile is torch.compile of sdpa,
@@ -152,15 +152,16 @@ def relative_error(got, want):
     return float(numpy.abs(got - want).max() / numpy.abs(want).max())
 
 
-def check(args):
-    arrays, attributes = load_fixture(args.check)
+def check(fixture, args):
+    """Whether the fixture holds."""
+    arrays, attributes = load_fixture(fixture)
     model = json.loads(attributes["config"])
     tokens = torch.from_numpy(arrays["tokens"]).long()
     net = build(model, args.mode, tokens.shape[-1] - 1, 0)
     parameters = dict(net.named_parameters())
     names = {name[len("init/"):] for name in arrays if name.startswith("init/")}
     if names != set(parameters):
-        refuse(f"{args.check} and this model differ in their parameters: {sorted(names ^ set(parameters))}")
+        refuse(f"{fixture} and this model differ in their parameters: {sorted(names ^ set(parameters))}")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.from_numpy(arrays["init/" + name]))
@@ -181,15 +182,15 @@ def check(args):
     rows = [("logits", relative_error(logits, arrays["logits"]), 1e-5), ("loss", relative_error(losses[0], arrays["loss"]), 1e-5),
             ("gradients", gradients, 1e-4), ("losses", relative_error(losses, arrays["losses"]), 1e-4)]
     for what, error, allowed in rows:
-        print(json.dumps({"check": os.path.basename(args.check), "mode": args.mode, "what": what, "error": error, "allowed": allowed,
+        print(json.dumps({"check": os.path.basename(fixture), "mode": args.mode, "what": what, "error": error, "allowed": allowed,
                           "holds": error <= allowed}))
-    raise SystemExit(0 if all(error <= allowed for _, error, allowed in rows) else 3)
+    return all(error <= allowed for _, error, allowed in rows)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="of configs/models, or JSON")
-    parser.add_argument("--check", metavar="FIXTURE.h5")
+    parser.add_argument("--check", metavar="FIXTURE.h5", nargs="+")
     parser.add_argument("--mode", choices=MODES, default="sdpa")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -207,7 +208,7 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.check:
-        check(args)
+        raise SystemExit(0 if all([check(fixture, args) for fixture in args.check]) else 3)
     else:
         time_steps(args)
 

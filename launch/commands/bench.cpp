@@ -71,12 +71,14 @@ Json subject_json(const Subject& s) {
           {"dtype", name_of(s.dtype)},
           {"recompute", name_of(s.recompute)},
           {"device", name_of(s.device)},
+          {"device_description", describe(s.device)},
           {"threads", threads()}};
 }
 
 std::string subject_text(const Subject& s) {
+  const std::string device = s.device.type == DeviceType::Cpu ? name_of(s.device) : fmt::format("{} ({})", name_of(s.device), describe(s.device));
   return fmt::format("{}, {} x {} tokens, {} on {}, {} threads", name_of(s.model.attention.type), s.micro_batch, s.sequence,
-                     name_of(s.dtype), name_of(s.device), threads());
+                     name_of(s.dtype), device, threads());
 }
 
 // A cell that may be empty.

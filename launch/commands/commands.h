@@ -47,7 +47,7 @@ int run_data_shards(const DataCommand& command);
 int run_data_inspect(const DataCommand& command);
 
 struct PlanCommand {
-  std::string config;
+  std::string config, device = "auto";
   std::vector<std::string> overrides;
   int64_t sequence_length = 0;
   Output output = Output::Text;

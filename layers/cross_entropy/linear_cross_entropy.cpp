@@ -14,20 +14,25 @@ int64_t LinearCrossEntropyOp::chunk_rows(int64_t tokens, int64_t vocab, DeviceTy
   return std::clamp<int64_t>(chunk_logits(device) / vocab / 64 * 64, 64, std::max<int64_t>(tokens, 64));
 }
 
+void require_labels(const Tensor& labels, int64_t vocab) {
+  if (labels.device().type != DeviceType::Cpu) return;
+  const int32_t* const l = labels.data<int32_t>();
+  for (int64_t i = 0; i < labels.elements(); ++i)
+    require(l[i] == kIgnoredLabel || (l[i] >= 0 && l[i] < vocab), LinearCrossEntropyOp::name, "label {} is outside the vocabulary of {}", l[i], vocab);
+}
+
 void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) const {
   require(hidden.columns() == weight.columns(), name, "expected hidden (tokens, {}) for a head {}, got {}", weight.columns(),
           to_string(weight.shape()), describe(hidden));
   require(labels.dtype() == DType::I32 && labels.elements() == hidden.rows(), name, "expected int32 labels for {} tokens, got {}", hidden.rows(),
           describe(labels));
-  if (labels.device().type != DeviceType::Cpu) return;
-  const int32_t* const l = labels.data<int32_t>();
-  for (int64_t i = 0; i < labels.elements(); ++i)
-    require(l[i] == kIgnoredLabel || (l[i] >= 0 && l[i] < weight.rows()), name, "label {} is outside the vocabulary of {}", l[i], weight.rows());
+  require(labels.device() == weight.device(), name, "expected labels on {} like the head, got them on {}", name_of(weight.device()), name_of(labels.device()));
+  require_labels(labels, weight.rows());
 }
 
 std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
   const int64_t tokens = hidden.rows(), vocab = weight.rows();
-  const int64_t chunk = chunk_rows(tokens, vocab, hidden.device().type);
+  const int64_t chunk = chunk_rows(tokens, vocab, memory_type(hidden.device()));
   const bool training = saved.recording();
   if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
   Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);

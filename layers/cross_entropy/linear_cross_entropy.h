@@ -26,6 +26,9 @@ GTA_KERNEL(void cross_entropy_rows(const Tensor& logits, const Tensor& labels, d
 // losses float64 (rows, 2) -> totals float64 (2), in a fixed order.
 GTA_KERNEL(void sum_losses(const Tensor& losses, const Tensor& totals))
 
+// Error(BadInput) when one is neither in [0, vocab) nor kIgnoredLabel. See require_tokens (embedding.h).
+void require_labels(const Tensor& labels, int64_t vocab);
+
 struct LinearCrossEntropyOp {
   static constexpr const char* name = "linear_cross_entropy";
   Tensor labels;
@@ -36,7 +39,6 @@ struct LinearCrossEntropyOp {
   // Tokens of one chunk (which may be more than there are).
   static int64_t chunk_rows(int64_t tokens, int64_t vocab, DeviceType device);
 
-  // Labels outside [0, vocab) but kIgnoredLabel are bad input, where they lie on the host; see EmbeddingOp.
   void check(const Tensor& hidden, const Tensor& weight) const;
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const;  // loss, cross_entropy
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;

@@ -2,12 +2,17 @@
 
 namespace gta {
 
-void EmbeddingOp::check(const Tensor& weight) const {
-  require(tokens.dtype() == DType::I32, name, "expected int32 tokens, got {}", describe(tokens));
+void require_tokens(const Tensor& tokens, int64_t vocab) {
   if (tokens.device().type != DeviceType::Cpu) return;
   const int32_t* const t = tokens.data<int32_t>();
   for (int64_t i = 0; i < tokens.elements(); ++i)
-    require(t[i] >= 0 && t[i] < weight.rows(), name, "token {} is outside the vocabulary of {}: is the tokenizer the model's?", t[i], weight.rows());
+    require(t[i] >= 0 && t[i] < vocab, EmbeddingOp::name, "token {} is outside the vocabulary of {}: is the tokenizer the model's?", t[i], vocab);
+}
+
+void EmbeddingOp::check(const Tensor& weight) const {
+  require(tokens.dtype() == DType::I32, name, "expected int32 tokens, got {}", describe(tokens));
+  require(tokens.device() == weight.device(), name, "expected tokens on {} like the weight, got them on {}", name_of(weight.device()), name_of(tokens.device()));
+  require_tokens(tokens, weight.rows());
 }
 
 Tensor EmbeddingOp::forward(Saved&, const Tensor& weight) const {

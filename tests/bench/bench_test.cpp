@@ -9,6 +9,7 @@
 #include "bench/products.h"
 #include "bench/step.h"
 #include "core/error.h"
+#include "tests/cuda_device.h"
 
 namespace gta {
 namespace {
@@ -30,6 +31,17 @@ ModelConfig tiny_model(AttentionType type) {
     config.attention.latent_heads = 1;
     config.attention.latent_dim = 8;
   }
+  if (type == AttentionType::Gva || type == AttentionType::Gha) {
+    config.attention.query_heads = 3;
+    config.attention.key_heads = 1;
+    config.attention.value_heads = 2;
+  }
+  if (type == AttentionType::Mla) {
+    config.attention.kv_lora_rank = 12;
+    config.attention.nope_dim = 8;
+    config.attention.rope_dim = 4;
+    config.attention.value_dim = 10;
+  }
   return config;
 }
 
@@ -38,26 +50,27 @@ std::vector<ModelConfig> models() {
   direct.attention.value_decoder = ValueDecoderType::Direct;
   untied.tie_embeddings = untied.attention.qkv_bias = false;
   chunked.vocab_size = 1 << 15;  // the head goes by chunks of 128 tokens, and the last one is shorter
-  return {tiny_model(AttentionType::Mha), tiny_model(AttentionType::Gta), direct, untied, chunked};
+  return {tiny_model(AttentionType::Mha), tiny_model(AttentionType::Mla), tiny_model(AttentionType::Gva), tiny_model(AttentionType::Gha),
+          tiny_model(AttentionType::Gta), direct, untied, chunked};
 }
 
 constexpr int64_t kBatch = 5, kSequence = 31;
 
-StepMeasurement one_step(const ModelConfig& model) {
+StepMeasurement one_step(const ModelConfig& model, DType dtype = DType::F32, Device device = {}) {
   return measure_step({.model = model,
                        .optimizer = {},
                        .micro_batch = kBatch,
                        .sequence = kSequence,
                        .steps = 1,
                        .warmup_steps = 0,
-                       .dtype = DType::F32,
-                       .device = {}});
+                       .dtype = dtype,
+                       .device = device});
 }
 
 TEST(Bench, TheProductsAddUpToThoseOfAStep) {
   for (const ModelConfig& model : models()) {
     double listed = 0, made = 0;
-    for (const Product& product : products_of_step(model, kBatch * kSequence))
+    for (const Product& product : products_of_step(model, kBatch * kSequence, DeviceType::Cpu))
       listed += product.flops() * static_cast<double>(product.calls);
     for (const StepPart& part : one_step(model).parts)
       if (part.name != "shared_map_attention") made += part.flops;
@@ -65,34 +78,42 @@ TEST(Bench, TheProductsAddUpToThoseOfAStep) {
   }
 }
 
-TEST(Bench, TheOpsAreThoseOfAStepWithTheirCallsAndFlops) {
-  for (AttentionType type : {AttentionType::Gta, AttentionType::Gqa}) {
-    const ModelConfig model = tiny_model(type);
-    const KernelMeasurement measured = measure_kernels(
-        {.model = model, .micro_batch = kBatch, .sequence = kSequence, .dtype = DType::F32, .device = {}, .repeats = 1, .only = ""});
-    EXPECT_GT(measured.peak_flops, 0);
-    EXPECT_GT(measured.copy_bandwidth, 0);
-    double listed = 0, made = 0;
-    for (const BenchRow& row : measured.rows) {
-      EXPECT_GT(row.timing.median, 0) << row.name;
-      EXPECT_GE(row.timing.median, row.timing.least) << row.name;
-      if (row.kind == RowKind::Op) listed += row.flops * static_cast<double>(row.calls);
-    }
-    for (const StepPart& part : one_step(model).parts) {
-      made += part.flops;
-      // The loss is one row; what is inside no range is no op.
-      if (part.name == "other" || part.name == "cross_entropy" || part.name == "linear_cross_entropy") continue;
-      const std::string direction = part.phase == StepPhase::Backward                                  ? " backward"
-                                    : part.phase == StepPhase::Update || part.name == "zero_gradients" ? ""
-                                                                                                       : " forward";
-      double calls = 0;
-      for (const BenchRow& row : measured.rows)
-        if (row.kind == RowKind::Op && row.name.starts_with(part.name) && row.name.ends_with(direction))
-          calls += static_cast<double>(row.calls);
-      EXPECT_EQ(calls, part.calls) << name_of(type) << ": " << part.name << direction;
-    }
-    EXPECT_EQ(listed, made) << name_of(type);
+void expect_the_ops_of_a_step(const ModelConfig& model, DType dtype, Device device) {
+  SCOPED_TRACE(name_of(model.attention.type));
+  const KernelMeasurement measured = measure_kernels(
+      {.model = model, .micro_batch = kBatch, .sequence = kSequence, .dtype = dtype, .device = device, .repeats = 1, .only = ""});
+  EXPECT_GT(measured.peak_flops, 0);
+  EXPECT_GT(measured.copy_bandwidth, 0);
+  double listed = 0, made = 0;
+  for (const BenchRow& row : measured.rows) {
+    EXPECT_GT(row.timing.median, 0) << row.name;
+    EXPECT_GE(row.timing.median, row.timing.least) << row.name;
+    if (row.kind == RowKind::Op) listed += row.flops * static_cast<double>(row.calls);
   }
+  for (const StepPart& part : one_step(model, dtype, device).parts) {
+    made += part.flops;
+    // The loss is one row; what is inside no range is no op.
+    if (part.name == "other" || part.name == "cross_entropy" || part.name == "linear_cross_entropy") continue;
+    const std::string direction = part.phase == StepPhase::Backward                                  ? " backward"
+                                  : part.phase == StepPhase::Update || part.name == "zero_gradients" ? ""
+                                                                                                     : " forward";
+    double calls = 0;
+    for (const BenchRow& row : measured.rows)
+      if (row.kind == RowKind::Op && row.name.starts_with(part.name) && row.name.ends_with(direction)) calls += static_cast<double>(row.calls);
+    EXPECT_EQ(calls, part.calls) << part.name << direction;
+  }
+  EXPECT_EQ(listed, made);
+}
+
+TEST(Bench, TheOpsAreThoseOfAStepWithTheirCallsAndFlops) {
+  for (AttentionType type : {AttentionType::Gta, AttentionType::Gqa, AttentionType::Mla, AttentionType::Gha})
+    expect_the_ops_of_a_step(tiny_model(type), DType::F32, Device{});
+}
+
+TEST(Bench, CudaOpsAreThoseOfAStepWithTheirCallsAndFlops) {
+  GTA_NEEDS_CUDA();
+  expect_the_ops_of_a_step(tiny_model(AttentionType::Gta), DType::BF16, *cuda_device());
+  expect_the_ops_of_a_step(tiny_model(AttentionType::Mla), DType::F32, *cuda_device());
 }
 
 TEST(Bench, OnlyChoosesRowsByName) {

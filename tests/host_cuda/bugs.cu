@@ -327,6 +327,15 @@ int main(int argc, char** argv) {
       return host_cuda::launch("exchange", exchange<Bug::None>, dim3(1), dim3(32), 64 * 1024, stream_of(device), out.data<float>()) ==
              cudaSuccess;
     }
+    if (name == "shared-of-another-device") {  // 100 KiB, where the device may have 99
+      const Tensor out = Tensor::zeros({32}, DType::F32, device);
+      try {
+        GTA_LAUNCH((exchange<Bug::None>), dim3(1), dim3(32), 100 * 1024, stream_of(device), out.data<float>());
+      } catch (const Error&) {
+        return false;
+      }
+      return true;
+    }
     if (name == "default-stream")
       return host_cuda::launch("one_each", one_each<Bug::None>, dim3(1), dim3(32), 0, nullptr, nullptr) == cudaSuccess;
     const Tensor out = Tensor::zeros({32}, DType::F32, device);

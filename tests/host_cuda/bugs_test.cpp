@@ -64,6 +64,7 @@ TEST(HostCuda, EveryBugIsSeen) {
       {"writes-beside-global", "order=forward", "past the end of an allocation"},
       {"one-element-beside-global", "order=forward", by_address("device memory was written at byte 124 of an allocation of 124 bytes")},
       {"no-opt-in", "order=forward", "wrong"},
+      {"shared-of-another-device", "shared=101376", "wrong"},
       {"default-stream", "order=forward", "work on the default stream"},
       {"host-touches-device", "order=forward", "device memory was touched by the host"},
       {"use-after-free", "order=forward", "device memory was touched after it was freed"},
@@ -77,6 +78,12 @@ TEST(HostCuda, EveryBugIsSeen) {
     EXPECT_NE(outcome.code, 0) << seen.bug << " " << seen.options << " is not seen";
     EXPECT_NE(outcome.text.find(seen.text), std::string::npos) << seen.bug << " " << seen.options << "\n" << outcome.text;
   }
+}
+
+TEST(HostCuda, ADeviceGivesTheSharedMemoryThatItHas) {
+  EXPECT_EQ(run("shared-of-another-device", "order=forward").code, 0);
+  EXPECT_EQ(run("shared-of-another-device", "shared=102400").code, 0);
+  EXPECT_NE(run("shared-of-another-device", "shared=102399").code, 0);
 }
 
 // Which of two streams goes first is a matter of the seed.
@@ -120,7 +127,7 @@ TEST(HostCuda, ThreadSanitizerSeesEveryRace) {
 }
 
 TEST(HostCuda, WrongOptionsAreRefused) {
-  for (const char* options : {"order=sideways", "sede=3", "seed=", "fill=00"}) {
+  for (const char* options : {"order=sideways", "sede=3", "seed=", "fill=00", "shared=49151", "shared=99k"}) {
     const Outcome outcome = run("none", options);
     EXPECT_EQ(outcome.code, 99) << options;
     EXPECT_NE(outcome.text.find("GTA_HOST_CUDA: expected"), std::string::npos) << outcome.text;

@@ -429,7 +429,7 @@ void* static_shared(const void* tag, size_t bytes, size_t alignment) {
   alignment = std::max<size_t>(alignment, 16);
   const size_t offset = (e.top + alignment - 1) / alignment * alignment;
   e.used += bytes;
-  if (e.used - e.dynamic > kMostStatic || e.used > kMostShared)
+  if (e.used - e.dynamic > kMostStatic || e.used > options().shared)
     fail("a block has %zu bytes of static shared memory beside %zu of dynamic: too many", e.used - e.dynamic, e.dynamic);
   fill_bytes(e.arena + e.top, options().fill, offset + bytes + kGap - e.top);
   e.top = offset + bytes + kGap;

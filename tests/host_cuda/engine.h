@@ -14,9 +14,6 @@ inline constexpr int warpSize = 32;
 
 namespace host_cuda {
 
-// Shared memory of a block: compute capability 8.0, the least that the framework runs on.
-inline constexpr size_t kMostShared = 163 * 1024;
-
 // Where in a kernel's source an operation stands.
 struct Where {
   const char* file;

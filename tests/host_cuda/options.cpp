@@ -1,5 +1,7 @@
 #include "tests/host_cuda/options.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
@@ -9,10 +11,16 @@ namespace {
 // Not fail(), which says the options too.
 [[noreturn]] void refuse(const std::string& word) {
   std::fprintf(stderr,
-               "host_cuda: error: GTA_HOST_CUDA: expected order=forward|reverse|random, seed=N, streams=eager|deferred, fill=ff|7f or "
-               "guard=0|1, got '%s'\n",
-               word.c_str());
+               "host_cuda: error: GTA_HOST_CUDA: expected order=forward|reverse|random, seed=N, streams=eager|deferred, fill=ff|7f, "
+               "guard=0|1 or shared=%zu to %zu, got '%s'\n",
+               kSharedWithoutAsking, kMostShared, word.c_str());
   std::_Exit(99);
+}
+
+// Whether the text is a size of shared memory that a device can have.
+bool bytes_of(const std::string& text, size_t& bytes) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+  return error == std::errc() && end == text.data() + text.size() && bytes >= kSharedWithoutAsking && bytes <= kMostShared;
 }
 
 Options parse() {
@@ -34,6 +42,8 @@ Options parse() {
       parsed.fill = value == "ff" ? 0xff : 0x7f;
     else if (key == "guard" && (value == "0" || value == "1"))
       parsed.guard = value == "1";
+    else if (key == "shared" && bytes_of(value, parsed.shared))
+      continue;
     else
       refuse(word);
   }
@@ -51,7 +61,7 @@ std::string options_text() {
   const Options& o = options();
   const char* const order = o.order == Order::Forward ? "forward" : o.order == Order::Reverse ? "reverse" : "random";
   return std::string("order=") + order + ",seed=" + std::to_string(o.seed) + ",streams=" + (o.eager ? "eager" : "deferred") +
-         ",fill=" + (o.fill == 0xff ? "ff" : "7f") + ",guard=" + (o.guard ? "1" : "0");
+         ",fill=" + (o.fill == 0xff ? "ff" : "7f") + ",guard=" + (o.guard ? "1" : "0") + (o.shared == kMostShared ? "" : ",shared=" + std::to_string(o.shared));
 }
 
 }  // namespace host_cuda

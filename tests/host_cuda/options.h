@@ -4,12 +4,17 @@
 //   streams=eager|deferred         at once, or when a synchronisation asks for it, in a random order that events allow
 //   fill=ff|7f                     bytes of memory that nothing has written: NaN in every floating type, or large numbers
 //   guard=0|1                      device memory cannot be touched by the host; 0 where that takes too long
+//   shared=BYTES                   shared memory that the device gives a block at most: 48 to 163 KiB
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
 namespace host_cuda {
+
+// Shared memory of a block on compute capability 8.0, and what every device gives without being asked.
+inline constexpr size_t kMostShared = 163 * 1024, kSharedWithoutAsking = 48 * 1024;
 
 enum class Order { Forward, Reverse, Random };
 
@@ -19,6 +24,7 @@ struct Options {
   bool eager = false;
   int fill = 0xff;
   bool guard = true;
+  size_t shared = kMostShared;
 };
 const Options& options();
 // What to set GTA_HOST_CUDA to for the same again.

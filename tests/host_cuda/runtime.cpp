@@ -220,7 +220,7 @@ cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3
                            std::function<void()> body) {
   const std::lock_guard lock(mutex);
   const auto limit = runtime().shared_limits.find(kernel);
-  const size_t most = limit == runtime().shared_limits.end() ? 48 * 1024 : limit->second;
+  const size_t most = limit == runtime().shared_limits.end() ? kSharedWithoutAsking : limit->second;
   const size_t threads = static_cast<size_t>(block.x) * block.y * block.z;
   if (shared > most || threads == 0 || threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
@@ -262,7 +262,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 0;
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = static_cast<int>(kMostShared);
+      *value = static_cast<int>(options().shared);
       return cudaSuccess;
     default:
       fail("cudaDeviceGetAttribute: the host has no attribute %d", static_cast<int>(attribute));
@@ -273,7 +273,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "no GPU: kernels are executed on the CPU");
   properties->major = 8;
   properties->multiProcessorCount = 4;
-  properties->sharedMemPerBlockOptin = kMostShared;
+  properties->sharedMemPerBlockOptin = options().shared;
   properties->totalGlobalMem = kDeviceBytes;
   return cudaSuccess;
 }
@@ -428,7 +428,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
   const std::lock_guard lock(mutex);
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
     fail("cudaFuncSetAttribute: the host has no attribute %d", static_cast<int>(attribute));
-  if (value < 0 || value > static_cast<int>(kMostShared)) return failed(cudaErrorInvalidValue);
+  if (value < 0 || value > static_cast<int>(options().shared)) return failed(cudaErrorInvalidValue);
   runtime().shared_limits[kernel] = static_cast<size_t>(value);
   return cudaSuccess;
 }

@@ -9,6 +9,7 @@
 #include "core/io/file.h"
 #include "launch/config/config.h"
 #include "launch/plan.h"
+#include "tests/cuda_device.h"
 
 namespace gta {
 namespace {
@@ -110,6 +111,24 @@ train: {steps: 10, global_batch_size: 6, micro_batch_size: 3, dtype: float64}
   EXPECT_EQ(json["sequence_length"], 8);
   EXPECT_EQ(json["dtype"], "float64");
   EXPECT_EQ(json["attention"], "mha");
+}
+
+// With GPU or CPU behind the device, the output says which it was.
+TEST_F(BenchCommandTest, CudaIsMeasuredByWhatItIs) {
+  GTA_NEEDS_CUDA();
+  const std::string is = describe(*cuda_device());
+  for (const std::string& command : {"step " + folder_ + "/model.yaml --steps 1 --warmup-steps 0", "ops " + folder_ + "/model.yaml --repeats 1 --only shared_map_attention"}) {
+    ASSERT_EQ(bench(command + " --device cuda --sequence 16 --dtype bfloat16 --json"), 0) << errors();
+    const Json json = Json::parse(output());
+    EXPECT_EQ(json["device"], "cuda:0");
+    EXPECT_EQ(json["device_description"], is);
+    ASSERT_EQ(bench(command + " --device cuda --sequence 16"), 0) << errors();
+    EXPECT_NE(output().find("float32 on cuda:0 (" + is + ")"), std::string::npos) << output();
+#ifdef GTA_CUDA_ON_HOST
+    EXPECT_NE(output().find("no GPU: kernels are executed on the CPU"), std::string::npos) << output();
+    EXPECT_NE(errors().find("nothing it shows is a result of a GPU"), std::string::npos) << errors();
+#endif
+  }
 }
 
 TEST_F(BenchCommandTest, WrongUsageSaysWhatToDoAndPrintsNoResult) {

@@ -38,6 +38,8 @@ TEST_F(Commands, UsageThatIsWrongEndsWithTwo) {
                "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: {type: mha}\n");
   expect(2, "plan " + folder_ + "/model.yaml", "needs a sequence length");
   expect(0, "plan " + folder_ + "/model.yaml --sequence-length 16");
+  expect(0, "plan " + folder_ + "/model.yaml --sequence-length 16 --device cuda");  // with a GPU or without
+  expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --device cuda:0", "expected cpu, cuda or auto, got 'cuda:0'");
   expect(2, "verify " + folder_ + "/absent.h5", "does not exist");
   expect(2, "verify " + kFixture + " --dtype float16", "got 'float16'");
   expect(2, "data inspect " + folder_ + "/text.txt", "is not an HDF5 file");

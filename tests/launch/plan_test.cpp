@@ -9,6 +9,7 @@
 #include "launch/config/config.h"
 #include "layers/transformer/causal_lm.h"
 #include "optim/adamw.h"
+#include "tests/cuda_device.h"
 
 namespace gta {
 namespace {
@@ -35,39 +36,96 @@ ModelConfig model_of(AttentionType type) {
   return config;
 }
 
+int64_t peak_of(const MemoryReport& report, Purpose purpose) { return report.peak[static_cast<int>(purpose)]; }
+
+// What two training steps held of the device's memory at most; `before`: what other things held already.
+MemoryReport report_of_steps(const ModelConfig& config, const TrainingShape& shape, const Device& device, int64_t& before) {
+  release_pooled_memory(device);
+  before = memory_report(device).total_in_use();
+  ParameterSpace space;
+  const CausalLm model(space, config);
+  space.allocate(shape.dtype, device, SpaceUse::Training);
+  space.initialize(1);
+  release_pooled_memory(device);  // as the trainer does
+  reset_memory_peak(device);
+  AdamW optimizer(space, OptimizerConfig{});
+  const Tensor tokens = Tensor::zeros({shape.micro_batch, shape.sequence_length}, DType::I32, Device{}, Purpose::Data);
+  for (int i = 0; i < 2; ++i) {
+    Tape tape(TapeMode::Recording, shape.recompute);
+    const Tensor loss = model.loss(tape, tokens, tokens, 1.0 / static_cast<double>(tokens.elements()));
+    tape.backward(loss);
+    optimizer.step(1e-3, optimizer.sum_of_squares(), loss);
+  }
+  return memory_report(device);
+}
+
+testing::AssertionResult within_five_per_cent(int64_t planned, int64_t held) {
+  if (std::abs(static_cast<double>(planned - held)) <= 0.05 * static_cast<double>(held)) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << planned << " planned, " << held << " held";
+}
+
 TEST(Plan, OfMemoryIsWithinFivePerCentOfWhatAStepHolds) {
   for (AttentionType type : {AttentionType::Gta, AttentionType::Gqa, AttentionType::Mla})
     for (DType dtype : {DType::F32, DType::BF16})
       for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
         SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype) + " " + name_of(recompute));
         const ModelConfig config = model_of(type);
-        const MemoryPlan plan = plan_memory(config, {.sequence_length = 128, .micro_batch = 4, .dtype = dtype, .recompute = recompute});
-        release_pooled_memory(Device{});
-        const int64_t before = memory_report(Device{}).total_in_use();
-        reset_memory_peak(Device{});
-        ParameterSpace space;
-        const CausalLm model(space, config);
-        space.allocate(dtype, Device{}, SpaceUse::Training);
-        space.initialize(1);
-        release_pooled_memory(Device{});  // as the trainer does
-        reset_memory_peak(Device{});
-        AdamW optimizer(space, OptimizerConfig{});
-        const Tensor tokens = Tensor::zeros({4, 128}, DType::I32, Device{}, Purpose::Data);
-        for (int i = 0; i < 2; ++i) {
-          Tape tape(TapeMode::Recording, recompute);
-          const Tensor loss = model.loss(tape, tokens, tokens, 1.0 / 512);
-          tape.backward(loss);
-          optimizer.step(1e-3, optimizer.sum_of_squares(), loss);
-        }
-        const MemoryReport report = memory_report(Device{});
-        const auto near = [](int64_t planned, int64_t held) { return std::abs(static_cast<double>(planned - held)) <= 0.05 * static_cast<double>(held); };
-        EXPECT_EQ(plan.gradients, report.peak[static_cast<int>(Purpose::Gradients)]);
-        EXPECT_EQ(plan.optimizer, report.peak[static_cast<int>(Purpose::Optimizer)]);
-        EXPECT_TRUE(near(plan.parameters, report.peak[static_cast<int>(Purpose::Parameters)]));
-        EXPECT_TRUE(near(plan.activations, report.peak[static_cast<int>(Purpose::Activations)]))
-            << plan.activations << " " << report.peak[static_cast<int>(Purpose::Activations)];
-        EXPECT_TRUE(near(plan.peak, report.reserved_peak - before)) << plan.peak << " " << report.reserved_peak - before;
+        const TrainingShape shape{.sequence_length = 128, .micro_batch = 4, .dtype = dtype, .recompute = recompute};
+        const MemoryPlan plan = plan_memory(config, shape);
+        int64_t before = 0;
+        const MemoryReport report = report_of_steps(config, shape, Device{}, before);
+        EXPECT_EQ(plan.gradients, peak_of(report, Purpose::Gradients));
+        EXPECT_EQ(plan.optimizer, peak_of(report, Purpose::Optimizer));
+        EXPECT_TRUE(within_five_per_cent(plan.parameters, peak_of(report, Purpose::Parameters)));
+        EXPECT_TRUE(within_five_per_cent(plan.activations, peak_of(report, Purpose::Activations)));
+        EXPECT_TRUE(within_five_per_cent(plan.peak, report.reserved_peak - before));
+        EXPECT_EQ(plan.total, plan.peak + plan.checkpoint_staging);
       }
+}
+
+// 512 tokens of a vocabulary so large that the CPU takes them in two chunks and a GPU in one.
+ModelConfig model_of_large_vocabulary(AttentionType type) {
+  ModelConfig config = model_of(type);
+  config.layers = 4;
+  config.hidden_size = 64;
+  config.vocab_size = 16384;
+  return config;
+}
+constexpr int64_t kChunk = 512 * 16384, kLosses = 512 * 2 * 8;
+
+TEST(Plan, ForAGpuNeedsNoneAndCountsItsChunkOfLogitsAndItsProductsMemory) {
+  TrainingShape shape{.sequence_length = 128, .micro_batch = 4};
+  const ModelConfig config = model_of_large_vocabulary(AttentionType::Gta);
+  const MemoryPlan cpu = plan_memory(config, shape);
+  EXPECT_EQ(cpu.workspace, kChunk / 2 * 4 + kLosses);
+  shape.device = DeviceType::Cuda;
+  const MemoryPlan cuda = plan_memory(config, shape);
+  EXPECT_EQ(cuda.workspace, (32 << 20) + kChunk * 4 + kLosses);
+  EXPECT_EQ(cuda.total, cuda.peak) << "copies for a checkpoint lie in the CPU's memory";
+  shape.dtype = DType::BF16;
+  EXPECT_EQ(plan_memory(config, shape).workspace, (32 << 20) + kChunk * (4 + 2) + kLosses);
+}
+
+TEST(Plan, OfCudaMemoryIsWithinFivePerCentOfWhatAStepHolds) {
+  GTA_NEEDS_CUDA();
+  struct Case { AttentionType type; DType dtype; Recompute recompute; };
+  for (const auto& [type, dtype, recompute] : {Case{AttentionType::Gta, DType::F32, Recompute::None}, {AttentionType::Gta, DType::BF16, Recompute::Block},
+                                               {AttentionType::Mla, DType::BF16, Recompute::None}}) {
+    SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype) + " " + name_of(recompute));
+    const ModelConfig config = model_of_large_vocabulary(type);
+    const TrainingShape shape{.sequence_length = 128, .micro_batch = 4, .dtype = dtype, .recompute = recompute, .device = DeviceType::Cuda};
+    const MemoryPlan plan = plan_memory(config, shape);
+    // The products' own memory is there from the first one on.
+    const int64_t of_products = memory_report(*cuda_device()).in_use[static_cast<int>(Purpose::Workspace)];
+    int64_t before = 0;
+    const MemoryReport report = report_of_steps(config, shape, *cuda_device(), before);
+    EXPECT_EQ(plan.parameters, peak_of(report, Purpose::Parameters));
+    EXPECT_EQ(plan.gradients, peak_of(report, Purpose::Gradients));
+    EXPECT_EQ(plan.optimizer, peak_of(report, Purpose::Optimizer));
+    EXPECT_EQ(plan.workspace, peak_of(report, Purpose::Workspace));
+    EXPECT_TRUE(within_five_per_cent(plan.activations, peak_of(report, Purpose::Activations)));
+    EXPECT_TRUE(within_five_per_cent(plan.peak, report.reserved_peak - before + of_products));
+  }
 }
 
 TEST(Plan, LargestMicroBatchIsTheLastThatFits) {
@@ -75,9 +133,9 @@ TEST(Plan, LargestMicroBatchIsTheLastThatFits) {
   TrainingShape shape{.sequence_length = 64};
   const int64_t bytes = int64_t{256} << 20, largest = largest_micro_batch(config, shape, bytes);
   shape.micro_batch = largest;
-  EXPECT_LE(plan_memory(config, shape).total(), bytes);
+  EXPECT_LE(plan_memory(config, shape).total, bytes);
   shape.micro_batch = largest + 1;
-  EXPECT_GT(plan_memory(config, shape).total(), bytes);
+  EXPECT_GT(plan_memory(config, shape).total, bytes);
   EXPECT_EQ(largest_micro_batch(config, shape, 1 << 20), 0);
 }
 

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/gemm.h"
+#include "launch/plan.h"
 #include "tests/cuda_device.h"
 #include "tests/launch/small_run.h"
 #ifdef GTA_CUDA_ON_HOST
@@ -101,6 +103,21 @@ TEST_F(CudaTraining, SkipsWhatIsNotFinite) {
   };
   EXPECT_THROW(train(load({"train.max_skipped_steps=2"}), o), Error);
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 3);
+}
+
+TEST_F(CudaTraining, AnnouncesWhatTheDeviceHolds) {
+  ASSERT_EQ(train_on("cuda", "run", " --set train.steps=2 --set train.micro_batch_size=auto"), 0) << errors();
+  const std::string said = read_file(folder_ + "/run/log.txt");
+  RunConfig run = load().config;
+  run.model.vocab_size = 320;
+  run.train.micro_batch_size = run.train.global_batch_size;  // all of it fits
+  constexpr double mib = 1 << 20;
+  const MemoryPlan plan = plan_memory(run.model, training_shape(run, DeviceType::Cuda));
+  EXPECT_GT(plan.workspace, kCudaGemmWorkspaceBytes);
+  const std::string line = fmt::format("workspace {:.0f}: {:.0f} MiB of the device's; saving {:.0f} MiB of the CPU's", plan.workspace / mib,
+                                       plan.total / mib, plan.checkpoint_staging / mib);
+  EXPECT_NE(said.find(line), std::string::npos) << said << "\nexpected: " << line;
+  EXPECT_NE(read_file(folder_ + "/run/config.yaml").find("micro_batch_size: 4"), std::string::npos);
 }
 
 TEST_F(CudaTraining, GivesTheSameBitsRecomputedOrInterrupted) {

@@ -18,8 +18,6 @@
 namespace gta::cuda {
 namespace {
 
-constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA recommends for Hopper
-
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS) fail("gemm", "{}: {}", call, cublasLtGetStatusString(status));
 }
@@ -91,7 +89,7 @@ class Plan {
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
       GTA_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value));
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kWorkspaceBytes));
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kCudaGemmWorkspaceBytes));
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.b.alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.a.alignment);
@@ -114,7 +112,7 @@ class Plan {
     if (bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     const float one = 1, beta = product.mode == GradientMode::Accumulate ? 1 : 0;
     GTA_CUBLAS_CHECK(cublasLtMatmul(handle, product_, &one, product.b.raw_data(), first_, product.a.raw_data(), second_, &beta, product.c.raw_data(),
-                                    result_, product.c.raw_data(), result_, &algorithm_, workspace, kWorkspaceBytes, stream));
+                                    result_, product.c.raw_data(), result_, &algorithm_, workspace, kCudaGemmWorkspaceBytes, stream));
   }
 
  private:
@@ -143,7 +141,7 @@ Library& library_of(const Device& device) {
   Library& library = libraries[device.index];
   if (!library.handle) {
     GTA_CUBLAS_CHECK(cublasLtCreate(&library.handle));
-    library.workspace = Tensor::empty({kWorkspaceBytes}, DType::U8, device, Purpose::Workspace);
+    library.workspace = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, device, Purpose::Workspace);
   }
   return library;
 }

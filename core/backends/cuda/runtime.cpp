@@ -25,6 +25,16 @@ cudaStream_t stream_of(const Device& device) {
   return stream;
 }
 
+size_t shared_bytes_of(const Device& device) {
+  static std::mutex mutex;
+  static auto& known = *new std::vector<int>;  // zero: not yet asked
+  std::lock_guard lock(mutex);
+  if (known.size() <= static_cast<size_t>(device.index)) known.resize(device.index + 1);
+  int& bytes = known[device.index];
+  if (!bytes) GTA_CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index));
+  return static_cast<size_t>(bytes);
+}
+
 std::string no_device_because() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);

@@ -7,6 +7,7 @@
 //   dQ           by tiles of queries, over the keys that they see
 // A group is a run of maps that share both their key head and their value head: all of them, or fewer where that would make too few blocks.
 // A head that serves several groups gets float32 partial sums, which a last pass adds group by group.
+#include <algorithm>
 #include <numeric>
 
 #include "layers/attention/shared_map_attention/shared_map_attention_cuda.h"
@@ -16,7 +17,7 @@ namespace {
 
 using namespace attention;
 
-// As many blocks of dK and dV as keep the largest devices busy. A constant, so that every device makes the same sums.
+// As many blocks of dK and dV as keep the largest devices busy. A constant, so that devices with the same tiles make the same sums.
 constexpr int64_t kEnoughBlocks = 256;
 
 struct alignas(16) RowState {
@@ -427,8 +428,6 @@ __global__ void __launch_bounds__(kPartThreads) query_parts(const Backward<T> a)
 
 // ---- launching ----
 
-constexpr int64_t kKeyRows = 128;  // of a block of key_tiles
-
 // A call and its temporary memory.
 template <class T>
 struct Call {
@@ -487,20 +486,33 @@ struct Call {
   }
 };
 
+// The tiles of a call: of dQ, and of dK and dV, which cut the keys alike.
+template <class Q_, class K, class... More>
+struct AllTiles {
+  using Q = Q_;
+  static constexpr int64_t key_rows = K::rows;
+  static constexpr size_t shared = std::max({Q::shared, K::shared, More::shared...});
+  static_assert(((More::rows == K::rows) && ...));
+};
+
 template <class K>
 void launch_key_tiles(const Call<bf16>& call) {
-  static_assert(K::rows == kKeyRows);
   if ((K::of != Of::Values && call.b.d_k.defined()) || (K::of != Of::Keys && call.b.d_v.defined()))
     GTA_LAUNCH(key_tiles<K>, call.key_grid, K::threads, K::shared, call.stream, call.arguments);
 }
 
 template <class Q, class... K>
-void launch_tiles(const AttentionBackward& b) {
-  const Call<bf16> call(b, kKeyRows);
+void launch_tiles(const AttentionBackward& b, AllTiles<Q, K...> tiles) {
+  const Call<bf16> call(b, tiles.key_rows);
   call.make_states<8>();
   (launch_key_tiles<K>(call), ...);
   call.add_all_sums();
   if (b.d_q.defined() && call.any_query()) GTA_LAUNCH(query_tiles<Q>, call.query_grid(Q::rows), Q::threads, Q::shared, call.stream, call.arguments);
+}
+
+template <class... C>
+bool launch_first(const AttentionBackward& b) {
+  return with_first_that_fits<C...>(b.d_u.device(), [&](auto tiles) { launch_tiles(b, tiles); });
 }
 
 // Whether there were tiles for it.
@@ -510,14 +522,18 @@ bool with_tiles(const AttentionBackward& b) {
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
   // A warp with one fragment of keys reads every query tile for half the products of a warp with two, and then waits for shared memory. Two
   // fragments leave registers for one sum: where the heads are wide, computing S a second time costs less than that.
-  if (is(64, 64)) return launch_tiles<QueryTiles<64, 64, 4, 2, 48>, KeyTiles<64, 64, Of::Both, 8, 1, 64>>(b), true;
-  if (is(96, 64)) return launch_tiles<QueryTiles<96, 64, 4, 2, 32>, KeyTiles<96, 64, Of::Both, 8, 1, 64>>(b), true;
+  if (is(64, 64)) return launch_first<AllTiles<QueryTiles<64, 64, 4, 2, 48>, KeyTiles<64, 64, Of::Both, 8, 1, 64>>>(b);
+  if (is(96, 64)) return launch_first<AllTiles<QueryTiles<96, 64, 4, 2, 32>, KeyTiles<96, 64, Of::Both, 8, 1, 64>>>(b);
   if (is(64, 128))
-    return launch_tiles<QueryTiles<64, 128, 4, 2, 48>, KeyTiles<64, 128, Of::Keys, 4, 2, 32>, KeyTiles<64, 128, Of::Values, 4, 2, 48>>(b), true;
+    return launch_first<AllTiles<QueryTiles<64, 128, 4, 2, 48>, KeyTiles<64, 128, Of::Keys, 4, 2, 32>, KeyTiles<64, 128, Of::Values, 4, 2, 48>>>(b);
   if (is(128, 128))
-    return launch_tiles<QueryTiles<128, 128, 8, 1, 64>, KeyTiles<128, 128, Of::Keys, 8, 1, 48>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>(b), true;
+    return launch_first<
+        AllTiles<QueryTiles<128, 128, 8, 1, 64>, KeyTiles<128, 128, Of::Keys, 8, 1, 48>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>,
+        AllTiles<QueryTiles<128, 128, 6, 1, 32>, KeyTiles<128, 128, Of::Keys, 8, 1, 16>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>>(b);
   if (is(64, 256))
-    return launch_tiles<QueryTiles<64, 256, 8, 1, 32>, KeyTiles<64, 256, Of::Keys, 8, 1, 32>, KeyTiles<64, 256, Of::Values, 8, 1, 64>>(b), true;
+    return launch_first<
+        AllTiles<QueryTiles<64, 256, 8, 1, 32>, KeyTiles<64, 256, Of::Keys, 8, 1, 32>, KeyTiles<64, 256, Of::Values, 8, 1, 64>>,
+        AllTiles<QueryTiles<64, 256, 4, 1, 32>, KeyTiles<64, 256, Of::Keys, 4, 1, 32>, KeyTiles<64, 256, Of::Values, 4, 1, 64>>>(b);
   return false;
 }
 

@@ -122,8 +122,19 @@ struct Softmax {
 
 // ---- tiles ----
 
-// Dynamic shared memory of a block on compute capability 8.0: 163 KiB less what kernels have besides.
-inline constexpr size_t kMostShared = 162 * 1024;
+// Shared memory that kernels have beside their tiles, at most.
+inline constexpr size_t kBesideTiles = 1024;
+// For the tiles of a block, on devices that give it most (compute capability 8.0; 9.0 has more) and least (8.6, 8.9, 12.x).
+inline constexpr size_t kMostShared = 163 * 1024 - kBesideTiles, kLeastShared = 99 * 1024 - kBesideTiles;
+
+// Calls launch with the first of the tiles, the fastest first, that the device has shared memory for; false, and no call, when there are none.
+template <class C, class... Smaller, class F>
+bool with_first_that_fits(const Device& device, F&& launch) {
+  if (C::shared + kBesideTiles <= shared_bytes_of(device)) return launch(C{}), true;
+  if constexpr (sizeof...(Smaller) > 0) return with_first_that_fits<Smaller...>(device, launch);
+  static_assert(sizeof...(Smaller) > 0 || C::shared <= kLeastShared, "the last of the tiles must fit every device");
+  return false;
+}
 
 // Elements from one row of a tile in shared memory to the next: an odd number of 16-byte pieces, so that the eight rows of an ldmatrix lie in
 // different banks.

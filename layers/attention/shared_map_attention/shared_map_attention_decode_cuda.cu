@@ -144,16 +144,21 @@ void launch_tiles(const AttentionForward& a) {
   GTA_LAUNCH(decode_chunks, dim3(static_cast<unsigned>(p.maps), batch), 128, 0, stream, d);
 }
 
+template <class C>
+bool launch_first(const AttentionForward& a) {
+  return with_first_that_fits<C>(a.q.device(), [&](auto tiles) { launch_tiles<decltype(tiles)>(a); });
+}
+
 }  // namespace
 
 bool attention::decode_with_tiles(const AttentionForward& a) {
   if (a.q.dtype() != DType::BF16 || a.q.rows() != a.shape.batch || !all_aligned({&a.q, &a.k, &a.v, &a.u})) return false;
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
-  if (is(64, 64)) return launch_tiles<Tiles<64, 64>>(a), true;
-  if (is(64, 128)) return launch_tiles<Tiles<64, 128>>(a), true;
-  if (is(64, 256)) return launch_tiles<Tiles<64, 256>>(a), true;
-  if (is(96, 64)) return launch_tiles<Tiles<96, 64>>(a), true;
-  if (is(128, 128)) return launch_tiles<Tiles<128, 128>>(a), true;
+  if (is(64, 64)) return launch_first<Tiles<64, 64>>(a);
+  if (is(64, 128)) return launch_first<Tiles<64, 128>>(a);
+  if (is(64, 256)) return launch_first<Tiles<64, 256>>(a);
+  if (is(96, 64)) return launch_first<Tiles<96, 64>>(a);
+  if (is(128, 128)) return launch_first<Tiles<128, 128>>(a);
   return false;
 }
 

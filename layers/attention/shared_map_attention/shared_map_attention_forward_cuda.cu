@@ -231,16 +231,21 @@ void launch_tiles(const AttentionForward& a) {
   GTA_LAUNCH(forward_tiles<C>, grid_of(a, C::rows), C::threads, C::shared, stream_of(a.q.device()), arguments_of<bf16>(a));
 }
 
+template <class... C>
+bool launch_first(const AttentionForward& a) {
+  return with_first_that_fits<C...>(a.q.device(), [&](auto tiles) { launch_tiles<decltype(tiles)>(a); });
+}
+
 // Whether there were tiles for it.
 bool with_tiles(const AttentionForward& a) {
   if (a.q.dtype() != DType::BF16 || !all_aligned({&a.q, &a.k, &a.v, &a.u})) return false;
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
   // Two fragments of rows to a warp halve what it reads of K and V; with 256 columns of U there are registers for one.
-  if (is(64, 64)) return launch_tiles<Tiles<64, 64, 4, 2, 64>>(a), true;
-  if (is(64, 128)) return launch_tiles<Tiles<64, 128, 4, 2, 32>>(a), true;
-  if (is(64, 256)) return launch_tiles<Tiles<64, 256, 8, 1, 64>>(a), true;
-  if (is(96, 64)) return launch_tiles<Tiles<96, 64, 4, 2, 64>>(a), true;
-  if (is(128, 128)) return launch_tiles<Tiles<128, 128, 4, 2, 32>>(a), true;
+  if (is(64, 64)) return launch_first<Tiles<64, 64, 4, 2, 64>>(a);
+  if (is(64, 128)) return launch_first<Tiles<64, 128, 4, 2, 32>>(a);
+  if (is(64, 256)) return launch_first<Tiles<64, 256, 8, 1, 64>, Tiles<64, 256, 8, 1, 32>>(a);
+  if (is(96, 64)) return launch_first<Tiles<96, 64, 4, 2, 64>>(a);
+  if (is(128, 128)) return launch_first<Tiles<128, 128, 4, 2, 32>>(a);
   return false;
 }
 

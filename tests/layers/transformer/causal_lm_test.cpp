@@ -269,7 +269,7 @@ TEST(CausalLm, RefusesTokensThatAreNoBatchOrTooLong) {
     }
     return "nothing was refused";
   };
-  EXPECT_NE(refusal(Tensor::from<int32_t>({3}, {1, 2, 3})).find("expected tokens (batch, sequence), got int32 (3)"), std::string::npos);
+  EXPECT_NE(refusal(Tensor::from<int32_t>({3}, {1, 2, 3})).find("expected tokens int32 (batch, sequence), got int32 (3)"), std::string::npos);
   EXPECT_NE(refusal(Tensor::from<int32_t>({1, 81}, some_tokens(81))).find("81 tokens are more than max_sequence_length 80"), std::string::npos);
   EXPECT_NE(refusal(Tensor::from<int32_t>({1, 2}, {1, 50})).find("token 50 is outside the vocabulary of 50"), std::string::npos);
 }
