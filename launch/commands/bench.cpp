@@ -141,6 +141,11 @@ StepRates rates_of(const Subject& s, const StepMeasurement& measured) {
   return {seconds, tokens, cost, tokens * cost, tokens * cost / measured.peak_flops};
 }
 
+// What `plan` says of the same step, to be held against memory.reserved_peak.
+int64_t planned_peak(const Subject& s) {
+  return plan_memory(s.model, {.sequence_length = s.sequence, .micro_batch = s.micro_batch, .dtype = s.dtype, .recompute = s.recompute, .device = s.device.type}).peak;
+}
+
 void print_step(const Subject& s, const StepMeasurement& measured, double data_sheet_flops) {
   constexpr double mib = 1 << 20;
   const StepRates r = rates_of(s, measured);
@@ -154,8 +159,8 @@ void print_step(const Subject& s, const StepMeasurement& measured, double data_s
   fmt::print("memory ");
   for (int i = 0; i < kPurposes; ++i)
     fmt::print(" {} {:.1f},", name_of(static_cast<Purpose>(i)), static_cast<double>(measured.memory.peak[i]) / mib);
-  fmt::print(" in all at most {:.1f} MiB; the process {:.1f} MiB\n\n", static_cast<double>(measured.memory.reserved_peak) / mib,
-             static_cast<double>(measured.resident_peak_bytes) / mib);
+  fmt::print(" in all at most {:.1f} MiB (planned {:.1f}); the process {:.1f} MiB\n\n", static_cast<double>(measured.memory.reserved_peak) / mib,
+             static_cast<double>(planned_peak(s)) / mib, static_cast<double>(measured.resident_peak_bytes) / mib);
   double total = 0;
   for (const StepPart& part : measured.parts) total += part.seconds;
   constexpr const char* line = "{:<9} {:<24} {:>8} {:>10} {:>7} {:>9} {:>7}\n";
@@ -182,6 +187,7 @@ Json step_json(const Subject& s, const StepMeasurement& measured, double data_sh
   json["loss"] = measured.loss;
   for (int i = 0; i < kPurposes; ++i) memory[name_of(static_cast<Purpose>(i))] = measured.memory.peak[i];
   memory["reserved"] = measured.memory.reserved_peak;
+  memory["planned"] = planned_peak(s);
   json["memory_peak_bytes"] = memory;
   json["resident_peak_bytes"] = measured.resident_peak_bytes;
   for (const StepPart& part : measured.parts) {

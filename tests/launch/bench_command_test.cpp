@@ -68,6 +68,8 @@ TEST_F(BenchCommandTest, AStepAsJsonAgreesWithItself) {
   EXPECT_GT(sum, 0);
   for (const char* purpose : {"parameters", "gradients", "optimizer", "activations", "reserved"})
     EXPECT_GT(json["memory_peak_bytes"][purpose], 0) << purpose;
+  const double planned = json["memory_peak_bytes"]["planned"], held = json["memory_peak_bytes"]["reserved"];
+  EXPECT_NEAR(planned, held, 0.1 * held);
   EXPECT_GT(json["resident_peak_bytes"], 0);
   // What a peer is told is the same model.
   RunConfig told, given;
