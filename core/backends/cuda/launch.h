@@ -83,27 +83,18 @@ __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162f
 __device__ __forceinline__ void store(float& to, float x) { to = x; }
 __device__ __forceinline__ void store(__nv_bfloat16& to, float x) { to = __float2bfloat16_rn(x); }
 
-// Sums of a warp and of a block (blockDim.x threads, a multiple of 32), in a fixed order; every thread gets the result. `scratch` is shared
-// memory for 32 values, free again when the call returns.
+// Over groups of neighbouring lanes of a warp, in a fixed order; every lane gets its group's.
+template <int lanes = 32>
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
-  for (int distance = 16; distance > 0; distance >>= 1) x += __shfl_xor_sync(0xffffffffu, x, distance);
+  for (int distance = lanes / 2; distance > 0; distance >>= 1) x += __shfl_xor_sync(0xffffffffu, x, distance);
   return x;
 }
+template <int lanes = 32>
 __device__ __forceinline__ float warp_max(float x) {
 #pragma unroll
-  for (int distance = 16; distance > 0; distance >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, distance));
+  for (int distance = lanes / 2; distance > 0; distance >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, distance));
   return x;
-}
-__device__ __forceinline__ float block_sum(float x, float* scratch) {
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
-  x = warp_sum(x);
-  if (lane == 0) scratch[warp] = x;
-  __syncthreads();
-  float total = 0;
-  for (int i = 0; i < warps; ++i) total += scratch[i];
-  __syncthreads();
-  return total;
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

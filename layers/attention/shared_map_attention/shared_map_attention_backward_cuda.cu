@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kStateThreads) row_states(const Backward<T> a)
 #pragma unroll
       for (int i = 0; i < n; ++i) delta += u[i] * d_u[i];
     }
-  delta = row_sum(delta);
+  delta = warp_sum<kRowLanes>(delta);
   if (!here || lane) return;
   const int sequence = static_cast<int>(row / p.queries), query = static_cast<int>(row % p.queries);
   a.states_of(sequence, map)[query] = {*a.logsumexp.at(row, map) * kLog2E, delta, p.first_key(sequence, query), 0};

@@ -297,16 +297,7 @@ __device__ __forceinline__ void multiply_map(Part& d, PartScratch& scratch, cons
   }
 }
 
-// Over the sixteen threads that hold one row of a part.
-__device__ __forceinline__ float row_sum(float x) {
-#pragma unroll
-  for (int distance = 8; distance > 0; distance >>= 1) x += __shfl_xor_sync(0xffffffffu, x, distance);
-  return x;
-}
-__device__ __forceinline__ float row_max(float x) {
-#pragma unroll
-  for (int distance = 8; distance > 0; distance >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, distance));
-  return x;
-}
+// Threads that hold one row of a part: neighbouring lanes.
+inline constexpr int kRowLanes = 16;
 
 }  // namespace gta::cuda::attention

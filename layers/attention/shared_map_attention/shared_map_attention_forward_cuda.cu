@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
         if (k > p.offset + query + y + 16 * i || k < row_first[i]) s[i][j] = -kInfinity;
         largest = fmaxf(largest, s[i][j]);
       }
-      const float base = softmax[i].advance(row_max(largest), p.scale_log2, factor);
+      const float base = softmax[i].advance(warp_max<kRowLanes>(largest), p.scale_log2, factor);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const float weight = exp2f(s[i][j] * p.scale_log2 - base);
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
         sum += weight;
         u[i][j] *= factor;
       }
-      softmax[i].sum += row_sum(sum);
+      softmax[i].sum += warp_sum<kRowLanes>(sum);
     }
     multiply_map(u, scratch[0], p.v_at(sequence, key, map) + column, p.v.pitch, key_count, columns);
   }

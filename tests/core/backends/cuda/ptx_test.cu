@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "core/backends/cuda/ptx.h"
@@ -154,33 +155,28 @@ TEST(Ptx, Exp2IsNearAndHasItsLimits) {
 }
 
 __global__ void sums_kernel(const float* in, float* out) {
-  GTA_SHARED_ARRAY(float, scratch, [32]);
   const float x = in[threadIdx.x];
   out[threadIdx.x] = warp_sum(x);
   out[256 + threadIdx.x] = warp_max(x);
-  out[512 + threadIdx.x] = block_sum(x, scratch);
+  out[512 + threadIdx.x] = warp_sum<16>(x);
+  out[768 + threadIdx.x] = warp_max<16>(x);
 }
 
-TEST(Ptx, SumsOfWarpsAndBlocks) {
+TEST(Ptx, SumsOfWarpsAndOfTheirHalves) {
   GTA_NEEDS_CUDA();
   const Device device = *cuda_device();
   std::vector<float> x(256);
   for (int i = 0; i < 256; ++i) x[i] = static_cast<float>(i * 29 % 101 - 50);
-  const Tensor in = Tensor::from<float>({256}, x).to(device, Purpose::Data), out = Tensor::zeros({768}, DType::F32, device);
+  const Tensor in = Tensor::from<float>({256}, x).to(device, Purpose::Data), out = Tensor::zeros({1024}, DType::F32, device);
   GTA_LAUNCH(sums_kernel, dim3(1), dim3(256), 0, stream_of(device), in.data<float>(), out.data<float>());
   const std::vector<float> got = out.to_vector<float>();
-  float total = 0;
-  for (float v : x) total += v;
-  for (int i = 0; i < 256; ++i) {
-    float sum = 0, most = -INFINITY;
-    for (int j = i / 32 * 32; j < i / 32 * 32 + 32; ++j) {
-      sum += x[j];
-      most = std::max(most, x[j]);
+  for (int i = 0; i < 256; ++i)
+    for (int lanes : {32, 16}) {
+      const auto begin = x.begin() + i / lanes * lanes;
+      const int at = lanes == 32 ? i : 512 + i;
+      EXPECT_EQ(got[at], std::accumulate(begin, begin + lanes, 0.0f));
+      EXPECT_EQ(got[at + 256], *std::max_element(begin, begin + lanes));
     }
-    EXPECT_EQ(got[i], sum);
-    EXPECT_EQ(got[256 + i], most);
-    EXPECT_EQ(got[512 + i], total);
-  }
 }
 
 }  // namespace
