@@ -137,7 +137,7 @@ void run_until(CUstream_st* stream, Done&& done) {
 template <class Done>
 cudaError_t query(Done&& done) {
   if (!done() && runtime().random.below(2) == 0) run_any();
-  return done() ? cudaSuccess : cudaErrorNotReady;
+  return done() ? cudaSuccess : failed(cudaErrorNotReady);  // which cudaGetLastError() then reports, as a device does
 }
 
 void finish(CUstream_st* stream) {

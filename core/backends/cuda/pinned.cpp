@@ -32,8 +32,12 @@ Pool& pool_of(const Device& device) {
 
 bool has_ended(cudaEvent_t copied) {
   const cudaError_t status = cudaEventQuery(copied);
-  if (status != cudaErrorNotReady) check(status, "cudaEventQuery");
-  return status == cudaSuccess;
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();  // which remembers it like an error
+    return false;
+  }
+  check(status, "cudaEventQuery");
+  return true;
 }
 
 }  // namespace
