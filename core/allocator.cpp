@@ -40,6 +40,11 @@ Pool& pool_of(const Device& device) {
 // A GPU's freed blocks are kept by the runtime's own pool, which knows what its stream still works on.
 bool keeps_blocks(const Device& device) { return memory_type(device) != DeviceType::Cuda; }
 
+// For AddressSanitizer: kept memory that nothing holds is not to be touched. Only the host's is its business.
+void mark(const Device& device, void* data, int64_t usable, int64_t bytes) {
+  if (device.type == DeviceType::Cpu) mark_usable(data, usable, bytes);
+}
+
 // Blocks of the meta device have an address that is never read.
 void* take(const Device& device, int64_t bytes) {
   static char nowhere;
@@ -48,7 +53,7 @@ void* take(const Device& device, int64_t bytes) {
 
 void release_all(const Device& device, Pool& pool) {
   for (auto& [bytes, data] : pool.free_blocks) {
-    mark_usable(data, bytes, bytes);
+    mark(device, data, bytes, bytes);
     GTA_DISPATCH(device, raw_free, device, data, bytes);
   }
   pool.free_blocks.clear();
@@ -141,7 +146,7 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
                               name_of(purpose), describe(report)));
   }
   const int i = static_cast<int>(purpose);
-  if (keeps_blocks(device)) mark_usable(data, bytes, size);
+  mark(device, data, bytes, size);
   report.in_use[i] += size;
   report.peak[i] = std::max(report.peak[i], report.in_use[i]);
   report.total_peak = std::max(report.total_peak, report.total_in_use());
@@ -158,7 +163,7 @@ void free(const Device& device, Block block, Purpose purpose) noexcept {
     GTA_DISPATCH(device, raw_free, device, block.data, block.bytes);
     return;
   }
-  mark_usable(block.data, 0, block.bytes);
+  mark(device, block.data, 0, block.bytes);
   pool.report.pooled += block.bytes;
   pool.free_blocks.emplace(block.bytes, block.data);
 }
