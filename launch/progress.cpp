@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "core/log.h"
 
@@ -28,6 +29,20 @@ std::string progress_line(const StepReport& r) {
   return fmt::format("step {}/{} | loss {:.3f}{} | lr {:.1e} | grad {:.2f} | {} tok/s | SOL {:.0f}% | mem {:.2f} GiB | ETA {}", r.step, r.steps,
                      r.loss, validation, r.learning_rate, r.gradient_norm, count_text(r.tokens_per_second), 100 * r.sol,
                      static_cast<double>(r.memory_bytes) / (1 << 30), duration_text(r.seconds_left));
+}
+
+nlohmann::json metrics_row(const StepReport& r) {
+  return {{"step", r.step},
+          {"tokens", r.tokens},
+          {"loss", r.loss},
+          {"learning_rate", r.learning_rate},
+          {"grad_norm", r.gradient_norm},
+          {"step_seconds", r.step_seconds},
+          {"tokens_per_second", r.tokens_per_second},
+          {"model_flops_per_second", r.flops_per_second},
+          {"sol", r.sol},
+          {"memory_bytes", r.memory_bytes},
+          {"data_wait_seconds", r.data_wait_seconds}};
 }
 
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}

@@ -1,7 +1,8 @@
-// The one live line on a terminal, or one plain line per log_every_steps without one. Goes to stderr.
+// What is said of a step: the one live line on a terminal, or one plain line per log_every_steps without one, on stderr; and a row of numbers.
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -17,6 +18,7 @@ struct StepReport {
 };
 
 std::string progress_line(const StepReport& report);
+nlohmann::json metrics_row(const StepReport& report);  // of metrics.jsonl
 std::string duration_text(double seconds);  // "01:12", "2:03:04"
 std::string count_text(double count);       // "950", "5.1k", "2.9M"
 

@@ -18,6 +18,7 @@
 #include "launch/environment.h"
 #include "launch/evaluate.h"
 #include "launch/plan.h"
+#include "launch/profile_report.h"
 #include "launch/progress.h"
 #include "launch/run_folder.h"
 #include "launch/sampling.h"
@@ -194,7 +195,11 @@ class Trainer {
       // Nothing is gained by running ahead of a CPU.
       if (device_.type == DeviceType::Cuda && !(profiled || evaluates || samples || saves)) continue;
       StepReport report = conclude(*std::exchange(before, {}));
-      if (profiled) finish_profile(profiler);
+      if (profiled) {
+        profiler.stop();
+        report_profile(profiler, run_dir_ + "/profile.json");
+        log::info("memory   {}", describe(memory_report(device_)));
+      }
       if (evaluates) {
         progress.interrupt();
         validate();
@@ -297,7 +302,7 @@ class Trainer {
     if (result_.validation_loss > 0) report.validation_loss = result_.validation_loss;
     steps_concluded_ += 1;
     report.seconds_left = seconds_since(start_) / static_cast<double>(steps_concluded_) * static_cast<double>(report.steps - report.step);
-    write_metrics(report);
+    folder_->add_metrics(metrics_row(report));
     return report;
   }
 
@@ -350,41 +355,6 @@ class Trainer {
     ProfilerRange range("save");
     position_.metrics_bytes = folder_->metrics_bytes();
     saver.save({position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_)});
-  }
-
-  void write_metrics(const StepReport& r) {
-    folder_->add_metrics(nlohmann::json{{"step", r.step},
-                                        {"tokens", r.tokens},
-                                        {"loss", r.loss},
-                                        {"learning_rate", r.learning_rate},
-                                        {"grad_norm", r.gradient_norm},
-                                        {"step_seconds", r.step_seconds},
-                                        {"tokens_per_second", r.tokens_per_second},
-                                        {"model_flops_per_second", r.flops_per_second},
-                                        {"sol", r.sol},
-                                        {"memory_bytes", r.memory_bytes},
-                                        {"data_wait_seconds", r.data_wait_seconds}});
-  }
-
-  void finish_profile(Profiler& profiler) {
-    profiler.stop();
-    profiler.write_chrome_trace(run_dir_ + "/profile.json");
-    // The row "step" is what no range inside it covers.
-    const std::vector<Profiler::Row> rows = profiler.summary("step");
-    double total = 0, uncovered = 0, steps = 0;
-    for (const auto& row : rows) {
-      total += row.self_seconds;
-      if (row.name != "step") continue;
-      uncovered = row.self_seconds;
-      steps = static_cast<double>(row.calls);
-    }
-    log::info("profile  {:.3f} ms a step, {:.1f}% of it in the ranges below; all ranges are in {}/profile.json", 1e3 * total / steps,
-              100 * (1 - uncovered / total), run_dir_);
-    log::info("{:<24} {:>7} {:>10} {:>7} {:>9}", "range", "calls", "ms/step", "share", "GFLOP/s");
-    for (const auto& row : rows)
-      log::info("{:<24} {:>7} {:>10.3f} {:>6.1f}% {:>9.1f}", row.name, row.calls, 1e3 * row.self_seconds / steps, 100 * row.self_seconds / total,
-                row.flops / row.self_seconds / 1e9);
-    log::info("memory   {}", describe(memory_report(device_)));
   }
 
   RunConfig config_;
