@@ -9,6 +9,9 @@
 namespace gta {
 
 StatePieces::StatePieces(const std::vector<StateRange>& ranges, PieceOptions options) : options_(std::move(options)) {
+  for (const StateRange& range : ranges)
+    require(range.first >= 0 && range.count >= 0 && range.count <= range.elements() - range.first, "checkpoint",
+            "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, range.elements(), range.count, range.first);
   for (size_t range = 0; range < ranges.size(); ++range)
     for (int64_t offset = 0; offset < ranges[range].bytes(); offset += options_.bytes)
       pieces_.push_back({range, offset, std::min(options_.bytes, ranges[range].bytes() - offset),

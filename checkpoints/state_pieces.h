@@ -29,6 +29,7 @@ class StatePieces {
  public:
   using Use = std::function<void(const char* data, int64_t offset, int64_t bytes)>;  // offset: in bytes from the range's start
 
+  // Error when a range is not of its parameter.
   explicit StatePieces(const std::vector<StateRange>& ranges, PieceOptions options = {});
 
   // The writer's side, for one range after the other: the bytes are those that lay there before stage() returned. Error(Failed) when

@@ -19,6 +19,11 @@ struct StateRange {
   void* data;            // memory of count elements on the device
   Device device = {};
 
+  int64_t elements() const {  // of the whole parameter
+    int64_t elements = 1;
+    for (int64_t size : shape) elements *= size;
+    return elements;
+  }
   int64_t bytes() const { return count * static_cast<int64_t>(size_of(dtype)); }
 };
 

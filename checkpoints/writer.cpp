@@ -51,11 +51,7 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state, 
   const std::string path = folder + "/" + kRankFile;
   hdf5::Writer writer(path);
   for (const StateRange& range : state.ranges) {
-    int64_t elements = 1;
-    for (int64_t size : range.shape) elements *= size;
-    require(range.first >= 0 && range.count >= 0 && range.count <= elements - range.first, "checkpoint",
-            "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, elements, range.count, range.first);
-    const bool whole = range.first == 0 && range.count == elements;
+    const bool whole = range.first == 0 && range.count == range.elements();
     writer.add(dataset_name(range, whole), whole ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
   }
   writer.add("/tokenizer", {static_cast<int64_t>(state.tokenizer.size())}, DType::U8);
