@@ -34,7 +34,7 @@ struct Work {
 }  // namespace
 
 struct CUstream_st {
-  std::deque<Work> queue;
+  std::deque<std::unique_ptr<Work>> queue;
   void* tsan = __tsan_create_fiber ? __tsan_create_fiber(0) : nullptr;
   char queued = 0, done = 0;  // ThreadSanitizer's objects
 };
@@ -69,38 +69,40 @@ void* sync_of(uint64_t version) {
 
 bool can_run(const CUstream_st* stream) {
   if (stream->queue.empty()) return false;
-  const Work& work = stream->queue.front();
+  const Work& work = *stream->queue.front();
   return work.event != Work::Event::Wait || runtime().recorded.contains(work.version);
 }
 
 void run_first(CUstream_st* stream) {
-  Work work = std::move(stream->queue.front());
+  std::unique_ptr<Work> held = std::move(stream->queue.front());
+  Work& work = *held;
   stream->queue.pop_front();
+  // In the stream's name nothing on the caller's stack is touched, nor anything freed: that would look like a race with what lies there next.
+  const bool records = work.event == Work::Event::Record, waits = work.event == Work::Event::Wait;
+  auto* const sync = records || waits ? sync_of(work.version) : nullptr;
   void* const caller = stream->tsan ? __tsan_get_current_fiber() : nullptr;
   if (caller) {  // a thread of its own: after what queued the work and after events, but after nothing else
     __tsan_switch_to_fiber(stream->tsan, 1);
     acquire(&stream->queued);
-    if (work.event == Work::Event::Wait) acquire(sync_of(work.version));
+    if (waits) acquire(sync);
   }
   if (work.run) {
     const DeviceAccess access;
     work.run();
   }
-  if (work.event == Work::Event::Record) {
-    runtime().recorded[work.version] = Clock::now();
-    release(sync_of(work.version));
-  }
+  if (records) release(sync);
   if (caller) {
     release(&stream->done);
     __tsan_switch_to_fiber(caller, 1);
-    new std::function<void()>(std::move(work.run));  // kept: freeing it here would look like a race
   }
+  if (records) runtime().recorded[work.version] = Clock::now();
+  if (caller) held.release();
 }
 
 CUstream_st* recorder_of(uint64_t version) {
   for (CUstream_st* stream : runtime().streams)
-    for (const Work& work : stream->queue)
-      if (work.event == Work::Event::Record && work.version == version) return stream;
+    for (const std::unique_ptr<Work>& work : stream->queue)
+      if (work->event == Work::Event::Record && work->version == version) return stream;
   fail("a stream waits for an event that no stream will record");
 }
 
@@ -108,7 +110,7 @@ CUstream_st* recorder_of(uint64_t version) {
 void advance(CUstream_st* stream) {
   for (size_t i = 0; i <= runtime().streams.size(); ++i) {
     if (can_run(stream)) return run_first(stream);
-    stream = recorder_of(stream->queue.front().version);
+    stream = recorder_of(stream->queue.front()->version);
   }
   fail("streams wait for each other");
 }
@@ -157,8 +159,8 @@ CUstream_st* named(cudaStream_t stream) {
 
 void push(CUstream_st* stream, Work work) {
   if (in_kernel()) fail("%s inside a kernel", work.what);
-  release(&stream->queued);
-  stream->queue.push_back(std::move(work));
+  stream->queue.push_back(std::make_unique<Work>(std::move(work)));
+  release(&stream->queued);  // after the last write to what the stream will read
   if (options().eager) run_until(stream, [&] { return stream->queue.empty(); });
 }
 
