@@ -82,7 +82,6 @@ class Bench {
     const int64_t values = core_.value_heads * core_.value_dim, width = m_.heads * m_.head_dim,
                   latent = core_.query_heads * core_.value_dim;
     const int64_t merged = linear_shapes(m_)[0].out;
-    const bool grouped = m_.attention.type != AttentionType::Mla;
 
     if (wants_op(EmbeddingOp::name))
       op(1, EmbeddingOp{tokens({s_.micro_batch, s_.sequence})}, {parameter({m_.vocab_size, hidden})},
@@ -97,18 +96,13 @@ class Bench {
         op(layers, LinearOp{},
            {activation(linear.in), parameter({linear.out, linear.in}), linear.bias ? parameter({linear.out}) : Operand{}}, {0, 0},
            linear.name);
-    if (!grouped) latent_attention();
-    if (grouped && wants_op(RopeOp::name))
+    if (!grouped()) latent_attention();
+    if (grouped() && wants_op(RopeOp::name))
       op(layers,
          RopeOp{{core_.query_heads + core_.key_heads, m_.head_dim},
                 {s_.sequence, 0, rope_table(s_.sequence, m_.head_dim, m_.rope_theta, s_.dtype, s_.device)}},
          {columns(merged, 0, both)}, {numbers(2 * both), numbers(2 * both)});
-    if (grouped && wants_op(SharedMapAttentionOp::name))
-      op(layers, SharedMapAttentionOp{core_, {}},
-         {columns(both, 0, core_.query_heads * core_.head_dim),
-          columns(both, core_.query_heads * core_.head_dim, core_.key_heads * core_.head_dim), columns(merged, both, values)},
-         {0, 0});
-    if (s_.device.type == DeviceType::Cuda && s_.dtype == DType::BF16) cudnn_attention(both, merged);
+    core_attention();
     if (has_value_decoder(m_) && wants_op(ValueDecoderOp::name))
       op(layers, ValueDecoderOp{core_.query_heads, core_.value_dim, m_.attention.gate},
          {activation(latent), columns(merged, both + values, width),
@@ -128,7 +122,7 @@ class Bench {
     double forward, backward;
   };
 
-  // MLA's ops between its products: the latent's norm, both rotations, the heads put together, and the core.
+  // MLA's ops between its products: the latent's norm, both rotations, and the heads put together.
   void latent_attention() {
     const AttentionConfig& a = m_.attention;
     const int64_t layers = m_.layers, rank = a.kv_lora_rank, merged = linear_shapes(m_)[0].out, kv = linear_shapes(m_)[1].out;
@@ -147,14 +141,27 @@ class Bench {
       const double moved = numbers(kv + a.rope_dim + q_and_k + values);
       op(layers, LatentHeadsOp{{m_.heads, a.nope_dim, a.rope_dim, a.value_dim}}, {activation(kv), activation(a.rope_dim)}, {moved, moved});
     }
-    if (wants_op(SharedMapAttentionOp::name))
-      op(layers, SharedMapAttentionOp{core_, {}}, {activation(q_and_k), activation(q_and_k), activation(values)}, {0, 0});
+  }
+
+  // The core on operands that lie as in a step, and its peer on such tensors: grouped variants have q and k in one buffer and v behind them in the
+  // merged projection's; MLA puts each together anew.
+  void core_attention() {
+    const std::string name = SharedMapAttentionOp::name, forward_name = name + " forward (cuDNN)", backward_name = name + " backward (cuDNN)";
+    const bool ours = wants_op(name), peer = s_.device.type == DeviceType::Cuda && s_.dtype == DType::BF16 && (wants(forward_name) || wants(backward_name));
+    if (!ours && !peer) return;
+    const int64_t q = core_.query_heads * core_.head_dim, k = core_.key_heads * core_.head_dim, v = core_.value_heads * core_.value_dim;
+    const int64_t merged = linear_shapes(m_)[0].out;
+    const Operand operands[] = {grouped() ? columns(q + k, 0, q) : activation(q), grouped() ? columns(q + k, q, k) : activation(k),
+                                grouped() ? columns(merged, q + k, v) : activation(v)};
+    if (ours) op(m_.layers, SharedMapAttentionOp{core_, {}}, operands, {0, 0});
+    if (peer) cudnn_attention(operands, forward_name, backward_name);
   }
 
   // Bytes of that many columns of every token.
   double numbers(int64_t columns) const { return static_cast<double>(tokens_ * columns) * static_cast<double>(size_of(s_.dtype)); }
   Tensor tokens(const Shape& shape) const { return random_tokens("tokens", shape, m_.vocab_size).to(s_.device, Purpose::Data); }
 
+  bool grouped() const { return m_.attention.type != AttentionType::Mla; }
   bool wants(const std::string& name) const { return name.find(s_.only) != std::string::npos; }
   bool wants_op(const std::string& name) const { return wants(name + " forward") || wants(name + " backward"); }
 
@@ -231,24 +238,21 @@ class Bench {
     add({RowKind::Op, name + " backward", shape, calls, flops, bytes.backward, {}}, prepare, backward);
   }
 
-  // The core's peer, on tensors that lie as the core's do: q and k in rows of `both` columns, v after them in rows of `merged`.
-  void cudnn_attention(int64_t both, int64_t merged) {
-    const std::string name = SharedMapAttentionOp::name, forward_name = name + " forward (cuDNN)", backward_name = name + " backward (cuDNN)";
-    if (!wants(forward_name) && !wants(backward_name)) return;
+  void cudnn_attention(const Operand (&operands)[3], const std::string& forward_name, const std::string& backward_name) {
     const auto& [batch, nq, nk, nv, dk, dv, scale] = core_;
-    const Tensor qk = random({tokens_, both}), d_qk = random({tokens_, both}), v = random({tokens_, merged}), d_v = random({tokens_, merged});
+    const auto gradient = [&](const Operand& o) { return random({tokens_, o.all_columns}).column_slice(o.first_column, o.tensor.columns()); };
     const AttentionForward forward{core_,
-                                   qk.column_slice(0, nq * dk),
-                                   qk.column_slice(nq * dk, nk * dk),
-                                   v.column_slice(both, nv * dv),
+                                   operands[0].tensor,
+                                   operands[1].tensor,
+                                   operands[2].tensor,
                                    {},
                                    random({tokens_, nq * dv}),
                                    Tensor::empty({batch * nq, s_.sequence}, DType::F32, s_.device)};
     const AttentionBackward backward{forward,
                                      random({tokens_, nq * dv}),
-                                     d_qk.column_slice(0, nq * dk),
-                                     d_qk.column_slice(nq * dk, nk * dk),
-                                     d_v.column_slice(both, nv * dv),
+                                     gradient(operands[0]),
+                                     gradient(operands[1]),
+                                     gradient(operands[2]),
                                      GradientMode::Overwrite,
                                      GradientMode::Overwrite,
                                      GradientMode::Overwrite};

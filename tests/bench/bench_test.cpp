@@ -113,7 +113,7 @@ TEST(Bench, TheOpsAreThoseOfAStepWithTheirCallsAndFlops) {
 TEST(Bench, CudaOpsAreThoseOfAStepWithTheirCallsAndFlops) {
   GTA_NEEDS_CUDA();
   expect_the_ops_of_a_step(tiny_model(AttentionType::Gta), DType::BF16, *cuda_device());
-  expect_the_ops_of_a_step(tiny_model(AttentionType::Mla), DType::F32, *cuda_device());
+  for (DType dtype : {DType::F32, DType::BF16}) expect_the_ops_of_a_step(tiny_model(AttentionType::Mla), dtype, *cuda_device());
 }
 
 TEST(Bench, OnlyChoosesRowsByName) {
