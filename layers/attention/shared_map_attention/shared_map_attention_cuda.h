@@ -1,23 +1,19 @@
 // What the CUDA kernels of the core share: the sizes and rows of a call, and two kits to build the kernels from.
 //
-// Tiles, for bfloat16 with head dims known at compile time: a warp holds 16 * m rows of a product in tensor-core fragments (ptx.h has their
-// layout), operands come from shared memory. Two products are all that the core needs:
-//   multiply_rows   D (16 m, 8 n) += A B^T     rows of two tiles: S = Q K^T and dA = dU V^T, or their transposes
-//   multiply_map    D (16 m, 8 n) += P B       P a map in fragments, from the product before: U += A V, dQ += dS K, dV += A^T dU, dK += dS^T Q
-// A map never leaves its warp's registers: a fragment of D, rounded to bfloat16, is a fragment of A.
+// Tiles (core/backends/cuda/tiles.h), for bfloat16 with head dims known at compile time. Two products are all that the core needs:
+//   multiply_rows   S = Q K^T and dA = dU V^T, or their transposes
+//   multiply_map    U += A V, dQ += dS K, dV += A^T dU, dK += dS^T Q, the map in fragments from the product before
+// A map never leaves its warp's registers.
 //
 // Parts, for every other type, head dim and alignment: 256 threads hold 64 x 64 numbers of a product in float32; the same two products.
 #pragma once
 
 #include <limits>
 
-#include "core/backends/cuda/ptx.h"
-#include "core/backends/cuda/vectors.h"
+#include "core/backends/cuda/tiles.h"
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
 
 namespace gta::cuda::attention {
-
-using bf16 = __nv_bfloat16;
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr float kLog2E = 1.4426950408889634f;
@@ -121,109 +117,6 @@ struct Softmax {
 };
 
 // ---- tiles ----
-
-// Shared memory that kernels have beside their tiles, at most.
-inline constexpr size_t kBesideTiles = 1024;
-// For the tiles of a block, on devices that give it most (compute capability 8.0; 9.0 has more) and least (8.6, 8.9, 12.x).
-inline constexpr size_t kMostShared = 163 * 1024 - kBesideTiles, kLeastShared = 99 * 1024 - kBesideTiles;
-
-// Calls launch with the first of the tiles, the fastest first, that the device has shared memory for; false, and no call, when there are none.
-template <class C, class... Smaller, class F>
-bool with_first_that_fits(const Device& device, F&& launch) {
-  if (C::shared + kBesideTiles <= shared_bytes_of(device)) return launch(C{}), true;
-  if constexpr (sizeof...(Smaller) > 0) return with_first_that_fits<Smaller...>(device, launch);
-  static_assert(sizeof...(Smaller) > 0 || C::shared <= kLeastShared, "the last of the tiles must fit every device");
-  return false;
-}
-
-// Elements from one row of a tile in shared memory to the next: an odd number of 16-byte pieces, so that the eight rows of an ldmatrix lie in
-// different banks.
-template <int columns>
-inline constexpr int kPitch = columns + 8;
-
-// How the threads of a block share the copy of a tile: each takes the same piece of 16 bytes of every step-th row, so that one address is all it
-// has to remember. Of 96 columns, as many threads as cover whole rows take part.
-template <int columns, int threads>
-struct Pieces {
-  static constexpr int count = columns / 8, step = threads / count;
-  static_assert(columns % 16 == 0 && step > 0);
-  static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x) / count; }
-  static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x) % count * 8; }
-  // Where this thread begins in rows that begin at `from`.
-  static __device__ __forceinline__ const bf16* own(const bf16* from, int64_t pitch) { return from + row() * pitch + column(); }
-};
-
-// Starts copies of `count` rows, `own` being Pieces::own of the first; rows from there to `rows` become zero.
-template <int rows, int columns, int threads>
-__device__ __forceinline__ void load_own(bf16* tile, const bf16* own, int64_t pitch, int count) {
-  using P = Pieces<columns, threads>;
-  int row = P::row();
-  tile += row * kPitch<columns> + P::column();
-  if (threads % P::count != 0 && row >= P::step) return;
-#pragma unroll
-  for (int i = 0; i < (rows + P::step - 1) / P::step; ++i, row += P::step, own += P::step * pitch, tile += P::step * kPitch<columns>)
-    if (rows % P::step == 0 || row < rows) ptx::cp_async_16(tile, own, row < count ? 16 : 0);
-}
-template <int rows, int columns, int threads>
-__device__ __forceinline__ void load_tile(bf16* tile, const bf16* from, int64_t pitch, int count) {
-  load_own<rows, columns, threads>(tile, Pieces<columns, threads>::own(from, pitch), pitch, count);
-}
-
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  uint32_t bits;
-  __builtin_memcpy(&bits, &pair, sizeof bits);
-  return bits;
-}
-
-// D (16 m, 8 n) += A B^T over `depth` columns; a and b at the first row of each.
-template <int depth, int m, int n>
-__device__ __forceinline__ void multiply_rows(float (&d)[m][n][4], const bf16* a, const bf16* b) {
-  const int lane = threadIdx.x & 31;
-  a += (lane & 15) * kPitch<depth> + (lane >> 4) * 8;
-  b += ((lane & 7) + (lane >> 4) * 8) * kPitch<depth> + ((lane >> 3) & 1) * 8;
-#pragma unroll
-  for (int k = 0; k < depth; k += 16) {
-    uint32_t left[m][4];
-#pragma unroll
-    for (int i = 0; i < m; ++i) ptx::ldmatrix_x4(left[i], a + i * 16 * kPitch<depth> + k);
-#pragma unroll
-    for (int j = 0; j < n; j += 2) {
-      uint32_t right[4];
-      ptx::ldmatrix_x4(right, b + j * 8 * kPitch<depth> + k);
-#pragma unroll
-      for (int i = 0; i < m; ++i) {
-        ptx::mma_m16n8k16(d[i][j], left[i], {right[0], right[1]});
-        ptx::mma_m16n8k16(d[i][j + 1], left[i], {right[2], right[3]});
-      }
-    }
-  }
-}
-
-// D (16 m, 8 n) += P (16 m, 8 k) B (8 k, 8 n); b at the first row.
-template <int m, int k, int n>
-__device__ __forceinline__ void multiply_map(float (&d)[m][n][4], const float (&p)[m][k][4], const bf16* b) {
-  const int lane = threadIdx.x & 31;
-  b += (lane & 15) * kPitch<8 * n> + (lane >> 4) * 8;
-#pragma unroll
-  for (int l = 0; l < k; l += 2) {
-    uint32_t left[m][4];
-#pragma unroll
-    for (int i = 0; i < m; ++i)
-#pragma unroll
-      for (int r = 0; r < 4; ++r) left[i][r] = pack(p[i][l + r / 2][r % 2 * 2], p[i][l + r / 2][r % 2 * 2 + 1]);
-#pragma unroll
-    for (int j = 0; j < n; j += 2) {
-      uint32_t right[4];
-      ptx::ldmatrix_x4_transposed(right, b + l * 8 * kPitch<8 * n> + j * 8);
-#pragma unroll
-      for (int i = 0; i < m; ++i) {
-        ptx::mma_m16n8k16(d[i][j], left[i], {right[0], right[1]});
-        ptx::mma_m16n8k16(d[i][j + 1], left[i], {right[2], right[3]});
-      }
-    }
-  }
-}
 
 // Sum and maximum over the four lanes that hold one row of a fragment.
 __device__ __forceinline__ float quad_sum(float x) {

@@ -19,6 +19,7 @@ void ValueDecoderOp::decode(const Tensor& u, const Tensor& p, const Tensor& y) c
 
 Tensor ValueDecoderOp::compute(const Tensor& u, const Tensor& z, const Tensor& p) const {
   Tensor o = Tensor::empty({z.rows(), z.columns()}, u.dtype(), u.device());
+  if (p.defined() && GTA_DISPATCH(o.device(), value_decoder_forward_tiles, ValueDecoderForward{gate, query_heads, u, z, p, o})) return o;
   if (p.defined()) decode(u, p, o);
   GTA_DISPATCH(o.device(), value_decoder_combine, gate, p.defined() ? LearnedPart::Present : LearnedPart::Absent, u, z, query_heads, o);
   return o;
@@ -34,11 +35,15 @@ Tensor ValueDecoderOp::recompute(const Saved& saved) const { return compute(save
 void ValueDecoderOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   const Tensor &u = saved[0], &z = saved[1], &p = saved[2];
   Tensor y = Tensor::empty({z.rows(), z.columns()}, u.dtype(), u.device(), Purpose::Workspace);
-  if (p.defined()) decode(u, p, y);
   const Tensor d_u = d_inputs[0].wanted() ? d_inputs[0].destination() : Tensor{};
-  GTA_DISPATCH(u.device(), value_decoder_split,
-               ValueDecoderBackward{gate, p.defined() ? LearnedPart::Present : LearnedPart::Absent, query_heads, u, z, d_outputs[0], y,
-                                    d_inputs[1].wanted() ? d_inputs[1].destination() : Tensor{}, d_u, d_inputs[1].mode(), d_inputs[0].mode()});
+  const ValueDecoderBackward split{gate, p.defined() ? LearnedPart::Present : LearnedPart::Absent, query_heads, u, z, d_outputs[0], y,
+                                   d_inputs[1].wanted() ? d_inputs[1].destination() : Tensor{}, d_u, d_inputs[1].mode(), d_inputs[0].mode()};
+  if (p.defined()) {
+    const Tensor d_p = d_inputs[2].wanted() ? d_inputs[2].destination() : Tensor{};
+    if (GTA_DISPATCH(u.device(), value_decoder_backward_tiles, split, p, d_p, d_inputs[2].mode())) return;
+    decode(u, p, y);
+  }
+  GTA_DISPATCH(u.device(), value_decoder_split, split);
   if (!p.defined()) return;
   const int64_t width = p.columns();
   for (int64_t g = 0; g < query_heads; ++g) {

@@ -18,7 +18,7 @@ enum class LearnedPart : uint8_t { Absent, Present };
 
 // o holds U P on entry when learned is Present, and f(Z) (copies + that) on return.
 GTA_KERNEL(void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads, const Tensor& o))
-// y holds U P on entry when learned is Present, and dY on return; d_z and d_u (the sum over copies) may be undefined.
+// y holds U P on entry when learned is Present, and dY on return; d_z and d_u (the sum over copies, and dY P^T where P is at hand) may be undefined.
 struct ValueDecoderBackward {
   GateType gate;
   LearnedPart learned;
@@ -28,6 +28,16 @@ struct ValueDecoderBackward {
   GradientMode mode_z, mode_u;
 };
 GTA_KERNEL(void value_decoder_split(const ValueDecoderBackward& arguments))
+
+// The products too, where a device has kernels that make them in passing; else nothing is done and the answer is false.
+struct ValueDecoderForward {
+  GateType gate;
+  int64_t query_heads;
+  Tensor u, z, p, o;
+};
+GTA_KERNEL(bool value_decoder_forward_tiles(const ValueDecoderForward& arguments))
+// y is written alone; d_p (float32) may be undefined.
+GTA_KERNEL(bool value_decoder_backward_tiles(const ValueDecoderBackward& arguments, const Tensor& p, const Tensor& d_p, GradientMode mode_p))
 
 struct ValueDecoderOp {
   static constexpr const char* name = "value_decoder";

@@ -47,6 +47,10 @@ void with_gate(GateType gate, F&& f) {
 
 }  // namespace
 
+// A product and what follows it meet in the cache anyway: a chunk of tokens is small beside it.
+bool value_decoder_forward_tiles(const ValueDecoderForward&) { return false; }
+bool value_decoder_backward_tiles(const ValueDecoderBackward&, const Tensor&, const Tensor&, GradientMode) { return false; }
+
 void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads, const Tensor& o) {
   dispatch_floating(o.dtype(), "value_decoder", [&](auto zero) {
     using T = decltype(zero);

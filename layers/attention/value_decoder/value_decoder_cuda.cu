@@ -1,36 +1,8 @@
-#include "core/backends/cuda/device_math.h"
-#include "core/backends/cuda/vectors.h"
-#include "layers/attention/value_decoder/value_decoder.h"
+// The decoder beside products of the library: for every type, size and alignment.
+#include "layers/attention/value_decoder/value_decoder_cuda.h"
 
 namespace gta::cuda {
 namespace {
-
-// f and f' of a gate
-struct Slope {
-  float value, slope;
-};
-template <GateType gate>
-__device__ __forceinline__ Slope gate_of(float z) {
-  if constexpr (gate == GateType::Relu2) {
-    return {z < 0.0f ? 0.0f : z * z, z < 0.0f ? 0.0f : 2.0f * z};  // not max(z, 0)^2: that would turn a NaN into 0
-  } else {
-    const float s = sigmoid(z);
-    if constexpr (gate == GateType::Sigmoid) return {s, s * (1.0f - s)};
-    return {z * s, s * (1.0f + z * (1.0f - s))};
-  }
-}
-
-template <class F>
-void with_gate(GateType gate, F&& f) {
-  switch (gate) {
-    case GateType::Sigmoid:
-      return f(std::integral_constant<GateType, GateType::Sigmoid>{});
-    case GateType::Silu:
-      return f(std::integral_constant<GateType, GateType::Silu>{});
-    case GateType::Relu2:
-      return f(std::integral_constant<GateType, GateType::Relu2>{});
-  }
-}
 
 // An item of both kernels is a vector of a map's latent, which the thread meets again in each of the map's copies. This is where copy 0 of it is.
 __device__ __forceinline__ int first_copy(int column, int latent, int copies) { return column / latent * copies * latent + column % latent; }

@@ -84,40 +84,47 @@ std::vector<OpCase> small_tiled_attention_cases() {
 }
 // So many sequences that one block sums over several maps: of two that share a key head, and of half of the four that share a value head.
 std::vector<OpCase> many_sequences_cases() {
-  return {attention_case({128, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({128, 4, 2, 1, 3, 5, 0}, 2, 3)};
+  return {attention_case({512, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({512, 4, 2, 1, 3, 5, 0}, 2, 3)};
+}
+
+struct DecoderSizes { int64_t tokens, maps, latent, copies; };
+OpCase value_decoder_case(const DecoderSizes& s, GateType gate, bool learned) {
+  OpCase c{.name = fmt::format("{} tokens, {} maps of {}, {} copies, {}{}", s.tokens, s.maps, s.latent, s.copies, name_of(gate), learned ? ", learned" : ""),
+           .inputs = {Input::random("u", {s.tokens, s.maps * s.latent}), Input::random("z", {s.tokens, s.maps * s.copies * s.latent}),
+                      learned ? Input::matrix("p", {s.maps * s.latent, s.copies * s.latent}) : Input::undefined("p")},
+           .op = [=](DType) { return any_op<3>(ValueDecoderOp{s.maps, s.latent, gate}); },
+           .reference = [=](const Matrices& x) {
+             Matrix o(s.tokens, s.maps * s.copies * s.latent);
+             for (int64_t t = 0; t < s.tokens; ++t)
+               for (int64_t g = 0; g < s.maps; ++g)
+                 for (int64_t c = 0; c < s.copies * s.latent; ++c) {
+                   double y = x[0](t, g * s.latent + c % s.latent);
+                   for (int64_t l = 0; learned && l < s.latent; ++l) y += x[0](t, g * s.latent + l) * x[2](g * s.latent + l, c);
+                   const double z = x[1](t, g * s.copies * s.latent + c), sigmoid = 1 / (1 + std::exp(-z));
+                   o(t, g * s.copies * s.latent + c) = y * (gate == GateType::Sigmoid ? sigmoid : gate == GateType::Silu ? z * sigmoid : z > 0 ? z * z : 0);
+                 }
+             return Matrices{o};
+           }};
+  // Differences do not straddle the kink of relu^2 at zero.
+  for (double& z : c.inputs[1].values)
+    if (std::abs(z) < 0.01) z = 0.25;
+  if (s.tokens == 1) c.inputs[1].values[0] = 0.5;
+  c.inputs[1].infinity_visible = gate != GateType::Sigmoid;
+  return c;
 }
 
 std::vector<OpCase> value_decoder_cases() {
   std::vector<OpCase> cases;
-  struct Sizes { int64_t tokens, maps, latent, copies; };
-  for (const Sizes& s : {Sizes{1, 1, 1, 1}, {3, 2, 7, 1}, {7, 1, 17, 3}, {17, 3, 33, 2}, {33, 5, 3, 4}, {65, 2, 5, 2}, {9, 3, 24, 2}, {3, 5, 64, 2}})
+  for (const DecoderSizes& s : {DecoderSizes{1, 1, 1, 1}, {3, 2, 7, 1}, {7, 1, 17, 3}, {17, 3, 33, 2}, {33, 5, 3, 4}, {65, 2, 5, 2}, {9, 3, 24, 2}, {3, 5, 64, 2}})
     for (GateType gate : {GateType::Sigmoid, GateType::Silu, GateType::Relu2})
-      for (bool learned : {false, true}) {
-        OpCase c{.name = fmt::format("{} tokens, {} maps of {}, {} copies, {}{}", s.tokens, s.maps, s.latent, s.copies, name_of(gate), learned ? ", learned" : ""),
-                 .inputs = {Input::random("u", {s.tokens, s.maps * s.latent}), Input::random("z", {s.tokens, s.maps * s.copies * s.latent}),
-                            learned ? Input::matrix("p", {s.maps * s.latent, s.copies * s.latent}) : Input::undefined("p")},
-                 .op = [=](DType) { return any_op<3>(ValueDecoderOp{s.maps, s.latent, gate}); },
-                 .reference = [=](const Matrices& x) {
-                   Matrix o(s.tokens, s.maps * s.copies * s.latent);
-                   for (int64_t t = 0; t < s.tokens; ++t)
-                     for (int64_t g = 0; g < s.maps; ++g)
-                       for (int64_t c = 0; c < s.copies * s.latent; ++c) {
-                         double y = x[0](t, g * s.latent + c % s.latent);
-                         for (int64_t l = 0; learned && l < s.latent; ++l) y += x[0](t, g * s.latent + l) * x[2](g * s.latent + l, c);
-                         const double z = x[1](t, g * s.copies * s.latent + c), sigmoid = 1 / (1 + std::exp(-z));
-                         o(t, g * s.copies * s.latent + c) =
-                             y * (gate == GateType::Sigmoid ? sigmoid : gate == GateType::Silu ? z * sigmoid : z > 0 ? z * z : 0);
-                       }
-                   return Matrices{o};
-                 }};
-        // Differences do not straddle the kink of relu^2 at zero.
-        for (double& z : c.inputs[1].values)
-          if (std::abs(z) < 0.01) z = 0.25;
-        if (s.tokens == 1) c.inputs[1].values[0] = 0.5;
-        c.inputs[1].infinity_visible = gate != GateType::Sigmoid;
-        cases.push_back(c);
-      }
+      for (bool learned : {false, true}) cases.push_back(value_decoder_case(s, gate, learned));
   return cases;
+}
+
+// The latent sizes that CUDA kernels have tiles for: tokens that no tile divides, and more than one part of dP.
+std::vector<OpCase> tiled_value_decoder_cases() {
+  return {value_decoder_case({70, 2, 64, 3}, GateType::Silu, true), value_decoder_case({129, 3, 128, 2}, GateType::Sigmoid, true),
+          value_decoder_case({1, 3, 128, 2}, GateType::Relu2, true), value_decoder_case({1030, 1, 64, 2}, GateType::Sigmoid, true)};
 }
 
 GTA_OP_CASE_TESTS(SharedMapAttention, attention_cases())
@@ -184,6 +191,9 @@ TEST(SharedMapAttention, LargestScoreIsOfVisiblePairsAndShowsNaN) {
 }
 
 GTA_OP_CASE_TESTS(ValueDecoder, value_decoder_cases())
+GTA_OP_CASE_CUDA_TEST(TiledValueDecoder, CudaIsNearTheReference, tiled_value_decoder_cases(), check_cuda)
+GTA_OP_CASE_CUDA_TEST(TiledValueDecoder, CudaGivesTheSameBitsTwice, tiled_value_decoder_cases(), check_cuda_bits)
+GTA_OP_CASE_CUDA_TEST(TiledValueDecoder, CudaWritesWhatTheSlotsSay, tiled_value_decoder_cases(), check_cuda_slots)
 
 }  // namespace
 }  // namespace gta::testing
