@@ -217,22 +217,22 @@ __global__ void __launch_bounds__(32 * kSumWarps) decode_chunks(const Decode a) 
     weights[chunk] = exp2f(a.chunk_logsumexp[a.chunk_row(chunk, sequence, map)] - base);
   __syncthreads();
 
-  float sum[4] = {};
-  if (column < p.value_dim) {
+  float sum[4] = {}, weight = 0;
 #pragma unroll 8
-    for (int chunk = warp; chunk < a.chunks; chunk += kSumWarps) {
-      float u[4];
-      load_vector(u, a.chunk_u + a.chunk_row(chunk, sequence, map) * p.value_dim + column);
+  for (int chunk = warp; chunk < a.chunks; chunk += kSumWarps) {
+    weight += weights[chunk];
+    if (column >= p.value_dim) continue;
+    float u[4];
+    load_vector(u, a.chunk_u + a.chunk_row(chunk, sequence, map) * p.value_dim + column);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) sum[i] += weights[chunk] * u[i];
-    }
+    for (int i = 0; i < 4; ++i) sum[i] += weights[chunk] * u[i];
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) sums[warp][threadIdx.x * 4 + i] = sum[i];
+  if (threadIdx.x == 0) of_warps[warp] = weight;  // the largest there have been read before the barrier
   __syncthreads();
   if (warp > 0) return;
-  float weight = 0;
-  for (int chunk = 0; chunk < a.chunks; ++chunk) weight += weights[chunk];
+  for (int w = 1; w < kSumWarps; ++w) weight += of_warps[w];
   if (column < p.value_dim) {
     for (int w = 1; w < kSumWarps; ++w)
       for (int i = 0; i < 4; ++i) sum[i] += sums[w][threadIdx.x * 4 + i];
