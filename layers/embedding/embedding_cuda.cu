@@ -10,38 +10,113 @@ __global__ void forward_kernel(const int32_t* tokens, Rows<const T> weight, Rows
   for_items(rows, width / n, [&](int64_t row, int64_t item) { copy_vector<n>(y.at(row, item * n), weight.at(tokens[row], item * n)); });
 }
 
-constexpr int kTile = 256;  // tokens that a block compares at a time, and its threads
+// ---- the sort ----
 
-// order[rank of t] = t, where the rank counts the tokens that are smaller, or equal and earlier: a stable sort by comparing all pairs, with two
-// instructions for each. For 32768 tokens that should be some 0.2 ms of a step of 80 ms or more, and no other sort is as short.
-__global__ void sort_kernel(const int32_t* tokens, int64_t count, int32_t* order) {
-  GTA_SHARED_ARRAY(int32_t, tile, [kTile]);
-  const int64_t t = int64_t{blockIdx.x} * kTile + threadIdx.x;
-  const int32_t mine = t < count ? tokens[t] : 0;
-  int32_t rank = 0;
-  for (int64_t first = 0; first < count; first += kTile) {
-    if (first + threadIdx.x < count) tile[threadIdx.x] = tokens[first + threadIdx.x];
+// order: the t by rising token, and by rising t where tokens are equal. A radix sort, eight bits of the tokens at a time from the lowest on, each
+// time stable, so that the last leaves them sorted by all. Its time is proportional to the tokens. Every block has the same number of
+// neighbouring positions; as the stable order is one, that number changes no result.
+constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits, kSortWarps = kDigits / 32;
+// A block: few enough of them that each can add up what the blocks before it have.
+constexpr int64_t kSortPositions = 1024, kMostSortBlocks = 128;
+
+struct SortPass {
+  const int32_t* tokens;
+  const int32_t* order;  // before this pass; none: by t
+  int32_t* sorted;       // after it
+  int32_t* counts;       // (blocks, kDigits): how many of a block's tokens have the digit
+  int64_t count, positions;
+  int shift;
+
+  __device__ __forceinline__ int32_t at(int64_t position) const { return order ? order[position] : static_cast<int32_t>(position); }
+  __device__ __forceinline__ int digit_of(int32_t t) const { return tokens[t] >> shift & (kDigits - 1); }
+};
+
+__global__ void __launch_bounds__(kDigits) count_digits(const SortPass a) {
+  GTA_SHARED_ARRAY(int32_t, counts, [kDigits]);
+  counts[threadIdx.x] = 0;
+  __syncthreads();
+  const int64_t begin = blockIdx.x * a.positions, end = min(a.count, begin + a.positions);
+  for (int64_t position = begin + threadIdx.x; position < end; position += kDigits) atomicAdd(&counts[a.digit_of(a.at(position))], 1);
+  __syncthreads();
+  a.counts[blockIdx.x * kDigits + threadIdx.x] = counts[threadIdx.x];
+}
+
+// Where a position goes: behind all smaller digits, its own digit in blocks before, in warps before, and in lanes before.
+__global__ void __launch_bounds__(kDigits) move_by_digit(const SortPass a) {
+  GTA_SHARED_ARRAY(int32_t, of_warps, [kSortWarps][kDigits]);  // how many of a warp's 32 tokens have the digit, then where they begin
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, mine = threadIdx.x;  // mine: the digit that this thread counts
+  int32_t all = 0, before = 0;
+  for (int block = 0; block < static_cast<int>(gridDim.x); ++block) {
+    const int32_t here = a.counts[block * kDigits + mine];
+    all += here;
+    if (block < static_cast<int>(blockIdx.x)) before += here;
+  }
+  // Sum over the digits up to mine: of a warp's, then of the warps before.
+  int32_t sum = all;
+#pragma unroll
+  for (int distance = 1; distance < 32; distance <<= 1) {
+    const int32_t left = __shfl_up_sync(0xffffffffu, sum, distance);
+    if (lane >= distance) sum += left;
+  }
+  if (lane == 31) of_warps[0][warp] = sum;
+  __syncthreads();
+  for (int w = 0; w < warp; ++w) sum += of_warps[0][w];
+  int32_t next = sum - all + before;  // where the block's next token with that digit goes
+
+  const int64_t begin = blockIdx.x * a.positions, end = min(a.count, begin + a.positions);
+  for (int64_t first = begin; first < end; first += kDigits) {
+    __syncthreads();  // what was counted before has been read
+    for (int w = 0; w < kSortWarps; ++w) of_warps[w][mine] = 0;
     __syncthreads();
-    const int here = static_cast<int>(min(int64_t{kTile}, count - first));
-    const int earlier = static_cast<int>(max(int64_t{0}, min(int64_t{here}, t - first)));  // of the tile's tokens
-    if (earlier == here) {
-#pragma unroll 16
-      for (int i = 0; i < here; ++i) rank += tile[i] <= mine;
-    } else if (earlier == 0) {
-#pragma unroll 16
-      for (int i = 0; i < here; ++i) rank += tile[i] < mine;
-    } else {
-      for (int i = 0; i < here; ++i) rank += tile[i] < mine || (tile[i] == mine && i < earlier);
+    const bool here = first + threadIdx.x < end;
+    const int32_t t = here ? a.at(first + threadIdx.x) : 0;
+    const int digit = here ? a.digit_of(t) : 0;
+    unsigned same = __ballot_sync(0xffffffffu, here);  // the lanes with this lane's digit
+#pragma unroll
+    for (int bit = 0; bit < kDigitBits; ++bit) {
+      const bool set = digit >> bit & 1;
+      const unsigned with = __ballot_sync(0xffffffffu, set);
+      same &= set ? with : ~with;
+    }
+    const int earlier = __popc(same & ((1u << lane) - 1));
+    if (here && earlier == 0) of_warps[warp][digit] = __popc(same);
+    __syncthreads();
+    for (int w = 0; w < kSortWarps; ++w) {
+      const int32_t those = of_warps[w][mine];
+      of_warps[w][mine] = next;
+      next += those;
     }
     __syncthreads();
+    if (here) a.sorted[of_warps[warp][digit] + earlier] = t;
   }
-  if (t < count) order[rank] = static_cast<int32_t>(t);
 }
+
+// `vocab`: no token is larger.
+Tensor sorted_by_token(const Tensor& tokens, int64_t vocab, cudaStream_t stream) {
+  const int64_t count = tokens.elements(), positions = ceil_div(std::max(kSortPositions, ceil_div(count, kMostSortBlocks)), kDigits) * kDigits;
+  const unsigned blocks = static_cast<unsigned>(ceil_div(count, positions));
+  const auto workspace = [&](int64_t elements) { return Tensor::empty({elements}, DType::I32, tokens.device(), Purpose::Workspace); };
+  const Tensor counts = workspace(int64_t{blocks} * kDigits);
+  Tensor order, sorted = workspace(count), other;
+  const int bits = std::max(1, static_cast<int>(std::bit_width(static_cast<uint64_t>(vocab - 1))));
+  if (bits > kDigitBits) other = workspace(count);
+  for (int shift = 0; shift < bits; shift += kDigitBits) {
+    const SortPass pass = {tokens.data<int32_t>(), shift ? order.data<int32_t>() : nullptr, sorted.data<int32_t>(), counts.data<int32_t>(), count, positions,
+                           shift};
+    GTA_LAUNCH(count_digits, blocks, kDigits, 0, stream, pass);
+    GTA_LAUNCH(move_by_digit, blocks, kDigits, 0, stream, pass);
+    order = sorted;
+    std::swap(sorted, other);
+  }
+  return order;
+}
+
+// ---- the sums ----
 
 constexpr int kAtOnce = 4;  // rows of a run that are on their way together: a frequent token's run is long
 
 // dw[v] += sum over the t with token[t] = v, by rising t, of dy[t]        dy (count, width), dw (vocab, width)
-// order holds the t by token. A warp has one position of it and 32 n columns, and sums the run of equal tokens that begins there, if one does.
+// order holds the t by token, then by t. A warp has one position of it and 32 n columns, and sums the run of equal tokens that begins there, if one does.
 template <class T, int n>
 __global__ void sum_runs(const int32_t* tokens, const int32_t* order, int64_t count, Rows<const T> d_y, Rows<float> d_weight, int64_t width) {
   const int64_t column = (int64_t{blockIdx.y} * 32 + threadIdx.x) * n;
@@ -94,8 +169,7 @@ void embedding_backward(const Tensor& tokens, const Tensor& d_y, const Tensor& d
   if (count == 0 || width == 0) return;
   require(count <= INT32_MAX, "embedding", "{} tokens at once are more than the CUDA backend sorts", count);
   const cudaStream_t stream = stream_of(d_y.device());
-  const Tensor order = Tensor::empty({count}, DType::I32, d_y.device(), Purpose::Workspace);
-  GTA_LAUNCH(sort_kernel, dim3(static_cast<unsigned>(ceil_div(count, kTile))), dim3(kTile), 0, stream, tokens.data<int32_t>(), count, order.data<int32_t>());
+  const Tensor order = sorted_by_token(tokens, d_weight.rows(), stream);
   dispatch_device(d_y.dtype(), "embedding", [&](auto zero) {
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&d_y, &d_weight}, [&](auto n) {

@@ -153,6 +153,30 @@ std::vector<OpCase> swiglu_cases() {
 
 GTA_OP_CASE_TESTS(Embedding, embedding_cases())
 
+// The order of a sum shows in its last bits: it is the same on every device.
+TEST(Embedding, CudaSumsByRisingPosition) {
+  GTA_NEEDS_CUDA();
+  struct Sizes { int64_t tokens, vocab; };
+  // One to four digits of eight bits; within a warp, a block, and over blocks of more positions than the smallest.
+  for (const Sizes& s : {Sizes{1, 1}, {255, 2}, {257, 256}, {1024, 257}, {3001, 300}, {5000, 40}, {4097, 33000}, {2049, 66000}, {3000, 16777217}, {140000, 9}}) {
+    SCOPED_TRACE(fmt::format("{} tokens of {}", s.tokens, s.vocab));
+    const RandomStream stream(3, "tokens");
+    std::vector<int32_t> tokens(s.tokens);
+    // Half of them among few, so that runs are long and short; the first and last of the vocabulary occur.
+    for (int64_t t = 0; t < s.tokens; ++t)
+      tokens[t] = static_cast<int32_t>(stream.bits(static_cast<uint64_t>(t)) % static_cast<uint64_t>(t % 2 ? s.vocab : std::min<int64_t>(s.vocab, 5)));
+    tokens.back() = static_cast<int32_t>(s.vocab - 1);
+    const std::vector<double> d_y = random_values("d_y", s.tokens);
+    const auto gradient = [&](Device device) {
+      const Tensor d_weight = Tensor::empty({s.vocab, 1}, DType::F32, device, Purpose::Data);
+      GTA_DISPATCH(device, embedding_backward, Tensor::from<int32_t>({s.tokens}, tokens).to(device, Purpose::Data),
+                   from_doubles({s.tokens, 1}, d_y, DType::F32).to(device, Purpose::Data), d_weight, GradientMode::Overwrite);
+      return to_bytes(d_weight);
+    };
+    EXPECT_TRUE(gradient(Device{}) == gradient(*cuda_device()));
+  }
+}
+
 GTA_OP_CASE_TESTS(Linear, linear_cases())
 GTA_OP_CASE_TESTS(RmsNorm, rms_norm_cases())
 GTA_OP_CASE_TESTS(ResidualRmsNorm, residual_rms_norm_cases())

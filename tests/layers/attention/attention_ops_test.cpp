@@ -6,7 +6,8 @@
 namespace gta::testing {
 namespace {
 
-Matrix attention_reference(const AttentionShape& s, const std::vector<int32_t>& starts, const Matrix& q, const Matrix& k, const Matrix& v) {
+Matrix attention_reference(const AttentionShape& s, const std::vector<int32_t>& starts, const Matrix& q, const Matrix& k, const Matrix& v,
+                           Matrix* logsumexp = nullptr) {
   const int64_t queries = q.rows / s.batch, keys = k.rows / s.batch;
   Matrix u(q.rows, s.query_heads * s.value_dim);
   for (int64_t b = 0; b < s.batch; ++b)
@@ -22,6 +23,7 @@ Matrix attention_reference(const AttentionShape& s, const std::vector<int32_t>& 
           weights.push_back(std::exp(s.scale * score));
           sum += weights.back();
         }
+        if (logsumexp) (*logsumexp)(row, g) = std::log(sum);
         for (int64_t j = first; j <= last; ++j)
           for (int64_t c = 0; c < s.value_dim; ++c)
             u(row, g * s.value_dim + c) += weights[j - first] / sum * v(b * keys + j, value_head * s.value_dim + c);
@@ -29,12 +31,17 @@ Matrix attention_reference(const AttentionShape& s, const std::vector<int32_t>& 
   return u;
 }
 
+// Documents of that many tokens, sequences out of step with each other; none of no tokens.
+std::vector<int32_t> document_starts(int64_t batch, int64_t queries, int64_t keys, int64_t document) {
+  std::vector<int32_t> starts;
+  for (int64_t b = 0; document && b < batch; ++b)
+    for (int64_t i = 0; i < queries; ++i) starts.push_back(static_cast<int32_t>(std::max<int64_t>(0, (keys - queries + i + b) / document * document - b)));
+  return starts;
+}
+
 OpCase attention_case(AttentionShape s, int64_t queries, int64_t keys, int64_t document = 0) {
   s.scale = 0.7 / std::sqrt(static_cast<double>(s.head_dim));
-  // Documents of that many tokens, sequences out of step with each other.
-  std::vector<int32_t> starts;
-  for (int64_t b = 0; document && b < s.batch; ++b)
-    for (int64_t i = 0; i < queries; ++i) starts.push_back(static_cast<int32_t>(std::max<int64_t>(0, (keys - queries + i + b) / document * document - b)));
+  const std::vector<int32_t> starts = document_starts(s.batch, queries, keys, document);
   OpCase c{.name = fmt::format("batch {}, maps {}/{}/{} of {} and {}, {} queries, {} keys, documents of {}", s.batch, s.query_heads, s.key_heads,
                                s.value_heads, s.head_dim, s.value_dim, queries, keys, document),
            .inputs = {Input::random("q", {s.batch * queries, s.query_heads * s.head_dim}), Input::random("k", {s.batch * keys, s.key_heads * s.head_dim}),
@@ -147,6 +154,91 @@ std::vector<Device> devices() {
 
 Tensor on(const Device& device, const Shape& shape, const std::vector<double>& values, DType dtype) {
   return from_doubles(shape, values, dtype).to(device, Purpose::Activations);
+}
+
+// One query to a sequence of bfloat16, the inputs and results as slices that are full of NaN around.
+struct Decoding {
+  AttentionShape shape;
+  int64_t keys, document = 0;
+  bool values_in_keys = false;  // the first columns of one key head, as in MLA's absorbed decoding
+};
+
+void check_cuda_decoding(Decoding d) {
+  AttentionShape& s = d.shape;
+  // Products of the sizes that a trained model has: some weights are a thousand times others.
+  s.scale = 1.5 / std::sqrt(static_cast<double>(s.head_dim));
+  SCOPED_TRACE(fmt::format("batch {}, maps {}/{}/{} of {} and {}, {} keys, documents of {}, values {}", s.batch, s.query_heads, s.key_heads, s.value_heads,
+                           s.head_dim, s.value_dim, d.keys, d.document, d.values_in_keys ? "in keys" : "separate"));
+  const Device device = *cuda_device();
+  const auto slice = [&](const Shape& shape, DType dtype = DType::BF16) { return Guarded(shape, dtype, device, Margin::Aligned); };
+  const auto fill = [](Guarded& guarded, const char* name) {
+    Matrix m(guarded.tensor().rows(), guarded.tensor().columns());
+    m.values = random_values(name, m.rows * m.columns);
+    for (double& value : m.values) value = bfloat16(value);
+    guarded.set(m.values);
+    return m;
+  };
+  Guarded q = slice({s.batch, s.query_heads * s.head_dim}), k = slice({s.batch * d.keys, s.key_heads * s.head_dim}),
+          own_v = slice({s.batch * d.keys, s.value_heads * s.value_dim}), u = slice({s.batch, s.query_heads * s.value_dim}),
+          again = slice(u.tensor().shape()), logsumexp = slice({s.batch, s.query_heads}, DType::F32);
+  const Matrix x_q = fill(q, "q"), x_k = fill(k, "k");
+  Matrix x_v = fill(own_v, "v");
+  for (int64_t r = 0; d.values_in_keys && r < x_v.rows; ++r)
+    for (int64_t c = 0; c < x_v.columns; ++c) x_v(r, c) = x_k(r, c);
+  const Tensor v = d.values_in_keys ? k.tensor().column_slice(0, s.value_dim) : own_v.tensor();
+
+  const std::vector<int32_t> starts = document_starts(s.batch, 1, d.keys, d.document);
+  const Tensor documents = starts.empty() ? Tensor{} : Tensor::from<int32_t>({s.batch}, starts).to(device, Purpose::Data);
+  GTA_DISPATCH(device, shared_map_attention_forward, AttentionForward{s, q.tensor(), k.tensor(), v, documents, u.tensor(), logsumexp.tensor()});
+  GTA_DISPATCH(device, shared_map_attention_forward, AttentionForward{s, q.tensor(), k.tensor(), v, documents, again.tensor(), {}});
+
+  Matrix expected_logsumexp(s.batch, s.query_heads);
+  const Matrix expected = attention_reference(s, starts, x_q, x_k, x_v, &expected_logsumexp);
+  EXPECT_TRUE(near(to_doubles(u.tensor()), expected.values, 0.01));
+  EXPECT_TRUE(near(to_doubles(logsumexp.tensor()), expected_logsumexp.values, 1e-4));
+  EXPECT_TRUE(to_bytes(u.tensor()) == to_bytes(again.tensor()));
+  for (const Guarded* guarded : {&u, &again, &logsumexp}) EXPECT_TRUE(guarded->surroundings_untouched());
+  for (const Guarded* guarded : {&q, &k, &own_v}) EXPECT_TRUE(guarded->untouched());
+}
+
+TEST(DecodingSharedMapAttention, CudaWalksSeveralTilesOfKeys) {
+  GTA_NEEDS_CUDA();
+  check_cuda_decoding({{128, 16, 16, 16, 64, 64, 0}, 100});  // all keys of a sequence to one block
+  check_cuda_decoding({{2, 64, 64, 64, 64, 64, 0}, 600});    // several tiles to each of several
+  check_cuda_decoding({{512, 1, 1, 1, 128, 128, 0}, 70});
+  check_cuda_decoding({{2, 60, 60, 60, 96, 64, 0}, 641, 300});
+}
+
+TEST(DecodingSharedMapAttention, CudaCombinesManyChunks) {
+  GTA_NEEDS_CUDA();
+  check_cuda_decoding({{1, 1, 1, 1, 64, 128, 0}, 2999});
+  check_cuda_decoding({{1, 1, 1, 1, 64, 64, 0}, 17001});  // as many as there may be
+  check_cuda_decoding({{2, 1, 1, 1, 64, 256, 0}, 4097, 3000});
+}
+
+TEST(DecodingSharedMapAttention, CudaReadsSharedKeysAndValuesForAllTheirMaps) {
+  GTA_NEEDS_CUDA();
+  check_cuda_decoding({{2, 20, 1, 1, 64, 128, 0}, 700, 500});  // more maps than one fragment has rows
+  check_cuda_decoding({{3, 40, 1, 1, 96, 64, 0}, 130});        // and than a block has
+  check_cuda_decoding({{2, 12, 4, 2, 64, 256, 0}, 321});
+  check_cuda_decoding({{4, 6, 2, 3, 128, 128, 0}, 257, 100});
+  check_cuda_decoding({{2, 20, 4, 1, 64, 128, 0}, 129});
+  check_cuda_decoding({{1, 16, 1, 1, 128, 128, 0}, 64});
+}
+
+// MLA's absorbed decoding: of MLA-160M, MLA-500M and DeepSeek-V2.
+TEST(DecodingSharedMapAttention, CudaHasTilesForALatentThatIsKeyAndValue) {
+  GTA_NEEDS_CUDA();
+  for (int64_t keys : {1, 63, 64, 65, 2049}) check_cuda_decoding({{1, 12, 1, 1, 288, 256, 0}, keys, 0, true});
+  check_cuda_decoding({{3, 12, 1, 1, 288, 256, 0}, 333, 200, true});
+  check_cuda_decoding({{1, 12, 1, 1, 288, 256, 0}, 16500, 0, true});  // several tiles to each of as many chunks as there may be
+  check_cuda_decoding({{1, 33, 1, 1, 288, 256, 0}, 100, 0, true});
+  check_cuda_decoding({{3, 20, 1, 1, 352, 320, 0}, 333, 100, true});
+  check_cuda_decoding({{1, 16, 1, 1, 352, 320, 0}, 70, 0, true});
+  check_cuda_decoding({{1, 20, 1, 1, 352, 320, 0}, 16500, 16000, true});
+  check_cuda_decoding({{2, 16, 1, 1, 576, 512, 0}, 200, 0, true});
+  check_cuda_decoding({{8, 1024, 1, 1, 576, 512, 0}, 70, 0, true});  // both tiles to one block
+  check_cuda_decoding({{1, 2, 1, 1, 288, 256, 0}, 40});  // as separate tensors
 }
 
 TEST(SharedMapAttention, KeysThatNoQueryIsThereToSeeGetZeroGradients) {
