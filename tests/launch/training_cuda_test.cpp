@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/reader.h"
+#include "checkpoints/writer.h"
 #include "core/error.h"
 #include "core/gemm.h"
 #include "launch/plan.h"
@@ -70,6 +72,22 @@ TEST_F(CudaTraining, WaitsForNothingButTheOutcomeOfTheStepBefore) {
   }
 }
 #endif
+
+// Updates are queued while the save before them is on its way to the host.
+TEST_F(CudaTraining, SavesWhileItTrainsTheBitsOfEveryStep) {
+  const std::string options = " --set train.steps=6 --set train.checkpoint.every_steps=1 --set train.checkpoint.keep=6 --set train.checkpoint.asynchronous=";
+  ASSERT_EQ(train_on("cuda", "beside", options + "true"), 0) << errors();
+  ASSERT_EQ(train_on("cuda", "between", options + "false"), 0) << errors();
+  for (int64_t step = 1; step <= 6; ++step) {
+    const auto hashes = [&](const std::string& run) {
+      std::vector<uint64_t> of_entries;
+      for (const Checkpoint::Entry& entry : Checkpoint::open(fmt::format("{}/{}/checkpoints/{}", folder_, run, checkpoint_name(step))).entries())
+        of_entries.push_back(entry.hash);
+      return of_entries;
+    };
+    EXPECT_EQ(hashes("beside"), hashes("between")) << "step " << step;
+  }
+}
 
 // A skipped step is known of one step late, and counted all the same.
 TEST_F(CudaTraining, SkipsWhatIsNotFinite) {
