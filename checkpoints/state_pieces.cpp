@@ -31,12 +31,14 @@ StatePieces::StatePieces(const std::vector<StateRange>& ranges, PieceOptions opt
     require(range.first >= 0 && range.count >= 0 && range.count <= range.elements() - range.first, "checkpoint",
             "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, range.elements(), range.count, range.first);
   int64_t place = (snapshot_ ? snapshot_->bytes() : 0) - bytes_of(ranges);
-  for (size_t range = 0; range < ranges.size(); ++range)
-    for (int64_t offset = 0; offset < ranges[range].bytes(); offset += options_.bytes) {
-      const int64_t bytes = std::min(options_.bytes, ranges[range].bytes() - offset);
+  for (size_t range = 0; range < ranges.size(); ++range) {
+    const int64_t most = ranges[range].device.type == DeviceType::Cpu ? options_.bytes : options_.bytes_on_gpu;
+    for (int64_t offset = 0; offset < ranges[range].bytes(); offset += most) {
+      const int64_t bytes = std::min(most, ranges[range].bytes() - offset);
       pieces_.push_back({range, offset, bytes, static_cast<const char*>(ranges[range].data) + offset, ranges[range].device, place, nullptr});
       place += bytes;
     }
+  }
   staged_ = pieces_.size();
   // What a GPU is still to write belongs to the state. Copies that are not the snapshot's come behind nothing.
   if (snapshot_) snapshot_->follow_compute();
@@ -68,7 +70,9 @@ void StatePieces::read(size_t range, const Use& use) {
     try {
       if (options_.while_read) options_.while_read(static_cast<int64_t>(next_));
       if (!copy && piece.device.type != DeviceType::Cpu) copy = copy_of(piece);
-      use(copy ? static_cast<const char*>(copy->wait()) : piece.data, piece.offset, piece.bytes);
+      const char* const data = copy ? static_cast<const char*>(copy->wait()) : piece.data;
+      for (int64_t begin = 0; begin < piece.bytes; begin += options_.bytes)
+        use(data + begin, piece.offset + begin, std::min(options_.bytes, piece.bytes - begin));
     } catch (...) {
       done(std::move(copy), staged_bytes);
       throw;

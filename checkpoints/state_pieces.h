@@ -26,6 +26,7 @@ namespace gta {
 // What a test sets to stop either thread at a piece's boundaries. `piece` counts from 0 over all ranges.
 struct PieceOptions {
   int64_t bytes = 4 << 20;                                     // at most: what is written is still in cache when it is hashed
+  int64_t bytes_on_gpu = 32 << 20;                             // instead, on a GPU: a queue holds about a thousand copies before it stops the host
   int64_t most_pinned = int64_t{16} << 30;                     // bytes of a GPU's state, and never more than a quarter of the host's memory
   std::function<void(int64_t piece)> before_read, while_read;  // by the writer: before it has the piece, and when it has it
   std::function<void(int64_t piece)> before_copy;              // by stage()
@@ -41,7 +42,7 @@ class StatePieces {
   // now. snapshot: of the ranges' device, used by one StatePieces after the other; or nullptr.
   explicit StatePieces(const std::vector<StateRange>& ranges, PieceOptions options = {}, Snapshot* snapshot = nullptr);
 
-  // The writer's side, for one range after the other: the bytes are those that lay there before stage() returned. Error(Failed) when
+  // The writer's side, for one range after the other, PieceOptions::bytes at a time: the bytes are those that lay there before stage() returned. Error(Failed) when
   // stage() could not copy all of them.
   void read(size_t range, const Use& use);
   void abandon();  // nothing more will be read: copies are freed

@@ -68,7 +68,8 @@ class CudaSave : public testing::Test {
   }
   static PieceOptions pieces(int64_t most_pinned = INT64_MAX) {
     PieceOptions options;
-    options.bytes = kPieceBytes;
+    options.bytes = kPieceBytes / 4;
+    options.bytes_on_gpu = kPieceBytes;
     options.most_pinned = most_pinned;
     return options;
   }
