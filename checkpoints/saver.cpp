@@ -1,5 +1,6 @@
 #include "checkpoints/saver.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "checkpoints/writer.h"
@@ -43,7 +44,8 @@ void CheckpointSaver::save(const TrainingState& state) {
   changed_.wait(lock, [&] { return !pending_; });
   try {
     state_ = state;
-    pieces_ = std::make_unique<StatePieces>(state_.ranges, options_);
+    if (asynchronous_) reserve_snapshot();
+    pieces_ = std::make_unique<StatePieces>(state_.ranges, options_, snapshot_.get());
   } catch (const std::exception& error) {  // no memory even for the list
     good_ = false;
     warn_unsaved(state.position.step, error);
@@ -55,6 +57,23 @@ void CheckpointSaver::save(const TrainingState& state) {
     changed_.notify_all();
   else
     write_and_prune();
+}
+
+// Asked for once: pinning takes a fraction of a second for each GiB.
+void CheckpointSaver::reserve_snapshot() {
+  const int64_t bytes = bytes_of(state_.ranges);
+  if (bytes == 0 || bytes == snapshot_of_) return;
+  pieces_.reset();
+  snapshot_.reset();
+  snapshot_of_ = bytes;
+  const Device device = state_.ranges.front().device;
+  if (device.type != DeviceType::Cuda) return;
+  const int64_t pinned = std::min({bytes, options_.most_pinned, cpu::device_memory_bytes({}) / 4});
+  if (pinned > 0) snapshot_ = GTA_DISPATCH(device, make_snapshot, device, pinned);
+  const int64_t room = snapshot_ ? snapshot_->bytes() : 0;
+  if (room < bytes)
+    log::warning("{} of the state's {} MiB have room in the host's pinned memory: when a save is in flight, the next update waits for the rest", room >> 20,
+                 bytes >> 20);
 }
 
 void CheckpointSaver::before_update() {

@@ -5,6 +5,9 @@
 //   forward, backward           read the weights, as the thread does
 //   saver.before_update();      copies what is not written yet
 //   optimizer.step(...)         changes the memory; the thread goes on from the copies
+//
+// On a GPU the copies go to pinned memory, which is taken at the first save and kept: they are queued, and the update waits for them on the device.
+// Of a state that is larger than what may be pinned (PieceOptions::most_pinned) the host itself copies the rest, and waits.
 #pragma once
 
 #include <condition_variable>
@@ -28,8 +31,9 @@ class CheckpointSaver {
   // Waits for an earlier save, then saves, or when asynchronous lets the thread begin and returns: from then on nobody may change or free
   // the ranges' memory but after before_update() or finish() has returned. A save that fails is a warning: training goes on.
   void save(const TrainingState& state);
-  // To be called, by the thread that calls save(), before anything changes the ranges' memory: the optimizer's update, a load. Returns as
-  // soon as a save in flight does not read that memory any more; nothing to do without one. Without memory for the copy that save fails.
+  // To be called, by the thread that calls save(), before anything changes the ranges' memory: the optimizer's update, a load. What is done,
+  // or queued for a GPU, afterwards is not seen by a save in flight; nothing to do without one. A
+  // copy that cannot be made fails that save.
   void before_update();
   // Waits; false when the last save failed.
   bool finish();
@@ -39,6 +43,7 @@ class CheckpointSaver {
 
  private:
   void work();
+  void reserve_snapshot();
   bool write();
   void write_and_prune();
 
@@ -49,6 +54,8 @@ class CheckpointSaver {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   TrainingState state_;
+  std::unique_ptr<Snapshot> snapshot_;   // of a GPU's state
+  int64_t snapshot_of_ = -1;             // bytes of the state that it was made for
   std::unique_ptr<StatePieces> pieces_;  // of state_; replaced only by save()
   bool pending_ = false, stop_ = false, good_ = true;
   double seconds_ = 0;

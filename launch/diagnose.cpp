@@ -4,7 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "optim/adamw.h"
+#include "core/sum_of_squares.h"
 
 namespace gta {
 namespace {

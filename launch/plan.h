@@ -24,7 +24,7 @@ struct TrainingShape {
 struct MemoryPlan {  // bytes
   int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0;  // the most of each at any time
   int64_t peak = 0;                // the most of all together, blocks kept for reuse included
-  int64_t checkpoint_staging = 0;  // of the CPU's memory, at most, while a checkpoint is being written
+  int64_t checkpoint_staging = 0;  // of the CPU's memory, at most, while a checkpoint is being written; beside a GPU, from the first on
   int64_t total = 0;               // of the device's memory: the peak, and on the CPU the staging
 };
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/profiler.h"
+#include "core/sum_of_squares.h"
 
 namespace gta {
 

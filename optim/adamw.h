@@ -26,8 +26,6 @@ struct UpdateRule {
 enum class UpdateState : uint8_t { Updates, Applied, Loss, GradientNorm, Scale, Rate, Root };
 inline constexpr int64_t kUpdateStates = 7;
 
-// total (1) = or += sum of squares, float64, in fixed blocks: the same bits for any number of threads. NaN or infinite when an element is.
-GTA_KERNEL(void sum_of_squares(const Tensor& flat, const Tensor& total, GradientMode mode))
 // losses float64 (n), parts of one sum. Counts the update and writes all of the state.
 GTA_KERNEL(void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state))
 // rounded: bfloat16, receives the new weights for the products; or undefined. Does nothing when the state is not Applied.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/elementwise.h"
+#include "core/sum_of_squares.h"
 #include "layers/cross_entropy/linear_cross_entropy.h"
 #include "layers/embedding/embedding.h"
 #include "layers/rope/rope.h"
@@ -11,13 +12,12 @@
 namespace gta {
 namespace {
 
-// Of the sum of both.
+// Of the sum of both, computed where they are.
 double root_mean_square(const Tensor& x, const Tensor& branch) {
-  const Tensor sum = x.clone(Purpose::Workspace);
+  const Tensor sum = x.clone(Purpose::Workspace), squares = Tensor::empty({1}, DType::F64, x.device(), Purpose::Workspace);
   GTA_DISPATCH(sum.device(), add_into, sum, branch);
-  double squares = 0;
-  for (double value : to_doubles(sum)) squares += value * value;
-  return std::sqrt(squares / static_cast<double>(std::max<int64_t>(sum.elements(), 1)));
+  GTA_DISPATCH(sum.device(), sum_of_squares, sum, squares, GradientMode::Overwrite);
+  return std::sqrt(squares.to_vector<double>()[0] / static_cast<double>(std::max<int64_t>(sum.elements(), 1)));
 }
 
 const ModelConfig& checked(const ModelConfig& config) {

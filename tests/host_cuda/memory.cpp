@@ -144,6 +144,11 @@ bool is_allocated(const void* p, size_t* bytes_left) {
   return true;
 }
 
+bool is_of_device(const void* p) {
+  const auto* const before = allocation_before(memory().live, p);
+  return before && p < before->first + before->second.bytes && before->second.kind != Kind::Pinned;
+}
+
 size_t allocated_bytes() { return memory().allocated; }
 
 DeviceAccess::DeviceAccess() {

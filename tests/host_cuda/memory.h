@@ -17,6 +17,7 @@ void make_usable(void* p);
 void free_memory(void* p);
 // Whether p lies in device or pinned memory; then the bytes from p to its allocation's end.
 bool is_allocated(const void* p, size_t* bytes_left = nullptr);
+bool is_of_device(const void* p);  // and not pinned
 size_t allocated_bytes();
 inline constexpr size_t kDeviceBytes = size_t{16} << 30;
 

@@ -184,6 +184,7 @@ cudaError_t copy(const Copy& c, cudaStream_t to_stream) {
   if (c.row_bytes > c.to_pitch || c.row_bytes > c.from_pitch) return failed(cudaErrorInvalidPitchValue);
   expect_inside(c.to, c.span(c.to_pitch), "a copy to memory");
   expect_inside(c.from, c.span(c.from_pitch), "a copy from memory");
+  if (is_of_device(c.from) && !is_of_device(c.to)) waited.bytes += static_cast<int64_t>(c.row_bytes * c.rows);
   std::shared_ptr<std::vector<char>> staged;
   if (!is_allocated(c.from)) staged = std::make_shared<std::vector<char>>(c.from, c.from + c.span(c.from_pitch));
   push(stream, {[c, staged] {

@@ -2,10 +2,13 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <map>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/reader.h"
+#include "checkpoints/writer.h"
 #include "core/error.h"
 #include "core/gemm.h"
 #include "launch/plan.h"
@@ -70,6 +73,56 @@ TEST_F(CudaTraining, WaitsForNothingButTheOutcomeOfTheStepBefore) {
   }
 }
 #endif
+
+// Updates are queued while the save before them is on its way to the host.
+TEST_F(CudaTraining, SavesWhileItTrainsTheBitsOfEveryStep) {
+  const std::string options = " --set train.steps=6 --set train.checkpoint.every_steps=1 --set train.checkpoint.keep=6 --set train.checkpoint.asynchronous=";
+  ASSERT_EQ(train_on("cuda", "beside", options + "true"), 0) << errors();
+  ASSERT_EQ(train_on("cuda", "between", options + "false"), 0) << errors();
+  for (int64_t step = 1; step <= 6; ++step) {
+    const auto hashes = [&](const std::string& run) {
+      std::vector<uint64_t> of_entries;
+      for (const Checkpoint::Entry& entry : Checkpoint::open(fmt::format("{}/{}/checkpoints/{}", folder_, run, checkpoint_name(step))).entries())
+        of_entries.push_back(entry.hash);
+      return of_entries;
+    };
+    EXPECT_EQ(hashes("beside"), hashes("between")) << "step " << step;
+  }
+}
+
+#ifdef GTA_CUDA_ON_HOST
+TEST_F(CudaTraining, DiagnosesWhereTheNumbersAre) {
+  TrainOptions o = options("diagnosed");
+  o.device = "cuda";
+  std::vector<int64_t> bytes;
+  o.before_update = [&](int64_t, ParameterSpace&) { bytes.push_back(host_cuda::waits().bytes); };
+  const LoadedRun run = load({"train.checkpoint.every_steps=0", "train.steps=4", "train.diagnose_every_steps=3"});
+  EXPECT_EQ(train(run, o).outcome, TrainOutcome::Finished);
+  ASSERT_EQ(bytes.size(), 4u);
+  EXPECT_LT(bytes[2] - bytes[1], 1024);  // a norm, or the scores of some blocks: no tensor of the model's
+  EXPECT_LT(bytes[3] - bytes[2], 1024);
+}
+#endif
+
+// Near the CPU's, in both types.
+TEST_F(CudaTraining, DiagnosesLikeTheCpu) {
+  for (const auto& [dtype, tolerance] : {std::pair{"float32", 1e-4}, {"bfloat16", 2e-2}}) {
+    const auto diagnosed = [&](const std::string& device) {
+      const std::string run = fmt::format("diagnosed-{}-{}", device, dtype);
+      EXPECT_EQ(train_on(device, run, fmt::format(" --set train.steps=2 --set train.diagnose_every_steps=1 --set train.dtype={}", dtype)), 0) << errors();
+      std::istringstream rows(read_file(folder_ + "/" + run + "/metrics.jsonl"));
+      std::map<std::string, double> values;
+      for (std::string row; std::getline(rows, row);)
+        if (const auto json = nlohmann::json::parse(row); json.contains("stream_rms/layers.0"))
+          for (const auto& [key, value] : json.items()) values[fmt::format("{} of step {}", key, json["step"].get<int>())] = value;
+      return values;
+    };
+    const std::map<std::string, double> got = diagnosed("cuda"), expected = diagnosed("cpu");
+    EXPECT_GT(expected.size(), 20u);
+    ASSERT_EQ(got.size(), expected.size());
+    for (const auto& [key, value] : expected) EXPECT_NEAR(got.at(key), value, tolerance * value) << key << " in " << dtype;
+  }
+}
 
 // A skipped step is known of one step late, and counted all the same.
 TEST_F(CudaTraining, SkipsWhatIsNotFinite) {
