@@ -18,7 +18,7 @@ namespace {
 using namespace attention;
 
 // As many blocks of dK and dV as keep the largest devices busy. A constant, so that devices with the same tiles make the same sums.
-constexpr int64_t kEnoughBlocks = 1024;
+constexpr int64_t kEnoughBlocks = 512;
 
 struct alignas(16) RowState {
   float logsumexp_log2, delta;
@@ -520,19 +520,19 @@ bool with_tiles(const AttentionBackward& b) {
   const AttentionForward& a = b.forward;
   if (a.q.dtype() != DType::BF16 || !all_aligned({&a.q, &a.k, &a.v, &a.u, &b.d_u, &b.d_q, &b.d_k, &b.d_v})) return false;
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
-  // Measured on an H100. Two fragments of queries to a warp halve what it reads of K and V. For dK and dV together one fragment of keys is all that
-  // there are registers for, and better than computing S twice, but for the widest heads; small blocks, of which several share a multiprocessor.
-  if (is(64, 64)) return launch_first<AllTiles<QueryTiles<64, 64, 4, 2, 48>, KeyTiles<64, 64, Of::Both, 8, 1, 64>>>(b);
-  if (is(96, 64)) return launch_first<AllTiles<QueryTiles<96, 64, 4, 2, 32>, KeyTiles<96, 64, Of::Both, 8, 1, 64>>>(b);
-  if (is(64, 128))
-    return launch_first<AllTiles<QueryTiles<64, 128, 4, 2, 48>, KeyTiles<64, 128, Of::Both, 4, 1, 32>>>(b);
+  // Measured on H100 and H200. Two fragments of queries or keys to a warp halve what it reads of the other side, and small blocks, of which two
+  // share a multiprocessor, hide each other's waits. Where the heads are narrow dK and dV come from one kernel; where they are wide its registers
+  // would not do, and computing S a second time costs less.
+  if (is(64, 64)) return launch_first<AllTiles<QueryTiles<64, 64, 4, 2, 48>, KeyTiles<64, 64, Of::Both, 4, 2, 32>>>(b);
+  if (is(96, 64)) return launch_first<AllTiles<QueryTiles<96, 64, 4, 2, 32>, KeyTiles<96, 64, Of::Both, 4, 1, 64>>>(b);
+  if (is(64, 128)) return launch_first<AllTiles<QueryTiles<64, 128, 4, 2, 48>, KeyTiles<64, 128, Of::Both, 4, 1, 32>>>(b);
   if (is(128, 128))
     return launch_first<
-        AllTiles<QueryTiles<128, 128, 8, 1, 64>, KeyTiles<128, 128, Of::Keys, 8, 1, 48>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>,
-        AllTiles<QueryTiles<128, 128, 6, 1, 32>, KeyTiles<128, 128, Of::Keys, 8, 1, 16>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>>(b);
+        AllTiles<QueryTiles<128, 128, 4, 2, 16>, KeyTiles<128, 128, Of::Keys, 8, 1, 48>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>,
+        AllTiles<QueryTiles<128, 128, 4, 2, 16>, KeyTiles<128, 128, Of::Keys, 8, 1, 16>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>>(b);
   if (is(64, 256))
     return launch_first<
-        AllTiles<QueryTiles<64, 256, 8, 1, 32>, KeyTiles<64, 256, Of::Keys, 8, 1, 32>, KeyTiles<64, 256, Of::Values, 8, 1, 64>>,
+        AllTiles<QueryTiles<64, 256, 4, 2, 16>, KeyTiles<64, 256, Of::Keys, 4, 1, 32>, KeyTiles<64, 256, Of::Values, 4, 1, 64>>,
         AllTiles<QueryTiles<64, 256, 4, 1, 32>, KeyTiles<64, 256, Of::Keys, 4, 1, 32>, KeyTiles<64, 256, Of::Values, 4, 1, 64>>>(b);
   return false;
 }

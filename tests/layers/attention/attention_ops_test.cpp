@@ -91,7 +91,7 @@ std::vector<OpCase> small_tiled_attention_cases() {
 }
 // So many sequences that one block sums over several maps: of two that share a key head, and of half of the four that share a value head.
 std::vector<OpCase> many_sequences_cases() {
-  return {attention_case({512, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({512, 4, 2, 1, 3, 5, 0}, 2, 3)};
+  return {attention_case({256, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({256, 4, 2, 1, 3, 5, 0}, 2, 3)};
 }
 
 struct DecoderSizes { int64_t tokens, maps, latent, copies; };
