@@ -14,9 +14,7 @@ Tensor normalised_again(const Saved& saved) {
   return y;
 }
 
-void weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, GradientSlot& slot) {
-  if (slot.wanted()) GTA_DISPATCH(s.device(), rms_norm_weight_gradient, s, rstd, d_y, slot.destination(), slot.mode());
-}
+Tensor destination_of(GradientSlot& slot) { return slot.wanted() ? slot.destination() : Tensor{}; }
 
 }  // namespace
 
@@ -33,9 +31,8 @@ Tensor RmsNormOp::recompute(const Saved& saved) const { return normalised_again(
 
 void RmsNormOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   const Tensor &x = saved[0], &rstd = saved[1], &weight = saved[2];
-  weight_gradient(x, rstd, d_outputs[0], d_inputs[1]);
-  if (d_inputs[0].wanted())
-    GTA_DISPATCH(x.device(), rms_norm_backward, x, rstd, weight, d_outputs[0], Tensor{}, d_inputs[0].destination(), d_inputs[0].mode());
+  GTA_DISPATCH(x.device(), rms_norm_backward,
+               RmsNormBackward{x, rstd, weight, d_outputs[0], {}, destination_of(d_inputs[0]), d_inputs[0].mode(), destination_of(d_inputs[1]), d_inputs[1].mode()});
 }
 
 void ResidualRmsNormOp::check(const Tensor& x, const Tensor& residual, const Tensor& weight) const {
@@ -58,10 +55,10 @@ void ResidualRmsNormOp::backward(const Saved& saved, std::span<Tensor> d_outputs
   const Tensor &s = saved[0], &rstd = saved[1], &weight = saved[2];
   Tensor &d_s = d_outputs[0], &d_y = d_outputs[1];
   if (d_y.defined()) {
-    weight_gradient(s, rstd, d_y, d_inputs[2]);
     // The sum's gradient takes the place of d_s where nobody else looks at it, and serves x and the residual alike.
     Tensor total = d_s.defined() && d_s.unique() ? d_s : Tensor::empty(s.shape(), s.dtype(), s.device());
-    GTA_DISPATCH(s.device(), rms_norm_backward, s, rstd, weight, d_y, d_s, total, GradientMode::Overwrite);
+    GTA_DISPATCH(s.device(), rms_norm_backward,
+                 RmsNormBackward{s, rstd, weight, d_y, d_s, total, GradientMode::Overwrite, destination_of(d_inputs[2]), d_inputs[2].mode()});
     d_s = total;
   } else if (d_inputs[2].mode() == GradientMode::Overwrite) {
     d_inputs[2].destination().fill_zero();

@@ -15,10 +15,15 @@ GTA_KERNEL(void rms_norm_scale(const Tensor& s, const Tensor& rstd, const Tensor
 // residual undefined: s is not written and x is normalised.
 GTA_KERNEL(void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s, const Tensor& y,
                                  const Tensor& rstd))
-// d_total = (d_s or 0) + the gradient through the norm (+ d_total when mode is Accumulate); d_total may be d_s itself.
-GTA_KERNEL(void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight, const Tensor& d_y, const Tensor& d_s,
-                                  const Tensor& d_total, GradientMode mode))
-GTA_KERNEL(void rms_norm_weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, const Tensor& d_weight, GradientMode mode))
+struct RmsNormBackward {
+  Tensor s, rstd, weight, d_y;
+  // d_total = (d_s or 0) + the gradient through the norm (+ d_total when its mode is Accumulate); it may be d_s itself, or undefined.
+  Tensor d_s, d_total;
+  GradientMode mode_total;
+  Tensor d_weight;  // undefined: not wanted
+  GradientMode mode_weight;
+};
+GTA_KERNEL(void rms_norm_backward(const RmsNormBackward& arguments))
 
 struct RmsNormOp {
   static constexpr const char* name = "rms_norm";

@@ -64,8 +64,10 @@ void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& wei
   });
 }
 
-void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight, const Tensor& d_y, const Tensor& d_s, const Tensor& d_total,
-                       GradientMode mode) {
+namespace {
+
+void total_gradient(const RmsNormBackward& b) {
+  const auto& [s, rstd, weight, d_y, d_s, d_total, mode, d_weight, mode_weight] = b;
   dispatch_floating(s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;
@@ -97,7 +99,8 @@ void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight
   });
 }
 
-void rms_norm_weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, const Tensor& d_weight, GradientMode mode) {
+void weight_gradient(const RmsNormBackward& b) {
+  const auto& [s, rstd, weight, d_y, d_s, d_total, mode_total, d_weight, mode] = b;
   dispatch_floating(s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;
@@ -121,6 +124,14 @@ void rms_norm_weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor&
       for (int64_t c = 0; c < width; ++c) dw[c] += sum[c];
     }
   });
+}
+
+}  // namespace
+
+// The weight's gradient first: d_total may take the place of what it reads.
+void rms_norm_backward(const RmsNormBackward& b) {
+  if (b.d_weight.defined()) weight_gradient(b);
+  if (b.d_total.defined()) total_gradient(b);
 }
 
 }  // namespace gta::cpu

@@ -5,6 +5,9 @@
 namespace gta::cuda {
 namespace {
 
+using column_sums_detail::sum_of_warps;
+static_assert(kWarpsOfRows == column_sums_detail::kWarps);
+
 // v = x, or x + residual as T holds it
 template <class T, int n>
 __device__ __forceinline__ void load_sum(float (&v)[n], Rows<const T> x, Rows<const T> residual, int64_t row, int column) {
@@ -57,36 +60,71 @@ __global__ void scale_kernel(Rows<const T> s, const float* rstd, const float* we
   });
 }
 
+template <class T>
+struct Backward {
+  Rows<const T> s;
+  const float *rstd, *weight;
+  Rows<const T> d_y, before;
+  Rows<T> d_total;
+};
+
 // d_total = before + rstd (dy weight - s mean),  mean = rstd^2 (sum over columns of dy weight s) / width,  before: d_s, d_total or 0
 template <class T, int n>
-__global__ void backward_kernel(Rows<const T> s, const float* rstd, const float* weight, Rows<const T> d_y, Rows<const T> before, Rows<T> d_total, int64_t rows,
-                                int width) {
-  for_rows(rows, [&](int64_t row) {
-    float dot = 0;
-    columns_of_lane<n>(width, [&](int column) {
-      float v[n], w[n], d[n];
-      load_vector(v, s.at(row, column));
-      load_vector(w, weight + column);
-      load_vector(d, d_y.at(row, column));
+__device__ __forceinline__ void total_gradient(const Backward<T>& b, int64_t row, int width, float* weight_sum) {
+  float dot = 0;
+  columns_of_lane<n>(width, [&](int column) {
+    float v[n], w[n], d[n];
+    load_vector(v, b.s.at(row, column));
+    load_vector(w, b.weight + column);
+    load_vector(d, b.d_y.at(row, column));
 #pragma unroll
-      for (int i = 0; i < n; ++i) dot += d[i] * w[i] * v[i];
-    });
-    const float scale = rstd[row], mean = warp_sum(dot) * scale * scale / static_cast<float>(width);
-    columns_of_lane<n>(width, [&](int column) {
-      float v[n], w[n], d[n];
-      load_vector(v, s.at(row, column));
-      load_vector(w, weight + column);
-      load_vector(d, d_y.at(row, column));
-#pragma unroll
-      for (int i = 0; i < n; ++i) d[i] = scale * (d[i] * w[i] - v[i] * mean);
-      if (before.data) {
-        load_vector(v, before.at(row, column));
-#pragma unroll
-        for (int i = 0; i < n; ++i) d[i] = v[i] + d[i];
-      }
-      store_vector(d_total.at(row, column), d);
-    });
+    for (int i = 0; i < n; ++i) dot += d[i] * w[i] * v[i];
   });
+  const float scale = b.rstd[row], mean = warp_sum(dot) * scale * scale / static_cast<float>(width);
+  columns_of_lane<n>(width, [&](int column) {
+    float v[n], w[n], d[n];
+    load_vector(v, b.s.at(row, column));
+    load_vector(w, b.weight + column);
+    load_vector(d, b.d_y.at(row, column));
+    if (weight_sum) {
+      float sum[n];
+      load_vector(sum, weight_sum + column);
+#pragma unroll
+      for (int i = 0; i < n; ++i) sum[i] += d[i] * v[i] * scale;
+      store_vector(weight_sum + column, sum);
+    }
+#pragma unroll
+    for (int i = 0; i < n; ++i) d[i] = scale * (d[i] * w[i] - v[i] * mean);
+    if (b.before.data) {
+      load_vector(v, b.before.at(row, column));
+#pragma unroll
+      for (int i = 0; i < n; ++i) d[i] = v[i] + d[i];
+    }
+    store_vector(b.d_total.at(row, column), d);
+  });
+}
+
+template <class T, int n>
+__global__ void total_kernel(Backward<T> b, int64_t rows, int width) {
+  for_rows(rows, [&](int64_t row) { total_gradient<T, n>(b, row, width, nullptr); });
+}
+
+// Both gradients in one reading: a block has one part of the rows, and a sum over them for each of its warps in shared memory.
+// partial (parts, width)
+constexpr int kRowsOfBlock = 32;
+template <class T, int n>
+__global__ void total_and_weight_kernel(Backward<T> b, float* partial, int64_t rows, int width) {
+  float* const sums = dynamic_shared<float>();
+  float* const own = sums + threadIdx.y * width;
+  columns_of_lane<n>(width, [&](int column) {
+    const float zero[n] = {};
+    store_vector(own + column, zero);
+  });
+  const int64_t first = int64_t{blockIdx.x} * kRowsOfBlock, last = min(rows, first + kRowsOfBlock);
+  for (int64_t row = first + threadIdx.y; row < last; row += kWarpsOfRows) total_gradient<T, n>(b, row, width, own);
+  __syncthreads();
+  for (int column = threadIdx.y * 32 + threadIdx.x; column < width; column += 32 * kWarpsOfRows)
+    partial[int64_t{blockIdx.x} * width + column] = sum_of_warps(sums, width, column);
 }
 
 // What d weight sums: dy s rstd
@@ -131,25 +169,28 @@ void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& wei
   });
 }
 
-void rms_norm_backward(const Tensor& s, const Tensor& rstd, const Tensor& weight, const Tensor& d_y, const Tensor& d_s, const Tensor& d_total,
-                       GradientMode mode) {
-  const int64_t rows = s.rows(), width = s.columns();
-  const Tensor before = d_s.defined() ? d_s : mode == GradientMode::Accumulate ? d_total : Tensor{};
-  dispatch_device(s.dtype(), "rms_norm", [&](auto zero) {
+void rms_norm_backward(const RmsNormBackward& b) {
+  const int64_t rows = b.s.rows(), width = b.s.columns(), parts = ceil_div(rows, kRowsOfBlock);
+  const Tensor before = b.d_s.defined() ? b.d_s : b.mode_total == GradientMode::Accumulate ? b.d_total : Tensor{};
+  const size_t sums = kWarpsOfRows * static_cast<size_t>(width) * sizeof(float);
+  const Device device = b.s.device();
+  dispatch_device(b.s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
-    with_vectors<kVector<T>>({width}, {&s, &weight, &d_y, &before, &d_total}, [&](auto n) {
+    with_vectors<kVector<T>>({width}, {&b.s, &b.weight, &b.d_y, &before, &b.d_total}, [&](auto n) {
+      const Backward<T> arguments{rows_of<const T>(b.s), b.rstd.data<float>(), b.weight.data<float>(), rows_of<const T>(b.d_y), rows_of<const T>(before),
+                                  rows_of<T>(b.d_total)};
+      // Wider rows than there is shared memory for are read twice.
+      if (b.d_total.defined() && b.d_weight.defined() && rows > 0 && sums <= shared_bytes_of(device)) {
+        const Tensor partial = Tensor::empty({parts, width}, DType::F32, device, Purpose::Workspace);
+        GTA_LAUNCH((total_and_weight_kernel<T, n>), dim3(static_cast<unsigned>(parts)), dim3(32, kWarpsOfRows), sums, stream_of(device), arguments,
+                   partial.data<float>(), rows, static_cast<int>(width));
+        add_parts(partial, b.d_weight, b.mode_weight);
+        return;
+      }
+      if (b.d_weight.defined()) column_sums<n>(WeightTerm<T>{arguments.s, arguments.d_y, arguments.rstd}, rows, b.d_weight, b.mode_weight);
+      if (!b.d_total.defined()) return;
       const Threads threads = warps_of(rows);
-      GTA_LAUNCH((backward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(s.device()), rows_of<const T>(s), rstd.data<float>(),
-                 weight.data<float>(), rows_of<const T>(d_y), rows_of<const T>(before), rows_of<T>(d_total), rows, static_cast<int>(width));
-    });
-  });
-}
-
-void rms_norm_weight_gradient(const Tensor& s, const Tensor& rstd, const Tensor& d_y, const Tensor& d_weight, GradientMode mode) {
-  dispatch_device(s.dtype(), "rms_norm", [&](auto zero) {
-    using T = decltype(zero);
-    with_vectors<kVector<T>>({s.columns()}, {&s, &d_y}, [&](auto n) {
-      column_sums<n>(WeightTerm<T>{rows_of<const T>(s), rows_of<const T>(d_y), rstd.data<float>()}, s.rows(), d_weight, mode);
+      GTA_LAUNCH((total_kernel<T, n>), threads.grid, threads.block, 0, stream_of(device), arguments, rows, static_cast<int>(width));
     });
   });
 }

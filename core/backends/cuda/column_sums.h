@@ -59,6 +59,13 @@ static __global__ void sum_of_parts(const float* partial, int64_t parts, int64_t
 
 }  // namespace column_sums_detail
 
+// out[c] (+)= the sum of the rows of partial (parts, columns), in an order that depends on their number alone.
+inline void add_parts(const Tensor& partial, const Tensor& out, GradientMode mode) {
+  using namespace column_sums_detail;
+  GTA_LAUNCH(sum_of_parts, dim3(static_cast<unsigned>(ceil_div(out.elements(), 32))), dim3(32, kWarps), 0, stream_of(out.device()), partial.data<float>(),
+             partial.rows(), out.elements(), out.data<float>(), mode == GradientMode::Accumulate);
+}
+
 // term.add<n>(row, column, sum) adds the n elements at (row, column) to sum. out: float32, a vector.
 template <int n, class Term>
 void column_sums(const Term& term, int64_t rows, const Tensor& out, GradientMode mode) {
@@ -71,8 +78,7 @@ void column_sums(const Term& term, int64_t rows, const Tensor& out, GradientMode
   if (parts > 0)
     GTA_LAUNCH((sum_parts<Term, n>), dim3(static_cast<unsigned>(parts), static_cast<unsigned>(ceil_div(columns, 32 * n))), block, 0, stream, term,
                partial.data<float>(), rows, columns);
-  GTA_LAUNCH(sum_of_parts, dim3(static_cast<unsigned>(ceil_div(columns, 32))), block, 0, stream, partial.data<float>(), parts, columns, out.data<float>(),
-             mode == GradientMode::Accumulate);
+  add_parts(partial, out, mode);
 }
 
 }  // namespace gta::cuda
