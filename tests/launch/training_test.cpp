@@ -207,7 +207,7 @@ TEST_F(Training, SignalsThatComeBeforeTheFirstStepAndThoseBlockedByWhoStartedItA
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, nullptr);
-    raise(SIGTERM);
+    kill(getpid(), SIGTERM);  // the process, not this thread of it
   };
   EXPECT_EQ(exit_code_of(start(folder_ + "/early", {"train.steps=100000"}, block)), 75);
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/early")).position().step, 1);
