@@ -2,21 +2,12 @@
 
 find_package(fmt REQUIRED)
 find_package(Threads REQUIRED)
-if(GTA_OPENMP)
-  find_package(OpenMP REQUIRED)
-endif()
 
 add_library(gta_options INTERFACE)
 target_include_directories(gta_options INTERFACE ${CMAKE_SOURCE_DIR})
-set(gta_cxx_options -Wall -Wextra -Werror=return-type -Wno-unknown-pragmas -march=${GTA_ARCH} -fno-math-errno -fno-trapping-math)
+set(gta_cxx_options -Wall -Wextra -Werror=return-type -Wno-unknown-pragmas -march=${GTA_ARCH} -fopenmp-simd -fno-math-errno -fno-trapping-math)
 target_compile_options(gta_options INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${gta_cxx_options}>")
 target_link_libraries(gta_options INTERFACE fmt::fmt Threads::Threads gta_cuda)
-if(GTA_OPENMP)
-  target_link_libraries(gta_options INTERFACE OpenMP::OpenMP_CXX)
-else()
-  # The simd pragmas need no runtime and stay.
-  target_compile_options(gta_options INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:-fopenmp-simd>")
-endif()
 if(GTA_SANITIZE)
   target_compile_options(gta_options INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${GTA_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>")
   target_link_options(gta_options INTERFACE -fsanitize=${GTA_SANITIZE})

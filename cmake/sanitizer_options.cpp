@@ -13,10 +13,9 @@ const char* __ubsan_default_options() { return "print_stacktrace=1"; }
 // damage every byte (core/io/README.md).
 const char* __asan_default_suppressions() { return "interceptor_via_lib:libhdf5\n"; }
 const char* __lsan_default_suppressions() { return "leak:libhdf5\n"; }
-// The same, and oneDNN's threads, whose barriers in libgomp ThreadSanitizer does not know.
+// The same, and what oneDNN's generated code does beside its calls of the system's functions is not seen.
 const char* __tsan_default_suppressions() {
   return "called_from_lib:libhdf5_serial.so\n"
-         "called_from_lib:libdnnl.so\n"
-         "called_from_lib:libgomp.so\n";
+         "called_from_lib:libdnnl.so\n";
 }
 }

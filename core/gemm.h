@@ -39,7 +39,10 @@ GTA_KERNEL(std::string product_library())
 namespace cpu {
 // Whether this CPU multiplies bfloat16 in hardware.
 bool has_bfloat16_products();
-// One thread's product of blocks inside a kernel's own parallel loop, row-major: c (m, n) = op(a) op(b) (+ c). T is float or double.
+// Error(Failed) unless products are right, and the same bits by one thread and by all at once. Takes milliseconds; made before a model is
+// used, since a library that is mistaken about its threads gives wrong numbers without a word.
+void check_products();
+// One thread's product of blocks, also inside a kernel's own parallel loop, row-major: c (m, n) = op(a) op(b) (+ c). T is float or double.
 template <class T>
 void block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t pitch_a, const T* b,
                 int64_t pitch_b, T* c, int64_t pitch_c, GradientMode mode);

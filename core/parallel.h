@@ -1,47 +1,30 @@
-// Loops over independent work items of the CPU backend. Items are cut by size, never by the number of threads, so that results do not
-// depend on it; an exception in an item is rethrown in the caller.
+// Loops over independent work items of the CPU backend, by one pool of threads. Items are cut by size, never by the number of threads, so
+// that results do not depend on it; an exception in an item is rethrown in the caller.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <exception>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include <memory>
+#include <type_traits>
 
 namespace gta {
 
-inline void set_threads([[maybe_unused]] int threads) {
-#ifdef _OPENMP
-  omp_set_num_threads(threads);
-#endif
-}
+// How many threads work on a loop, the caller among them; at first available_processors().
+void set_threads(int threads);
+int threads();
 
-inline int threads() {
-#ifdef _OPENMP
-  return omp_get_max_threads();
-#else
-  return 1;
-#endif
-}
+// What a loop does to an item, without its type.
+struct ItemBody {
+  void (*call)(const void* body, int64_t item);
+  const void* body;
+};
+void run_items(int64_t items, ItemBody body);
 
+// body(i) for each i in [0, items), in any order, by any thread. A loop inside of an item runs in that item's thread alone, and so does a loop
+// that a second thread begins while the pool works for a first one.
 template <class F>
 void parallel_for(int64_t items, F&& body) {
-  if (items <= 0) return;
-  // A single item runs in a parallel region too: a product inside it would otherwise be cut by the number of threads.
-  std::exception_ptr error;
-  std::atomic<bool> failed{false};
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t i = 0; i < items; ++i) {
-    if (failed.load(std::memory_order_relaxed)) continue;
-    try {
-      body(i);
-    } catch (...) {
-      if (!failed.exchange(true)) error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  using Body = std::remove_reference_t<F>;
+  run_items(items, {[](const void* f, int64_t item) { (*const_cast<Body*>(static_cast<const Body*>(f)))(item); }, std::addressof(body)});
 }
 
 // body(first, last) over [0, count) in pieces of at most `grain`.

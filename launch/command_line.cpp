@@ -8,10 +8,12 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "core/processors.h"
 #include "launch/commands/commands.h"
 #include "launch/loaded_model.h"
 #include "launch/config/config.h"
 #include "launch/environment.h"
+#include "launch/signals.h"
 
 namespace gta {
 namespace {
@@ -20,6 +22,7 @@ namespace {
 struct Choices {
   std::string log_level = "info";
   int threads = 0;
+  bool saves_when_signalled = false;
   TrainCommand train;
   EvalCommand eval;
   GenerateCommand generate;
@@ -52,7 +55,10 @@ void add_train(CLI::App& app, Choices& c) {
   add_overrides(train, c.train.overrides);
   add_device(train, c.train.device);
   train->footer("example: gta train configs/runs/quickstart.yaml --set model.attention.type=gqa --run-dir runs/kjv-gqa");
-  train->final_callback([&c] { c.run = [&c] { return run_train(c.train); }; });
+  train->final_callback([&c] {
+    c.saves_when_signalled = true;
+    c.run = [&c] { return run_train(c.train); };
+  });
 }
 
 void add_eval(CLI::App& app, Choices& c) {
@@ -186,7 +192,10 @@ void add_checks(CLI::App& app, Choices& c) {
   CLI::App* resume = app.add_subcommand("verify-resume", "proves that an interrupted run equals an uninterrupted one, bit for bit");
   resume->add_option("config", c.verify_resume.config)->required();
   resume->add_option("--run-dir", c.verify_resume.run_dir, "instead of runs/NAME.verify-resume; emptied first");
-  resume->add_option("--kills", c.verify_resume.kills, "how often to kill")->capture_default_str()->check(CLI::PositiveNumber);
+  resume->add_option("--kills", c.verify_resume.kills, "how often to kill (SIGKILL)")->capture_default_str()->check(CLI::NonNegativeNumber);
+  resume->add_option("--stops", c.verify_resume.stops, "how often to stop by SIGTERM, SIGINT, SIGUSR1 and SIGHUP in turn, each of which has to end with a save and 75")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   resume->add_option("--seed", c.verify_resume.seed, "of the moments; 0: the clock");
   add_overrides(resume, c.verify_resume.overrides);
   add_device(resume, c.verify_resume.device);
@@ -254,8 +263,11 @@ int run_command_line(int argc, char** argv) {
   }
   const std::string& level = choices.log_level;
   log::set_level(level == "debug" ? log::Level::Debug : level == "warning" ? log::Level::Warning : level == "error" ? log::Level::Error : log::Level::Info);
-  if (choices.threads > 0) set_threads(choices.threads);
   try {
+    if (choices.saves_when_signalled) install_signal_handlers();  // before anyone takes signals: none that comes early ends the program
+    take_signals_aside();
+    run_on_available_processors();
+    if (choices.threads > 0) set_threads(choices.threads);
     return choices.run();
   } catch (const Error& error) {
     return report(error);

@@ -50,7 +50,7 @@ Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}
 void Progress::show(const StepReport& report, int64_t log_every_steps, bool important) {
   const bool due = report.step == 1 || report.step % log_every_steps == 0 || report.step == report.steps || important;
   if (terminal_) {
-    fmt::print(stderr, "\r\033[K{}", progress_line(report));
+    std::fputs(("\r\033[K" + progress_line(report)).c_str(), stderr);  // a terminal that is gone is no reason to end
     std::fflush(stderr);
     open_ = true;
   } else if (due) {
@@ -60,7 +60,7 @@ void Progress::show(const StepReport& report, int64_t log_every_steps, bool impo
 
 void Progress::interrupt() {
   if (!open_) return;
-  fmt::print(stderr, "\n");
+  std::fputs("\n", stderr);
   open_ = false;
 }
 

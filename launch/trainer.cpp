@@ -10,6 +10,7 @@
 #include "checkpoints/model_state.h"
 #include "checkpoints/reader.h"
 #include "checkpoints/saver.h"
+#include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/log.h"
 #include "core/profiler.h"
@@ -49,6 +50,7 @@ class Trainer {
   }
 
   TrainResult run() {
+    cpu::check_products();
     if (options_.use == FolderUse::Fresh) {
       // Holding the lock of the old folder first: a run that is still writing there is not to be moved away under it.
       if (exists(run_dir_)) { RunFolder held(run_dir_); }

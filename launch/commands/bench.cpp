@@ -5,6 +5,7 @@
 
 #include "bench/kernels.h"
 #include "bench/step.h"
+#include "core/gemm.h"
 #include "core/parallel.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
@@ -206,6 +207,7 @@ Json step_json(const Subject& s, const StepMeasurement& measured, double data_sh
 }  // namespace
 
 int run_bench_ops(const BenchCommand& command) {
+  cpu::check_products();
   const Subject s = load_subject(command);
   const KernelMeasurement measured =
       measure_kernels({s.model, s.micro_batch, s.sequence, s.dtype, s.device, command.repeats, command.only});
@@ -217,6 +219,7 @@ int run_bench_ops(const BenchCommand& command) {
 }
 
 int run_bench_step(const BenchCommand& command) {
+  cpu::check_products();
   const Subject s = load_subject(command);
   const StepMeasurement measured =
       measure_step({s.model, s.optimizer, s.micro_batch, s.sequence, command.steps, command.warmup_steps, s.dtype, s.device, s.recompute});

@@ -2,14 +2,12 @@
 
 #include "core/log.h"
 #include "launch/commands/commands.h"
-#include "launch/signals.h"
 #include "launch/trainer.h"
 
 namespace gta {
 
 int run_train(const TrainCommand& command) {
   const LoadedRun run = load_run_config(command.config, command.overrides);
-  install_signal_handlers();
   TrainOptions options;
   options.run_dir = command.run_dir;
   options.use = command.fresh ? FolderUse::Fresh : FolderUse::Resume;

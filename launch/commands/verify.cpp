@@ -2,12 +2,19 @@
 
 #include <fmt/format.h>
 
+#include "core/gemm.h"
 #include "launch/commands/commands.h"
 
 namespace gta {
 
 int run_verify(const VerifyCommand& command) {
   const Device device = device_from_name(command.device);
+  try {
+    cpu::check_products();
+  } catch (const Error& error) {
+    fmt::print("FAILS {}\n", error.what());
+    return kExitCheckFailed;
+  }
   bool all = true;
   for (const std::string& path : command.fixtures)
     for (const std::string& dtype : command.dtypes) {

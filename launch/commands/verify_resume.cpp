@@ -1,5 +1,6 @@
-// Proves on a user's own configuration that an interrupted run equals an uninterrupted one, bit for bit: the same run twice, once whole,
-// once killed with SIGKILL at random moments (also while a save is in flight) and started again, in processes of their own.
+// Proves on a user's own configuration that an interrupted run equals an uninterrupted one, bit for bit, in processes of their own: the same
+// run once whole, once killed with SIGKILL at random moments (also while a save is in flight), and once stopped by the signals that ask for a
+// save, each time started again.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -10,6 +11,7 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -17,6 +19,7 @@
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
+#include "core/parallel.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
 
@@ -25,11 +28,16 @@ namespace {
 
 constexpr double kShortest = 0.2;  // seconds; of a run that is over sooner, nothing is left to kill
 
+struct CheckFailed {
+  std::string text;
+};
+
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 pid_t start_training(const VerifyResumeCommand& command, const std::string& run_dir) {
-  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(), "train", command.config, "--run-dir", run_dir, "--device", command.device};
+  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(), "train", command.config, "--run-dir", run_dir, "--device", command.device,
+                                    "--threads", std::to_string(threads())};
   for (const std::string& text : command.overrides) words.insert(words.end(), {"--set", text});
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -39,6 +47,7 @@ pid_t start_training(const VerifyResumeCommand& command, const std::string& run_
   if (child > 0) return child;
   const int log = ::open((run_dir + ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   if (log >= 0) ::dup2(log, STDERR_FILENO);
+  // Signals stay blocked, as they are here, until the training is there to take them: none ends it while it is being loaded.
   ::execv(arguments[0], arguments.data());
   _exit(127);
 }
@@ -65,26 +74,38 @@ std::string fingerprint(const std::string& run_dir) {
   return text;
 }
 
-}  // namespace
+// Of the uninterrupted run, in seconds: until the first step, and in all.
+struct Duration {
+  double start, whole;
+};
 
-int run_verify_resume(const VerifyResumeCommand& command) {
-  const LoadedRun run = load_run_config(command.config, command.overrides);
-  const std::string base = command.run_dir.empty() ? "runs/" + run.config.name + ".verify-resume" : command.run_dir;
-  const std::string whole = base + "/whole", killed = base + "/killed";
-  remove_tree(base);
-  make_directories(base);
+Duration run_whole(const VerifyResumeCommand& command, const std::string& run_dir) {
+  const Clock::time_point begin = Clock::now();
+  const pid_t child = start_training(command, run_dir);
+  siginfo_t ended{};
+  while (!exists(run_dir + "/metrics.jsonl") && ended.si_pid == 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT);
+  }
+  const double start = seconds_since(begin);
+  expect_done(wait_for(child), run_dir);
+  return {start, seconds_since(begin)};
+}
 
-  const Clock::time_point start = Clock::now();
-  expect_done(wait_for(start_training(command, whole)), whole);
-  double seconds = seconds_since(start);
-  log::info("uninterrupted: {} steps in {:.1f} s", run.config.train.steps, seconds);
+// One way to end a training, and at which moments.
+struct Interruption {
+  const char* what;
+  std::vector<int> signals;              // in turn
+  std::function<bool(int)> as_expected;  // of the status of a training that was ended so
+  std::function<double(const Duration&, std::mt19937_64&)> moment;
+};
 
-  std::mt19937_64 random(command.seed ? static_cast<uint64_t>(command.seed) : static_cast<uint64_t>(Clock::now().time_since_epoch().count()));
-  int kills = 0;
-  // Moments are counted from where a run has something to lose; each start gets part of the whole time, so that progress is made in between.
-  while (kills < command.kills) {
-    const pid_t child = start_training(command, killed);
-    const double moment = seconds * std::uniform_real_distribution<double>(0.1, 0.9)(random);
+// Starts the training again and again, ends it `count` times, and lets it come to its end at last. Returns how often it was ended.
+int64_t interrupt(const VerifyResumeCommand& command, const std::string& run_dir, const Interruption& how, int64_t count, Duration duration, std::mt19937_64& random) {
+  int64_t times = 0;
+  while (times < count) {
+    const pid_t child = start_training(command, run_dir);
+    const double moment = how.moment(duration, random);
     const Clock::time_point begin = Clock::now();
     int status = 0;
     pid_t ended = 0;
@@ -92,28 +113,74 @@ int run_verify_resume(const VerifyResumeCommand& command) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       ended = ::waitpid(child, &status, WNOHANG);
     }
-    if (ended == child) {
-      expect_done(status, killed);
-      if (kills > 0 || seconds < kShortest) break;
+    const int signal = how.signals[static_cast<size_t>(times) % how.signals.size()];
+    if (ended == 0) {
+      ::kill(child, signal);
+      status = wait_for(child);
+    }
+    if (ended == child || (signal != SIGKILL && WIFEXITED(status) && WEXITSTATUS(status) == 0)) {  // or it came to its end meanwhile
+      expect_done(status, run_dir);
+      if (times > 0 || duration.whole < kShortest) break;
       // The machine had less else to do than the first time.
-      log::info("the run ended before it could be killed: begins anew, and kills sooner");
-      seconds /= 4;
-      remove_tree(killed);
+      log::info("the run ended before it could be {}: begins anew, and is to be sooner", how.what);
+      duration = {duration.start / 4, duration.whole / 4};
+      remove_tree(run_dir);
       continue;
     }
-    ::kill(child, SIGKILL);
-    wait_for(child);
-    ++kills;
-    const std::vector<std::string> saved = list_checkpoints(killed + "/checkpoints");
-    log::info("killed after {:.2f} s; newest checkpoint {}", moment, saved.empty() ? "none" : saved.back());
+    ++times;
+    const std::string with = fmt::format("{} after {:.2f} s", strsignal(signal), moment);
+    if (!how.as_expected(status))
+      throw CheckFailed{fmt::format("{}: {} {}, expected exit code {} after a save: see {}.log", with, WIFSIGNALED(status) ? "it was ended by signal" : "its exit code was",
+                                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), kExitInterrupted, run_dir)};
+    const std::vector<std::string> saved = list_checkpoints(run_dir + "/checkpoints");
+    log::info("{}; newest checkpoint {}", with, saved.empty() ? "none" : saved.back());
   }
-  expect_done(wait_for(start_training(command, killed)), killed);
-  if (kills == 0) fail("verify-resume", "the run ended before it could be killed: give it more steps");
+  expect_done(wait_for(start_training(command, run_dir)), run_dir);
+  if (times == 0) fail("verify-resume", "the run ended before it could be {}: give it more steps", how.what);
+  return times;
+}
 
-  const bool equal = fingerprint(whole) == fingerprint(killed);
-  fmt::print("{}: killed {} times and resumed, the run {} the uninterrupted one bit for bit ({} and {})\n", equal ? "holds" : "FAILS", kills,
-             equal ? "equals" : "does not equal", whole, killed);
-  return equal ? 0 : kExitCheckFailed;
+// Each start gets part of the whole time, so that progress is made in between: a kill loses what came after the last save, a stop nothing.
+Interruption by_kill() {
+  return {"killed", {SIGKILL}, [](int) { return true; }, [](const Duration& d, std::mt19937_64& random) {
+            return d.whole * std::uniform_real_distribution<double>(0.1, 0.9)(random);
+          }};
+}
+Interruption by_stop(int64_t count) {
+  return {"stopped", {SIGTERM, SIGINT, SIGUSR1, SIGHUP}, [](int status) { return WIFEXITED(status) && WEXITSTATUS(status) == kExitInterrupted; },
+          [count](const Duration& d, std::mt19937_64& random) {
+            return d.start + (d.whole - d.start) / static_cast<double>(count + 1) * std::uniform_real_distribution<double>(0, 2)(random);
+          }};
+}
+
+}  // namespace
+
+int run_verify_resume(const VerifyResumeCommand& command) {
+  const LoadedRun run = load_run_config(command.config, command.overrides);
+  const std::string base = command.run_dir.empty() ? "runs/" + run.config.name + ".verify-resume" : command.run_dir;
+  const std::string whole = base + "/whole";
+  remove_tree(base);
+  make_directories(base);
+
+  const Duration duration = run_whole(command, whole);
+  log::info("uninterrupted: {} steps in {:.1f} s", run.config.train.steps, duration.whole);
+  std::mt19937_64 random(command.seed ? static_cast<uint64_t>(command.seed) : static_cast<uint64_t>(Clock::now().time_since_epoch().count()));
+  bool all = true;
+  for (const auto& [how, count] : {std::pair{by_kill(), command.kills}, {by_stop(command.stops), command.stops}}) {
+    if (count == 0) continue;
+    const std::string run_dir = base + "/" + how.what;
+    try {
+      const int64_t times = interrupt(command, run_dir, how, count, duration, random);
+      const bool equal = fingerprint(whole) == fingerprint(run_dir);
+      fmt::print("{}: {} {} times and resumed, the run {} the uninterrupted one bit for bit ({} and {})\n", equal ? "holds" : "FAILS", how.what,
+                 times, equal ? "equals" : "does not equal", whole, run_dir);
+      all &= equal;
+    } catch (const CheckFailed& failed) {
+      fmt::print("FAILS: {}\n", failed.text);
+      all = false;
+    }
+  }
+  return all ? 0 : kExitCheckFailed;
 }
 
 }  // namespace gta

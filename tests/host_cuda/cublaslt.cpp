@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/parallel.h"
 #include "tests/host_cuda/engine.h"
 
 namespace {
@@ -107,13 +108,12 @@ void multiply(const Product& p, int64_t batch) {
   const auto k = static_cast<int64_t>(p.description.a == CUBLAS_OP_N ? p.a.columns : p.a.rows);
   const int64_t bands = (n + kWidth - 1) / kWidth;
   std::vector<float> b_packed(static_cast<size_t>(bands * k * kWidth));  // (bands, k, kWidth), zero beyond n
-#pragma omp parallel for
-  for (int64_t band = 0; band < bands; ++band)
+  gta::parallel_for(bands, [&](int64_t band) {
     for (int64_t w = 0; w < std::min(kWidth, n - band * kWidth); ++w)
       for (int64_t j = 0; j < k; ++j) b_packed[(band * k + j) * kWidth + w] = b.load(j, band * kWidth + w);
-#pragma omp parallel for
-  for (int64_t top = 0; top < m; top += kHeight) {
-    const int64_t height = std::min(kHeight, m - top);
+  });
+  gta::parallel_for((m + kHeight - 1) / kHeight, [&](int64_t strip) {
+    const int64_t top = strip * kHeight, height = std::min(kHeight, m - top);
     std::vector<float> a_packed(static_cast<size_t>(k * kHeight));  // (k, kHeight), zero beyond m
     for (int64_t i = 0; i < height; ++i)
       for (int64_t j = 0; j < k; ++j) a_packed[j * kHeight + i] = a.load(top + i, j);
@@ -136,7 +136,7 @@ void multiply(const Product& p, int64_t batch) {
           c.store(row, to, x);
         }
     }
-  }
+  });
 }
 
 }  // namespace

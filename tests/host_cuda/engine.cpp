@@ -16,6 +16,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/parallel.h"
 #include "tests/host_cuda/options.h"
 #include "tests/host_cuda/sanitizers.h"
 
@@ -396,9 +397,7 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const std:
     Random random(seed);
     for (size_t i = blocks; i > 1; --i) std::swap(order[i - 1], order[random.below(static_cast<uint32_t>(i))]);
   }
-  [[maybe_unused]] const bool serial = with_tsan() || blocks == 1;
-#pragma omp parallel if (!serial)
-  {
+  const auto prepared = [&]() -> Engine& {
     Engine& e = engine_of_this_thread();
     e.body = &body;
     e.kernel = name;
@@ -409,15 +408,21 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const std:
     blockDim = block;
     gridDim = grid;
     if (with_tsan()) e.main_tsan = __tsan_get_current_fiber();
-    release(&e.launched);
-#pragma omp for schedule(dynamic)
-    for (size_t i = 0; i < blocks; ++i) {
-      const uint32_t b = order[i];
-      e.random = Random(seed + b);
-      run_block(e, uint3{b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y}, block, shared);
-    }
-    acquire(&e.finished);
+    return e;
+  };
+  const auto run = [&](Engine& e, size_t i) {
+    const uint32_t b = order[i];
+    e.random = Random(seed + b);
+    run_block(e, uint3{b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y}, block, shared);
+  };
+  if (!with_tsan()) {
+    gta::parallel_for(static_cast<int64_t>(blocks), [&](int64_t i) { run(prepared(), static_cast<size_t>(i)); });
+    return;
   }
+  Engine& e = prepared();
+  release(&e.launched);
+  for (size_t i = 0; i < blocks; ++i) run(e, i);
+  acquire(&e.finished);
 }
 
 void* dynamic_shared() { return engine->arena + kMargin; }

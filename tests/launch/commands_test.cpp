@@ -104,7 +104,7 @@ TEST_F(Commands, VerifyResumeSeesADifference) {
   const pid_t child = fork();
   if (child == 0) {
     execl(kGta.c_str(), "gta", "verify-resume", (folder_ + "/run.yaml").c_str(), "--run-dir", base.c_str(), "--set", "train.steps=600",
-          "--set", "train.checkpoint.every_steps=20", "--kills", "1", "--log-level", "error", nullptr);
+          "--set", "train.checkpoint.every_steps=20", "--kills", "1", "--stops", "1", "--log-level", "error", nullptr);
     _exit(127);
   }
   int status = 0;

@@ -1,7 +1,7 @@
 // Products on the CPU: oneDNN for float32 and bfloat16, a plain blocked loop for float64 (which only tests use).
 //
 // oneDNN may cut a long sum by the number of threads. So the output is cut here into tiles by size, each tile is one single-threaded
-// product (oneDNN sees that it is inside a parallel region), and each element is the work of one thread whatever their number.
+// product (oneDNN is told that there is one thread), and each element is the work of one thread whatever their number.
 #include "core/gemm.h"
 
 #include <algorithm>

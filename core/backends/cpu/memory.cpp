@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/backends/memory_kernels.h"
+#include "core/control_groups.h"
 #include "core/parallel.h"
 
 namespace gta::cpu {
@@ -41,11 +41,7 @@ int64_t release_cached(const Device&) { return 0; }
 
 int64_t device_memory_bytes(const Device&) {
   int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::ifstream file(path);
-    int64_t limit = 0;
-    if (file >> limit && limit > 0) bytes = std::min(bytes, limit);
-  }
+  if (const auto limit = ControlGroups().memory_bytes()) bytes = std::min(bytes, *limit);
   return bytes;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/backends/cpu/bfloat16_gemm.h"
+#include "core/backends/cpu/openmp_runtime.h"
 
 namespace gta::cpu {
 namespace {
@@ -86,6 +87,7 @@ void use_bfloat16_instructions(bool use) { use_instructions = use; }
 template <>
 void block_gemm<float>(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t pitch_a,
                        const float* b, int64_t pitch_b, float* c, int64_t pitch_c, GradientMode mode) {
+  use_one_openmp_thread();
   const auto status = dnnl_sgemm(transpose_a == Transpose::Yes ? 'T' : 'N', transpose_b == Transpose::Yes ? 'T' : 'N', m, n, k, 1.0f, a, pitch_a,
                                  b, pitch_b, mode == GradientMode::Accumulate ? 1.0f : 0.0f, c, pitch_c);
   if (status != dnnl_success) fail("gemm", "oneDNN refused a ({}, {}) x ({}, {}) product: status {}", m, k, k, n, static_cast<int>(status));
@@ -94,6 +96,7 @@ void block_gemm<float>(Transpose transpose_a, Transpose transpose_b, int64_t m, 
 void bfloat16_block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const bfloat16* a, int64_t pitch_a,
                          const bfloat16* b, int64_t pitch_b, float* c, int64_t pitch_c, GradientMode mode) {
   if (has_bfloat16_products()) {
+    use_one_openmp_thread();  // before a primitive is made: it is planned for the threads that there are
     thread_local Products products;
     try {
       products.run(transpose_a, transpose_b, m, n, k, a, pitch_a, b, pitch_b, c, pitch_c, mode);

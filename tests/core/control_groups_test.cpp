@@ -1,0 +1,72 @@
+#include "core/control_groups.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace gta {
+namespace {
+
+class ControlGroupsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/gta-groups-XXXXXX";
+    folder_ = mkdtemp(pattern);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  void write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories(std::filesystem::path(folder_ + "/" + name).parent_path());
+    std::ofstream(folder_ + "/" + name) << text;
+  }
+  ControlGroups groups() const { return ControlGroups(folder_ + "/membership", folder_ + "/mount"); }
+
+  std::string folder_;
+};
+
+TEST_F(ControlGroupsTest, NothingIsLimitedWhereThereAreNoGroups) {
+  EXPECT_FALSE(groups().processors());
+  EXPECT_FALSE(groups().memory_bytes());
+}
+
+// systemd and container runtimes set limits in groups around the process's own, which has none.
+TEST_F(ControlGroupsTest, TheSmallestLimitOfAllGroupsAroundTheProcessHolds) {
+  write("membership", "0::/job/step/task\n");
+  write("mount/job/cpu.max", "400000 100000\n");
+  write("mount/job/memory.max", "8000000000\n");
+  write("mount/job/step/cpu.max", "150000 100000\n");
+  write("mount/job/step/memory.max", "9000000000\n");
+  write("mount/job/step/task/cpu.max", "max 100000\n");
+  write("mount/job/step/task/memory.max", "max\n");
+  write("mount/job/other/cpu.max", "10000 100000\n");
+  write("mount/job/other/memory.max", "1000\n");
+  EXPECT_EQ(groups().processors(), 1.5);
+  EXPECT_EQ(groups().memory_bytes(), 8000000000);
+}
+
+TEST_F(ControlGroupsTest, Version1IsReadBesideVersion2) {
+  write("membership", "5:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n0::/\n");
+  write("mount/cpu/docker/cpu.cfs_quota_us", "-1\n");
+  write("mount/cpu/docker/cpu.cfs_period_us", "100000\n");
+  write("mount/cpu/docker/x/cpu.cfs_quota_us", "250000\n");
+  write("mount/cpu/docker/x/cpu.cfs_period_us", "100000\n");
+  write("mount/memory/docker/x/memory.limit_in_bytes", "9223372036854771712\n");
+  write("mount/memory/docker/memory.limit_in_bytes", "5000000000\n");
+  EXPECT_EQ(groups().processors(), 2.5);
+  EXPECT_EQ(groups().memory_bytes(), 5000000000);
+}
+
+// Inside of a container the path is often that of the host, and the container's own group is what is mounted.
+TEST_F(ControlGroupsTest, TheMountedGroupCountsWhereThePathIsNotVisible) {
+  write("membership", "3:cpu:/host/container\n0::/../../host\n");
+  write("mount/cpu/cpu.cfs_quota_us", "100000\n");
+  write("mount/cpu/cpu.cfs_period_us", "100000\n");
+  write("mount/memory.max", "7000\n");
+  EXPECT_EQ(groups().processors(), 1.0);
+  EXPECT_EQ(groups().memory_bytes(), 7000);
+}
+
+}  // namespace
+}  // namespace gta
