@@ -648,6 +648,59 @@ INSTANTIATE_TEST_SUITE_P(Files, Shipped, ::testing::ValuesIn(shipped_files()), [
   return name;
 });
 
+// ---- patterns
+
+// Each folder beside the one that its name would match as a pattern.
+TEST_F(Config, OnlyWhatAKeySaysIsAPatternAndNotTheFoldersAboveItsFile) {
+  const std::pair<const char*, const char*> folders[] = {
+      {"exp[1]", "exp1"}, {"run?1", "runA1"}, {"all*", "all-of-them"}, {"b\\c", "bc"}, {"[!x]", "y"}, {"plain]", "plain"}};
+  for (const auto& [folder, other] : folders) {
+    SCOPED_TRACE(folder);
+    for (const std::string& name : {std::string(folder), std::string(other)})
+      for (const char* file : {"k.model", "train-2.h5", "train-1.h5", "validation-1.h5"}) write(name + "/" + file, "");
+    const std::string run = write(std::string(folder) + "/run.yaml", kRun);
+    const RunConfig c = load_run_config(run, {}).config;
+    const std::string base = path(folder);
+    EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{base + "/train-1.h5", base + "/train-2.h5"}, 1}}));
+    EXPECT_EQ(c.data.validation, std::vector<std::string>{base + "/validation-1.h5"});
+    EXPECT_EQ(c.data.tokenizer, base + "/k.model");
+    // The resolved file names these files and no others, from anywhere; and a file that is gone is not replaced by one that looks alike.
+    const std::string written = to_yaml(c), resolved = write("elsewhere/config.yaml", written);
+    EXPECT_EQ(load_run_config(resolved, {}).config.data.train, c.data.train);
+    EXPECT_EQ(load_run_config(resolved, {}).config.data.validation, c.data.validation);
+    EXPECT_TRUE(differences(c, parse_run_config(written, "checkpoint")).empty());
+    EXPECT_EQ(parse_run_config(written, "checkpoint").data.train, c.data.train);
+    fs::remove(base + "/train-2.h5");
+    EXPECT_TRUE(contains(refusal([&] { load_run_config(resolved, {}); }), "matches no file"));
+  }
+}
+
+TEST_F(Config, SetTakesItsPatternsFromTheWorkingDirectoryWhateverThatIsCalled) {
+  for (const char* name : {"run?1/train-1.h5", "runA1/train-1.h5"}) write(name, "");
+  const std::string run = write("run.yaml", kRun);
+  const fs::path before = fs::current_path();
+  fs::current_path(path("run?1"));
+  const std::vector<DataSource> train = load_run_config(run, {"data.train=[train-*.h5]"}).config.data.train;
+  fs::current_path(before);
+  EXPECT_EQ(train, (std::vector<DataSource>{{{path("run?1/train-1.h5")}, 1}}));
+}
+
+TEST_F(Config, ABackslashTakesACharacterOfAPatternAsItIs) {
+  for (const char* name : {"part[1]/train-1.h5", "part1/train-1.h5", "train-[9].h5"}) write(name, "");
+  const auto train = [&](const std::string& pattern) { return load(replaced(kRun, "[train-*.h5]", "['" + pattern + "']")).config.data.train; };
+  EXPECT_EQ(train("part\\[1]/train-*.h5"), (std::vector<DataSource>{{{path("part[1]/train-1.h5")}, 1}}));
+  EXPECT_EQ(train("part[1]/train-*.h5"), (std::vector<DataSource>{{{path("part1/train-1.h5")}, 1}}));
+  EXPECT_EQ(train("train-\\[9].h5"), (std::vector<DataSource>{{{path("train-[9].h5")}, 1}}));
+  const std::string text = refused(replaced(kRun, "[train-*.h5]", "['train-[9].h5']"));
+  EXPECT_TRUE(contains(text, "write train-\\[9].h5")) << text;
+}
+
+TEST_F(Config, CheckpointsOfEarlierBuildsWroteTheirPathsAsTheyWere) {
+  const RunConfig c = parse_run_config(replaced(replaced(kRun, "train-*.h5", "'/exp[1]/train-1.h5'"), "validation-1.h5", "'/run?1/v.h5'"), "checkpoint");
+  EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{"/exp[1]/train-1.h5"}, 1}}));
+  EXPECT_EQ(c.data.validation, std::vector<std::string>{"/run?1/v.h5"});
+}
+
 // ---- writing
 
 TEST_F(Config, WhatIsWrittenLoadsAgainToTheSame) {
