@@ -130,6 +130,7 @@ std::vector<ConfigKey> make_keys() {
       sources("data.train", "token shards, globs (`*`, `?`, `[a-z]`; after a backslash the character itself) are expanded and sorted; or sources whose samples are mixed in the ratio of their weights, of any sum", [](RunConfig& c) -> std::vector<DataSource>& { return c.data.train; }),
       list("data.validation", KeyType::PathList, "token shards to evaluate on; may be empty", [](RunConfig& c) -> std::vector<std::string>& { return c.data.validation; }, may),
       integer("data.sequence_length", "tokens of a training sample's input", 1, 1 << 24, [](RunConfig& c) -> int64_t& { return c.data.sequence_length; }),
+      boolean("data.windows_across_shards", "a sample may begin in one shard and end in the next of its source, so that no shard is too short; false: samples lie within shards", [](RunConfig& c) -> bool& { return c.data.windows_across_shards; }),
       boolean("data.document_mask", "tokens see their own document only, whose positions begin at 0; also in evaluation", [](RunConfig& c) -> bool& { return c.data.document_mask; }),
 
       only("optimizer.type", "AdamW, decoupled decay", "adamw", {}),

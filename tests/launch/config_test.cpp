@@ -109,6 +109,7 @@ TEST_F(Config, ResolvesPathsGlobsAndDefaults) {
   EXPECT_EQ(c.data.tokenizer, path("k.model"));
   EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{path("train-1.h5"), path("train-2.h5")}, 1}}));
   EXPECT_FALSE(c.data.document_mask);
+  EXPECT_FALSE(c.data.windows_across_shards) << "what runs were trained on before the key was there";
   EXPECT_EQ(c.model.attention.type, AttentionType::Gta);
   EXPECT_EQ(c.model.attention.latent_dim, 16);
   EXPECT_EQ(c.model.vocab_size, 0);
