@@ -1,5 +1,8 @@
 #include "data/loader.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <map>
 
 #include "core/io/hash.h"
@@ -273,6 +276,33 @@ TEST(Loader, RefusesSizesThatCannotBe) {
   refusal([&] { Loader(data, 0, 0); });
   refusal([&] { Loader(data, 2, -1); });
   refusal([&] { Loader(data, 2, 0, 0); });
+}
+
+// In a process of its own, which may hold fewer descriptors than there are shards.
+TEST(TrainingData, ReadsMoreShardsThanAProcessMayHaveDescriptors) {
+  Corpus corpus(16, 1);
+  const std::string first = corpus.config.train[0].shards.at(0);
+  for (int i = 0; i < 300; ++i) {
+    corpus.config.train[0].shards.push_back(corpus.folder.path(fmt::format("copy-{}.h5", i)));
+    std::filesystem::copy_file(first, corpus.config.train[0].shards.back());
+  }
+  const auto child = [&] {
+    const rlimit few{64, 64};
+    if (setrlimit(RLIMIT_NOFILE, &few) != 0) _exit(2);
+    try {
+      const TrainingData data = corpus.open();
+      std::vector<int32_t> window(17);
+      for (int64_t sample = 0; sample < data.sampler.samples_per_epoch(0); ++sample) {
+        const Mixture::Position at = data.sampler.at(sample);
+        data.streams[at.shard].read(at.window * 16, 17, window.data());
+      }
+    } catch (const Error& error) {
+      fmt::print(stderr, "{}\n", error.what());
+      _exit(3);
+    }
+    _exit(0);
+  };
+  EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
 }
 
 TEST(TrainingData, RefusesAnotherTokenizerAndTooLongSamples) {
