@@ -55,10 +55,10 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
 namespace {
 
 // A model on the meta device, on which steps are played: as many as are asked for, since making the model takes longer than a step.
-class PlayedModel {
+class ModelOfMeta {
  public:
   // Of the shape's dtype, device and sequence length.
-  PlayedModel(const ModelConfig& config, const TrainingShape& shape) : device_(meta_of(shape.device)), shape_(shape) {
+  ModelOfMeta(const ModelConfig& config, const TrainingShape& shape) : device_(meta_of(shape.device)), shape_(shape) {
     release_pooled_memory(device_);
     ModelConfig known = config;
     known.max_sequence_length = std::max(known.max_sequence_length, shape.sequence_length);
@@ -98,14 +98,6 @@ class PlayedModel {
     plan.total = plan.peak + (shape_.device == DeviceType::Cpu ? plan.checkpoint_staging : 0);
     return plan;
   }
-  MemoryPlan play_or_refuse(int64_t micro_batch, Recompute recompute) const {
-    const std::optional<MemoryPlan> plan = play(micro_batch, recompute);
-    if (!plan)
-      bad_input("plan", "a micro-batch of {} x {} tokens takes more than 2^62 bytes: lower train.micro_batch_size, data.sequence_length or the model's sizes",
-                micro_batch, shape_.sequence_length);
-    return *plan;
-  }
-
  private:
   void step(int64_t micro_batch, int64_t sequence_length, Recompute recompute) const {
     const Tensor tokens = Tensor::empty({micro_batch, sequence_length}, DType::I32, device_, Purpose::Data);
@@ -121,6 +113,54 @@ class PlayedModel {
   std::optional<CausalLm> model_;
   mutable std::optional<AdamW> optimizer_;
   Tensor of_products_;
+};
+
+// Layers are alike: what more than this many hold follows from what two models of fewer do.
+constexpr int64_t kMostLayers = 512;
+
+std::optional<int64_t> on_the_line(int64_t x0, int64_t y0, int64_t x1, int64_t y1, int64_t x) {
+  int64_t rise = 0, y = 0;
+  if (__builtin_mul_overflow((y1 - y0) / (x1 - x0), x - x1, &rise) || __builtin_add_overflow(y1, rise, &y) || y > int64_t{1} << 62) return std::nullopt;
+  return y;
+}
+
+// The steps of one model. Nothing where the bytes have no number any more.
+class PlayedModel {
+ public:
+  PlayedModel(const ModelConfig& config, const TrainingShape& shape) : config_(config), shape_(shape) {
+    if (config.layers <= kMostLayers) model_.emplace(config, shape);
+  }
+
+  std::optional<MemoryPlan> play(int64_t micro_batch, Recompute recompute) const {
+    if (model_) return model_->play(micro_batch, recompute);
+    const auto of_layers = [&](int64_t layers) {
+      ModelConfig config = config_;
+      config.layers = layers;
+      return ModelOfMeta(config, shape_).play(micro_batch, recompute);
+    };
+    const std::optional<MemoryPlan> half = of_layers(kMostLayers / 2), most = of_layers(kMostLayers);
+    if (!half || !most) return std::nullopt;
+    MemoryPlan plan;
+    for (int64_t MemoryPlan::*number : {&MemoryPlan::parameters, &MemoryPlan::gradients, &MemoryPlan::optimizer, &MemoryPlan::activations,
+                                        &MemoryPlan::workspace, &MemoryPlan::peak, &MemoryPlan::checkpoint_staging, &MemoryPlan::total}) {
+      const std::optional<int64_t> bytes = on_the_line(kMostLayers / 2, (*half).*number, kMostLayers, (*most).*number, config_.layers);
+      if (!bytes) return std::nullopt;
+      plan.*number = *bytes;
+    }
+    return plan;
+  }
+  MemoryPlan play_or_refuse(int64_t micro_batch, Recompute recompute) const {
+    const std::optional<MemoryPlan> plan = play(micro_batch, recompute);
+    if (!plan)
+      bad_input("plan", "a micro-batch of {} x {} tokens takes more than 2^62 bytes: lower train.micro_batch_size, data.sequence_length or the model's sizes",
+                micro_batch, shape_.sequence_length);
+    return *plan;
+  }
+
+ private:
+  ModelConfig config_;
+  TrainingShape shape_;
+  std::optional<ModelOfMeta> model_;
 };
 
 }  // namespace

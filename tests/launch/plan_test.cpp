@@ -101,6 +101,25 @@ TEST(Plan, OfALongSequenceIsWithinTenPerCentOfWhatAStepHolds) {
     }
 }
 
+// Layers are alike, so a plan plays no more of them than it needs: twice as many add twice as much.
+TEST(Plan, OfVeryDeepModelsGoesOnInAStraightLine) {
+  const auto plan_of = [](int64_t layers, Recompute recompute) {
+    ModelConfig config = model_of(AttentionType::Gta);
+    config.layers = layers;
+    return plan_memory(config, {.sequence_length = 256, .micro_batch = 3, .recompute = recompute});
+  };
+  for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
+    SCOPED_TRACE(name_of(recompute));
+    const MemoryPlan played = plan_of(512, recompute), before = plan_of(256, recompute), after = plan_of(513, recompute), far = plan_of(1024, recompute);
+    const auto near = [](int64_t a, int64_t b) { return std::abs(static_cast<double>(a - b)) <= 1e-3 * static_cast<double>(b); };
+    EXPECT_TRUE(near(after.peak - played.peak, (played.peak - before.peak) / 256)) << after.peak << " " << played.peak << " " << before.peak;
+    EXPECT_TRUE(near(far.activations - played.activations, 2 * (played.activations - before.activations)));
+    EXPECT_TRUE(near(far.gradients, 2 * played.gradients));
+    EXPECT_TRUE(near(plan_of(384, recompute).peak, (played.peak + before.peak) / 2)) << "the line is a line";
+    EXPECT_EQ(far.total, far.peak + far.checkpoint_staging);
+  }
+}
+
 // Each of these went on for minutes or for ever.
 TEST(Plan, AnswersOrRefusesWhateverIsAsked) {
   const auto planned = [](const ModelConfig& config, const TrainingShape& shape) -> int64_t {
