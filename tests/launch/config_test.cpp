@@ -406,13 +406,13 @@ TEST_F(Config, KeysThatContradictEachOtherAreReportedWithAllOtherProblems) {
 }
 
 TEST_F(Config, HostileTextIsRefused) {
-  const std::string big = kRun + "#" + std::string(1 << 20, 'x') + "\n";
+  const std::string big = kRun + "#" + std::string(16 << 20, 'x') + "\n";
   for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
            {"", "is empty: expected a mapping of keys"},
            {"[1, 2]", "run.yaml:1:1: expected a mapping of keys"},
            {"hello", "run.yaml:1:1: expected a mapping of keys"},
            {kRun + "---\nname: other\n", "holds more than one YAML document: expected one"},
-           {big, "at most 1048576 are expected of such a file"},
+           {big, "at most 16777216 are expected of such a file"},
            {kRun + std::string(1, '\0'), "run.yaml:18:1: byte 0x00 is a control character: expected text"},
            {replaced(kRun, "train:\n", "\x04train:\n"), "run.yaml:14:1: byte 0x04 is a control character: expected text"},
            {replaced(kRun, "small", "sm\x7Fll"), "run.yaml:1:9: byte 0x7f is a control character: expected text"},
@@ -703,6 +703,16 @@ TEST_F(Config, CheckpointsOfEarlierBuildsWroteTheirPathsAsTheyWere) {
 }
 
 // ---- writing
+
+// The resolved file names each shard of a run, and there may be many.
+TEST_F(Config, WhatIsWrittenForThousandsOfShardsLoadsAgain) {
+  RunConfig c = load(kRun).config;
+  c.data.train[0].shards.clear();
+  for (int i = 0; i < 9000; ++i) c.data.train[0].shards.push_back(path(fmt::format("{}/train-{:05}.h5", std::string(120, 'x'), i)));
+  const std::string written = to_yaml(c);
+  ASSERT_GT(written.size(), 1u << 20);
+  EXPECT_EQ(load_run_config(write("again.yaml", written), {}, DataFiles::Ignore).config.data.train, c.data.train);
+}
 
 TEST_F(Config, WhatIsWrittenLoadsAgainToTheSame) {
   for (const std::string& text : {kRun, replaced(kRun, "steps: 10", "tokens: 1M"),
