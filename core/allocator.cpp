@@ -5,24 +5,30 @@
 #include <limits>
 #include <map>
 #include <mutex>
-#include <vector>
 
 #include "core/backends/memory_kernels.h"
+#include "core/free_blocks.h"
 #include "core/sanitizer.h"
 
 namespace gta {
 namespace {
 
-// Eight classes per power of two, 64 from 1 MiB on: at most an eighth of a small block is lost, or 1.6% of a large one.
-int64_t size_class(int64_t bytes) {
+constexpr int64_t kPage = 4096;
+
+// Of the heap's blocks eight sizes per power of two, of mapped ones (free_blocks.h) whole pages: at most an eighth of a block is lost.
+int64_t rounded(int64_t bytes) {
   if (bytes <= 512) return 512;
-  const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / (bytes < (1 << 20) ? 8 : 64);
+  const int64_t step = bytes < kMappedBytes ? static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8 : kPage;
   return (bytes + step - 1) / step * step;
 }
 
+// Blocks of the meta device have addresses that nobody reads, one below the other as the system's mappings have them.
+char* const kMetaEnd = reinterpret_cast<char*>(uintptr_t{1} << 62);
+
 struct Pool {
   std::mutex mutex;
-  std::multimap<int64_t, void*> free_blocks;
+  FreeBlocks free_blocks;
+  char* meta_end = kMetaEnd;
   MemoryReport report;
 };
 
@@ -45,18 +51,19 @@ void mark(const Device& device, void* data, int64_t usable, int64_t bytes) {
   if (device.type == DeviceType::Cpu) mark_usable(data, usable, bytes);
 }
 
-// Blocks of the meta device have an address that is never read.
-void* take(const Device& device, int64_t bytes) {
-  static char nowhere;
-  return device.type == DeviceType::Meta ? &nowhere : GTA_DISPATCH(device, raw_allocate, device, bytes);
+void* take(const Device& device, Pool& pool, int64_t bytes) {
+  if (device.type != DeviceType::Meta) return GTA_DISPATCH(device, raw_allocate, device, bytes);
+  if (!keeps_blocks(device)) return kMetaEnd;
+  if (reinterpret_cast<uintptr_t>(pool.meta_end) <= static_cast<uintptr_t>(bytes)) return nullptr;
+  return pool.meta_end -= bytes;
 }
 
 void release_all(const Device& device, Pool& pool) {
-  for (auto& [bytes, data] : pool.free_blocks) {
+  pool.free_blocks.clear([&](void* data, int64_t bytes) {
+    if (data == pool.meta_end) pool.meta_end += bytes;
     mark(device, data, bytes, bytes);
     GTA_DISPATCH(device, raw_free, device, data, bytes);
-  }
-  pool.free_blocks.clear();
+  });
   pool.report.pooled = 0;
   GTA_DISPATCH(device, release_cached, device);
 }
@@ -113,6 +120,7 @@ void set_memory_limit(const Device& device, int64_t bytes) {
   Pool& pool = pool_of(device);
   std::lock_guard lock(pool.mutex);
   pool.report.limit = bytes;
+  if (pool.report.total_in_use() + pool.report.pooled > bytes) release_all(device, pool);
 }
 
 void release_pooled_memory(const Device& device) {
@@ -125,20 +133,18 @@ namespace memory {
 
 Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
   Pool& pool = pool_of(device);
-  const int64_t size = keeps_blocks(device) ? size_class(bytes) : std::max<int64_t>(bytes, 1);
+  const int64_t size = keeps_blocks(device) ? rounded(bytes) : std::max<int64_t>(bytes, 1);
   std::lock_guard lock(pool.mutex);
   MemoryReport& report = pool.report;
-  void* data = nullptr;
-  if (auto found = pool.free_blocks.find(size); found != pool.free_blocks.end()) {
-    data = found->second;
-    pool.free_blocks.erase(found);
+  void* data = pool.free_blocks.take(size);
+  if (data) {
     report.pooled -= size;
   } else {
     if (report.total_in_use() + report.pooled + size > report.limit) release_all(device, pool);
-    if (report.total_in_use() + size <= report.limit) data = take(device, size);
+    if (report.total_in_use() + size <= report.limit) data = take(device, pool, size);
     if (!data && report.total_in_use() + size <= report.limit) {
       release_all(device, pool);
-      data = take(device, size);
+      data = take(device, pool, size);
     }
     if (!data)
       throw Error(ErrorKind::OutOfMemory, "memory",
@@ -165,7 +171,7 @@ void free(const Device& device, Block block, Purpose purpose) noexcept {
   }
   mark(device, block.data, 0, block.bytes);
   pool.report.pooled += block.bytes;
-  pool.free_blocks.emplace(block.bytes, block.data);
+  pool.free_blocks.put(block.data, block.bytes);
 }
 
 }  // namespace memory

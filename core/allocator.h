@@ -1,7 +1,7 @@
 // The pooling allocator of each device, and what is held, by purpose.
 //
-// Freed blocks are kept and handed out again for requests of the same size class, so a training step allocates nothing from the system
-// after the first one. Blocks are 64-byte aligned. Safe from any thread.
+// Freed blocks are kept and handed out again (free_blocks.h), so a training step allocates nothing from the system after the first one or
+// two. Blocks are 64-byte aligned. Safe from any thread.
 #pragma once
 
 #include <array>
@@ -39,7 +39,7 @@ std::string describe(const MemoryReport& report);
 namespace memory {
 struct Block {
   void* data = nullptr;
-  int64_t bytes = 0;  // of the size class
+  int64_t bytes = 0;  // with what rounding adds
 };
 // Error(OutOfMemory) says what was asked and what is held by purpose.
 Block allocate(const Device& device, int64_t bytes, Purpose purpose);

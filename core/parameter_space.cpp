@@ -11,6 +11,7 @@ namespace gta {
 namespace {
 
 constexpr int64_t kAlignElements = 16;  // 64 bytes of float32
+constexpr int64_t kMostElements = int64_t{1} << 58;  // whose bytes, in float64 and with two moments, still have a number
 constexpr int64_t kInitGrain = 1 << 14;
 
 Tensor flat_view(const Tensor& flat, int64_t offset, const Shape& shape) {
@@ -34,8 +35,9 @@ const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
   for (const ParameterSpec& spec : merged) {
     if (spec.shape.rank() != rank || rank < 1 || rank > 2 || (rank == 2 && spec.shape[1] != merged[0].shape[1]) || spec.shape.elements() == 0)
       fail("parameter_space", "{} {} cannot be merged with {} {}", spec.name, to_string(spec.shape), merged[0].name, to_string(merged[0].shape));
-    if (std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name == spec.name; }))
-      fail("parameter_space", "{} is declared twice", spec.name);
+    if (!places_.emplace(spec.name, parameters_.size()).second) fail("parameter_space", "{} is declared twice", spec.name);
+    if (spec.shape.elements() > kMostElements - size)
+      bad_input("model", "{} {} makes more than 2^58 parameters: lower the model's sizes", spec.name, to_string(spec.shape));
     parameters_.push_back({spec.name, spec.shape, spec.initializer, kind, size});
     size += spec.shape.elements();
     rows += spec.shape[0];
@@ -46,9 +48,9 @@ const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
 }
 
 const Parameter& ParameterSpace::find(const std::string& name) const {
-  for (const Parameter& parameter : parameters_)
-    if (parameter.name == name) return parameter;
-  fail("parameter_space", "has no parameter {}", name);
+  const auto found = places_.find(name);
+  if (found == places_.end()) fail("parameter_space", "has no parameter {}", name);
+  return parameters_[found->second];
 }
 
 int64_t ParameterSpace::parameter_count() const {

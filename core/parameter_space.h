@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/tensor.h"
@@ -90,6 +91,7 @@ class ParameterSpace {
 
  private:
   std::vector<Parameter> parameters_;
+  std::unordered_map<std::string, size_t> places_;  // of the parameters, by name
   std::deque<Weight> weights_;
   std::array<int64_t, 2> sizes_{};
   std::array<Tensor, 2> values_, gradients_;

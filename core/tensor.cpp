@@ -6,12 +6,29 @@
 
 namespace gta {
 
+namespace {
+
+int64_t bytes_of(const Shape& shape, DType dtype) {
+  constexpr int64_t kMost = int64_t{1} << 62;
+  int64_t bytes = static_cast<int64_t>(size_of(dtype));
+  bool empty = false, fits = true;
+  for (const int64_t size : shape) {
+    empty = empty || size == 0;
+    fits = fits && !__builtin_mul_overflow(bytes, size, &bytes) && bytes <= kMost;
+  }
+  if (empty) return 0;
+  if (!fits) throw Error(ErrorKind::OutOfMemory, "memory", fmt::format("{} of {} is more than any memory", to_string(shape), name_of(dtype)));
+  return bytes;
+}
+
+}  // namespace
+
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, Purpose purpose) {
   Tensor tensor;
   tensor.shape_ = shape;
   tensor.dtype_ = dtype;
   tensor.pitch_ = tensor.columns();
-  tensor.storage_ = std::make_shared<Storage>(shape.elements() * static_cast<int64_t>(size_of(dtype)), device, purpose);
+  tensor.storage_ = std::make_shared<Storage>(bytes_of(shape, dtype), device, purpose);
   return tensor;
 }
 

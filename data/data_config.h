@@ -19,6 +19,7 @@ struct DataConfig {
   std::vector<DataSource> train;        // more than one: a mixture
   std::vector<std::string> validation;  // token shards; may be empty
   int64_t sequence_length = 0;          // a training sample is sequence_length + 1 tokens
+  bool windows_across_shards = false;   // a sample may begin in one shard and end in the next of its source
   bool document_mask = false;           // tokens see their own document only, also in evaluation (document_mask.h)
 };
 

@@ -10,6 +10,7 @@ namespace gta {
 namespace {
 
 constexpr int32_t kPadding = 0;
+constexpr int64_t kOffsetsAtOnce = 512;
 
 }  // namespace
 
@@ -37,11 +38,15 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
   for (const std::string& path : paths) {
     const TokenShard shard(path);
     shard.check_tokenizer(tokenizer);
-    const std::vector<uint64_t>& offsets = shard.document_offsets();
-    for (size_t i = 0; i + 1 < offsets.size() && !set.full(); ++i) {
-      std::vector<int32_t> ids(offsets[i + 1] - offsets[i]);
-      shard.read(static_cast<int64_t>(offsets[i]), static_cast<int64_t>(ids.size()), ids.data());
-      set.add_document(ids);
+    const int64_t documents = shard.summary().documents;
+    for (int64_t first = 0; first < documents && !set.full(); first += kOffsetsAtOnce) {
+      const int64_t count = std::min(kOffsetsAtOnce, documents - first);
+      const std::vector<uint64_t> offsets = shard.document_offsets(first, count + 1);
+      for (int64_t i = 0; i < count && !set.full(); ++i) {
+        std::vector<int32_t> ids(offsets[i + 1] - offsets[i]);
+        shard.read(static_cast<int64_t>(offsets[i]), static_cast<int64_t>(ids.size()), ids.data());
+        set.add_document(ids);
+      }
     }
   }
   return set;

@@ -78,7 +78,7 @@ Mixture::Mixture(const std::vector<MixtureSource>& sources, uint64_t seed) {
   for (size_t i = 0; i < sources.size(); ++i) {
     const std::vector<int64_t>& windows = sources[i].windows_per_shard;
     require(sources.size() == 1 || std::any_of(windows.begin(), windows.end(), [](int64_t count) { return count > 0; }), "data.train",
-            "source {} holds no whole sample: lower data.sequence_length, add text, or leave it out", i);
+            "source {} holds no whole sample: lower data.sequence_length, add text, set data.windows_across_shards, or leave it out", i);
     // Sources of one size are not to be shuffled alike; the first one is shuffled as it is alone.
     samplers_.emplace_back(windows, i == 0 ? seed : RandomStream(seed, "data.train").bits(i));
     first_shard_.push_back(shard);

@@ -39,7 +39,7 @@ class Mixture {
   Mixture(const std::vector<MixtureSource>& sources, uint64_t seed);
 
   struct Position {
-    int64_t source, shard, window;  // shards count on from source to source
+    int64_t source, shard, window;  // shards (or what else windows are cut from, loader.h) count on from source to source
   };
   Position at(int64_t sample) const;                     // sample >= 0, without end
   int64_t count(int64_t source, int64_t samples) const;  // of the source among the first `samples`

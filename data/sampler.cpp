@@ -18,7 +18,7 @@ uint64_t mix(uint64_t x) {
 
 Sampler::Sampler(const std::vector<int64_t>& windows_per_shard, uint64_t seed) : starts_{0}, seed_(seed) {
   for (int64_t windows : windows_per_shard) starts_.push_back(starts_.back() + windows);
-  require(samples_per_epoch() > 0, "data", "the training shards hold no whole sample: lower data.sequence_length or add text");
+  require(samples_per_epoch() > 0, "data", "the training shards hold no whole sample: lower data.sequence_length, add text, or set data.windows_across_shards");
   while ((int64_t{1} << (2 * half_bits_)) < samples_per_epoch()) ++half_bits_;
 }
 

@@ -3,45 +3,24 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
 
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/io/hdf5.h"
-#include "data/input_file.h"
 
 namespace gta {
 namespace {
 
-constexpr int64_t kFormatVersion = 1;
-constexpr int64_t kBlockBytes = 1 << 20;
-
-std::vector<uint64_t> hash_blocks(const std::vector<char>& bytes) {
+std::vector<uint64_t> hash_pieces(const std::vector<char>& bytes, int64_t piece) {
   std::vector<uint64_t> hashes;
-  for (size_t at = 0; at < bytes.size(); at += kBlockBytes)
-    hashes.push_back(hash_bytes(bytes.data() + at, std::min<size_t>(kBlockBytes, bytes.size() - at)));
+  for (size_t at = 0; at < bytes.size(); at += piece) hashes.push_back(hash_bytes(bytes.data() + at, std::min<size_t>(piece, bytes.size() - at)));
   return hashes;
 }
 
-uint64_t hash_tables(const std::vector<uint64_t>& offsets, const std::vector<uint64_t>& hashes) {
+uint64_t hash_of(std::initializer_list<const std::vector<uint64_t>*> tables) {
   Hasher hasher;
-  hasher.update(offsets.data(), offsets.size() * sizeof(uint64_t));
-  hasher.update(hashes.data(), hashes.size() * sizeof(uint64_t));
-  return hasher.digest();
-}
-
-uint64_t hash_header(const ShardSummary& summary, const std::vector<uint64_t>& offsets, const std::vector<uint64_t>& hashes) {
-  Hasher hasher;
-  const uint64_t values[] = {static_cast<uint64_t>(kFormatVersion),
-                             static_cast<uint64_t>(summary.vocab_size),
-                             static_cast<uint64_t>(summary.end_of_document),
-                             static_cast<uint64_t>(summary.text_bytes),
-                             summary.tokenizer_hash,
-                             hash_tables(offsets, hashes)};
-  hasher.update(values, sizeof values);
-  hasher.update(summary.source.data(), summary.source.size());
+  for (const std::vector<uint64_t>* table : tables) hasher.update(table->data(), table->size() * sizeof(uint64_t));
   return hasher.digest();
 }
 
@@ -103,24 +82,27 @@ class ShardWriter {
     if (offsets_.size() == 1) return;
     paths_.push_back(directory_ + "/" + file_name(static_cast<int64_t>(paths_.size())));
     const std::string path = temporary(paths_.back());
-    const std::vector<uint64_t> hashes = hash_blocks(bytes_);
+    const std::vector<uint64_t> blocks = hash_pieces(bytes_, shard_format::kBlockBytes), pages = hash_pieces(bytes_, shard_format::kPageBytes);
     const ShardSummary summary{path, source_, tokens(), 0, text_bytes_, tokenizer_.vocab_size(), tokenizer_.eos(), tokenizer_.hash()};
     hdf5::Writer writer(path);
     writer.add("/tokens", {tokens()}, wide_ ? DType::U32 : DType::U16);
     writer.add("/document_offsets", {static_cast<int64_t>(offsets_.size())}, DType::U64);
-    writer.add("/block_hashes", {static_cast<int64_t>(hashes.size())}, DType::U64);
-    writer.set_integer("format_version", kFormatVersion);
+    writer.add("/block_hashes", {static_cast<int64_t>(blocks.size())}, DType::U64);
+    writer.add("/page_hashes", {static_cast<int64_t>(pages.size())}, DType::U64);
+    writer.set_integer("format_version", shard_format::kVersion);
     writer.set_integer("vocab_size", summary.vocab_size);
     writer.set_integer("end_of_document", summary.end_of_document);
     writer.set_integer("text_bytes", summary.text_bytes);
     writer.set_text("tokenizer_hash", hash_text(summary.tokenizer_hash));
-    writer.set_text("header_hash", hash_text(hash_header(summary, offsets_, hashes)));
+    writer.set_text("header_hash", hash_text(shard_format::hash_header(summary, hash_of({&offsets_, &blocks}))));
+    writer.set_text("page_table_hash", hash_text(hash_of({&pages})));
     writer.set_text("source", source_);
     const std::vector<hdf5::Dataset> datasets = writer.close();
     File file(path, File::Mode::ReadWrite);
     file.write_at(bytes_.data(), datasets[0].bytes(), datasets[0].offset);
     file.write_at(offsets_.data(), datasets[1].bytes(), datasets[1].offset);
-    file.write_at(hashes.data(), datasets[2].bytes(), datasets[2].offset);
+    file.write_at(blocks.data(), datasets[2].bytes(), datasets[2].offset);
+    file.write_at(pages.data(), datasets[3].bytes(), datasets[3].offset);
     file.sync();
     file.close();
     bytes_.clear();
@@ -138,12 +120,6 @@ class ShardWriter {
   std::vector<std::string> paths_;
 };
 
-uint64_t parse_hash(const std::string& text, const std::string& path, const char* attribute) {
-  if (text.size() != 16 || text.find_first_not_of("0123456789abcdef") != std::string::npos)
-    bad_input(path, "attribute {} is no hash", attribute);
-  return std::stoull(text, nullptr, 16);
-}
-
 }  // namespace
 
 std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, const CorpusOptions& options,
@@ -160,98 +136,5 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
   read_documents(inputs, options, [&](std::string&& document) { writer.add(document); });
   return writer.publish();
 }
-
-struct TokenShard::State {
-  explicit State(const std::string& path) : file(path, File::Mode::Read) {}
-  File file;
-  ShardSummary summary;
-  int64_t offset = 0, bytes = 0, width = 2;
-  std::vector<uint64_t> document_offsets, hashes;
-  std::unique_ptr<std::atomic<bool>[]> checked;
-
-  void check_block(int64_t block) {
-    if (checked[block].load(std::memory_order_relaxed)) return;
-    const int64_t first = block * kBlockBytes, count = std::min(kBlockBytes, bytes - first);
-    std::vector<char> data(count);
-    file.read_at(data.data(), count, offset + first);
-    if (hash_bytes(data.data(), data.size()) != hashes[block])
-      bad_input(summary.path, "is damaged: tokens {} to {} do not have their hash; write the shard again", first / width,
-                (first + count) / width - 1);
-    checked[block].store(true, std::memory_order_relaxed);
-  }
-};
-
-TokenShard::TokenShard(const std::string& path) {
-  require_input_file(path);
-  state_ = std::make_shared<State>(path);
-  State& s = *state_;
-  const hdf5::Reader reader(path);
-  if (!reader.has_attribute("format_version")) bad_input(path, "is no token shard: make one with 'gta data shards'");
-  const int64_t version = reader.integer("format_version");
-  if (version != kFormatVersion)
-    bad_input(path, "has format version {}, this build reads {}: write the shard again", version, kFormatVersion);
-  const hdf5::Dataset& tokens = reader.dataset("/tokens");
-  if (tokens.shape.size() != 1 || (tokens.dtype != DType::U16 && tokens.dtype != DType::U32) || tokens.offset < 0)
-    bad_input(path, "/tokens is {} of rank {}: expected contiguous uint16 or uint32", name_of(tokens.dtype), tokens.shape.size());
-  s.summary = {path,
-               reader.text("source"),
-               tokens.elements(),
-               0,
-               reader.integer("text_bytes"),
-               reader.integer("vocab_size"),
-               reader.integer("end_of_document"),
-               parse_hash(reader.text("tokenizer_hash"), path, "tokenizer_hash")};
-  s.offset = tokens.offset;
-  s.bytes = tokens.bytes();
-  s.width = static_cast<int64_t>(size_of(tokens.dtype));
-  s.document_offsets = reader.read_uint64("/document_offsets");
-  s.hashes = reader.read_uint64("/block_hashes");
-  const auto& d = s.document_offsets;
-  if (d.size() < 2 || d.front() != 0 || d.back() != static_cast<uint64_t>(s.summary.tokens) || !std::is_sorted(d.begin(), d.end()) ||
-      static_cast<int64_t>(s.hashes.size()) != (s.bytes + kBlockBytes - 1) / kBlockBytes ||
-      hash_header(s.summary, d, s.hashes) != parse_hash(reader.text("header_hash"), path, "header_hash"))
-    bad_input(path, "is damaged: its header does not fit its tokens; write the shard again");
-  const int64_t vocab_size = s.summary.vocab_size;
-  if (vocab_size < 1 || vocab_size > INT32_MAX || s.summary.end_of_document < -1 || s.summary.end_of_document >= vocab_size ||
-      s.summary.text_bytes < 0)
-    bad_input(path, "has vocabulary size {}, end of document {} and {} bytes of text, which cannot be; write the shard again", vocab_size,
-              s.summary.end_of_document, s.summary.text_bytes);
-  s.summary.documents = static_cast<int64_t>(d.size()) - 1;
-  s.checked = std::make_unique<std::atomic<bool>[]>(s.hashes.size());
-}
-
-const ShardSummary& TokenShard::summary() const { return state_->summary; }
-const std::vector<uint64_t>& TokenShard::document_offsets() const { return state_->document_offsets; }
-
-void TokenShard::check_tokenizer(const Tokenizer& tokenizer) const {
-  const ShardSummary& s = state_->summary;
-  if (s.tokenizer_hash != tokenizer.hash() || s.vocab_size != tokenizer.vocab_size())
-    bad_input(s.path,
-              "was written with another tokenizer (hash {}, {} pieces; the run's has {}, {}): write the shard again, or name its tokenizer",
-              hash_text(s.tokenizer_hash), s.vocab_size, hash_text(tokenizer.hash()), tokenizer.vocab_size());
-}
-
-void TokenShard::read(int64_t first, int64_t count, int32_t* to) const {
-  State& s = *state_;
-  if (first < 0 || count < 0 || first > s.summary.tokens || count > s.summary.tokens - first)
-    fail(s.summary.path, "has {} tokens, asked for {} from {}", s.summary.tokens, count, first);
-  if (count == 0) return;
-  for (int64_t block = first * s.width / kBlockBytes; block <= ((first + count) * s.width - 1) / kBlockBytes; ++block) s.check_block(block);
-  std::vector<char> raw(count * s.width);
-  s.file.read_at(raw.data(), static_cast<int64_t>(raw.size()), s.offset + first * s.width);
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t id = 0;
-    std::memcpy(&id, raw.data() + i * s.width, s.width);
-    if (id >= static_cast<uint64_t>(s.summary.vocab_size))
-      bad_input(s.summary.path, "token {} is {}: outside the vocabulary of {}", first + i, id, s.summary.vocab_size);
-    to[i] = static_cast<int32_t>(id);
-  }
-}
-
-void TokenShard::verify() const {
-  for (size_t block = 0; block < state_->hashes.size(); ++block) state_->check_block(static_cast<int64_t>(block));
-}
-
-uint64_t TokenShard::content_hash() const { return hash_tables(state_->document_offsets, state_->hashes); }
 
 }  // namespace gta

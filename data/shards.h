@@ -2,9 +2,13 @@
 //
 //   /tokens            uint16 (vocabulary up to 65536) or uint32, contiguous: read with pread at the dataset's offset, HDF5 not involved
 //   /document_offsets  uint64 (documents + 1): document i is tokens [offset i, offset i+1)
-//   /block_hashes      uint64: xxh3 of each 1 MiB of /tokens, checked the first time the block is read
-//   attributes         format_version, vocab_size, tokenizer_hash, end_of_document, text_bytes, source, header_hash: xxh3 of the tables
-//                      and the other attributes
+//   /block_hashes      uint64: xxh3 of each 1 MiB of /tokens
+//   /page_hashes       uint64: xxh3 of each 16 KiB of /tokens; shards of earlier builds have none
+//   attributes         format_version, vocab_size, tokenizer_hash, end_of_document, text_bytes, source, header_hash: xxh3 of the offsets,
+//                      the block hashes and the other attributes; page_table_hash: xxh3 of the page hashes
+//
+// Whatever is read is checked: a window costs the pages that it lies in (of a shard without page hashes: the blocks), and nothing else of
+// the shard. The tables stay in the file (shard_table.h), and shards read through one OpenFiles hold no more descriptors than that.
 //
 // A document is BOS, its pieces, EOS (those of the two that the tokenizer has), and lies in one shard.
 #pragma once
@@ -14,16 +18,12 @@
 #include <string>
 #include <vector>
 
+#include "core/io/open_files.h"
 #include "data/corpus.h"
+#include "data/shard_format.h"
 #include "data/tokenizer.h"
 
 namespace gta {
-
-struct ShardSummary {
-  std::string path, source;
-  int64_t tokens = 0, documents = 0, text_bytes = 0, vocab_size = 0, end_of_document = -1;
-  uint64_t tokenizer_hash = 0;
-};
 
 // Writes DIRECTORY/NAME-00000.h5 and so on, each of at most shard_tokens unless one document alone has more. Nothing appears before all
 // are written, and the first one last: when it is there, all are. Shards of an earlier run under the same name are replaced;
@@ -33,15 +33,19 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
 
 class TokenShard {
  public:
-  explicit TokenShard(const std::string& path);  // Error(BadInput) naming what is damaged
+  // Error(BadInput) naming what is damaged. `files`: what the shard is read through, its own if none is given.
+  explicit TokenShard(const std::string& path, std::shared_ptr<OpenFiles> files = nullptr);
 
   const ShardSummary& summary() const;
   void check_tokenizer(const Tokenizer& tokenizer) const;
-  // Tokens [first, first + count). Safe from any thread. Error(BadInput) when a block does not have its hash, Error(Failed) when the
+  // Tokens [first, first + count). Safe from any thread. Error(BadInput) when a page does not have its hash, Error(Failed) when the
   // file cannot be read any more.
   void read(int64_t first, int64_t count, int32_t* to) const;
-  const std::vector<uint64_t>& document_offsets() const;
-  void verify() const;            // every block
+  // Entries [first, first + count) of /document_offsets, of which there are documents + 1.
+  std::vector<uint64_t> document_offsets(int64_t first, int64_t count) const;
+  // The document offsets in [first, last], ascending, each once also where empty documents repeat it.
+  std::vector<uint64_t> document_starts(int64_t first, int64_t last) const;
+  void verify() const;            // every block and page
   uint64_t content_hash() const;  // of the tokens and the documents' bounds
 
  private:

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "core/error.h"
+#include "core/io/open_files.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/processors.h"
@@ -242,6 +243,7 @@ int report(const Error& error) {
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
+  raise_descriptor_limit();
   CLI::App app("gta: pretrain language models with grouped-head latent attention, and compare it with others", "gta");
   Choices choices;
   app.set_version_flag("--version", version_text());

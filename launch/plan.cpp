@@ -1,6 +1,8 @@
 #include "launch/plan.h"
 
 #include <algorithm>
+#include <limits>
+#include <optional>
 
 #include "core/gemm.h"
 #include "core/parameter_space.h"
@@ -50,37 +52,121 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
   return plan;
 }
 
-MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
-  const Device meta = meta_of(shape.device);
-  release_pooled_memory(meta);
-  reset_memory_peak(meta);
-  ModelConfig known = config;
-  known.max_sequence_length = std::max(known.max_sequence_length, shape.sequence_length);
-  ParameterSpace space;
-  const CausalLm model(space, known);
-  space.allocate(shape.dtype, meta, SpaceUse::Training);
-  AdamW optimizer(space, OptimizerConfig{});
-  Tensor of_products;
-  if (shape.device == DeviceType::Cuda) of_products = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, meta, Purpose::Workspace);
-  {
-    const Tensor tokens = Tensor::empty({shape.micro_batch, shape.sequence_length}, DType::I32, meta, Purpose::Data);
-    Tape tape(TapeMode::Recording, shape.recompute);
-    const Tensor loss = model.loss(tape, tokens, tokens, 1.0);
-    tape.backward(loss);
-    optimizer.step(1.0, optimizer.sum_of_squares(), loss);
+namespace {
+
+// A model on the meta device, on which steps are played: as many as are asked for, since making the model takes longer than a step.
+class ModelOfMeta {
+ public:
+  // Of the shape's dtype, device and sequence length.
+  ModelOfMeta(const ModelConfig& config, const TrainingShape& shape) : device_(meta_of(shape.device)), shape_(shape) {
+    release_pooled_memory(device_);
+    ModelConfig known = config;
+    known.max_sequence_length = std::max(known.max_sequence_length, shape.sequence_length);
+    try {
+      model_.emplace(space_, known);
+      space_.allocate(shape.dtype, device_, SpaceUse::Training);
+      optimizer_.emplace(space_, OptimizerConfig{});
+      if (shape.device == DeviceType::Cuda) of_products_ = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, device_, Purpose::Workspace);
+      step(1, 1, Recompute::None);  // what a first step leaves for the others is there
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::OutOfMemory) throw;
+      model_.reset();
+    }
   }
-  const MemoryReport report = memory_report(meta);
-  const auto peak = [&](Purpose purpose) { return report.peak[static_cast<int>(purpose)]; };
-  MemoryPlan plan;
-  plan.parameters = peak(Purpose::Parameters);
-  plan.gradients = peak(Purpose::Gradients);
-  plan.optimizer = peak(Purpose::Optimizer);
-  plan.activations = peak(Purpose::Activations);
-  plan.workspace = peak(Purpose::Workspace);
-  plan.peak = report.reserved_peak;
-  plan.checkpoint_staging = shape.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;  // masters are as large as gradients
-  plan.total = plan.peak + (shape.device == DeviceType::Cpu ? plan.checkpoint_staging : 0);
-  return plan;
+
+  // Nothing where the bytes have no number any more.
+  std::optional<MemoryPlan> play(int64_t micro_batch, Recompute recompute) const {
+    if (!model_) return std::nullopt;
+    release_pooled_memory(device_);
+    reset_memory_peak(device_);
+    try {
+      step(micro_batch, shape_.sequence_length, recompute);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::OutOfMemory) throw;
+      return std::nullopt;
+    }
+    const MemoryReport report = memory_report(device_);
+    const auto peak = [&](Purpose purpose) { return report.peak[static_cast<int>(purpose)]; };
+    MemoryPlan plan;
+    plan.parameters = peak(Purpose::Parameters);
+    plan.gradients = peak(Purpose::Gradients);
+    plan.optimizer = peak(Purpose::Optimizer);
+    plan.activations = peak(Purpose::Activations);
+    plan.workspace = peak(Purpose::Workspace);
+    plan.peak = report.reserved_peak;
+    plan.checkpoint_staging = shape_.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;  // masters are as large as gradients
+    plan.total = plan.peak + (shape_.device == DeviceType::Cpu ? plan.checkpoint_staging : 0);
+    return plan;
+  }
+ private:
+  void step(int64_t micro_batch, int64_t sequence_length, Recompute recompute) const {
+    const Tensor tokens = Tensor::empty({micro_batch, sequence_length}, DType::I32, device_, Purpose::Data);
+    Tape tape(TapeMode::Recording, recompute);
+    const Tensor loss = model_->loss(tape, tokens, tokens, 1.0);
+    tape.backward(loss);
+    optimizer_->step(1.0, optimizer_->sum_of_squares(), loss);
+  }
+
+  Device device_;
+  TrainingShape shape_;
+  ParameterSpace space_;
+  std::optional<CausalLm> model_;
+  mutable std::optional<AdamW> optimizer_;
+  Tensor of_products_;
+};
+
+// Layers are alike: what more than this many hold follows from what two models of fewer do.
+constexpr int64_t kMostLayers = 512;
+
+std::optional<int64_t> on_the_line(int64_t x0, int64_t y0, int64_t x1, int64_t y1, int64_t x) {
+  int64_t rise = 0, y = 0;
+  if (__builtin_mul_overflow((y1 - y0) / (x1 - x0), x - x1, &rise) || __builtin_add_overflow(y1, rise, &y) || y > int64_t{1} << 62) return std::nullopt;
+  return y;
+}
+
+// The steps of one model. Nothing where the bytes have no number any more.
+class PlayedModel {
+ public:
+  PlayedModel(const ModelConfig& config, const TrainingShape& shape) : config_(config), shape_(shape) {
+    if (config.layers <= kMostLayers) model_.emplace(config, shape);
+  }
+
+  std::optional<MemoryPlan> play(int64_t micro_batch, Recompute recompute) const {
+    if (model_) return model_->play(micro_batch, recompute);
+    const auto of_layers = [&](int64_t layers) {
+      ModelConfig config = config_;
+      config.layers = layers;
+      return ModelOfMeta(config, shape_).play(micro_batch, recompute);
+    };
+    const std::optional<MemoryPlan> half = of_layers(kMostLayers / 2), most = of_layers(kMostLayers);
+    if (!half || !most) return std::nullopt;
+    MemoryPlan plan;
+    for (int64_t MemoryPlan::*number : {&MemoryPlan::parameters, &MemoryPlan::gradients, &MemoryPlan::optimizer, &MemoryPlan::activations,
+                                        &MemoryPlan::workspace, &MemoryPlan::peak, &MemoryPlan::checkpoint_staging, &MemoryPlan::total}) {
+      const std::optional<int64_t> bytes = on_the_line(kMostLayers / 2, (*half).*number, kMostLayers, (*most).*number, config_.layers);
+      if (!bytes) return std::nullopt;
+      plan.*number = *bytes;
+    }
+    return plan;
+  }
+  MemoryPlan play_or_refuse(int64_t micro_batch, Recompute recompute) const {
+    const std::optional<MemoryPlan> plan = play(micro_batch, recompute);
+    if (!plan)
+      bad_input("plan", "a micro-batch of {} x {} tokens takes more than 2^62 bytes: lower train.micro_batch_size, data.sequence_length or the model's sizes",
+                micro_batch, shape_.sequence_length);
+    return *plan;
+  }
+
+ private:
+  ModelConfig config_;
+  TrainingShape shape_;
+  std::optional<ModelOfMeta> model_;
+};
+
+}  // namespace
+
+MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
+  return PlayedModel(config, shape).play_or_refuse(shape.micro_batch, shape.recompute);
 }
 
 TrainingShape training_shape(const RunConfig& run, DeviceType device) {
@@ -99,29 +185,40 @@ int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t byt
 
 std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape) {
   std::vector<RecomputeCost> costs;
+  const PlayedModel model(config, shape);
   for (Recompute mode : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
-    TrainingShape other = shape;
-    other.recompute = mode;
     double flops = 0;
     const AttentionConfig& a = config.attention;
     if (mode == Recompute::Elementwise && a.type == AttentionType::Gta && a.value_decoder == ValueDecoderType::DirectLearned)
       flops = 2.0 * static_cast<double>(config.layers * config.heads * config.head_dim * a.latent_dim);  // U P
     if (mode == Recompute::Block)  // all of forward but the head
       flops = plan_model(config, shape.sequence_length).flops_per_token_forward - 2.0 * static_cast<double>(config.vocab_size * config.hidden_size);
-    costs.push_back({mode, plan_memory(config, other).peak, flops});
+    costs.push_back({mode, model.play_or_refuse(shape.micro_batch, mode).peak, flops});
   }
   return costs;
 }
 
-int64_t largest_micro_batch(const ModelConfig& config, TrainingShape shape, int64_t bytes) {
-  const auto holds = [&](int64_t batch) {
-    shape.micro_batch = batch;
-    return plan_memory(config, shape).total <= bytes;
+int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shape, int64_t bytes) {
+  constexpr int64_t kMost = int64_t{1} << 20;
+  const PlayedModel model(config, shape);
+  const auto held = [&](int64_t batch) {
+    const std::optional<MemoryPlan> plan = model.play(batch, shape.recompute);
+    return plan ? plan->total : std::numeric_limits<int64_t>::max();
   };
-  int64_t fits = 0, step = 1;
-  while (step < (int64_t{1} << 20) && holds(step)) step *= 2;
-  for (step /= 2; step > 0; step /= 2)
-    if (holds(fits + step)) fits += step;
+  // The bytes are nearly a straight line in the batch: secants find its end in a few steps, halving where they do not.
+  int64_t fits = 0, fails = kMost + 1, bytes_of_fits = 0, slope = 0;
+  for (int64_t guess = 1, tries = 0; fits + 1 < fails; ++tries) {
+    const int64_t taken = held(guess);
+    if (taken <= bytes) {
+      if (fits > 0) slope = (taken - bytes_of_fits) / (guess - fits);
+      fits = guess;
+      bytes_of_fits = taken;
+    } else {
+      fails = guess;
+    }
+    guess = slope > 0 && tries < 12 ? fits + std::max<int64_t>(1, (bytes - bytes_of_fits) / slope) : fits + (fits < 2 ? 1 : (fails - fits) / 2);
+    guess = std::clamp(guess, fits + 1, std::max(fails - 1, fits + 1));
+  }
   return fits;
 }
 

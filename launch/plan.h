@@ -40,8 +40,8 @@ struct Plan {
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);
-// What training holds: a step is played on the meta device, where tensors are only counted. Needs no GPU to count for one. Not counted is what
-// kernels take inside themselves.
+// What training holds: a step is played on the meta device, where tensors are only counted. Needs no GPU to count for one. Of what kernels
+// take inside themselves the attention's is counted, on a CPU. Error(BadInput) when the bytes have no number (2^62).
 MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape);
 TrainingShape training_shape(const RunConfig& run, DeviceType device);
 // Every recompute mode: what it holds, and the products it makes a second time.
@@ -55,6 +55,6 @@ std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const Trai
 int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes);
 int64_t memory_for_training(const Device& device);  // bytes: the device's, less a tenth for all that no tensor holds
 // The largest micro-batch that fits into `bytes`; 0 when not even one sequence does.
-int64_t largest_micro_batch(const ModelConfig& config, TrainingShape shape, int64_t bytes);
+int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shape, int64_t bytes);
 
 }  // namespace gta

@@ -167,6 +167,10 @@ class Trainer {
                 sampler.sources() > 1 ? fmt::format("source {}, {:.2f}% of the samples: ", i, 100 * share) : "", sampler.samples_per_epoch(i),
                 config_.data.sequence_length, samples * share / static_cast<double>(sampler.samples_per_epoch(i)));
     }
+    if (const double share = data_.unsampled().share(); share > 0.01)
+      log::warning("{}", describe_unsampled(data_));
+    else if (share > 0)
+      log::info("data     {}", describe_unsampled(data_));
     log::info("data     {} validation tokens; tokens see {}", validation_ ? validation_->scored_tokens() : 0,
               data_.document_mask == DocumentMask::On ? "their own document only" : "the documents before theirs in the sample");
   }

@@ -1,21 +1,30 @@
 #include "launch/config/config.h"
 
 #include <fmt/ranges.h>
-#include <glob.h>
 
 #include <algorithm>
 #include <filesystem>
 
 #include "core/io/file.h"
+#include "launch/config/file_pattern.h"
 #include "launch/config/yaml_reader.h"
 
 namespace gta {
 namespace {
 
-std::string absolute_path(const std::string& path, const std::string& file) {
-  const std::filesystem::path base = file == "--set" ? std::filesystem::current_path() : std::filesystem::absolute(file).parent_path();
-  return std::filesystem::path(path).is_absolute() ? path : (base / path).lexically_normal().string();
+// The folder that relative paths of a configuration file are relative to.
+std::string base_folder(const std::string& file) {
+  return file == "--set" ? std::filesystem::current_path() : std::filesystem::absolute(file).parent_path();
 }
+
+std::string join(const std::string& base, const std::string& path) {
+  return std::filesystem::path(path).is_absolute() ? path : (std::filesystem::path(base) / path).lexically_normal().string();
+}
+
+std::string absolute_path(const std::string& path, const std::string& file) { return join(base_folder(file), path); }
+
+// Only what the user wrote is a pattern, not the names of the folders above the file that says it.
+std::string absolute_pattern(const std::string& pattern, const std::string& file) { return join(pattern_of(base_folder(file)), pattern); }
 
 class Resolver {
  public:
@@ -109,17 +118,17 @@ class Resolver {
   std::vector<std::string> expand(const std::string& path, const std::vector<std::string>& patterns, const std::string& file, DataFiles files) {
     std::vector<std::string> expanded;
     for (const std::string& pattern : patterns) {
-      const std::string absolute = absolute_path(pattern, file);
+      const std::string absolute = absolute_pattern(pattern, file);
       if (files == DataFiles::Ignore) {
-        expanded.push_back(absolute);
+        expanded.push_back(literal_path(absolute).value_or(absolute));
         continue;
       }
-      glob_t found{};
-      if (::glob(absolute.c_str(), 0, nullptr, &found) == 0)
-        expanded.insert(expanded.end(), found.gl_pathv, found.gl_pathv + found.gl_pathc);
-      else
+      const std::vector<std::string> found = matching_files(absolute);
+      expanded.insert(expanded.end(), found.begin(), found.end());
+      if (found.empty() && exists(absolute_path(pattern, file)))
+        problem(path, fmt::format("{} matches no file, though one is named exactly so: write {}", absolute, pattern_of(pattern)));
+      else if (found.empty())
         problem(path, fmt::format("{} matches no file: make shards with 'gta data shards'", absolute));
-      ::globfree(&found);
     }
     return expanded;
   }

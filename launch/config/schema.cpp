@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "launch/config/file_pattern.h"
 #include "optim/schedule.h"
 
 namespace gta {
@@ -126,9 +127,10 @@ std::vector<ConfigKey> make_keys() {
       of_attention({"mla"}, "value_dim", "width of a value head", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.value_dim; }),
 
       text("data.tokenizer", KeyType::Path, "a sentencepiece model", [](RunConfig& c) -> std::string& { return c.data.tokenizer; }),
-      sources("data.train", "token shards, globs are expanded and sorted; or sources whose samples are mixed in the ratio of their weights, of any sum", [](RunConfig& c) -> std::vector<DataSource>& { return c.data.train; }),
+      sources("data.train", "token shards, globs (`*`, `?`, `[a-z]`; after a backslash the character itself) are expanded and sorted; or sources whose samples are mixed in the ratio of their weights, of any sum", [](RunConfig& c) -> std::vector<DataSource>& { return c.data.train; }),
       list("data.validation", KeyType::PathList, "token shards to evaluate on; may be empty", [](RunConfig& c) -> std::vector<std::string>& { return c.data.validation; }, may),
       integer("data.sequence_length", "tokens of a training sample's input", 1, 1 << 24, [](RunConfig& c) -> int64_t& { return c.data.sequence_length; }),
+      boolean("data.windows_across_shards", "a sample may begin in one shard and end in the next of its source, so that no shard is too short; false: samples lie within shards", [](RunConfig& c) -> bool& { return c.data.windows_across_shards; }),
       boolean("data.document_mask", "tokens see their own document only, whose positions begin at 0; also in evaluation", [](RunConfig& c) -> bool& { return c.data.document_mask; }),
 
       only("optimizer.type", "AdamW, decoupled decay", "adamw", {}),
@@ -193,6 +195,8 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
+std::string quoted_pattern(const std::string& path) { return quoted(pattern_of(path)); }
+
 std::string number(double value) {
   std::string text = fmt::format("{}", value);
   return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
@@ -255,10 +259,10 @@ std::string value_text(const ConfigKey& key, const ConfigValue& value) {
   if (const auto* pair = std::get_if<std::vector<double>>(&value)) return listed(*pair, number);
   if (const auto* sources = std::get_if<std::vector<DataSource>>(&value)) {
     if (sources->empty()) return "[]";
-    if (sources->size() == 1 && sources->front().weight == 1) return listed(sources->front().shards, quoted);
-    return listed(*sources, [](const DataSource& s) { return fmt::format("{{shards: {}, weight: {}}}", listed(s.shards, quoted), number(s.weight)); });
+    if (sources->size() == 1 && sources->front().weight == 1) return listed(sources->front().shards, quoted_pattern);
+    return listed(*sources, [](const DataSource& s) { return fmt::format("{{shards: {}, weight: {}}}", listed(s.shards, quoted_pattern), number(s.weight)); });
   }
-  return listed(std::get<std::vector<std::string>>(value), quoted);
+  return listed(std::get<std::vector<std::string>>(value), key.type == KeyType::PathList ? quoted_pattern : quoted);
 }
 
 }  // namespace gta

@@ -13,7 +13,7 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kLargestFile = 1 << 20;
+constexpr int64_t kLargestFile = 1 << 24;  // a resolved file names every shard: some 100,000 of them
 constexpr int kDeepestInclude = 8;
 constexpr int kDeepestMapping = 16;
 constexpr double kLargestWeight = 1e15;

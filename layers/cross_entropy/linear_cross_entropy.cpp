@@ -54,6 +54,7 @@ std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& 
       gemm({.a = d_z, .b = weight, .c = d_hidden.row_slice(first, rows)});
       gemm({.a = d_z, .transpose_a = Transpose::Yes, .b = h, .c = weight_gradient, .mode = GradientMode::Accumulate});
     }
+    if (hidden.device().type == DeviceType::Meta) break;  // all chunks hold the same, and there may be billions of them
   }
   saved.keep(d_hidden);
   const Tensor totals = Tensor::empty({2}, DType::F64, hidden.device(), Purpose::Workspace);

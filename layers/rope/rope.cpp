@@ -5,6 +5,7 @@
 namespace gta {
 
 Tensor rope_table(int64_t positions, int64_t rope_dim, double theta, DType dtype, Device device) {
+  if (device.type == DeviceType::Meta) return Tensor::empty({positions, rope_dim}, state_dtype(dtype), device, Purpose::Parameters);
   const int64_t half = rope_dim / 2;
   Tensor host = Tensor::empty({positions, rope_dim}, state_dtype(dtype), Device{}, Purpose::Parameters);
   dispatch_state(host.dtype(), "rope", [&](auto zero) {

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "core/sanitizer.h"
@@ -44,6 +45,47 @@ TEST(Allocator, HandsOutAgainWhatWasFreed) {
   const Tensor b = Tensor::empty({299990}, DType::F32, {}, Purpose::Activations);
   EXPECT_EQ(b.raw_data(), first);
   EXPECT_EQ(memory_report(Device{}).pooled, 0);
+}
+
+// On the meta device, which has all addresses: a system may have to place a mapping away from its neighbours.
+TEST(Allocator, SizesThatAreAskedForOnceLeaveLittleBehind) {
+  const Device meta = meta_of(DeviceType::Cpu);
+  release_pooled_memory(meta);
+  reset_memory_peak(meta);
+  const int64_t before = memory_report(meta).total_in_use(), step = 1 << 16, largest = 64 * step;
+  for (int64_t bytes = step; bytes <= largest; bytes += step) Tensor::empty({bytes}, DType::U8, meta, Purpose::Workspace);
+  for (int64_t bytes = largest; bytes > 0; bytes -= step + 4096) Tensor::empty({bytes}, DType::U8, meta, Purpose::Workspace);
+  EXPECT_LE(memory_report(meta).reserved_peak - before, 2 * largest) << "kept by size, they were " << 65 * largest / 2;
+  release_pooled_memory(meta);
+}
+
+TEST(Allocator, PartsOfBlocksAreUsedAndGivenBack) {
+  release_pooled_memory(Device{});
+  for (const int64_t kib : {128, 124, 64, 60, 1024, 68, 1000, 520, 1024}) {
+    const Tensor tensor = Tensor::empty({kib << 10}, DType::U8, {}, Purpose::Workspace);
+    std::fill_n(static_cast<char*>(tensor.raw_data()), kib << 10, 'x');
+  }
+  release_pooled_memory(Device{});
+  EXPECT_EQ(memory_report(Device{}).pooled, 0);
+}
+
+TEST(Allocator, ALargeTensorTakesItsPagesAndNoMore) {
+  const int64_t before = held(Purpose::Optimizer);
+  const Tensor tensor = Tensor::empty({(int64_t{100} << 20) + 1}, DType::U8, {}, Purpose::Optimizer);
+  EXPECT_LE(held(Purpose::Optimizer) - before, (int64_t{100} << 20) + 4096);
+}
+
+TEST(Allocator, MoreBytesThanThereAreNumbersForIsOutOfMemory) {
+  for (const Device device : {Device{}, meta_of(DeviceType::Cpu)})
+    for (const Shape& shape : {Shape{int64_t{1} << 40, int64_t{1} << 40}, Shape{int64_t{1} << 62}, Shape{int64_t{1} << 32, int64_t{1} << 30}}) {
+      try {
+        Tensor::empty(shape, DType::F64, device);
+        ADD_FAILURE() << to_string(shape) << " on " << name_of(device);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::OutOfMemory) << error.what();
+      }
+    }
+  EXPECT_EQ(Tensor::empty({int64_t{1} << 40, int64_t{1} << 40, 0}, DType::F64, {}).elements(), 0);
 }
 
 TEST(Allocator, AddressSanitizerSeesAccessesBesideATensorAndAfterItsEnd) {

@@ -1,5 +1,8 @@
 #include "data/loader.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <map>
 
 #include "core/io/hash.h"
@@ -177,6 +180,64 @@ TEST(Loader, WithoutADocumentMaskEveryRowHasItsLabel) {
   EXPECT_EQ(data.count_labels(7, 3), 48);
 }
 
+// All tokens of a source's shards in order, and whether a document begins there.
+struct Joined {
+  std::vector<int32_t> tokens;
+  std::vector<bool> begins;
+  explicit Joined(const DataSource& source) {
+    for (const std::string& path : source.shards) {
+      const TokenShard shard(path);
+      const size_t first = tokens.size();
+      tokens.resize(first + shard.summary().tokens);
+      shard.read(0, shard.summary().tokens, tokens.data() + first);
+      begins.resize(tokens.size() + 1);
+      for (const uint64_t offset : shard.document_offsets(0, shard.summary().documents)) begins[first + offset] = true;
+    }
+  }
+};
+
+TEST(Loader, WindowsAcrossShardsAreThoseOfTheSourcesTokensInARow) {
+  for (const bool masked : {false, true}) {
+    Corpus corpus(32, 12, 150);  // about every shard is a document, and ends inside a window
+    corpus.mix(2, 1);
+    corpus.config.windows_across_shards = true;
+    corpus.config.document_mask = masked;
+    const TrainingData data = corpus.open();
+    const std::vector<Joined> sources = {Joined(corpus.config.train[0]), Joined(corpus.config.train[1])};
+    ASSERT_EQ(data.streams.size(), 2u);
+    ASSERT_GT(data.shards.size(), 10u);
+    Loader loader(data, 1, 0);
+    std::vector<std::map<int64_t, int>> seen(2);
+    int64_t labels = 0;
+    const int64_t samples = 3 * data.sampler.samples_per_epoch(0);
+    for (int64_t sample = 0; sample < samples; ++sample) {
+      const auto [source, stream, window] = data.sampler.at(sample);
+      ASSERT_EQ(stream, source);
+      const Joined& joined = sources[source];
+      const Batch batch = loader.next();
+      int32_t start = 0;
+      for (int32_t r = 0; r < 32; ++r) {
+        const int64_t at = window * 32 + r;
+        if (joined.begins[at]) start = r;
+        EXPECT_EQ(batch.tokens[r], joined.tokens[at]);
+        EXPECT_EQ(batch.labels[r], masked && joined.begins[at + 1] ? kNoLabel : joined.tokens[at + 1]);
+        if (masked) {
+          EXPECT_EQ(batch.document_starts[r], start);
+        }
+      }
+      EXPECT_EQ(data.count_labels(sample, 1), batch.label_count);
+      labels += batch.label_count;
+      ++seen[source][window];
+    }
+    EXPECT_EQ(masked, labels < 32 * samples);
+    for (size_t source : {0u, 1u}) {
+      const auto windows = static_cast<int64_t>((sources[source].tokens.size() - 1) / 32);
+      EXPECT_EQ(data.sampler.samples_per_epoch(static_cast<int64_t>(source)), windows);
+      EXPECT_EQ(static_cast<int64_t>(seen[source].size()), windows) << "every window of the source";
+    }
+  }
+}
+
 TEST(Loader, StopsAtAnyMoment) {
   const Corpus corpus(16);
   const TrainingData data = corpus.open();
@@ -215,6 +276,33 @@ TEST(Loader, RefusesSizesThatCannotBe) {
   refusal([&] { Loader(data, 0, 0); });
   refusal([&] { Loader(data, 2, -1); });
   refusal([&] { Loader(data, 2, 0, 0); });
+}
+
+// In a process of its own, which may hold fewer descriptors than there are shards.
+TEST(TrainingData, ReadsMoreShardsThanAProcessMayHaveDescriptors) {
+  Corpus corpus(16, 1);
+  const std::string first = corpus.config.train[0].shards.at(0);
+  for (int i = 0; i < 300; ++i) {
+    corpus.config.train[0].shards.push_back(corpus.folder.path(fmt::format("copy-{}.h5", i)));
+    std::filesystem::copy_file(first, corpus.config.train[0].shards.back());
+  }
+  const auto child = [&] {
+    const rlimit few{64, 64};
+    if (setrlimit(RLIMIT_NOFILE, &few) != 0) _exit(2);
+    try {
+      const TrainingData data = corpus.open();
+      std::vector<int32_t> window(17);
+      for (int64_t sample = 0; sample < data.sampler.samples_per_epoch(0); ++sample) {
+        const Mixture::Position at = data.sampler.at(sample);
+        data.streams[at.shard].read(at.window * 16, 17, window.data());
+      }
+    } catch (const Error& error) {
+      fmt::print(stderr, "{}\n", error.what());
+      _exit(3);
+    }
+    _exit(0);
+  };
+  EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
 }
 
 TEST(TrainingData, RefusesAnotherTokenizerAndTooLongSamples) {
@@ -264,6 +352,59 @@ TEST(TrainingData, HashOfAMixtureNamesItsSourcesAndTheirWeights) {
   for (size_t i = 0; i < hashes.size(); ++i)
     for (size_t k = 0; k < i; ++k) EXPECT_NE(hashes[i], hashes[k]) << i << " and " << k;
   EXPECT_EQ(hash_of({{a.shards, 7}, {b.shards, 3}}), hashes[0]) << "the same order of samples";
+}
+
+TEST(TrainingData, SaysHowManyTokensAreInNoSample) {
+  Corpus corpus(100, 12, 150);
+  const std::vector<std::string>& paths = corpus.config.train[0].shards;
+  int64_t tokens = 0, within = 0, short_shards = 0, short_tokens = 0, longest = 0;
+  for (const std::string& path : paths) longest = std::max(longest, TokenShard(path).summary().tokens);
+  corpus.config.sequence_length = longest / 2;
+  for (const std::string& path : paths) {
+    const int64_t of_shard = TokenShard(path).summary().tokens;
+    std::vector<bool> covered(of_shard);
+    for (int64_t first = 0; first + longest / 2 + 1 <= of_shard; first += longest / 2)
+      std::fill_n(covered.begin() + first, longest / 2 + 1, true);
+    tokens += of_shard;
+    within += std::count(covered.begin(), covered.end(), true);
+    if (!covered[0]) ++short_shards, short_tokens += of_shard;
+  }
+  const TrainingData apart = corpus.open();
+  const TrainingData::Unsampled u = apart.unsampled();
+  EXPECT_EQ(u.of, tokens);
+  EXPECT_EQ(u.tokens, tokens - within);
+  EXPECT_EQ(u.short_shards, short_shards);
+  EXPECT_EQ(u.short_tokens, short_tokens);
+  ASSERT_GT(u.tokens, 0);
+  const std::string text = describe_unsampled(apart);
+  EXPECT_EQ(text.find(fmt::format("{} of {} tokens (", tokens - within, tokens)), 0u) << text;
+  EXPECT_NE(text.find("data.windows_across_shards"), std::string::npos) << text;
+
+  corpus.config.windows_across_shards = true;
+  const TrainingData across = corpus.open();
+  EXPECT_EQ(across.unsampled().tokens, (tokens - 1) % across.sequence_length);
+  EXPECT_EQ(across.unsampled().short_shards, 0);
+  EXPECT_EQ(describe_unsampled(across).find("data.windows_across_shards"), std::string::npos);
+
+  // Nothing but shards that are too short: refused, with both ways out.
+  corpus.config.windows_across_shards = false;
+  corpus.config.sequence_length = longest;
+  EXPECT_NE(refusal([&] { corpus.open(); }).find("data.windows_across_shards"), std::string::npos);
+  corpus.config.windows_across_shards = true;
+  EXPECT_EQ(corpus.open().sampler.samples_per_epoch(0), (tokens - 1) / longest);
+}
+
+TEST(TrainingData, HashSaysWhetherWindowsGoAcrossShards) {
+  Corpus corpus(16);
+  std::vector<uint64_t> hashes = {corpus.open().hash()};
+  corpus.config.windows_across_shards = true;
+  hashes.push_back(corpus.open().hash());
+  corpus.mix(2, 1);
+  hashes.push_back(corpus.open().hash());
+  corpus.config.windows_across_shards = false;
+  hashes.push_back(corpus.open().hash());
+  for (size_t i = 0; i < hashes.size(); ++i)
+    for (size_t k = 0; k < i; ++k) EXPECT_NE(hashes[i], hashes[k]) << i << " and " << k;
 }
 
 TEST(TrainingData, HashNamesContentOrderAndLengthButNotPlaces) {

@@ -11,12 +11,15 @@ namespace gta {
 namespace {
 
 constexpr int64_t kBlockTokens = (1 << 20) / 2;  // uint16 tokens of one hashed block
+constexpr int64_t kPageTokens = (1 << 14) / 2;   // and of one page
 
 std::vector<int32_t> tokens_of(const TokenShard& shard) {
   std::vector<int32_t> tokens(shard.summary().tokens);
   shard.read(0, shard.summary().tokens, tokens.data());
   return tokens;
 }
+
+std::vector<uint64_t> offsets_of(const TokenShard& shard) { return shard.document_offsets(0, shard.summary().documents + 1); }
 
 // Documents split by empty lines, in one shard.
 std::string write_one(const TemporaryFolder& folder, const std::string& text, const std::string& name = "train") {
@@ -37,6 +40,48 @@ std::string long_shard(const TemporaryFolder& folder) {
   return folder.path("train-00000.h5");
 }
 
+// A shard whose hashes are all right and whose content is not: only its own checks stand between it and the model.
+// Without page hashes, as earlier builds wrote them.
+struct HostileShard {
+  std::vector<uint16_t> tokens = {1, 5, 6, 2};
+  std::vector<int64_t> shape = {4};
+  std::vector<uint64_t> offsets = {0, 4};
+  int64_t vocab_size = 400, end_of_document = 2, text_bytes = 2;
+  uint64_t tokenizer_hash = small_tokenizer().hash();
+  int64_t extra_hashes = 0;
+
+  std::string write(const TemporaryFolder& folder) const {
+    std::vector<uint64_t> hashes;
+    for (size_t at = 0; at < tokens.size(); at += kBlockTokens)
+      hashes.push_back(hash_bytes(tokens.data() + at, std::min<size_t>(kBlockTokens, tokens.size() - at) * 2));
+    hashes.resize(hashes.size() + extra_hashes);
+    Hasher tables, header;
+    tables.update(offsets.data(), offsets.size() * 8);
+    tables.update(hashes.data(), hashes.size() * 8);
+    const uint64_t values[] = {1, static_cast<uint64_t>(vocab_size), static_cast<uint64_t>(end_of_document), static_cast<uint64_t>(text_bytes), tokenizer_hash, tables.digest()};
+    header.update(values, sizeof values);
+    header.update("made", 4);
+    const std::string path = folder.path("hostile.h5");
+    hdf5::Writer writer(path);
+    writer.add("/tokens", shape, DType::U16);
+    writer.add("/document_offsets", {static_cast<int64_t>(offsets.size())}, DType::U64);
+    writer.add("/block_hashes", {static_cast<int64_t>(hashes.size())}, DType::U64);
+    writer.set_integer("format_version", 1);
+    writer.set_integer("vocab_size", vocab_size);
+    writer.set_integer("end_of_document", end_of_document);
+    writer.set_integer("text_bytes", text_bytes);
+    writer.set_text("tokenizer_hash", hash_text(tokenizer_hash));
+    writer.set_text("header_hash", hash_text(header.digest()));
+    writer.set_text("source", "made");
+    const auto datasets = writer.close();
+    const File file(path, File::Mode::ReadWrite);
+    file.write_at(tokens.data(), static_cast<int64_t>(tokens.size() * 2), datasets[0].offset);
+    file.write_at(offsets.data(), static_cast<int64_t>(offsets.size() * 8), datasets[1].offset);
+    file.write_at(hashes.data(), static_cast<int64_t>(hashes.size() * 8), datasets[2].offset);
+    return path;
+  }
+};
+
 // Where the shard's tokens begin in its file.
 int64_t offset_of_tokens(const std::string& path) { return hdf5::Reader(path).dataset("/tokens").offset; }
 
@@ -46,10 +91,11 @@ TEST(Shards, GiveBackTheDocuments) {
   const TokenShard shard(write_one(folder, "In the beginning\n\n  two\nlines \xf0\x9f\x98\x80\n\nend"));
   const std::vector<std::string> documents = {"In the beginning\n", "  two\nlines \xf0\x9f\x98\x80\n", "end"};
   const std::vector<int32_t> tokens = tokens_of(shard);
-  ASSERT_EQ(shard.document_offsets().size(), 4u);
+  const std::vector<uint64_t> offsets = offsets_of(shard);
+  ASSERT_EQ(offsets.size(), 4u);
   int64_t bytes = 0;
   for (size_t i = 0; i < documents.size(); ++i) {
-    const std::vector<int32_t> ids(tokens.begin() + shard.document_offsets()[i], tokens.begin() + shard.document_offsets()[i + 1]);
+    const std::vector<int32_t> ids(tokens.begin() + offsets[i], tokens.begin() + offsets[i + 1]);
     EXPECT_EQ(ids.front(), tokenizer.bos());
     EXPECT_EQ(ids.back(), tokenizer.eos());
     EXPECT_EQ(ids, tokenizer.encode_document(documents[i]));
@@ -131,10 +177,11 @@ TEST(Shards, NoDocumentCrossesAShardAndNoneIsLost) {
   for (const std::string& path : paths) {
     const TokenShard shard(path);
     const std::vector<int32_t> tokens = tokens_of(shard);
+    const std::vector<uint64_t> offsets = offsets_of(shard);
     EXPECT_TRUE(shard.summary().tokens <= limit || shard.summary().documents == 1) << path;
     for (int64_t i = 0; i < shard.summary().documents; ++i)
       found.push_back(tokenizer.decode(
-          std::span(tokens).subspan(shard.document_offsets()[i], shard.document_offsets()[i + 1] - shard.document_offsets()[i])));
+          std::span(tokens).subspan(offsets[i], offsets[i + 1] - offsets[i])));
   }
   EXPECT_EQ(found, documents);
 }
@@ -212,22 +259,132 @@ TEST(Shards, AnotherTokenizerIsRefused) {
   EXPECT_NE(message.find("train-00000.h5"), std::string::npos);
 }
 
-TEST(Shards, ChangedTokensAreRefusedWhenTheirBlockIsRead) {
+TEST(Shards, ChangedTokensAreRefusedWhenTheirPageIsReadAndNoOtherIs) {
   const TemporaryFolder folder;
   const std::string path = long_shard(folder);
-  const std::string good = bytes_of(path);
-  const int64_t tokens = offset_of_tokens(path);
-  std::string bytes = good;
-  bytes[tokens + 2 * (kBlockTokens + 5)] ^= 1;
+  std::string bytes = bytes_of(path);
+  bytes[offset_of_tokens(path) + 2 * (kBlockTokens + 5)] ^= 1;
   folder.write("train-00000.h5", bytes);
   const TokenShard shard(path);
   std::vector<int32_t> window(8);
-  shard.read(0, 8, window.data());  // the first block is whole
+  shard.read(0, 8, window.data());
+  shard.read(kBlockTokens + kPageTokens, 8, window.data());  // the block's next page
   for (int attempt = 0; attempt < 2; ++attempt)
-    EXPECT_NE(refusal([&] { shard.read(kBlockTokens + 100, 8, window.data()); }).find("train-00000.h5"), std::string::npos);
+    EXPECT_NE(refusal([&] { shard.read(kBlockTokens + 100, 8, window.data()); }).find("tokens 524288 to 532479"), std::string::npos);
   refusal([&] { shard.read(kBlockTokens - 4, 8, window.data()); });
+  refusal([&] { shard.read(kBlockTokens + kPageTokens - 4, 8, window.data()); });
   refusal([&] { shard.verify(); });
 }
+
+TEST(Shards, WhatIsDamagedAfterTheFirstReadIsRefusedAtTheNext) {
+  const TemporaryFolder folder;
+  const std::string path = long_shard(folder);
+  const TokenShard shard(path);
+  std::vector<int32_t> window(8);
+  shard.read(100, 8, window.data());
+  const int64_t offset = offset_of_tokens(path);
+  const File file(path, File::Mode::ReadWrite);
+  char byte = 0;
+  file.read_at(&byte, 1, offset + 200);
+  byte ^= 1;
+  file.write_at(&byte, 1, offset + 200);
+  EXPECT_NE(refusal([&] { shard.read(100, 8, window.data()); }).find("do not have their hash"), std::string::npos);
+  // The documents' bounds too.
+  const int64_t offsets = hdf5::Reader(path).dataset("/document_offsets").offset;
+  const TokenShard again(path);
+  EXPECT_EQ(again.document_starts(0, 0), std::vector<uint64_t>{0});
+  byte = 1;
+  file.write_at(&byte, 1, offsets + 7);
+  EXPECT_NE(refusal([&] { again.document_starts(0, 0); }).find(path), std::string::npos);
+}
+
+// The kernel's own count: with blocks of 1 MiB it would be 64 times as much.
+TEST(Shards, AWindowReadsLittleMoreThanItself) {
+  const auto bytes_read = [] {
+    std::ifstream counters("/proc/self/io");
+    std::string name;
+    int64_t bytes = 0;
+    counters >> name >> bytes;
+    return name == "rchar:" ? bytes : -1;
+  };
+  if (bytes_read() < 0) GTEST_SKIP() << "this system does not count what a process reads";
+  const TemporaryFolder folder;
+  const TokenShard shard(long_shard(folder));
+  std::vector<int32_t> window(1024);
+  const int64_t before = bytes_read();
+  shard.read(kPageTokens + 100, 1024, window.data());
+  EXPECT_LT(bytes_read() - before, 40000) << "a window of 2 KiB";
+}
+
+TEST(Shards, DocumentStartsAreThoseOfTheTable) {
+  const TemporaryFolder folder;
+  HostileShard made;  // 3000 documents, some of them empty: several chunks of the table
+  made.tokens.assign(5000, 7);
+  made.shape = {5000};
+  made.offsets = {0};
+  for (int i = 0; i < 3000; ++i) made.offsets.push_back(std::min<uint64_t>(5000, made.offsets.back() + (i * 7919 % 5 == 0 ? 0 : 1 + i % 3)));
+  made.offsets.push_back(5000);
+  const TokenShard shard(made.write(folder));
+  ASSERT_EQ(offsets_of(shard), made.offsets);
+  for (const int64_t first : {0, 1, 77, 500, 1023, 2048, 3999, 4990, 5000})
+    for (const int64_t length : {0, 1, 5, 600, 5000}) {
+      std::vector<uint64_t> expected;
+      for (const uint64_t offset : made.offsets)
+        if (static_cast<int64_t>(offset) >= first && static_cast<int64_t>(offset) <= first + length && (expected.empty() || expected.back() != offset))
+          expected.push_back(offset);
+      EXPECT_EQ(shard.document_starts(first, first + length), expected) << first << " + " << length;
+    }
+  EXPECT_THROW(shard.document_offsets(-1, 2), Error);
+  EXPECT_THROW(shard.document_offsets(2999, 1000), Error);
+  EXPECT_THROW(shard.document_offsets(1, INT64_MAX), Error);
+}
+
+TEST(Shards, WithoutPageHashesAreReadByBlocksAndAreTheSameContent) {
+  const TemporaryFolder folder;
+  const std::string path = long_shard(folder), old = folder.path("old.h5");
+  const TokenShard paged(path);
+  const std::vector<int32_t> tokens = tokens_of(paged);
+  HostileShard made;
+  made.tokens.assign(tokens.begin(), tokens.end());
+  made.shape = {paged.summary().tokens};
+  made.offsets = offsets_of(paged);
+  std::filesystem::rename(made.write(folder), old);
+  const TokenShard shard(old);
+  EXPECT_EQ(tokens_of(shard), tokens);
+  EXPECT_EQ(shard.content_hash(), paged.content_hash()) << "a run goes on with shards that were written again";
+  shard.verify();
+  std::vector<int32_t> window(8);
+  std::string bytes = bytes_of(old);
+  bytes[offset_of_tokens(old) + 2 * (kBlockTokens + 5)] ^= 1;
+  std::ofstream(old, std::ios::binary) << bytes;
+  shard.read(0, 8, window.data());
+  EXPECT_NE(refusal([&] { shard.read(kBlockTokens + kPageTokens, 8, window.data()); }).find("do not have their hash"), std::string::npos);
+}
+
+TEST(Shards, MoreOfThemThanDescriptorsCanBeOpenAtOnce) {
+  const TemporaryFolder folder;
+  const std::string first = write_one(folder, "text of a small shard");
+  const auto descriptors = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
+  };
+  const auto before = descriptors();
+  const auto files = std::make_shared<OpenFiles>(3);
+  std::vector<TokenShard> shards;
+  for (int i = 0; i < 20; ++i) {
+    const std::string path = folder.path(std::to_string(i) + ".h5");
+    std::filesystem::copy_file(first, path);
+    shards.emplace_back(path, files);
+  }
+  const std::vector<int32_t> tokens = tokens_of(shards[0]);
+  for (int round = 0; round < 2; ++round)
+    for (const TokenShard& shard : shards) {
+      EXPECT_EQ(tokens_of(shard), tokens);
+      EXPECT_LE(descriptors(), before + 3);
+    }
+  std::filesystem::remove(folder.path("0.h5"));
+  EXPECT_THROW(tokens_of(shards[0]), Error);
+}
+
 
 // One flipped bit anywhere is refused by the time all was checked, or lies where nothing is kept.
 TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
@@ -248,7 +405,7 @@ TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
       shard.verify();
       const ShardSummary& s = shard.summary();
       EXPECT_EQ(tokens_of(shard), tokens) << "byte " << at;
-      EXPECT_EQ(shard.document_offsets(), whole.document_offsets()) << "byte " << at;
+      EXPECT_EQ(offsets_of(shard), offsets_of(whole)) << "byte " << at;
       EXPECT_TRUE(s.source == summary.source && s.text_bytes == summary.text_bytes && s.end_of_document == summary.end_of_document)
           << "byte " << at;
     } catch (const Error& error) {
@@ -257,7 +414,7 @@ TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
       EXPECT_EQ(error.kind(), ErrorKind::BadInput) << "byte " << at << ": " << error.what();
     }
   }
-  EXPECT_GT(refused, 400) << "headers, tables and tokens are some 500 bytes, and HDF5 writes the time into them";
+  EXPECT_GT(refused, 400) << "headers, tables and tokens are some 600 bytes, and HDF5 writes the time into them";
 }
 
 TEST(Shards, TruncatedFilesAreRefused) {
@@ -292,45 +449,6 @@ TEST(Shards, FilesThatAreNoShardsAreRefused) {
   }
   EXPECT_NE(refusal([&] { TokenShard shard(other); }).find("no token shard"), std::string::npos);
 }
-
-// A shard whose hashes are all right and whose content is not: only its own checks stand between it and the model.
-struct HostileShard {
-  std::vector<uint16_t> tokens = {1, 5, 6, 2};
-  std::vector<int64_t> shape = {4};
-  std::vector<uint64_t> offsets = {0, 4};
-  int64_t vocab_size = 400, end_of_document = 2, text_bytes = 2;
-  uint64_t tokenizer_hash = small_tokenizer().hash();
-  int64_t extra_hashes = 0;
-
-  std::string write(const TemporaryFolder& folder) const {
-    std::vector<uint64_t> hashes(1, hash_bytes(tokens.data(), tokens.size() * 2));
-    hashes.resize(hashes.size() + extra_hashes);
-    Hasher tables, header;
-    tables.update(offsets.data(), offsets.size() * 8);
-    tables.update(hashes.data(), hashes.size() * 8);
-    const uint64_t values[] = {1, static_cast<uint64_t>(vocab_size), static_cast<uint64_t>(end_of_document), static_cast<uint64_t>(text_bytes), tokenizer_hash, tables.digest()};
-    header.update(values, sizeof values);
-    header.update("made", 4);
-    const std::string path = folder.path("hostile.h5");
-    hdf5::Writer writer(path);
-    writer.add("/tokens", shape, DType::U16);
-    writer.add("/document_offsets", {static_cast<int64_t>(offsets.size())}, DType::U64);
-    writer.add("/block_hashes", {static_cast<int64_t>(hashes.size())}, DType::U64);
-    writer.set_integer("format_version", 1);
-    writer.set_integer("vocab_size", vocab_size);
-    writer.set_integer("end_of_document", end_of_document);
-    writer.set_integer("text_bytes", text_bytes);
-    writer.set_text("tokenizer_hash", hash_text(tokenizer_hash));
-    writer.set_text("header_hash", hash_text(header.digest()));
-    writer.set_text("source", "made");
-    const auto datasets = writer.close();
-    const File file(path, File::Mode::ReadWrite);
-    file.write_at(tokens.data(), static_cast<int64_t>(tokens.size() * 2), datasets[0].offset);
-    file.write_at(offsets.data(), static_cast<int64_t>(offsets.size() * 8), datasets[1].offset);
-    file.write_at(hashes.data(), static_cast<int64_t>(hashes.size() * 8), datasets[2].offset);
-    return path;
-  }
-};
 
 TEST(Shards, WhatCannotBeIsRefusedWithARightHashToo) {
   const TemporaryFolder folder;

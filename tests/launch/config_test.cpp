@@ -109,6 +109,7 @@ TEST_F(Config, ResolvesPathsGlobsAndDefaults) {
   EXPECT_EQ(c.data.tokenizer, path("k.model"));
   EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{path("train-1.h5"), path("train-2.h5")}, 1}}));
   EXPECT_FALSE(c.data.document_mask);
+  EXPECT_FALSE(c.data.windows_across_shards) << "what runs were trained on before the key was there";
   EXPECT_EQ(c.model.attention.type, AttentionType::Gta);
   EXPECT_EQ(c.model.attention.latent_dim, 16);
   EXPECT_EQ(c.model.vocab_size, 0);
@@ -405,13 +406,13 @@ TEST_F(Config, KeysThatContradictEachOtherAreReportedWithAllOtherProblems) {
 }
 
 TEST_F(Config, HostileTextIsRefused) {
-  const std::string big = kRun + "#" + std::string(1 << 20, 'x') + "\n";
+  const std::string big = kRun + "#" + std::string(16 << 20, 'x') + "\n";
   for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
            {"", "is empty: expected a mapping of keys"},
            {"[1, 2]", "run.yaml:1:1: expected a mapping of keys"},
            {"hello", "run.yaml:1:1: expected a mapping of keys"},
            {kRun + "---\nname: other\n", "holds more than one YAML document: expected one"},
-           {big, "at most 1048576 are expected of such a file"},
+           {big, "at most 16777216 are expected of such a file"},
            {kRun + std::string(1, '\0'), "run.yaml:18:1: byte 0x00 is a control character: expected text"},
            {replaced(kRun, "train:\n", "\x04train:\n"), "run.yaml:14:1: byte 0x04 is a control character: expected text"},
            {replaced(kRun, "small", "sm\x7Fll"), "run.yaml:1:9: byte 0x7f is a control character: expected text"},
@@ -648,7 +649,70 @@ INSTANTIATE_TEST_SUITE_P(Files, Shipped, ::testing::ValuesIn(shipped_files()), [
   return name;
 });
 
+// ---- patterns
+
+// Each folder beside the one that its name would match as a pattern.
+TEST_F(Config, OnlyWhatAKeySaysIsAPatternAndNotTheFoldersAboveItsFile) {
+  const std::pair<const char*, const char*> folders[] = {
+      {"exp[1]", "exp1"}, {"run?1", "runA1"}, {"all*", "all-of-them"}, {"b\\c", "bc"}, {"[!x]", "y"}, {"plain]", "plain"}};
+  for (const auto& [folder, other] : folders) {
+    SCOPED_TRACE(folder);
+    for (const std::string& name : {std::string(folder), std::string(other)})
+      for (const char* file : {"k.model", "train-2.h5", "train-1.h5", "validation-1.h5"}) write(name + "/" + file, "");
+    const std::string run = write(std::string(folder) + "/run.yaml", kRun);
+    const RunConfig c = load_run_config(run, {}).config;
+    const std::string base = path(folder);
+    EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{base + "/train-1.h5", base + "/train-2.h5"}, 1}}));
+    EXPECT_EQ(c.data.validation, std::vector<std::string>{base + "/validation-1.h5"});
+    EXPECT_EQ(c.data.tokenizer, base + "/k.model");
+    // The resolved file names these files and no others, from anywhere; and a file that is gone is not replaced by one that looks alike.
+    const std::string written = to_yaml(c), resolved = write("elsewhere/config.yaml", written);
+    EXPECT_EQ(load_run_config(resolved, {}).config.data.train, c.data.train);
+    EXPECT_EQ(load_run_config(resolved, {}).config.data.validation, c.data.validation);
+    EXPECT_TRUE(differences(c, parse_run_config(written, "checkpoint")).empty());
+    EXPECT_EQ(parse_run_config(written, "checkpoint").data.train, c.data.train);
+    fs::remove(base + "/train-2.h5");
+    EXPECT_TRUE(contains(refusal([&] { load_run_config(resolved, {}); }), "matches no file"));
+  }
+}
+
+TEST_F(Config, SetTakesItsPatternsFromTheWorkingDirectoryWhateverThatIsCalled) {
+  for (const char* name : {"run?1/train-1.h5", "runA1/train-1.h5"}) write(name, "");
+  const std::string run = write("run.yaml", kRun);
+  const fs::path before = fs::current_path();
+  fs::current_path(path("run?1"));
+  const std::vector<DataSource> train = load_run_config(run, {"data.train=[train-*.h5]"}).config.data.train;
+  fs::current_path(before);
+  EXPECT_EQ(train, (std::vector<DataSource>{{{path("run?1/train-1.h5")}, 1}}));
+}
+
+TEST_F(Config, ABackslashTakesACharacterOfAPatternAsItIs) {
+  for (const char* name : {"part[1]/train-1.h5", "part1/train-1.h5", "train-[9].h5"}) write(name, "");
+  const auto train = [&](const std::string& pattern) { return load(replaced(kRun, "[train-*.h5]", "['" + pattern + "']")).config.data.train; };
+  EXPECT_EQ(train("part\\[1]/train-*.h5"), (std::vector<DataSource>{{{path("part[1]/train-1.h5")}, 1}}));
+  EXPECT_EQ(train("part[1]/train-*.h5"), (std::vector<DataSource>{{{path("part1/train-1.h5")}, 1}}));
+  EXPECT_EQ(train("train-\\[9].h5"), (std::vector<DataSource>{{{path("train-[9].h5")}, 1}}));
+  const std::string text = refused(replaced(kRun, "[train-*.h5]", "['train-[9].h5']"));
+  EXPECT_TRUE(contains(text, "write train-\\[9].h5")) << text;
+}
+
+TEST_F(Config, CheckpointsOfEarlierBuildsWroteTheirPathsAsTheyWere) {
+  const RunConfig c = parse_run_config(replaced(replaced(kRun, "train-*.h5", "'/exp[1]/train-1.h5'"), "validation-1.h5", "'/run?1/v.h5'"), "checkpoint");
+  EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{"/exp[1]/train-1.h5"}, 1}}));
+  EXPECT_EQ(c.data.validation, std::vector<std::string>{"/run?1/v.h5"});
+}
+
 // ---- writing
+
+// The resolved file names each shard of a run, and there may be many.
+TEST_F(Config, WhatIsWrittenForThousandsOfShardsLoadsAgain) {
+  RunConfig c = load(kRun).config;
+  c.data.train[0].shards.clear();
+  for (int i = 0; i < 9000; ++i) c.data.train[0].shards.push_back(path(fmt::format("{}/train-{:05}.h5", std::string(120, 'x'), i)));
+  const std::string written = to_yaml(c);
+  ASSERT_GT(written.size(), 1u << 20);
+  EXPECT_EQ(load_run_config(write("again.yaml", written), {}, DataFiles::Ignore).config.data.train, c.data.train);
+}
 
 TEST_F(Config, WhatIsWrittenLoadsAgainToTheSame) {
   for (const std::string& text : {kRun, replaced(kRun, "steps: 10", "tokens: 1M"),

@@ -83,6 +83,75 @@ TEST(Plan, OfMemoryIsWithinFivePerCentOfWhatAStepHolds) {
       }
 }
 
+// Where the attention's own memory, partial sums and scores, is most of a step's.
+TEST(Plan, OfALongSequenceIsWithinTenPerCentOfWhatAStepHolds) {
+  for (AttentionType type : {AttentionType::Gta, AttentionType::Mha})
+    for (DType dtype : {DType::F32, DType::BF16}) {
+      SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype));
+      ModelConfig config = model_of(type);
+      config.layers = 1;
+      config.max_sequence_length = 4096;
+      const TrainingShape shape{.sequence_length = 4096, .micro_batch = 1, .dtype = dtype};
+      const MemoryPlan plan = plan_memory(config, shape);
+      int64_t before = 0;
+      const MemoryReport report = report_of_steps(config, shape, Device{}, before);
+      const int64_t held = report.reserved_peak - before;
+      EXPECT_NEAR(static_cast<double>(plan.peak), static_cast<double>(held), 0.1 * static_cast<double>(held));
+      EXPECT_GT(plan.workspace, plan.activations / 4) << "or this proves nothing";
+    }
+}
+
+// Layers are alike, so a plan plays no more of them than it needs: twice as many add twice as much.
+TEST(Plan, OfVeryDeepModelsGoesOnInAStraightLine) {
+  const auto plan_of = [](int64_t layers, Recompute recompute) {
+    ModelConfig config = model_of(AttentionType::Gta);
+    config.layers = layers;
+    return plan_memory(config, {.sequence_length = 256, .micro_batch = 3, .recompute = recompute});
+  };
+  for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
+    SCOPED_TRACE(name_of(recompute));
+    const MemoryPlan played = plan_of(512, recompute), before = plan_of(256, recompute), after = plan_of(513, recompute), far = plan_of(1024, recompute);
+    const auto near = [](int64_t a, int64_t b) { return std::abs(static_cast<double>(a - b)) <= 1e-3 * static_cast<double>(b); };
+    EXPECT_TRUE(near(after.peak - played.peak, (played.peak - before.peak) / 256)) << after.peak << " " << played.peak << " " << before.peak;
+    EXPECT_TRUE(near(far.activations - played.activations, 2 * (played.activations - before.activations)));
+    EXPECT_TRUE(near(far.gradients, 2 * played.gradients));
+    EXPECT_TRUE(near(plan_of(384, recompute).peak, (played.peak + before.peak) / 2)) << "the line is a line";
+    EXPECT_EQ(far.total, far.peak + far.checkpoint_staging);
+  }
+}
+
+// Each of these went on for minutes or for ever.
+TEST(Plan, AnswersOrRefusesWhateverIsAsked) {
+  const auto planned = [](const ModelConfig& config, const TrainingShape& shape) -> int64_t {
+    try {
+      return plan_memory(config, shape).total;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+      EXPECT_NE(std::string(error.what()).find("lower"), std::string::npos) << error.what();
+      return -1;
+    }
+  };
+  const ModelConfig small = model_of(AttentionType::Gta);
+  const int64_t tokens = int64_t{1} << 40;
+  EXPECT_GT(planned(small, {.sequence_length = 1 << 24, .micro_batch = 1 << 16}), tokens * small.hidden_size * small.layers * 4);
+  EXPECT_EQ(planned(small, {.sequence_length = 1 << 24, .micro_batch = 1 << 20, .dtype = DType::F64}), -1) << "more than 2^62 bytes";
+  EXPECT_EQ(largest_micro_batch(small, {.sequence_length = 1 << 24}, int64_t{64} << 30), 0);
+  ModelConfig deep = small;
+  deep.layers = 10000;
+  EXPECT_GT(planned(deep, {.sequence_length = 1 << 20}), int64_t{10000} * (1 << 20) * small.hidden_size * 4);
+  ModelConfig wide = small;
+  wide.hidden_size = 1 << 20;
+  wide.intermediate_size = 1 << 22;
+  wide.layers = 10000;
+  wide.heads = wide.head_dim = 65536;
+  EXPECT_EQ(planned(wide, {.sequence_length = 1 << 24}), -1);
+  ModelConfig maps = small;
+  maps.layers = 100;
+  maps.heads = maps.attention.query_heads = 65536;
+  maps.head_dim = 32;
+  EXPECT_GT(planned(maps, {.sequence_length = 1}), 0);
+}
+
 // 512 tokens of a vocabulary so large that the CPU takes them in two chunks and a GPU in one.
 ModelConfig model_of_large_vocabulary(AttentionType type) {
   ModelConfig config = model_of(type);

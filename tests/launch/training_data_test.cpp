@@ -88,5 +88,49 @@ TEST_F(MaskedTraining, AMixtureWithADocumentMaskGoesOnBitForBitAndOnlyAsItWas) {
   }
 }
 
+class ShortShards : public SmallRun {};
+
+TEST_F(ShortShards, TrainingSaysWhatIsLeftOutAndWithWindowsAcrossShardsUsesIt) {
+  const Tokenizer tokenizer = Tokenizer::load(folder_ + "/t.model");
+  const std::string text = read_file(folder_ + "/text.txt");
+  std::vector<std::string> inputs;
+  for (int i = 0; i < 40; ++i) {
+    inputs.push_back(fmt::format("{}/piece-{}.txt", folder_, i));
+    publish_text(inputs.back(), text.substr(i * 40, i % 10 == 0 ? 400 : 12));
+  }
+  write_shards(tokenizer, inputs, {}, folder_ + "/shards", "short", 1);
+  const auto overrides = [&](int steps, const std::string& across) {
+    return std::vector<std::string>{"data.train=[" + folder_ + "/shards/short-*.h5]", "optimizer.schedule.type=constant", "train.steps=" + std::to_string(steps),
+                                    "data.windows_across_shards=" + across};
+  };
+  int64_t of_short = 0, of_all = 0;
+  for (const std::string& path : load(overrides(1, "false")).config.data.train[0].shards) {
+    const int64_t tokens = TokenShard(path).summary().tokens;
+    of_all += tokens;
+    if (tokens < 17) of_short += tokens;
+  }
+  ASSERT_GT(of_short, 0);
+  train(load(overrides(2, "false")), options("within"));
+  const std::string log = read_file(folder_ + "/within/log.txt");
+  EXPECT_NE(log.find(fmt::format("of {} tokens (", of_all)), std::string::npos) << log;
+  EXPECT_NE(log.find(fmt::format("36 of 40 shards, with {} tokens, are shorter than a sample of 17", of_short)), std::string::npos) << log;
+  EXPECT_NE(log.find("data.windows_across_shards: true"), std::string::npos) << log;
+
+  train(load(overrides(8, "true")), options("whole"));
+  EXPECT_EQ(read_file(folder_ + "/whole/log.txt").find("shorter than a sample"), std::string::npos);
+  for (int steps : {3, 8}) train(load(overrides(steps, "true")), options("parts"));
+  EXPECT_EQ(weights("whole"), weights("parts"));
+  EXPECT_NE(weights("whole"), weights("within"));
+  // What a run trains on does not change on the way.
+  for (const auto& [run, across] : {std::pair{"parts", "false"}, {"within", "true"}}) {
+    try {
+      train(load(overrides(9, across)), options(run));
+      ADD_FAILURE() << run << " went on";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("data.windows_across_shards: "), std::string::npos) << error.what();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace gta

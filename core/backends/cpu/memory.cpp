@@ -10,19 +10,20 @@
 
 #include "core/backends/memory_kernels.h"
 #include "core/control_groups.h"
+#include "core/free_blocks.h"
 #include "core/parallel.h"
 
 namespace gta::cpu {
 namespace {
 
-constexpr int64_t kMapThreshold = int64_t{1} << 21;
 constexpr int64_t kCopyGrain = int64_t{1} << 18;  // bytes; below this a second thread costs more than it brings
 
 }  // namespace
 
-// Large blocks are mapped with huge pages where the kernel offers them: fewer TLB misses in the products.
+// All but small blocks are mapped: what is kept for a whole run would otherwise lie between a library's passing blocks in the heap, which
+// then grows around it. Huge pages where the kernel offers them mean fewer TLB misses in the products; neighbours become one mapping.
 void* raw_allocate(const Device&, int64_t bytes) noexcept {
-  if (bytes < kMapThreshold) return std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64));
+  if (bytes < kMappedBytes) return std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64));
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return nullptr;
   madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
@@ -30,7 +31,7 @@ void* raw_allocate(const Device&, int64_t bytes) noexcept {
 }
 
 void raw_free(const Device&, void* data, int64_t bytes) noexcept {
-  if (bytes < kMapThreshold)
+  if (bytes < kMappedBytes)
     std::free(data);
   else
     munmap(data, static_cast<size_t>(bytes));

@@ -1,6 +1,13 @@
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
 
 namespace gta {
+namespace {
+
+// The meta device that stands for a CPU: there the CPU's kernels count the memory that they take inside themselves, which in long sequences
+// is much.
+bool counts_for_cpu(const Device& device) { return device.type == DeviceType::Meta && memory_type(device) == DeviceType::Cpu; }
+
+}  // namespace
 
 double visible_pairs(const AttentionForward& a) {
   const double queries = static_cast<double>(a.q.rows() / a.shape.batch), keys = static_cast<double>(a.k.rows() / a.shape.batch);
@@ -25,22 +32,29 @@ void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor&
 Tensor SharedMapAttentionOp::forward(Saved& saved, const Tensor& q, const Tensor& k, const Tensor& v) const {
   Tensor u = Tensor::empty({q.rows(), shape.query_heads * shape.value_dim}, q.dtype(), q.device());
   Tensor logsumexp = saved.recording() ? Tensor::empty({q.rows(), shape.query_heads}, state_dtype(q.dtype()), q.device()) : Tensor{};
-  GTA_DISPATCH(q.device(), shared_map_attention_forward, AttentionForward{shape, q, k, v, document_starts, u, logsumexp});
+  const AttentionForward arguments{shape, q, k, v, document_starts, u, logsumexp};
+  if (counts_for_cpu(q.device()))
+    cpu::shared_map_attention_forward(arguments);
+  else
+    GTA_DISPATCH(q.device(), shared_map_attention_forward, arguments);
   for (const Tensor& tensor : {q, k, v, u, logsumexp}) saved.keep(tensor);
   return u;
 }
 
 void SharedMapAttentionOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   const auto destination = [](GradientSlot& slot) { return slot.wanted() ? slot.destination() : Tensor{}; };
-  GTA_DISPATCH(saved[0].device(), shared_map_attention_backward,
-               AttentionBackward{{shape, saved[0], saved[1], saved[2], document_starts, saved[3], saved[4]},
-                                 d_outputs[0],
-                                 destination(d_inputs[0]),
-                                 destination(d_inputs[1]),
-                                 destination(d_inputs[2]),
-                                 d_inputs[0].mode(),
-                                 d_inputs[1].mode(),
-                                 d_inputs[2].mode()});
+  const AttentionBackward arguments{{shape, saved[0], saved[1], saved[2], document_starts, saved[3], saved[4]},
+                                    d_outputs[0],
+                                    destination(d_inputs[0]),
+                                    destination(d_inputs[1]),
+                                    destination(d_inputs[2]),
+                                    d_inputs[0].mode(),
+                                    d_inputs[1].mode(),
+                                    d_inputs[2].mode()};
+  if (counts_for_cpu(saved[0].device()))
+    cpu::shared_map_attention_backward(arguments);
+  else
+    GTA_DISPATCH(saved[0].device(), shared_map_attention_backward, arguments);
 }
 
 }  // namespace gta

@@ -28,6 +28,22 @@ struct Sizes {
       : queries(a.q.rows() / a.shape.batch), keys(a.k.rows() / a.shape.batch), offset(keys - queries) {}
 };
 
+// Room for `count` matrices of scores, of one size for all blocks of a call: the pool keeps one piece of memory for each thread, and not one for
+// each width. What a narrow block leaves is never touched.
+template <class T>
+Tensor score_room(const AttentionForward& a, int64_t count) {
+  const Sizes sizes(a);
+  return Tensor::empty({count * std::min(kBlockRows, sizes.queries), sizes.keys}, dtype_of<T>, a.q.device(), Purpose::Workspace);
+}
+
+// On the meta device the kernels allocate what they do elsewhere, and compute nothing.
+bool only_counts(const AttentionForward& a) { return a.q.device().type == DeviceType::Meta; }
+template <class T>
+void count_score_rooms(const AttentionForward& a, int64_t count, int64_t items) {
+  std::vector<Tensor> rooms;
+  while (static_cast<int64_t>(rooms.size()) < std::min<int64_t>(threads(), items)) rooms.push_back(score_room<T>(a, count));
+}
+
 // One block of query rows of one map of one sequence.
 template <class T>
 struct Block {
@@ -72,7 +88,7 @@ template <class T>
 void forward_block(const Block<T>& block) {
   const AttentionForward& a = block.a;
   const T scale = static_cast<T>(a.shape.scale);
-  Tensor workspace = Tensor::empty({block.rows, block.width}, a.q.dtype(), a.q.device(), Purpose::Workspace);
+  Tensor workspace = score_room<T>(a, 1);
   T* const scores = workspace.template data<T>();
   T inverse[kBlockRows];
   block.scores(scores);
@@ -115,7 +131,7 @@ void backward_block(const Block<T>& block, const AttentionBackward& b, const Par
   const AttentionShape& s = a.shape;
   const T scale = static_cast<T>(s.scale);
   const int64_t width = block.width;
-  Tensor workspace = Tensor::empty({2 * block.rows, width}, a.q.dtype(), a.q.device(), Purpose::Workspace);
+  Tensor workspace = score_room<T>(a, 2);
   T* const map = workspace.template data<T>();
   T* const d_map = map + block.rows * width;
   const T* const d_u = b.d_u.template data<T>() + block.query_row(0) * b.d_u.pitch() + block.map * s.value_dim;
@@ -182,6 +198,7 @@ void for_blocks(const AttentionForward& a, F&& f) {
   const int64_t blocks = (sizes.queries + kBlockRows - 1) / kBlockRows, maps = a.shape.query_heads;
   dispatch_state(a.q.dtype(), "shared_map_attention", [&](auto zero) {
     using T = decltype(zero);
+    if (only_counts(a)) return count_score_rooms<T>(a, 1, a.shape.batch * maps * blocks);
     // Long blocks first, so that the threads end together.
     parallel_for(a.shape.batch * maps * blocks, [&](int64_t item) {
       const int64_t row = (blocks - 1 - item / (a.shape.batch * maps)) * kBlockRows;
@@ -192,7 +209,7 @@ void for_blocks(const AttentionForward& a, F&& f) {
 
 template <class T>
 double largest_score(const Block<T>& block) {
-  Tensor workspace = Tensor::empty({block.rows, block.width}, dtype_of<T>, block.a.q.device(), Purpose::Workspace);
+  Tensor workspace = score_room<T>(block.a, 1);
   T* const scores = workspace.template data<T>();
   block.scores(scores);
   T largest = -std::numeric_limits<T>::infinity();
@@ -219,6 +236,7 @@ void backward(const AttentionBackward& b) {
     using T = decltype(zero);
     Tensor k_sums = Tensor::empty({items * sizes.keys, b.d_k.defined() ? dk : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
     Tensor v_sums = Tensor::empty({items * sizes.keys, b.d_v.defined() ? dv : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
+    if (only_counts(a)) return count_score_rooms<T>(a, 2, items);
     parallel_for(items, [&](int64_t i) {
       const int64_t chunk = chunks - 1 - i / (a.shape.batch * maps), sequence = i / maps % a.shape.batch, map = i % maps;
       const int64_t last = std::min(sizes.queries, (chunk + 1) * chunk_rows), item = (sequence * maps + map) * chunks + chunk;
@@ -237,7 +255,7 @@ void backward(const AttentionBackward& b) {
 // A float32 copy of a bfloat16 tensor, or room for one.
 Tensor wide(const Tensor& tensor) {
   Tensor copy = Tensor::empty({tensor.rows(), tensor.columns()}, DType::F32, tensor.device(), Purpose::Workspace);
-  convert(copy, tensor);
+  GTA_DISPATCH(copy.device(), convert, copy, tensor);
   return copy;
 }
 Tensor wide_room(const Tensor& tensor) {
@@ -251,7 +269,7 @@ void shared_map_attention_forward(const AttentionForward& a) {
   if (a.q.dtype() != DType::BF16) return forward(a);
   const AttentionForward f{a.shape, wide(a.q), wide(a.k), wide(a.v), a.document_starts, wide_room(a.u), a.logsumexp};
   forward(f);
-  convert(a.u, f.u);
+  GTA_DISPATCH(a.u.device(), convert, a.u, f.u);
 }
 
 double shared_map_attention_largest_score(const AttentionForward& a) {
@@ -281,9 +299,9 @@ void shared_map_attention_backward(const AttentionBackward& b) {
   const auto put = [](const Tensor& to, const Tensor& from, GradientMode mode) {
     if (!to.defined()) return;
     if (mode == GradientMode::Accumulate)
-      add_into(to, from);
+      GTA_DISPATCH(to.device(), add_into, to, from);
     else
-      convert(to, from);
+      GTA_DISPATCH(to.device(), convert, to, from);
   };
   put(b.d_q, f.d_q, b.mode_q);
   put(b.d_k, f.d_k, b.mode_k);

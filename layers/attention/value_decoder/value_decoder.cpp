@@ -1,6 +1,12 @@
 #include "layers/attention/value_decoder/value_decoder.h"
 
 namespace gta {
+namespace {
+
+// On the meta device the products of one map stand for those of all: they only allocate, and that once.
+int64_t maps_to_compute(const Tensor& u, int64_t query_heads) { return u.device().type == DeviceType::Meta ? 1 : query_heads; }
+
+}  // namespace
 
 void ValueDecoderOp::check(const Tensor& u, const Tensor& z, const Tensor& p) const {
   require(u.columns() == query_heads * latent_dim && u.rows() == z.rows(), name, "expected u ({} tokens, {} maps x {}), got {}", z.rows(),
@@ -13,7 +19,7 @@ void ValueDecoderOp::check(const Tensor& u, const Tensor& z, const Tensor& p) co
 
 void ValueDecoderOp::decode(const Tensor& u, const Tensor& p, const Tensor& y) const {
   const int64_t width = p.columns();
-  for (int64_t g = 0; g < query_heads; ++g)
+  for (int64_t g = 0; g < maps_to_compute(u, query_heads); ++g)
     gemm({.a = u.column_slice(g * latent_dim, latent_dim), .b = p.with_link({}).row_slice(g * latent_dim, latent_dim), .c = y.column_slice(g * width, width)});
 }
 
@@ -46,7 +52,7 @@ void ValueDecoderOp::backward(const Saved& saved, std::span<Tensor> d_outputs, s
   GTA_DISPATCH(u.device(), value_decoder_split, split);
   if (!p.defined()) return;
   const int64_t width = p.columns();
-  for (int64_t g = 0; g < query_heads; ++g) {
+  for (int64_t g = 0; g < maps_to_compute(u, query_heads); ++g) {
     const Tensor d_y = y.column_slice(g * width, width);
     if (d_u.defined())
       gemm({.a = d_y,
