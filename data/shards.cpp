@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/io/hdf5.h"
+#include "core/log.h"
+#include "data/encoded_corpus.h"
 #include "data/input_file.h"
 
 namespace gta {
@@ -18,7 +22,7 @@ namespace {
 constexpr int64_t kFormatVersion = 1;
 constexpr int64_t kBlockBytes = 1 << 20;
 
-std::vector<uint64_t> hash_blocks(const std::vector<char>& bytes) {
+std::vector<uint64_t> hash_blocks(std::span<const char> bytes) {
   std::vector<uint64_t> hashes;
   for (size_t at = 0; at < bytes.size(); at += kBlockBytes)
     hashes.push_back(hash_bytes(bytes.data() + at, std::min<size_t>(kBlockBytes, bytes.size() - at)));
@@ -61,16 +65,19 @@ class ShardWriter {
   ShardWriter(const ShardWriter&) = delete;
   ShardWriter& operator=(const ShardWriter&) = delete;
 
-  void add(const std::string& document) {
-    const std::vector<int32_t> ids = tokenizer_.encode_document(document);
-    if (tokens() + static_cast<int64_t>(ids.size()) > shard_tokens_) flush();
-    for (int32_t id : ids) {
+  // A document's parts, one after the other.
+  void add(const EncodedPart& part) {
+    for (int32_t id : part.ids) {
       const auto value = static_cast<uint32_t>(id);
       const char* const raw = reinterpret_cast<const char*>(&value);
       bytes_.insert(bytes_.end(), raw, raw + (wide_ ? 4 : 2));
     }
-    offsets_.push_back(offsets_.back() + ids.size());
-    text_bytes_ += static_cast<int64_t>(document.size());
+    document_bytes_ += part.text_bytes;
+    // The open document goes into the next shard, as soon as that is known: one shard is held, not two.
+    if (static_cast<int64_t>(bytes_.size()) / width() > shard_tokens_) flush();
+    if (!part.ends_document) return;
+    offsets_.push_back(bytes_.size() / static_cast<size_t>(width()));
+    text_bytes_ += std::exchange(document_bytes_, 0);
   }
 
   std::vector<std::string> publish() {
@@ -89,7 +96,8 @@ class ShardWriter {
  private:
   static std::string temporary(const std::string& path) { return path + ".tmp-" + std::to_string(::getpid()); }
   std::string file_name(int64_t number) const { return fmt::format("{}-{:05}.h5", name_, number); }
-  int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }
+  int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }  // of the documents that ended
+  int64_t width() const { return wide_ ? 4 : 2; }
 
   // Of a shard's file name, or -1.
   int64_t number_of(const std::string& file) const {
@@ -99,11 +107,13 @@ class ShardWriter {
     return digits.find_first_not_of("0123456789") == std::string::npos ? std::stoll(digits) : -1;
   }
 
+  // The documents that ended.
   void flush() {
     if (offsets_.size() == 1) return;
+    const auto shard_bytes = static_cast<size_t>(tokens() * width());
     paths_.push_back(directory_ + "/" + file_name(static_cast<int64_t>(paths_.size())));
     const std::string path = temporary(paths_.back());
-    const std::vector<uint64_t> hashes = hash_blocks(bytes_);
+    const std::vector<uint64_t> hashes = hash_blocks(std::span(bytes_).first(shard_bytes));
     const ShardSummary summary{path, source_, tokens(), 0, text_bytes_, tokenizer_.vocab_size(), tokenizer_.eos(), tokenizer_.hash()};
     hdf5::Writer writer(path);
     writer.add("/tokens", {tokens()}, wide_ ? DType::U32 : DType::U16);
@@ -123,7 +133,7 @@ class ShardWriter {
     file.write_at(hashes.data(), datasets[2].bytes(), datasets[2].offset);
     file.sync();
     file.close();
-    bytes_.clear();
+    bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(shard_bytes));
     offsets_ = {0};
     text_bytes_ = 0;
   }
@@ -134,7 +144,7 @@ class ShardWriter {
   bool wide_;
   std::vector<char> bytes_;
   std::vector<uint64_t> offsets_ = {0};
-  int64_t text_bytes_ = 0;
+  int64_t text_bytes_ = 0, document_bytes_ = 0;  // of the documents that ended, of the open one
   std::vector<std::string> paths_;
 };
 
@@ -150,6 +160,7 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
                                       const std::string& directory, const std::string& name, int64_t shard_tokens) {
   require(shard_tokens > 0, "shards", "expected a positive number of tokens in a shard, got {}", shard_tokens);
   require(!name.empty() && name.find('/') == std::string::npos, "shards", "expected a name without '/', got '{}'", name);
+  check_documents(inputs, options);
   make_directories(directory);
   std::string source;
   for (const std::string& input : inputs) {
@@ -157,7 +168,8 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
     source += input.substr(input.rfind('/') + 1);
   }
   ShardWriter writer(tokenizer, directory, name, source.substr(0, 1024), shard_tokens);
-  read_documents(inputs, options, [&](std::string&& document) { writer.add(document); });
+  const EncodingReport report = encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) { writer.add(part); });
+  if (const std::string lost = report.lost_text(); !lost.empty()) log::warning("{}", lost);
   return writer.publish();
 }
 

@@ -11,6 +11,7 @@
 namespace gta {
 
 struct CorpusOptions;
+class CutPlaces;
 
 class Tokenizer {
  public:
@@ -21,9 +22,16 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text) const;
   // BOS, the pieces, EOS (those of the two that the tokenizer has; Error(BadInput) without either): a document as shards hold it.
   std::vector<int32_t> encode_document(std::string_view text) const;
-  // decode(encode(text)) == text for tokenizers that do not normalise (ours do not), except that U+2581, sentencepiece's own mark for a
-  // space, comes back as a space. Control tokens give nothing.
+  void require_document_token() const;  // that Error
+  // The tokens of a segment of a text (text_cutter.h): those of its segments, one after the other, are encode() of the whole. Memory is
+  // about 100 times the segment's. Safe from any thread. The text is UTF-8.
+  std::vector<int32_t> encode_segment(std::string_view text, bool first, bool last) const;
+  const CutPlaces& cut_places() const;
+  // decode(encode(text)) == text where gives_text_back(). Control tokens give nothing.
   std::string decode(std::span<const int32_t> ids) const;
+  // It has a piece for every byte, changes no character and joins no spaces (ours, Llama 2): no text is lost. U+2581, sentencepiece's own
+  // mark for a space, is then spelt in bytes.
+  bool gives_text_back() const;
   int64_t vocab_size() const;
   int32_t bos() const;               // begin-of-document token, -1 without one
   int32_t eos() const;               // end-of-document token, -1 without one

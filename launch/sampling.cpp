@@ -60,6 +60,7 @@ void generate(const CausalLm& model, const ParameterSpace& space, const Tokenize
     emit(decoder.push(token));
     next = {token};
   }
+  emit(decoder.finish());  // of a character that the last token began
 }
 
 }  // namespace gta
