@@ -1,6 +1,7 @@
 // Tokenizers: sentencepiece models, trained here or elsewhere (Llama 2, TinyLlama).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -51,13 +52,18 @@ class Tokenizer {
 };
 
 // Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is lost. Pieces never
-// cross a control character (line end, tab). The same text gives the same file on any machine. `output` appears whole or not at all.
+// cross a control character (line end, tab), and have a space at their beginning alone. The same text gives the same file on any machine. `output` appears whole or not at all.
 // Error(BadInput) when the text is too small for so many pieces.
 void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output);
 
-// The same on files of any size: of more than most_bytes of text an evenly spread sample is used. Returns the number of documents.
+struct TokenizerTraining {
+  int64_t table_bytes = int64_t{1} << 28;  // of words and how often they come: beyond it, of rare words an even sample is used
+  std::chrono::steady_clock::duration between_reports = std::chrono::seconds(10);  // of progress, to the log
+};
+
+// The same on files of any size in bounded memory, about 0.7 GiB at most. Returns the number of documents.
 int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size, const std::string& output,
-                        int64_t most_bytes = int64_t{1} << 29);
+                        const TokenizerTraining& training = {});
 
 // Text of tokens that come one at a time, in whole characters. All that push() and finish() give is decode() of the same tokens, but for
 // bytes that are no UTF-8 (a model may pick any), which become U+FFFD.

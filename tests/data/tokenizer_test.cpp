@@ -341,17 +341,59 @@ TEST(TrainTokenizer, FilesGiveTheSamePiecesAsTheirDocuments) {
   EXPECT_EQ(bytes_of(folder.path("a.model")), bytes_of(folder.path("b.model")));
 }
 
-TEST(TrainTokenizer, OfTooMuchTextAnEvenSampleIsUsed) {
+// Words of many kinds fill a small table again and again: the frequent ones stay, and of the rare ones each half of the text has its share.
+TEST(TrainTokenizer, OfTooManyWordsTheFrequentOnesAndAnEvenSampleAreUsed) {
   const TemporaryFolder folder;
   std::string text;
-  for (int i = 0; i < 4000; ++i) text += i < 2000 ? "earlier words only here\n" : "wholly different later text\n";
+  for (int i = 0; i < 40000; ++i) {
+    // Rare: letters a to j in the first half, k to t in the second. Frequent: everywhere, of letters that no other word has.
+    for (int digits = i % 20000 * 7919 % 100000, k = 0; k < 5; ++k, digits /= 10) text += static_cast<char>((i < 20000 ? 'a' : 'k') + digits % 10);
+    text += i % 10 == 0 ? " uvwxyz\n" : " ";
+  }
   const std::string path = folder.write("a.txt", text);
-  train_tokenizer({path}, CorpusOptions{}, 300, folder.path("a.model"), 5000);
-  const Tokenizer tokenizer = Tokenizer::load(folder.path("a.model"));
-  // Characters of both halves are known, not spelt in bytes: 256 bytes and three control tokens come first.
-  for (int32_t id : tokenizer.encode("yrwf")) EXPECT_GE(id, 259);
-  EXPECT_LT(tokenizer.encode("earlier").size(), 7u);
-  EXPECT_LT(tokenizer.encode("wholly").size(), 6u);
+  TokenizerTraining small;
+  small.table_bytes = 100'000;
+  train_tokenizer({path}, CorpusOptions{}, 700, folder.path("small.model"), small);
+  train_tokenizer({path}, CorpusOptions{}, 700, folder.path("large.model"));
+  for (const char* name : {"small.model", "large.model"}) {
+    const Tokenizer tokenizer = Tokenizer::load(folder.path(name));
+    EXPECT_EQ(tokenizer.encode("uvwxyz").size(), 1u) << name;
+    int early = 0, late = 0;
+    for (int32_t id = 259; id < 700; ++id) {
+      const std::string piece = tokenizer.token_text(id);
+      if (piece.size() < 2) continue;
+      early += piece.back() < 'k';
+      late += piece.back() >= 'k' && piece.back() < 'u';
+    }
+    EXPECT_GT(early, 100) << name;
+    EXPECT_GT(late, 100) << name;
+  }
+}
+
+TEST(TrainTokenizer, SaysHowFarItIs) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("a.txt", sample_text(1, 3000));
+  TokenizerTraining talkative;
+  talkative.between_reports = {};
+  testing::internal::CaptureStderr();
+  train_tokenizer({path}, CorpusOptions{}, 350, folder.path("a.model"), talkative);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("MB of text read so far"), std::string::npos) << said;
+  EXPECT_NE(said.find(" of 350 pieces so far"), std::string::npos) << said;
+  EXPECT_EQ(said.find("LOG("), std::string::npos) << said;
+}
+
+// The trainer itself takes nothing of a line with U+2585.
+TEST(TrainTokenizer, LearnsFromLinesWithTheTrainersOwnCharacters) {
+  const TemporaryFolder folder;
+  for (const char* mark : {"\xe2\x96\x81", "\xe2\x96\x85"}) {
+    std::string text;
+    for (int i = 0; i < 300; ++i) text += std::string("unmatched") + mark + " wording " + mark + "\n";
+    train_tokenizer({text}, 300, folder.path("a.model"));
+    const Tokenizer tokenizer = Tokenizer::load(folder.path("a.model"));
+    EXPECT_EQ(tokenizer.encode("unmatched").size(), 1u) << mark;
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << mark;
+  }
 }
 
 TEST(TrainTokenizer, LearnsFromTabbedAndFromVeryLongLines) {
@@ -375,7 +417,7 @@ TEST(TrainTokenizer, RefusesWhatItCannotDoAndLeavesNothing) {
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 4000, out); }).find("4000"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 299, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({sample_text(1, 3000)}, (1 << 20) + 1, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
-  EXPECT_NE(refusal([&] { train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, 0); }).find("positive number of bytes"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, {.table_bytes = 0}); }).find("positive number of bytes"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({}, 300, out); }).find("there is no text to train on"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"\n\t\n"}, 300, out); }).find("there is no text to train on"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"words \xff"}, 300, out); }).find("byte 6"), std::string::npos);
