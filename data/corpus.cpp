@@ -3,15 +3,21 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include <memory>
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <utility>
 
 #include "core/error.h"
+#include "core/log.h"
+#include "data/input_file.h"
+#include "data/json_field.h"
 #include "data/text_stream.h"
 #include "data/utf8.h"
 
 namespace gta {
 namespace {
+
+constexpr int64_t kMostListed = 100;  // bad lines that are named one by one
+constexpr size_t kHead = 4096;        // bytes that tell what a file is
 
 class Separator {
  public:
@@ -47,56 +53,222 @@ class Separator {
   std::unique_ptr<pcre2_match_data, Free> match_;
 };
 
-bool is_jsonl(std::string name) {
+bool is_named_json(std::string name) {
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   for (const char* suffix : {".gz", ".zst"})
     if (name.ends_with(suffix)) name.resize(name.size() - std::string_view(suffix).size());
-  return name.ends_with(".jsonl");
+  for (const char* suffix : {".jsonl", ".ndjson", ".jsonlines", ".json"})
+    if (name.ends_with(suffix)) return true;
+  return false;
 }
 
-std::string text_of(const std::string& line, const std::string& field, const std::string& path, int64_t number) {
-  const std::string where = path + ":" + std::to_string(number);
-  const auto json = nlohmann::json::parse(line, nullptr, false);
-  if (json.is_discarded() || !json.is_object()) bad_input(where, "is not a JSON object: every line of a .jsonl file is one");
-  const auto found = json.find(field);
-  if (found == json.end() || !found->is_string()) bad_input(where, "has no text field '{}': name it with --field", field);
-  return found->get<std::string>();
+std::string_view without_blanks(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return text.substr(std::min(first, text.size()));
+}
+
+// {"key": or [{"key": or [", which no prose begins with.
+bool begins_as_json(std::string_view head) {
+  if (head.starts_with("\xef\xbb\xbf")) head.remove_prefix(3);
+  head = without_blanks(head);
+  const bool array = head.starts_with('[');
+  if (array) head = without_blanks(head.substr(1));
+  if (!head.starts_with('{')) return array && head.starts_with('"');
+  head = without_blanks(head.substr(1));
+  if (!head.starts_with('"')) return false;
+  const size_t end = head.find('"', 1);
+  return end != std::string_view::npos && without_blanks(head.substr(end + 1)).starts_with(':');
+}
+
+// What a file is that can pass for text at its beginning, or "".
+const char* name_of_binary(std::string_view head) {
+  struct Known {
+    size_t at;
+    std::string_view bytes;
+    const char* name;
+  };
+  using namespace std::string_view_literals;
+  static constexpr Known known[] = {{0, "PK\3\4"sv, "a zip archive"},
+                                    {257, "ustar"sv, "a tar archive"},
+                                    {0, "PAR1"sv, "a Parquet file"},
+                                    {0, "%PDF-"sv, "a PDF"},
+                                    {0, "BZh"sv, "compressed by bzip2"},
+                                    {0, "\xfd"
+                                        "7zXZ"sv, "compressed by xz"},
+                                    {0, "\xff\xfe"sv, "UTF-16 or UTF-32"},
+                                    {0, "\xfe\xff"sv, "UTF-16"},
+                                    {0, "SQLite format 3"sv, "an SQLite database"},
+                                    {0, "\x89HDF"sv, "an HDF5 file"}};
+  for (const Known& k : known) {
+    if (head.size() < k.at + k.bytes.size() || head.substr(k.at, k.bytes.size()) != k.bytes) continue;
+    // A word may begin like it; what follows in a file of this kind is no text. (A text's head may end within a character.)
+    const int64_t bad = find_bad_utf8(head);
+    if ((bad >= 0 && bad + 3 < static_cast<int64_t>(head.size())) || head.find('\0') != std::string_view::npos || k.bytes == "%PDF-") return k.name;
+  }
+  return "";
+}
+
+TextFormat format_of(const std::string& path, const CorpusOptions& options, TextStream& stream) {
+  const std::string_view head = stream.peek(kHead);
+  if (const std::string binary = name_of_binary(head); !binary.empty())
+    bad_input(path, "is {}: expected UTF-8 text or JSON lines, plain or compressed by gzip or zstd", binary);
+  TextFormat format = options.format;
+  if (format == TextFormat::Auto) {
+    format = is_named_json(path) ? TextFormat::JsonLines : TextFormat::Text;
+    if (format == TextFormat::Text && begins_as_json(head))
+      bad_input(path, "begins as JSON and is not named .jsonl: say --format jsonl for one object a line, --format text to take it as it is");
+  }
+  if (format == TextFormat::Text && options.field)
+    bad_input(path, "is text, which has no field '{}': leave --field out, or say --format jsonl", *options.field);
+  if (format == TextFormat::JsonLines && options.document_separator)
+    bad_input(path, "is JSON lines, each of which is a document: leave --document-separator out, or say --format text");
+  return format;
 }
 
 }  // namespace
 
-void read_documents(const std::vector<std::string>& inputs, const CorpusOptions& options, const std::function<void(std::string&&)>& take) {
-  const auto separator = options.document_separator ? std::make_unique<Separator>(*options.document_separator) : nullptr;
-  for (const std::string& path : inputs) {
-    TextStream stream(path, options.largest_document);
-    std::string line, document;
-    int64_t number = 0, offset = 0;
-    const auto finish = [&] {
-      if (!document.empty()) take(std::move(document));
-      document.clear();
-    };
-    const bool jsonl = is_jsonl(path);
-    while (stream.read_line(line)) {
-      ++number;
-      if (const int64_t bad = find_bad_utf8(line); bad >= 0) bad_input(path, "is not UTF-8 at byte {} (line {})", offset + bad, number);
-      offset += static_cast<int64_t>(line.size());
-      std::string_view content = line;
-      if (content.ends_with('\n')) content.remove_suffix(1);
-      if (jsonl) {
-        if (content.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-        document = text_of(line, options.field, path, number);
-        finish();
-        continue;
-      }
-      if (content.ends_with('\r')) content.remove_suffix(1);
-      if (separator && separator->matches(content, path, number))
-        finish();
-      else
-        document += line;
-      if (static_cast<int64_t>(document.size()) > options.largest_document)
-        bad_input(path, "has a document of more than {} bytes (at line {}): split it, with --document-separator where it has separators",
-                  options.largest_document, number);
+struct CorpusReader::State {
+  State(std::vector<std::string> files, CorpusOptions chosen) : inputs(std::move(files)), options(std::move(chosen)) {
+    if (options.document_separator) separator = std::make_unique<Separator>(*options.document_separator);
+    for (const std::string& path : inputs) {
+      require_input_file(path);
+      if (!is_regular_file(path)) continue;
+      TextStream first(path);
+      format_of(path, options, first);
     }
-    finish();
+  }
+  ~State() { say_skipped(); }
+
+  void open(const std::string& path) {
+    stream = std::make_unique<TextStream>(path, kPart);
+    format = format_of(path, options, *stream);
+    number = offset = 0;
+  }
+
+  // False at the file's end.
+  bool read_line() {
+    if (!stream->read(line)) return false;
+    number += line.begins;
+    offset += static_cast<int64_t>(line.text.size());
+    bytes += static_cast<int64_t>(line.text.size());
+    return true;
+  }
+
+  std::string place() const { return inputs.empty() ? "" : inputs[std::min(input, inputs.size() - 1)] + ":" + std::to_string(number); }
+
+  void refuse_line(const std::string& reason) {
+    if (!options.skip_bad_lines) bad_input(place(), "{}; --skip-bad-lines leaves such lines out", reason);
+    if (skipped++ < kMostListed) log::warning("[{}] {}: left out", place(), reason);
+  }
+
+  // Whether the line (or part of a line) is UTF-8.
+  bool is_text() {
+    const int64_t bad = find_bad_utf8(line.text);
+    if (bad >= 0) refuse_line(fmt::format("is not UTF-8 at byte {} of the file", offset - static_cast<int64_t>(line.text.size()) + bad));
+    return bad < 0;
+  }
+
+  // Of text; empty when it ended a document that has none.
+  void take_text(DocumentPart& part) {
+    if (!is_text()) return;
+    std::string_view content = line.text;
+    if (content.ends_with('\n')) content.remove_suffix(1);
+    if (content.ends_with('\r')) content.remove_suffix(1);
+    if (separator && line.begins && line.ends && separator->matches(content, inputs[input], number)) {
+      end_document(part);
+      return;
+    }
+    document_bytes += static_cast<int64_t>(line.text.size());
+    part.text.swap(line.text);
+    check_size();
+  }
+
+  void take_json(DocumentPart& part) {
+    document_bytes += static_cast<int64_t>(line.text.size());
+    check_size();
+    json += line.text;
+    if (!line.ends) return;
+    line.text.swap(json);
+    json.clear();
+    if (is_text() && !without_blanks(line.text).empty()) {
+      if (const std::string reason = read_json_field(line.text, options.field.value_or("text"), part.text); !reason.empty())
+        refuse_line(reason);
+      document_bytes = static_cast<int64_t>(part.text.size());
+      end_document(part);
+    }
+    document_bytes = 0;
+  }
+
+  void end_document(DocumentPart& part) {
+    part.ends_document = document_bytes > 0;
+    document_bytes = 0;
+  }
+
+  void check_size() const {
+    if (document_bytes > options.largest_document)
+      bad_input(inputs[input], "has a document of more than {} bytes (at line {}): split it, with --document-separator where it has separators",
+                options.largest_document, number);
+  }
+
+  void say_skipped() {
+    if (skipped > 0) log::warning("{} bad lines were left out{}", skipped, skipped > kMostListed ? fmt::format("; the first {} are named above", kMostListed) : "");
+    skipped = 0;
+  }
+
+  static constexpr int64_t kPart = 1 << 20;
+  std::vector<std::string> inputs;
+  CorpusOptions options;
+  std::unique_ptr<Separator> separator;
+  size_t input = 0;
+  std::unique_ptr<TextStream> stream;  // of inputs[input]
+  TextFormat format = TextFormat::Text;
+  LinePart line;
+  std::string json;  // a line's parts so far
+  int64_t number = 0, offset = 0, bytes = 0, document_bytes = 0, skipped = 0;
+};
+
+CorpusReader::CorpusReader(std::vector<std::string> inputs, CorpusOptions options)
+    : state_(std::make_unique<State>(std::move(inputs), std::move(options))) {}
+CorpusReader::~CorpusReader() = default;
+
+std::string CorpusReader::place() const { return state_->place(); }
+int64_t CorpusReader::bytes_read() const { return state_->bytes; }
+
+bool CorpusReader::next(DocumentPart& part) {
+  State& s = *state_;
+  part.text.clear();
+  part.ends_document = false;
+  while (s.input < s.inputs.size()) {
+    if (!s.stream) s.open(s.inputs[s.input]);
+    if (s.read_line()) {
+      s.format == TextFormat::JsonLines ? s.take_json(part) : s.take_text(part);
+    } else {
+      s.end_document(part);
+      s.stream.reset();
+      ++s.input;
+    }
+    if (!part.text.empty() || part.ends_document) return true;
+  }
+  s.say_skipped();
+  return false;
+}
+
+void read_documents(const std::vector<std::string>& inputs, const CorpusOptions& options, const std::function<void(std::string&&)>& take) {
+  CorpusReader reader(inputs, options);
+  DocumentPart part;
+  for (std::string document; reader.next(part);) {
+    document += part.text;
+    if (part.ends_document) take(std::exchange(document, {}));
+  }
+}
+
+void check_documents(const std::vector<std::string>& inputs, const CorpusOptions& options) {
+  // With bad lines left out, each is warned of when it is read.
+  if (options.skip_bad_lines) return;
+  std::vector<std::string> files;
+  std::copy_if(inputs.begin(), inputs.end(), std::back_inserter(files), is_regular_file);
+  CorpusReader reader(files, options);
+  for (DocumentPart part; reader.next(part);) {
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "data/document_mask.h"
+#include "data/encoded_corpus.h"
 #include "data/shards.h"
 
 namespace gta {
@@ -20,16 +21,27 @@ EvaluationSet::EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length
   require(most_tokens >= 0, "evaluation", "expected a number of tokens, or 0 for all, got {}", most_tokens);
 }
 
-void EvaluationSet::add_document(const std::vector<int32_t>& ids) {
+void EvaluationSet::add_tokens(const std::vector<int32_t>& ids, bool begins_document) {
   for (size_t i = 0; i < ids.size() && !full(); ++i) {
+    const bool first = begins_document && i == 0;
     tokens_.push_back(ids[i]);
-    scored_.push_back(i > 0);
-    if (i == 0) continue;
+    scored_.push_back(!first);
+    if (first) continue;
     ++scored_tokens_;
     scored_bytes_ += tokenizer_.token_bytes(ids[i]);
     // The space that encoding put before the text is none of its bytes.
-    if (i == 1 && tokenizer_.bos() >= 0 && tokenizer_.adds_space() && tokenizer_.starts_with_space(ids[i])) --scored_bytes_;
+    if (begins_document && i == 1 && tokenizer_.bos() >= 0 && tokenizer_.adds_space() && tokenizer_.starts_with_space(ids[i])) --scored_bytes_;
   }
+}
+
+void EvaluationSet::add_text(const std::vector<int32_t>& ids, bool begins_document, int64_t text_bytes) {
+  const int64_t before = scored_bytes_;
+  const size_t tokens_before = tokens_.size();
+  add_tokens(ids, begins_document);
+  // Tokens may stand for fewer bytes than came in, or for more.
+  if (tokenizer_.gives_text_back() || tokens_.size() - tokens_before < ids.size()) return;
+  scored_bytes_ = before + text_bytes;
+  if (begins_document && tokenizer_.bos() < 0) scored_bytes_ -= std::min(text_bytes, tokenizer_.token_bytes(ids[0]));
 }
 
 EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer, int64_t sequence_length,
@@ -38,16 +50,21 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
   for (const std::string& path : paths) {
     const TokenShard shard(path);
     shard.check_tokenizer(tokenizer);
-    const int64_t documents = shard.summary().documents;
+    const int64_t documents = shard.summary().documents, tokens_before = set.scored_tokens_, bytes_before = set.scored_bytes_;
     for (int64_t first = 0; first < documents && !set.full(); first += kOffsetsAtOnce) {
       const int64_t count = std::min(kOffsetsAtOnce, documents - first);
       const std::vector<uint64_t> offsets = shard.document_offsets(first, count + 1);
       for (int64_t i = 0; i < count && !set.full(); ++i) {
         std::vector<int32_t> ids(offsets[i + 1] - offsets[i]);
         shard.read(static_cast<int64_t>(offsets[i]), static_cast<int64_t>(ids.size()), ids.data());
-        set.add_document(ids);
+        set.add_tokens(ids, true);
       }
     }
+    // What was lost is known of the whole shard.
+    const ShardSummary& all = shard.summary();
+    if (const int64_t most = all.tokens - all.documents; !tokenizer.gives_text_back() && most > 0)
+      set.scored_bytes_ = bytes_before + static_cast<int64_t>(static_cast<double>(all.text_bytes) *
+                                                              (static_cast<double>(set.scored_tokens_ - tokens_before) / static_cast<double>(most)));
   }
   return set;
 }
@@ -55,15 +72,18 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
 EvaluationSet EvaluationSet::from_files(const std::vector<std::string>& inputs, const CorpusOptions& options, const Tokenizer& tokenizer,
                                         int64_t sequence_length, int64_t most_tokens) {
   EvaluationSet set(tokenizer, sequence_length, most_tokens);
-  read_documents(inputs, options, [&](std::string&& document) {
-    if (!set.full()) set.add_document(tokenizer.encode_document(document));
+  bool begins = true;
+  const EncodingReport report = encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) {
+    if (!set.full()) set.add_text(part.ids, begins, part.text_bytes);
+    begins = part.ends_document;
   });
+  set.lost_text_ = report.lost_text();
   return set;
 }
 
 EvaluationSet EvaluationSet::from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length) {
   EvaluationSet set(tokenizer, sequence_length, 0);
-  set.add_document(tokenizer.encode_document(text));
+  set.add_text(tokenizer.encode_document(text), true, static_cast<int64_t>(text.size()));
   return set;
 }
 

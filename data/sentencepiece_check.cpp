@@ -21,8 +21,11 @@ class Message {
     number = *key >> 3;
     std::optional<uint64_t> bytes;
     switch (*key & 7) {
-      case 0:
-        return varint().has_value();
+      case 0: {
+        const std::optional<uint64_t> integer = varint();
+        value = integer.value_or(0);
+        return integer.has_value();
+      }
       case 1:
         bytes = 8;
         break;
@@ -42,7 +45,7 @@ class Message {
   }
   bool damaged() const { return damaged_; }
 
-  uint64_t number = 0;
+  uint64_t number = 0, value = 0;
   std::string_view content;
 
  private:
@@ -108,6 +111,31 @@ std::string find_sentencepiece_problem(std::string_view model) {
     if (part.damaged()) return "it is damaged";
   }
   return fields.damaged() ? "it is damaged" : "";
+}
+
+SentencepieceSettings read_sentencepiece_settings(std::string_view model) {
+  SentencepieceSettings settings;
+  Message fields(model);
+  while (fields.next()) {
+    Message part(fields.content);
+    while ((fields.number == 2 || fields.number == 3) && part.next()) {
+      if (fields.number == 2) {
+        if (part.number == 24) settings.space_ends_words = part.value != 0;
+        if (part.number == 35) settings.byte_fallback = part.value != 0;
+      } else {
+        if (part.number == 2) settings.normalises = !part.content.empty();
+        if (part.number == 3) settings.adds_space = part.value != 0;
+        if (part.number == 4) settings.joins_spaces = part.value != 0;
+        if (part.number == 5) settings.marks_spaces = part.value != 0;
+      }
+    }
+  }
+  return settings;
+}
+
+std::string with_added_space(std::string_view model, bool adds_space) {
+  // Of a message that comes twice, the second one's fields hold: normalizer_spec {add_dummy_prefix}.
+  return std::string(model) + std::string("\x1a\x02\x18", 3) + static_cast<char>(adds_space);
 }
 
 }  // namespace gta

@@ -3,16 +3,23 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <span>
+#include <utility>
 
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/io/hdf5.h"
+#include "core/log.h"
+#include "data/encoded_corpus.h"
+#include "data/input_file.h"
 
 namespace gta {
 namespace {
 
-std::vector<uint64_t> hash_pieces(const std::vector<char>& bytes, int64_t piece) {
+std::vector<uint64_t> hash_pieces(std::span<const char> bytes, int64_t piece) {
   std::vector<uint64_t> hashes;
   for (size_t at = 0; at < bytes.size(); at += piece) hashes.push_back(hash_bytes(bytes.data() + at, std::min<size_t>(piece, bytes.size() - at)));
   return hashes;
@@ -40,16 +47,19 @@ class ShardWriter {
   ShardWriter(const ShardWriter&) = delete;
   ShardWriter& operator=(const ShardWriter&) = delete;
 
-  void add(const std::string& document) {
-    const std::vector<int32_t> ids = tokenizer_.encode_document(document);
-    if (tokens() + static_cast<int64_t>(ids.size()) > shard_tokens_) flush();
-    for (int32_t id : ids) {
+  // A document's parts, one after the other.
+  void add(const EncodedPart& part) {
+    for (int32_t id : part.ids) {
       const auto value = static_cast<uint32_t>(id);
       const char* const raw = reinterpret_cast<const char*>(&value);
       bytes_.insert(bytes_.end(), raw, raw + (wide_ ? 4 : 2));
     }
-    offsets_.push_back(offsets_.back() + ids.size());
-    text_bytes_ += static_cast<int64_t>(document.size());
+    document_bytes_ += part.text_bytes;
+    // The open document goes into the next shard, as soon as that is known: one shard is held, not two.
+    if (static_cast<int64_t>(bytes_.size()) / width() > shard_tokens_) flush();
+    if (!part.ends_document) return;
+    offsets_.push_back(bytes_.size() / static_cast<size_t>(width()));
+    text_bytes_ += std::exchange(document_bytes_, 0);
   }
 
   std::vector<std::string> publish() {
@@ -68,7 +78,8 @@ class ShardWriter {
  private:
   static std::string temporary(const std::string& path) { return path + ".tmp-" + std::to_string(::getpid()); }
   std::string file_name(int64_t number) const { return fmt::format("{}-{:05}.h5", name_, number); }
-  int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }
+  int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }  // of the documents that ended
+  int64_t width() const { return wide_ ? 4 : 2; }
 
   // Of a shard's file name, or -1.
   int64_t number_of(const std::string& file) const {
@@ -78,11 +89,14 @@ class ShardWriter {
     return digits.find_first_not_of("0123456789") == std::string::npos ? std::stoll(digits) : -1;
   }
 
+  // The documents that ended.
   void flush() {
     if (offsets_.size() == 1) return;
+    const auto shard_bytes = static_cast<size_t>(tokens() * width());
     paths_.push_back(directory_ + "/" + file_name(static_cast<int64_t>(paths_.size())));
     const std::string path = temporary(paths_.back());
-    const std::vector<uint64_t> blocks = hash_pieces(bytes_, shard_format::kBlockBytes), pages = hash_pieces(bytes_, shard_format::kPageBytes);
+    const auto bytes = std::span<const char>(bytes_).first(shard_bytes);
+    const std::vector<uint64_t> blocks = hash_pieces(bytes, shard_format::kBlockBytes), pages = hash_pieces(bytes, shard_format::kPageBytes);
     const ShardSummary summary{path, source_, tokens(), 0, text_bytes_, tokenizer_.vocab_size(), tokenizer_.eos(), tokenizer_.hash()};
     hdf5::Writer writer(path);
     writer.add("/tokens", {tokens()}, wide_ ? DType::U32 : DType::U16);
@@ -105,7 +119,7 @@ class ShardWriter {
     file.write_at(pages.data(), datasets[3].bytes(), datasets[3].offset);
     file.sync();
     file.close();
-    bytes_.clear();
+    bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(shard_bytes));
     offsets_ = {0};
     text_bytes_ = 0;
   }
@@ -116,7 +130,7 @@ class ShardWriter {
   bool wide_;
   std::vector<char> bytes_;
   std::vector<uint64_t> offsets_ = {0};
-  int64_t text_bytes_ = 0;
+  int64_t text_bytes_ = 0, document_bytes_ = 0;  // of the documents that ended, of the open one
   std::vector<std::string> paths_;
 };
 
@@ -126,6 +140,7 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
                                       const std::string& directory, const std::string& name, int64_t shard_tokens) {
   require(shard_tokens > 0, "shards", "expected a positive number of tokens in a shard, got {}", shard_tokens);
   require(!name.empty() && name.find('/') == std::string::npos, "shards", "expected a name without '/', got '{}'", name);
+  check_documents(inputs, options);
   make_directories(directory);
   std::string source;
   for (const std::string& input : inputs) {
@@ -133,7 +148,8 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
     source += input.substr(input.rfind('/') + 1);
   }
   ShardWriter writer(tokenizer, directory, name, source.substr(0, 1024), shard_tokens);
-  read_documents(inputs, options, [&](std::string&& document) { writer.add(document); });
+  const EncodingReport report = encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) { writer.add(part); });
+  if (const std::string lost = report.lost_text(); !lost.empty()) log::warning("{}", lost);
   return writer.publish();
 }
 

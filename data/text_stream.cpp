@@ -4,8 +4,10 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -17,12 +19,24 @@ namespace {
 
 constexpr int64_t kChunk = 1 << 18;
 
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
 }  // namespace
 
 // Decompressed text, piece by piece.
 struct TextStream::Source {
   explicit Source(const std::string& path) : file(path, File::Mode::Read), input(kChunk) {
-    kind = path.ends_with(".gz") ? Kind::Gzip : path.ends_with(".zst") ? Kind::Zstd : Kind::Plain;
+    // A pipe may give less than it was asked for.
+    for (int64_t more = 1; more > 0 && available < 4; available += more) more = refill(available);
+    const std::string_view first(input.data(), static_cast<size_t>(available));
+    const std::string name = lower(path);
+    kind = first.starts_with("\x1f\x8b") || name.ends_with(".gz")              ? Kind::Gzip
+           : first.starts_with("\x28\xb5\x2f\xfd") || name.ends_with(".zst") ? Kind::Zstd
+                                                                             : Kind::Plain;
     if (kind == Kind::Gzip && inflateInit2(&gzip, 15 + 16) != Z_OK) fail(path, "zlib has no memory");
     if (kind == Kind::Zstd && !(zstd = ZSTD_createDStream())) fail(path, "zstd has no memory");
   }
@@ -34,14 +48,14 @@ struct TextStream::Source {
   // Appends some text; false when there is no more.
   bool read(std::string& to) {
     if (kind == Kind::Plain) {
-      const int64_t count = refill();
-      to.append(input.data(), count);
-      return count > 0;
+      if (available == 0) available = refill(0);
+      to.append(input.data(), static_cast<size_t>(available));
+      return std::exchange(available, 0) > 0;
     }
     const size_t before = to.size();
     while (to.size() == before) {
       if (available == 0 && !full) {
-        available = refill();
+        available = refill(0);
         used = 0;
         if (available == 0 && !full) {
           if (!at_end) bad_input(file.path(), "ends in the middle of its compressed data: it was not copied to the end");
@@ -54,10 +68,10 @@ struct TextStream::Source {
     return true;
   }
 
-  // From where the last one ended, since a pipe has no offsets; 0 at the end.
-  int64_t refill() {
+  // Into input from `at` on; from where the last one ended, since a pipe has no offsets; 0 at the end.
+  int64_t refill(int64_t at) {
     while (true) {
-      const ssize_t count = ::read(file.descriptor(), input.data(), kChunk);
+      const ssize_t count = ::read(file.descriptor(), input.data() + at, static_cast<size_t>(kChunk - at));
       if (count >= 0) return count;
       if (errno != EINTR) fail(file.path(), "cannot read: {}", std::strerror(errno));
     }
@@ -103,30 +117,45 @@ struct TextStream::Source {
   bool full = false;    // the last output filled its room inside a stream: there may be more without new input
 };
 
-TextStream::TextStream(const std::string& path, int64_t longest_line) : path_(path), longest_line_(static_cast<size_t>(longest_line)) {
+TextStream::TextStream(const std::string& path, int64_t most_bytes) : most_bytes_(static_cast<size_t>(most_bytes)) {
   require_input_file(path);
   source_ = std::make_unique<Source>(path);
 }
 TextStream::~TextStream() = default;
 
-bool TextStream::read_line(std::string& line) {
-  size_t searched = begin_;
-  while (true) {
-    const size_t end = buffer_.find('\n', searched);
-    if (end != std::string::npos) {
-      line.assign(buffer_, begin_, end + 1 - begin_);
-      begin_ = end + 1;
-      return true;
-    }
-    buffer_.erase(0, begin_);
-    begin_ = 0;
-    searched = buffer_.size();
-    if (searched > longest_line_) bad_input(path_, "has a line of more than {} bytes: expected lines of text", longest_line_);
-    if (!source_->read(buffer_)) {
-      line = std::move(buffer_);
-      buffer_.clear();
-      return !line.empty();
-    }
+// So many bytes from begin_ on; false when there are fewer.
+bool TextStream::fill(size_t bytes) {
+  if (buffer_.size() - begin_ >= bytes) return true;
+  buffer_.erase(0, begin_);
+  begin_ = 0;
+  while (buffer_.size() < bytes)
+    if (!source_->read(buffer_)) return false;
+  return true;
+}
+
+std::string_view TextStream::peek(size_t bytes) {
+  fill(bytes);
+  return std::string_view(buffer_).substr(begin_, bytes);
+}
+
+bool TextStream::read(LinePart& part) {
+  // A character has at most 4 bytes: the part's last one is whole or begins within it.
+  for (size_t searched = 0, count = 0;; searched = count) {
+    const bool more = fill(searched + 1);
+    count = buffer_.size() - begin_;
+    if (count == 0) return false;
+    const size_t end = buffer_.find('\n', begin_ + searched);
+    const bool found = end != std::string::npos && end - begin_ < most_bytes_;
+    if (!found && more && count < most_bytes_ + 4) continue;
+    size_t bytes = found ? end + 1 - begin_ : std::min(count, most_bytes_);
+    if (bytes < count && !found)
+      for (size_t back = 0; back < 3 && bytes > 1 && (static_cast<unsigned char>(buffer_[begin_ + bytes]) & 0xc0) == 0x80; ++back) --bytes;
+    part.text.assign(buffer_, begin_, bytes);
+    part.begins = !in_line_;
+    part.ends = found || bytes == count;
+    in_line_ = !part.ends;
+    begin_ += bytes;
+    return true;
   }
 }
 

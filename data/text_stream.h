@@ -1,25 +1,38 @@
-// Lines of a file or pipe that may be compressed (.gz, .zst: one stream or several, one after the other), in the memory of a line.
+// Lines of a file or pipe that may be compressed (gzip or zstd: one stream or several, one after the other), in bounded memory.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace gta {
 
+// A line with its end, or a part of a longer one.
+struct LinePart {
+  std::string text;
+  bool begins = false, ends = false;  // is the line's first part, its last
+};
+
 class TextStream {
  public:
-  // longest_line: bytes that a line may have at most; a small compressed file can hold one that no memory does.
-  explicit TextStream(const std::string& path, int64_t longest_line = int64_t{1} << 30);
+  // What is compressed tells so by its first bytes, whatever its name; a file that is called .gz or .zst must be.
+  // most_bytes: a longer line comes in parts of about so many bytes, cut between characters.
+  explicit TextStream(const std::string& path, int64_t most_bytes = int64_t{1} << 20);
   ~TextStream();
-  // The next line with its end; false at the end of the file. Error(BadInput) when a compressed file is damaged or ends early, a line is
-  // too long, or there is no such file.
-  bool read_line(std::string& line);
+  // The text's first bytes, as many as asked for where there are so many; nothing is taken by it.
+  std::string_view peek(size_t bytes);
+  // False at the end of the file. Error(BadInput) when a compressed file is damaged or ends early, or there is no such file.
+  bool read(LinePart& part);
 
  private:
   struct Source;
-  std::string path_, buffer_;
-  size_t longest_line_;
+  bool fill(size_t bytes);
+
+  size_t most_bytes_;
+  std::string buffer_;
   size_t begin_ = 0;
+  bool in_line_ = false;
   std::unique_ptr<Source> source_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 
 #include "core/error.h"
@@ -9,6 +11,7 @@
 #include "core/io/hash.h"
 #include "data/input_file.h"
 #include "data/sentencepiece_check.h"
+#include "data/text_cutter.h"
 #include "data/utf8.h"
 
 namespace gta {
@@ -41,6 +44,13 @@ sentencepiece::util::Status parse_model(sentencepiece::SentencePieceProcessor& p
 
 struct Tokenizer::State {
   sentencepiece::SentencePieceProcessor processor;
+  // For a segment that does not begin the text. It gets no space; but where spaces are joined, those that it begins with were taken.
+  sentencepiece::SentencePieceProcessor continuation;
+  bool same = false;  // the two would be
+  SentencepieceSettings settings;
+  std::unique_ptr<CutPlaces> places;
+  std::array<int32_t, 256> bytes_of_text;  // their tokens
+  bool spells_marks = false;               // U+2581 in bytes
   std::string bytes;
   std::vector<std::string> text;  // of every token
   uint64_t hash = 0;
@@ -60,16 +70,30 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   const auto status = parse_model(state->processor, bytes);
   if (!status.ok() || state->processor.GetPieceSize() <= 0)
     bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : status.ToString());
+  const SentencepieceSettings settings = state->settings = read_sentencepiece_settings(bytes);
+  state->same = settings.adds_space == settings.joins_spaces;
+  if (!state->same && !parse_model(state->continuation, with_added_space(bytes, settings.joins_spaces)).ok())
+    bad_input(name, "is not a sentencepiece model: it is damaged");
   state->hash = hash_bytes(bytes);
   state->bytes = std::move(bytes);
+  state->bytes_of_text.fill(-1);
+  std::vector<std::string> pieces;
   for (int id = 0; id < state->processor.GetPieceSize(); ++id) {
     std::string text;
-    if (state->processor.IsByte(id))
-      text.push_back(static_cast<char>(std::strtol(state->processor.IdToPiece(id).substr(3, 2).c_str(), nullptr, 16)));
-    else if (!state->processor.IsControl(id) && !state->processor.IsUnknown(id))
-      text = with_spaces(state->processor.IdToPiece(id));
+    if (state->processor.IsByte(id)) {
+      const auto byte = static_cast<unsigned char>(std::strtol(state->processor.IdToPiece(id).substr(3, 2).c_str(), nullptr, 16));
+      text.push_back(static_cast<char>(byte));
+      state->bytes_of_text[byte] = id;
+    } else if (!state->processor.IsControl(id) && !state->processor.IsUnknown(id)) {
+      pieces.push_back(state->processor.IdToPiece(id));
+      text = settings.marks_spaces ? with_spaces(pieces.back()) : pieces.back();
+    }
     state->text.push_back(std::move(text));
   }
+  state->places = std::make_unique<CutPlaces>(settings, pieces);
+  const auto& b = state->bytes_of_text;
+  state->spells_marks =
+      settings.byte_fallback && std::find(b.begin(), b.end(), -1) == b.end() && settings.marks_spaces && !settings.joins_spaces;
   // The library does not show the model's settings, but a letter shows this one.
   std::vector<int> letter;
   if (!state->processor.Encode("a", &letter).ok() || letter.empty())
@@ -82,14 +106,45 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   if (const int64_t bad = find_bad_utf8(text); bad >= 0) bad_input("tokenizer", "the text is not UTF-8 at byte {}", bad);
-  std::vector<int> ids;
-  const auto status = state_->processor.Encode({text.data(), text.size()}, &ids);
-  if (!status.ok()) bad_input("tokenizer", "cannot encode: {}", status.ToString());
-  return {ids.begin(), ids.end()};
+  std::vector<int32_t> ids;
+  TextCutter cutter(cut_places());
+  cutter.push(text);
+  bool first = true;
+  for (std::string segment; cutter.next(segment, true); first = false) {
+    const std::vector<int32_t> more = encode_segment(segment, first, cutter.empty());
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  return ids;
+}
+
+std::vector<int32_t> Tokenizer::encode_segment(std::string_view text, bool first, bool last) const {
+  const State& s = *state_;
+  std::vector<int32_t> ids;
+  std::vector<int> part;
+  const auto encode_part = [&](std::string_view words, bool begins, bool ends) {
+    const bool with_space = s.same || (s.settings.space_ends_words ? ends : begins);
+    const auto status = (with_space ? s.processor : s.continuation).Encode({words.data(), words.size()}, &part);
+    if (!status.ok()) bad_input("tokenizer", "cannot encode: {}", status.ToString());
+    ids.insert(ids.end(), part.begin(), part.end());
+  };
+  // The library takes its own mark for a space: it sees the text between the marks alone.
+  for (bool begins = first; s.spells_marks; begins = false) {
+    const size_t mark = text.find(kSpaceMark);
+    if (mark == std::string_view::npos) return encode_part(text, begins, last), ids;
+    encode_part(text.substr(0, mark), begins, false);
+    for (const char byte : kSpaceMark) ids.push_back(s.bytes_of_text[static_cast<unsigned char>(byte)]);
+    text.remove_prefix(mark + kSpaceMark.size());
+  }
+  encode_part(text, first, last);
+  return ids;
+}
+
+void Tokenizer::require_document_token() const {
+  require(bos() >= 0 || eos() >= 0, "tokenizer", "has neither a begin- nor an end-of-document token: documents could not be told apart");
 }
 
 std::vector<int32_t> Tokenizer::encode_document(std::string_view text) const {
-  require(bos() >= 0 || eos() >= 0, "tokenizer", "has neither a begin- nor an end-of-document token: documents could not be told apart");
+  require_document_token();
   std::vector<int32_t> ids = encode(text);
   if (bos() >= 0) ids.insert(ids.begin(), bos());
   if (eos() >= 0) ids.push_back(eos());
@@ -109,6 +164,11 @@ int32_t Tokenizer::eos() const { return state_->processor.eos_id(); }
 uint64_t Tokenizer::hash() const { return state_->hash; }
 const std::string& Tokenizer::bytes() const { return state_->bytes; }
 int64_t Tokenizer::token_bytes(int32_t id) const { return static_cast<int64_t>(token_text(id).size()); }
+const CutPlaces& Tokenizer::cut_places() const { return *state_->places; }
+bool Tokenizer::gives_text_back() const {
+  const SentencepieceSettings& s = state_->settings;
+  return state_->spells_marks && !s.normalises && !(s.adds_space && s.space_ends_words);
+}
 bool Tokenizer::adds_space() const { return state_->adds_space; }
 bool Tokenizer::starts_with_space(int32_t id) const { return token_text(id).starts_with(' '); }
 

@@ -1,6 +1,7 @@
 // Tokenizers: sentencepiece models, trained here or elsewhere (Llama 2, TinyLlama).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -11,6 +12,7 @@
 namespace gta {
 
 struct CorpusOptions;
+class CutPlaces;
 
 class Tokenizer {
  public:
@@ -21,9 +23,16 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text) const;
   // BOS, the pieces, EOS (those of the two that the tokenizer has; Error(BadInput) without either): a document as shards hold it.
   std::vector<int32_t> encode_document(std::string_view text) const;
-  // decode(encode(text)) == text for tokenizers that do not normalise (ours do not), except that U+2581, sentencepiece's own mark for a
-  // space, comes back as a space. Control tokens give nothing.
+  void require_document_token() const;  // that Error
+  // The tokens of a segment of a text (text_cutter.h): those of its segments, one after the other, are encode() of the whole. Memory is
+  // about 100 times the segment's. Safe from any thread. The text is UTF-8.
+  std::vector<int32_t> encode_segment(std::string_view text, bool first, bool last) const;
+  const CutPlaces& cut_places() const;
+  // decode(encode(text)) == text where gives_text_back(). Control tokens give nothing.
   std::string decode(std::span<const int32_t> ids) const;
+  // It has a piece for every byte, changes no character and joins no spaces (ours, Llama 2): no text is lost. U+2581, sentencepiece's own
+  // mark for a space, is then spelt in bytes.
+  bool gives_text_back() const;
   int64_t vocab_size() const;
   int32_t bos() const;               // begin-of-document token, -1 without one
   int32_t eos() const;               // end-of-document token, -1 without one
@@ -43,13 +52,18 @@ class Tokenizer {
 };
 
 // Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is lost. Pieces never
-// cross a control character (line end, tab). The same text gives the same file on any machine. `output` appears whole or not at all.
+// cross a control character (line end, tab), and have a space at their beginning alone. The same text gives the same file on any machine. `output` appears whole or not at all.
 // Error(BadInput) when the text is too small for so many pieces.
 void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output);
 
-// The same on files of any size: of more than most_bytes of text an evenly spread sample is used. Returns the number of documents.
+struct TokenizerTraining {
+  int64_t table_bytes = int64_t{1} << 28;  // of words and how often they come: beyond it, of rare words an even sample is used
+  std::chrono::steady_clock::duration between_reports = std::chrono::seconds(10);  // of progress, to the log
+};
+
+// The same on files of any size in bounded memory, about 0.7 GiB at most. Returns the number of documents.
 int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size, const std::string& output,
-                        int64_t most_bytes = int64_t{1} << 29);
+                        const TokenizerTraining& training = {});
 
 // Text of tokens that come one at a time, in whole characters. All that push() and finish() give is decode() of the same tokens, but for
 // bytes that are no UTF-8 (a model may pick any), which become U+FFFD.

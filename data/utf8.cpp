@@ -1,5 +1,7 @@
 #include "data/utf8.h"
 
+#include <cstring>
+
 namespace gta {
 
 int utf8_length(std::string_view text) {
@@ -19,6 +21,15 @@ int utf8_length(std::string_view text) {
 
 int64_t find_bad_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
+    // Most text is ASCII: eight bytes at once.
+    uint64_t bytes = 0;
+    if (i + sizeof bytes <= text.size()) {
+      std::memcpy(&bytes, text.data() + i, sizeof bytes);
+      if ((bytes & 0x8080808080808080u) == 0) {
+        i += sizeof bytes;
+        continue;
+      }
+    }
     const int length = utf8_length(text.substr(i));
     if (length <= 0) return static_cast<int64_t>(i);
     i += static_cast<size_t>(length);

@@ -65,7 +65,7 @@ void add_train(CLI::App& app, Choices& c) {
 void add_eval(CLI::App& app, Choices& c) {
   CLI::App* eval = app.add_subcommand("eval", "loss, perplexity and bits per byte of a checkpoint; or its logits");
   eval->add_option("checkpoint", c.eval.checkpoint, "a run's folder or a checkpoint")->required();
-  eval->add_option("--text", c.eval.text, "score this text as one document");
+  eval->add_option("--text", c.eval.text, "score this text as one document; JSON lines: each as one");
   eval->add_option("--data", c.eval.data, "score these token shards");
   eval->add_option("--tokens", c.eval.tokens, "int32 .npy (batch, sequence), for --logits-out");
   eval->add_option("--logits-out", c.eval.logits_out, "float32 .npy (batch, sequence, vocab)");
@@ -96,8 +96,10 @@ void add_generate(CLI::App& app, Choices& c) {
 }
 
 void add_corpus(CLI::App* app, DataCommand& data) {
-  app->add_option("--input", data.inputs, "text, .jsonl; also .gz, .zst")->required();
-  app->add_option("--field", data.field, "of a .jsonl line")->capture_default_str();
+  app->add_option("--input", data.inputs, "text, or JSON lines (.jsonl, .ndjson, .jsonlines, .json); also .gz, .zst")->required();
+  app->add_option("--format", data.format, "text or jsonl, whatever the names of the inputs")->capture_default_str()->check(CLI::IsMember({"auto", "text", "jsonl"}));
+  app->add_option("--field", data.field, "of a JSON line: where its text is [text]");
+  app->add_flag("--skip-bad-lines", data.skip_bad_lines, "leave them out, named and counted, where otherwise the first one ends the command");
   app->add_option("--document-separator", data.document_separator, "regular expression: a line that matches it separates documents ('' an empty line)");
 }
 
@@ -105,11 +107,7 @@ void add_data(CLI::App& app, Choices& c) {
   CLI::App* data = app.add_subcommand("data", "tokenizers and token shards");
   data->require_subcommand(1);
   const auto chosen = [&c](CLI::App* sub, int (*action)(const DataCommand&)) {
-    sub->final_callback([&c, sub, action] {
-      const CLI::Option* separator = sub->get_option_no_throw("--document-separator");
-      c.data.has_separator = separator && separator->count() > 0;
-      c.run = [&c, action] { return action(c.data); };
-    });
+    sub->final_callback([&c, action] { c.run = [&c, action] { return action(c.data); }; });
   };
   CLI::App* tokenizer = data->add_subcommand("tokenizer", "train a sentencepiece tokenizer");
   add_corpus(tokenizer, c.data);

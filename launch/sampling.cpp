@@ -49,15 +49,19 @@ void generate(const CausalLm& model, const ParameterSpace& space, const Tokenize
   const RandomStream random(options.seed, "generate");
   StreamDecoder decoder(tokenizer);
   for (int32_t id : prompted) decoder.push(id);  // so that the first new piece keeps its space
-  for (int64_t i = 0; i < options.max_tokens && cache.filled() + static_cast<int64_t>(next.size()) <= longest; ++i) {
+  for (int64_t i = 0; i < options.max_tokens; ++i) {
     const Tensor logits = model.decode(Tensor::from<int32_t>({1, static_cast<int64_t>(next.size())}, next), cache);
     const std::vector<double> doubles = to_doubles(logits);
     std::vector<float> values(doubles.begin(), doubles.end());
     // The model's vocabulary may be padded beyond the tokenizer's.
     for (size_t id = static_cast<size_t>(tokenizer.vocab_size()); id < values.size(); ++id) values[id] = -std::numeric_limits<float>::infinity();
     const int32_t token = pick_token(std::move(values), options, random.uniform(static_cast<uint64_t>(i)));
-    if (token == tokenizer.eos()) break;
-    emit(decoder.push(token));
+    // The bytes of a character that no further token completes are text too.
+    const bool at_eos = token == tokenizer.eos(), ends = at_eos || i + 1 == options.max_tokens || cache.filled() == longest;
+    std::string piece = at_eos ? "" : decoder.push(token);
+    if (ends) piece += decoder.finish();
+    if (!at_eos || !piece.empty()) emit(piece);
+    if (ends) break;
     next = {token};
   }
 }

@@ -20,7 +20,8 @@ struct SamplingOptions {
 // The token that `random` in [0, 1) picks from logits (vocab): scaled by the temperature, cut to top_k, then to top_p.
 int32_t pick_token(std::vector<float> logits, const SamplingOptions& options, double random);
 
-// Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces of complete UTF-8.
+// Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces of complete
+// UTF-8, a last character that was not completed as U+FFFD.
 void generate(const CausalLm& model, const ParameterSpace& space, const Tokenizer& tokenizer, const std::string& prompt,
               const SamplingOptions& options, const std::function<void(const std::string&)>& emit);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,8 +39,9 @@ int run_generate(const GenerateCommand& command);
 
 struct DataCommand {
   std::vector<std::string> inputs;
-  std::string out, tokenizer, name = "train", field = "text", document_separator;
-  bool has_separator = false;
+  std::string out, tokenizer, name = "train", format = "auto";
+  std::optional<std::string> field, document_separator;
+  bool skip_bad_lines = false;
   int64_t vocab_size = 4096, shard_tokens = 100'000'000;
 };
 int run_data_tokenizer(const DataCommand& command);

@@ -3,6 +3,7 @@
 #include "core/io/hash.h"
 #include "core/log.h"
 #include "data/corpus.h"
+#include "data/input_file.h"
 #include "data/shards.h"
 #include "data/tokenizer.h"
 #include "launch/commands/commands.h"
@@ -12,19 +13,20 @@ namespace {
 
 CorpusOptions corpus_options(const DataCommand& command) {
   CorpusOptions options;
+  options.format = command.format == "text" ? TextFormat::Text : command.format == "jsonl" ? TextFormat::JsonLines : TextFormat::Auto;
   options.field = command.field;
-  if (command.has_separator) options.document_separator = command.document_separator;
+  options.document_separator = command.document_separator;
+  options.skip_bad_lines = command.skip_bad_lines;
   return options;
 }
 
 }  // namespace
 
 int run_data_tokenizer(const DataCommand& command) {
-  std::vector<std::string> documents;
-  read_documents(command.inputs, corpus_options(command), [&](std::string&& document) { documents.push_back(std::move(document)); });
-  train_tokenizer(documents, command.vocab_size, command.out);
+  require_output_file(command.out);
+  const int64_t documents = train_tokenizer(command.inputs, corpus_options(command), command.vocab_size, command.out);
   const Tokenizer tokenizer = Tokenizer::load(command.out);
-  log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents.size(), hash_text(tokenizer.hash()));
+  log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents, hash_text(tokenizer.hash()));
   return 0;
 }
 

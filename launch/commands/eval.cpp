@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/io/file.h"
+#include "core/log.h"
 #include "data/input_file.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
@@ -35,6 +35,7 @@ int run_eval(const EvalCommand& command) {
   require(command.tokens.empty() == command.logits_out.empty(), "eval", "--tokens IN.npy and --logits-out OUT.npy go together");
   for (const std::string& path : {command.text, command.tokens})
     if (!path.empty()) require_input_file(path);
+  if (!command.logits_out.empty()) require_output_file(command.logits_out);
   const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   if (!command.tokens.empty()) {
     write_logits(loaded, command);
@@ -42,8 +43,12 @@ int run_eval(const EvalCommand& command) {
   }
   const int64_t sequence = loaded.config.data.sequence_length;
   const EvaluationSet set = command.text.empty() ? EvaluationSet::from_shards(command.data, loaded.tokenizer, sequence, command.most_tokens)
-                                                 : EvaluationSet::from_text(read_file(command.text), loaded.tokenizer, sequence);
-  require(set.scored_tokens() > 0, "eval", "there is nothing to score");
+                                                 : EvaluationSet::from_files({command.text}, {}, loaded.tokenizer, sequence, 0);
+  require(set.scored_tokens() > 0, "eval", "there is no text to score");
+  if (!set.lost_text().empty())
+    log::warning("{}; the loss knows nothing of what is lost, bits per byte count all bytes", set.lost_text());
+  else if (command.text.empty() && !loaded.tokenizer.gives_text_back())
+    log::warning("this tokenizer may lose text (characters without a piece, or normalised): the loss knows nothing of it, bits per byte count all bytes");
   const EvaluationResult result =
       evaluate(*loaded.model, set, sequence, command.batch, loaded.config.data.document_mask ? DocumentMask::On : DocumentMask::Off);
   if (command.output == Output::Json)

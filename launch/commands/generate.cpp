@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "core/log.h"
 #include "launch/commands/commands.h"
 #include "launch/loaded_model.h"
 #include "launch/sampling.h"
@@ -16,6 +17,8 @@ int run_generate(const GenerateCommand& command) {
   options.top_k = command.top_k;
   options.top_p = command.top_p;
   options.seed = static_cast<uint64_t>(command.seed);
+  if (const std::string seen = loaded.tokenizer.decode(loaded.tokenizer.encode(command.prompt)); seen != command.prompt)
+    log::warning("the tokenizer cannot give this prompt back: the model sees '{}'", seen);
   fmt::print("{}", command.prompt);
   generate(*loaded.model, *loaded.space, loaded.tokenizer, command.prompt, options, [](const std::string& piece) {
     fmt::print("{}", piece);

@@ -98,16 +98,121 @@ TEST(Corpus, JsonLinesGiveTheirTextField) {
 TEST(Corpus, BadJsonLinesAreRefusedWithTheirLine) {
   const TemporaryFolder folder;
   const std::string good = "{\"text\": \"a\"}\n";
-  const std::string no_object = "is not a JSON object", no_field = "has no text field 'text'";
-  for (const auto& [bad, part] : std::vector<std::pair<std::string, std::string>>{{"{\"text\": \"a\"", no_object},
-                                                                                  {"[\"text\"]", no_object},
-                                                                                  {"{\"text\": \"\\ud800\"}", no_object},
-                                                                                  {"{\"text\": \"a\"} {}", no_object},
-                                                                                  {"{\"Text\": \"a\"}", no_field},
-                                                                                  {"{\"text\": 3}", no_field}}) {
+  for (const auto& [bad, part] : std::vector<std::pair<std::string, std::string>>{
+           {"{\"text\": \"a\"", "is not JSON at byte 14"},
+           {"{\"text\": \"a\"} {}", "is not JSON at byte 15"},
+           {"[\"text\"]", "is an array: expected an object on each line (jq -c '.[]'"},
+           {"\"text\"", "is a string: expected an object"},
+           {"{\"text\": \"\\ud800\"}", "has half of a surrogate pair at byte 17"},
+           {"{\"id\": 1e999, \"text\": \"a\"}", "has the number 1e999, which is too large"},
+           {"{\"Text\": \"a\", \"b\": {\"text\": \"c\"}}", "has no field 'text' (it has: Text, b): name it with --field"},
+           {"{\"text\": null}", "has null in the field 'text': expected a string"},
+           {"{\"text\": {\"text\": \"a\"}}", "has an object in the field 'text': expected a string"},
+           {"{\"text\": [\"a\"]}", "has an array in the field 'text': expected a string"},
+           {"{\"text\": 3}", "has a number in the field 'text': expected a string"}}) {
     const std::string path = folder.write("a.jsonl", good + "\n" + bad + "\n" + good);
-    EXPECT_NE(refusal([&] { documents_of({path}); }).find("a.jsonl:3] " + part), std::string::npos) << bad;
+    const std::string message = refusal([&] { documents_of({path}); });
+    EXPECT_NE(message.find("a.jsonl:3] " + part), std::string::npos) << bad << ": " << message;
+    EXPECT_NE(message.find("--skip-bad-lines"), std::string::npos) << message;
   }
+}
+
+TEST(Corpus, BadLinesAreLeftOutNamedAndCountedWhereThatIsWanted) {
+  const TemporaryFolder folder;
+  CorpusOptions options;
+  options.skip_bad_lines = true;
+  std::string lines;
+  for (int i = 1; i <= 300; ++i) lines += i == 7 ? "{\"text\": null}\n" : i % 2 ? "{\"text\": \"a\"}\n" : "{\"text\": 1e999}\n";
+  const std::string path = folder.write("a.jsonl", lines + "{\"text\": \"\xff\"}\n");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(documents_of({path}, options), Documents(149, "a"));
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("a.jsonl:7] has null in the field 'text'"), std::string::npos) << said;
+  EXPECT_NE(said.find("152 bad lines were left out; the first 100 are named above"), std::string::npos) << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 101);
+
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(documents_of({folder.write("b.txt", "one\nbad \xff\ntwo\n")}, options), Documents{"one\ntwo\n"});
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("b.txt:2] is not UTF-8 at byte 8"), std::string::npos);
+}
+
+TEST(Corpus, ABadLineIsFoundWithoutItsDocuments) {
+  const TemporaryFolder folder;
+  const std::string good = folder.write("a.txt", "words\n"), bad = folder.write("b.jsonl", "{\"text\": \"a\"}\n{}\n");
+  EXPECT_NE(refusal([&] { check_documents({good, bad}, {}); }).find("b.jsonl:2] has no field 'text'"), std::string::npos);
+  check_documents({good}, {});
+}
+
+TEST(Corpus, JsonLinesAreKnownByTheirNames) {
+  const TemporaryFolder folder;
+  const std::string line = "{\"text\": \"a\"}\n";
+  for (const char* name : {"a.jsonl", "a.JSONL", "a.ndjson", "a.jsonlines", "a.json", "a.Json"})
+    EXPECT_EQ(documents_of({folder.write(name, line)}), Documents{"a"}) << name;
+  for (const char* name : {"a.jsonl.gz", "a.NDJSON.GZ", "a.json.gz"})
+    EXPECT_EQ(documents_of({folder.write(name, gzip(line))}), Documents{"a"}) << name;
+}
+
+TEST(Corpus, JsonUnderAnotherNameIsNeverTakenForProse) {
+  const TemporaryFolder folder;
+  CorpusOptions lines, text;
+  lines.format = TextFormat::JsonLines;
+  text.format = TextFormat::Text;
+  for (const char* json : {"{\"text\": \"a\"}\n", "\n \n{ \"text\" : \"a\"}\n", "\xef\xbb\xbf{\"text\": \"a\"}"}) {
+    for (const std::string& path : {folder.write("a.txt", json), folder.write("noname", json), folder.write("b.gz", gzip(json))}) {
+      EXPECT_NE(refusal([&] { documents_of({path}); }).find("begins as JSON and is not named .jsonl: say --format jsonl"), std::string::npos)
+          << path << json;
+      EXPECT_EQ(documents_of({path}, lines), Documents{"a"});
+      EXPECT_EQ(documents_of({path}, text), Documents{json});
+    }
+  }
+  for (const char* json : {"{\n  \"text\": \"a\"\n}\n", "[{\"text\": \"a\"}]", "[\n  {\n\"text\": 1}]", "[\"a\"]"})
+    refusal([&] { documents_of({folder.write("a.txt", json)}); });
+  for (const char* prose : {"{braces} in prose", "[Illustration]\n", "{\n}", "[1] a list\n", "{", "", "\"quoted\": no object", "{\"quoted\" words}"})
+    EXPECT_EQ(documents_of({folder.write("a.txt", prose)}), *prose ? Documents{prose} : Documents{}) << prose;
+
+  const std::string pipe = folder.path("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << "{\"text\": \"a\"}\n"; });
+  EXPECT_NE(refusal([&] { documents_of({pipe}); }).find("begins as JSON"), std::string::npos);
+  writer.join();
+}
+
+TEST(Corpus, CompressionIsKnownByItsBytes) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(documents_of({folder.write("a.txt", gzip("one")), folder.write("b", zstd("two"))}), (Documents{"one", "two"}));
+}
+
+TEST(Corpus, FilesThatAreNoTextAreNamedForWhatTheyAre) {
+  const TemporaryFolder folder;
+  using namespace std::string_literals;
+  const std::string nuls(600, '\0');
+  for (const auto& [bytes, name] : {std::pair{"PK\3\4"s + nuls, "a zip archive"},
+                                    {"name.txt" + std::string(249, '\0') + "ustar  " + nuls, "a tar archive"},
+                                    {"PAR1" + nuls, "a Parquet file"},
+                                    {"\xff\xfe\x61\0b\0"s, "UTF-16"},
+                                    {"BZh91AY&SY\xff" + nuls, "compressed by bzip2"}}) {
+    EXPECT_NE(refusal([&] { documents_of({folder.write("a.txt", bytes)}); }).find("is "s + name), std::string::npos) << name;
+    EXPECT_NE(refusal([&] { documents_of({folder.write("a.gz", gzip(bytes))}); }).find("is "s + name), std::string::npos) << name;
+  }
+  EXPECT_EQ(documents_of({folder.write("a.txt", "PAR1 is a word")}), Documents{"PAR1 is a word"});
+}
+
+TEST(Corpus, OptionsThatMeanNothingToAnInputAreRefused) {
+  const TemporaryFolder folder;
+  CorpusOptions field;
+  field.field = "text";
+  const std::string text = folder.write("a.txt", "words\n"), json = folder.write("a.jsonl", "{\"text\": \"a\"}\n");
+  EXPECT_NE(refusal([&] { documents_of({json, text}, field); }).find("a.txt] is text, which has no field 'text'"), std::string::npos);
+  EXPECT_NE(refusal([&] { documents_of({text, json}, separated_by("")); }).find("a.jsonl] is JSON lines, each of which is a document"),
+            std::string::npos);
+}
+
+// Before the first document is taken.
+TEST(Corpus, AnInputThatCannotBeReadIsFoundAtOnce) {
+  const TemporaryFolder folder;
+  const std::string good = folder.write("a.txt", "words\n");
+  for (const std::string& bad : {folder.path("absent.txt"), folder.path(), folder.write("json.txt", "{\"text\": \"a\"}")})
+    refusal([&] { read_documents({good, bad}, {}, [](std::string&&) { FAIL() << "a document was taken"; }); });
 }
 
 TEST(Corpus, InvalidUtf8IsRefusedWithItsFileAndByte) {
@@ -179,6 +284,28 @@ TEST(Corpus, PipesAreReadToTheirEnd) {
   writer.join();
 }
 
+// Characters that lie across a part's end, and lines that do.
+TEST(Corpus, LongLinesComeInPartsOfWholeCharacters) {
+  const TemporaryFolder folder;
+  for (size_t before = 0; before < 5; ++before) {
+    std::string text = std::string(before, 'x');
+    while (text.size() < (3 << 20)) text += "\xf0\x9f\x98\x80\xe6\x97\xa5\xc3\xa9";
+    text += "\nlast";
+    CorpusReader reader({folder.write("a.txt", text)}, {});
+    std::string joined;
+    int parts = 0, ends = 0;
+    for (DocumentPart part; reader.next(part); ++parts) {
+      EXPECT_LE(part.text.size(), size_t{1} << 20);
+      EXPECT_LT(find_bad_utf8(part.text), 0);
+      joined += part.text;
+      ends += part.ends_document;
+    }
+    EXPECT_TRUE(joined == text);
+    EXPECT_GE(parts, 4);
+    EXPECT_EQ(ends, 1);
+  }
+}
+
 TEST(Corpus, HoldsOneDocumentAtATime) {
   const TemporaryFolder folder;
   std::string lines;
@@ -205,7 +332,7 @@ TEST(Corpus, WhatGrowsBeyondALimitIsRefused) {
   options.largest_document = 1 << 20;
   for (const std::string& path :
        {folder.write("line.txt", one_line), folder.write("line.gz", gzip(one_line)), folder.write("line.jsonl.zst", zstd(one_line))})
-    EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a line of more than 1048576 bytes"), std::string::npos) << path;
+    EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a document of more than 1048576 bytes (at line 1)"), std::string::npos) << path;
   for (const std::string& path : {folder.write("lines.txt", many_lines), folder.write("lines.gz", gzip(many_lines))})
     EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a document of more than 1048576 bytes (at line 524289)"),
               std::string::npos)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sentencepiece_trainer.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -93,6 +94,32 @@ inline const Tokenizer& small_tokenizer() {
     train_tokenizer({sample_text(1, 4000), "The quick brown fox jumps over the lazy dog.\n"}, 400, folder.path("small.model"));
     return Tokenizer::load(folder.path("small.model"));
   }();
+  return tokenizer;
+}
+
+// A model as others train it.
+inline Tokenizer trained_elsewhere(const std::string& settings) {
+  class Lines : public sentencepiece::SentenceIterator {
+   public:
+    bool done() const override { return at_ == 200; }
+    void Next() override { text_ = sample_text(++at_, 20), text_.erase(std::remove(text_.begin(), text_.end(), '\n'), text_.end()); }
+    const std::string& value() const override { return text_; }
+    sentencepiece::util::Status status() const override { return {}; }
+
+   private:
+    int at_ = 0;
+    std::string text_ = "aback to begin with";
+  } lines;
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train("--minloglevel=3 " + settings, &lines, &model);
+  EXPECT_TRUE(status.ok()) << settings << status.ToString();
+  return Tokenizer::from_bytes(model, "elsewhere");
+}
+
+// It has no piece for most characters, and none for bytes.
+inline const Tokenizer& tokenizer_that_loses_text() {
+  static const Tokenizer tokenizer = trained_elsewhere(
+      "--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false --character_coverage=1");
   return tokenizer;
 }
 

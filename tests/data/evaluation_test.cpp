@@ -98,6 +98,34 @@ TEST(EvaluationSet, ScoredBytesOfWholeDocumentsAreThoseOfTheText) {
     EXPECT_EQ(EvaluationSet::from_text(document, small_tokenizer(), 16).scored_bytes(), static_cast<int64_t>(document.size()));
 }
 
+// Bytes are those of the text: what a tokenizer drops has no tokens, and would make bits per byte as large or as small as one likes.
+TEST(EvaluationSet, BytesThatATokenizerLosesCount) {
+  const TemporaryFolder folder;
+  std::string chinese, spaces = "lo";
+  for (int i = 0; i < 450; ++i) chinese += "\xe6\x97\xa5";
+  spaces += std::string(1497, ' ') + "min" + std::string(598, ' ') + "\n";
+  const std::string mark = "a\xe2\x96\x81 \xe2\x96\x81!";  // U+2581
+  const Tokenizer joining = trained_elsewhere("--model_type=unigram --vocab_size=100 --normalization_rule_name=nmt_nfkc");
+  for (const std::string& text : {chinese, spaces, mark, chinese + " lo " + spaces}) {
+    const auto bytes = static_cast<int64_t>(text.size());
+    const std::string file = folder.write("a.txt", text);
+    for (const Tokenizer& tokenizer : {small_tokenizer(), tokenizer_that_loses_text(), joining}) {
+      EXPECT_EQ(EvaluationSet::from_text(text, tokenizer, 8).scored_bytes(), bytes);
+      const EvaluationSet set = EvaluationSet::from_files({file}, {}, tokenizer, 8, 0);
+      EXPECT_EQ(set.scored_bytes(), bytes);
+      const bool lost = tokenizer.decode(tokenizer.encode(text)) != text;
+      EXPECT_EQ(set.lost_text().empty(), !lost);
+      testing::internal::CaptureStderr();
+      const auto shards = write_shards(tokenizer, {file, file}, {}, folder.path("shards"), "a");
+      EXPECT_EQ(testing::internal::GetCapturedStderr().find("do not come back") != std::string::npos, lost);
+      const EvaluationSet all = EvaluationSet::from_shards(shards, tokenizer, 8, 0);
+      EXPECT_EQ(all.scored_bytes(), 2 * bytes);
+      const EvaluationSet half = EvaluationSet::from_shards(shards, tokenizer, 8, all.scored_tokens() / 2);
+      EXPECT_EQ(half.scored_bytes(), bytes);
+    }
+  }
+}
+
 TEST(EvaluationSet, LimitGivesTheFirstTokensAndAlwaysTheSame) {
   const Files files(30);
   const auto expected = expected_pairs();

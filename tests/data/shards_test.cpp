@@ -1,10 +1,13 @@
 #include "data/shards.h"
 
+#include <sys/stat.h>
+
 #include <thread>
 
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/io/hdf5.h"
+#include "core/parallel.h"
 #include "tests/data/data_test_tools.h"
 
 namespace gta {
@@ -213,12 +216,75 @@ TEST(Shards, BadInputWritesNothingEvenAfterGoodShards) {
               write_shards(small_tokenizer(), {good, good, bad}, {}, folder.path("out"), "train", 100);
             }).find("bad.txt"),
             std::string::npos);
-  EXPECT_TRUE(std::filesystem::is_empty(folder.path("out")));
+  EXPECT_FALSE(std::filesystem::exists(folder.path("out"))) << "a bad file is found before any work";
   refusal([&] { write_shards(small_tokenizer(), {folder.write("empty.txt", "")}, {}, folder.path("out"), "train"); });
   refusal([&] { write_shards(small_tokenizer(), {good}, {}, folder.path("out"), "train", 0); });
   refusal([&] { write_shards(small_tokenizer(), {good}, {}, folder.path("out"), "../train"); });
   refusal([&] { write_shards(small_tokenizer(), {good}, {}, folder.path("out"), ""); });
   EXPECT_TRUE(std::filesystem::is_empty(folder.path("out")));
+}
+
+// What cannot be read twice is met in mid-work.
+TEST(Shards, BadInputOfAPipeLeavesNothing) {
+  const TemporaryFolder folder;
+  const std::string good = folder.write("good.txt", sample_text(1, 500)), pipe = folder.path("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << "\xff"; });
+  EXPECT_NE(refusal([&] { write_shards(small_tokenizer(), {good, good, pipe}, {}, folder.path("out"), "train", 100); }).find("pipe:1] is not UTF-8"),
+            std::string::npos);
+  writer.join();
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path("out")));
+}
+
+// Many documents, some of many segments, in several shards.
+TEST(Shards, AreTheSameForAnyNumberOfThreads) {
+  const TemporaryFolder folder;
+  std::string text;
+  std::vector<std::string> documents;
+  for (int i = 0; i < 40; ++i) {
+    std::string document = "x" + sample_text(i, i % 13 == 0 ? 40000 : 50);
+    for (size_t at = document.find("\n\n"); at != std::string::npos; at = document.find("\n\n")) document.erase(at, 1);
+    if (!document.ends_with('\n')) document += '\n';
+    documents.push_back(document);
+    text += document + "\n";
+  }
+  CorpusOptions options;
+  options.document_separator = "";
+  const std::string input = folder.write("text.txt", text);
+  std::vector<std::vector<int32_t>> tokens;
+  const int before = threads();
+  for (const int count : {1, 2, 5}) {
+    set_threads(count);
+    tokens.emplace_back();
+    const auto paths = write_shards(small_tokenizer(), {input}, options, folder.path(std::to_string(count)), "t", 60000);
+    EXPECT_GT(paths.size(), 3u);
+    for (const std::string& path : paths)
+      for (const int32_t token : tokens_of(TokenShard(path))) tokens.back().push_back(token);
+  }
+  set_threads(before);
+  std::vector<int32_t> expected;
+  for (const std::string& document : documents)
+    for (const int32_t token : small_tokenizer().encode_document(document)) expected.push_back(token);
+  for (const auto& each : tokens) EXPECT_TRUE(each == expected);
+}
+
+TEST(Shards, TextThatATokenizerLosesIsSaid) {
+  const TemporaryFolder folder;
+  const std::string chinese = "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e";
+  const std::string input = folder.write("a.txt", "aback\n\nlo " + chinese + "\n\nmin");
+  CorpusOptions options;
+  options.document_separator = "";
+  testing::internal::CaptureStderr();
+  write_shards(small_tokenizer(), {input}, options, folder.path("whole"), "train");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  const TokenShard shard(write_shards(tokenizer_that_loses_text(), {input}, options, folder.path("lost"), "train").at(0));
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("2 of 3 documents do not come back from their tokens as they were, the first of them near " + input + ":"),
+            std::string::npos)
+      << said;
+  EXPECT_NE(said.find("of 22 bytes of text the tokens stand for 11"), std::string::npos) << said;
+  EXPECT_EQ(shard.summary().text_bytes, 22);
 }
 
 TEST(Shards, FailedWritingKeepsTheShardsThatWere) {

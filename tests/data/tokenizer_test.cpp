@@ -1,9 +1,12 @@
 #include "data/tokenizer.h"
 
+#include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
 #include <cstring>
 
+#include "data/text_cutter.h"
 #include "tests/data/data_test_tools.h"
 
 namespace gta {
@@ -32,6 +35,12 @@ const std::vector<std::string>& odd_texts() {
                                                  "\xef\xbb\xbf"
                                                  "bom",
                                                  "\xef\xbf\xbd",
+                                                 // U+2581, which stands for a space in pieces, and U+2585, for an unknown piece in training
+                                                 "\xe2\x96\x81",
+                                                 "\xe2\x96\x81\xe2\x96\x81 a",
+                                                 "a\xe2\x96\x81""b \xe2\x96\x81 c\xe2\x96\x81",
+                                                 " \xe2\x96\x81",
+                                                 "x\xe2\x96\x85y",
                                                  sample_text(7, 500)};
   return texts;
 }
@@ -49,8 +58,9 @@ TEST(Tokenizer, TokenBytesAddUpToTheTextAndTheSpaceBeforeIt) {
     int64_t bytes = 0;
     const std::vector<int32_t> ids = tokenizer.encode(text);
     for (int32_t id : ids) bytes += tokenizer.token_bytes(id);
-    EXPECT_EQ(bytes, static_cast<int64_t>(text.size()) + 1) << testing::PrintToString(text);
-    EXPECT_TRUE(tokenizer.starts_with_space(ids[0]));
+    const bool space = !text.starts_with("\xe2\x96\x81");  // which is spelt in bytes
+    EXPECT_EQ(bytes, static_cast<int64_t>(text.size()) + space) << testing::PrintToString(text);
+    EXPECT_EQ(tokenizer.starts_with_space(ids[0]), space);
   }
 }
 
@@ -167,38 +177,21 @@ TEST(Tokenizer, DamagedFilesAreRefusedOrLoadWithAnotherHash) {
   }
 }
 
-// A model as others train it.
-Tokenizer trained_elsewhere(const std::string& settings) {
-  class Lines : public sentencepiece::SentenceIterator {
-   public:
-    bool done() const override { return at_ == 200; }
-    void Next() override { text_ = sample_text(++at_, 20), text_.erase(std::remove(text_.begin(), text_.end(), '\n'), text_.end()); }
-    const std::string& value() const override { return text_; }
-    sentencepiece::util::Status status() const override { return {}; }
-
-   private:
-    int at_ = 0;
-    std::string text_ = "aback to begin with";
-  } lines;
-  std::string model;
-  EXPECT_TRUE(sentencepiece::SentencePieceTrainer::Train("--model_type=bpe --vocab_size=350 --byte_fallback=true --minloglevel=3 "
-                                                         "--normalization_rule_name=identity --remove_extra_whitespaces=false " + settings,
-                                                         &lines, &model)
-                  .ok());
-  return Tokenizer::from_bytes(model, "elsewhere");
+Tokenizer byte_pairs(const std::string& settings) {
+  return trained_elsewhere("--model_type=bpe --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false " + settings);
 }
 
 TEST(Tokenizer, WithoutATokenBetweenDocumentsThereAreNone) {
   for (const auto& [settings, more] : {std::pair{"--bos_id=-1 --eos_id=1 --unk_id=0", 1u}, {"--bos_id=1 --eos_id=-1 --unk_id=0", 1u}, {"", 2u}}) {
-    const Tokenizer tokenizer = trained_elsewhere(settings);
+    const Tokenizer tokenizer = byte_pairs(settings);
     EXPECT_EQ(tokenizer.encode_document("words").size(), tokenizer.encode("words").size() + more) << settings;
   }
-  const Tokenizer neither = trained_elsewhere("--bos_id=-1 --eos_id=-1 --unk_id=0");
+  const Tokenizer neither = byte_pairs("--bos_id=-1 --eos_id=-1 --unk_id=0");
   EXPECT_NE(refusal([&] { neither.encode_document("words"); }).find("neither a begin- nor an end-of-document token"), std::string::npos);
 }
 
 TEST(Tokenizer, WithoutADummyPrefixAddsAndTakesAwayNothing) {
-  const Tokenizer tokenizer = trained_elsewhere("--add_dummy_prefix=false");
+  const Tokenizer tokenizer = byte_pairs("--add_dummy_prefix=false");
   EXPECT_FALSE(tokenizer.adds_space());
   for (const std::string& text : odd_texts()) {
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << testing::PrintToString(text);
@@ -206,6 +199,98 @@ TEST(Tokenizer, WithoutADummyPrefixAddsAndTakesAwayNothing) {
     for (int32_t id : tokenizer.encode(text)) bytes += tokenizer.token_bytes(id);
     EXPECT_EQ(bytes, static_cast<int64_t>(text.size())) << testing::PrintToString(text);
   }
+}
+
+TEST(Tokenizer, SaysWhetherItGivesTextBack) {
+  EXPECT_TRUE(small_tokenizer().gives_text_back());
+  EXPECT_TRUE(byte_pairs("--add_dummy_prefix=false").gives_text_back());
+  const std::string bpe = "--model_type=bpe --vocab_size=350 ";
+  for (const std::string& settings :
+       {std::string("--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false"),
+        bpe + "--byte_fallback=true --normalization_rule_name=nmt_nfkc --remove_extra_whitespaces=false",
+        bpe + "--byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=true",
+        bpe + "--byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false --treat_whitespace_as_suffix=true"}) {
+    const Tokenizer tokenizer = trained_elsewhere(settings);
+    EXPECT_FALSE(tokenizer.gives_text_back()) << settings;
+    for (const std::string& text : odd_texts()) tokenizer.decode(tokenizer.encode(text));
+  }
+}
+
+// What the library makes of the whole text at once.
+std::vector<int32_t> encoded_at_once(const Tokenizer& tokenizer, const std::string& text) {
+  sentencepiece::SentencePieceProcessor processor;
+  EXPECT_TRUE(processor.LoadFromSerializedProto(tokenizer.bytes()).ok());
+  std::vector<int> ids;
+  EXPECT_TRUE(processor.Encode(text, &ids).ok());
+  return {ids.begin(), ids.end()};
+}
+
+// Long enough for many segments, of every kind of text: what a place to cut overlooks shows in the tokens.
+TEST(Tokenizer, LongTextIsCutWhereItsTokensStayTheSame) {
+  std::string mixed;
+  for (int i = 0; mixed.size() < 300'000; ++i) {
+    mixed += sample_text(i, 300);
+    mixed += i % 3 == 0 ? std::string(i % 50, ' ') : i % 3 == 1 ? "\n\n\t" : "\xe6\x97\xa5\xe6\x9c\xac\xc2\xa0\xef\xac\x81 \r\n";
+    if (i % 10 == 0)
+      for (int k = 0; k < 15000; ++k) mixed += i % 20 ? "\xe6\x97\xa5" : "lobaker";
+  }
+  std::string one_word;
+  for (int k = 0; one_word.size() < 100'000; ++k) one_word += k % 3 ? "baker" : "lo";
+  const std::string base = "--model_type=bpe --vocab_size=350 --byte_fallback=true --minloglevel=3 ";
+  for (const std::string& settings :
+       {base + "--normalization_rule_name=identity --remove_extra_whitespaces=false",
+        base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --add_dummy_prefix=false",
+        base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --treat_whitespace_as_suffix=true",
+        base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --split_by_whitespace=false",
+        base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --user_defined_symbols=er.,er\xe2\x96\x81,\xe2\x96\x81\xe2\x96\x81",
+        base + "--normalization_rule_name=identity --remove_extra_whitespaces=true",
+        base + "--normalization_rule_name=nmt_nfkc", base + "--normalization_rule_name=nmt_nfkc --add_dummy_prefix=false",
+        std::string("--model_type=bpe --vocab_size=100 --normalization_rule_name=nmt_nfkc"),
+        std::string("--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false"),
+        std::string("--model_type=unigram --vocab_size=100 --normalization_rule_name=nmt_nfkc"),
+        std::string("--model_type=unigram --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false"),
+        std::string("--model_type=char --vocab_size=30"), std::string("--model_type=word --vocab_size=100")}) {
+    const Tokenizer tokenizer = trained_elsewhere(settings);
+    for (const std::string& text : {mixed, one_word}) EXPECT_TRUE(tokenizer.encode(text) == encoded_at_once(tokenizer, text)) << settings;
+  }
+}
+
+TEST(TextCutter, CutsTheSameHoweverTheTextComes) {
+  std::string text;
+  for (int i = 0; text.size() < 300'000; ++i) text += sample_text(i, 100) + "\xf0\x9f\x98\x80\xe6\x97\xa5";
+  const auto segments = [&](size_t part) {
+    TextCutter cutter(small_tokenizer().cut_places());
+    std::vector<std::string> all;
+    std::string segment;
+    for (size_t at = 0; at < text.size(); at += part) {
+      cutter.push(std::string_view(text).substr(at, part));
+      while (cutter.next(segment, false)) {
+        EXPECT_FALSE(cutter.empty()) << "this may be the last segment";
+        all.push_back(segment);
+      }
+    }
+    while (cutter.next(segment, true)) all.push_back(segment);
+    EXPECT_TRUE(cutter.empty());
+    return all;
+  };
+  const std::vector<std::string> whole = segments(text.size());
+  EXPECT_GT(whole.size(), 6u);
+  for (size_t part : {1, 7, 1000, 40000}) EXPECT_TRUE(segments(part) == whole) << part;
+}
+
+// A text of one piece throughout, as a damaged file has.
+TEST(TextCutter, TextWithoutAPlaceToCutStillComesBack) {
+  std::string text = "ba";
+  for (int i = 0; i < (3 << 20); ++i) text += "ker"[i % 3];
+  const Tokenizer tokenizer = trained_elsewhere(
+      "--model_type=bpe --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false --user_defined_symbols=erk,rke,kek");
+  TextCutter cutter(tokenizer.cut_places());
+  cutter.push(text);
+  std::string segment;
+  ASSERT_TRUE(cutter.next(segment, true));
+  EXPECT_LE(segment.size(), TextCutter::kLongest);
+  EXPECT_GE(segment.size(), TextCutter::kLongest - 4);
+  EXPECT_TRUE(tokenizer.decode(tokenizer.encode(text)) == text);
 }
 
 std::string stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
@@ -256,17 +341,59 @@ TEST(TrainTokenizer, FilesGiveTheSamePiecesAsTheirDocuments) {
   EXPECT_EQ(bytes_of(folder.path("a.model")), bytes_of(folder.path("b.model")));
 }
 
-TEST(TrainTokenizer, OfTooMuchTextAnEvenSampleIsUsed) {
+// Words of many kinds fill a small table again and again: the frequent ones stay, and of the rare ones each half of the text has its share.
+TEST(TrainTokenizer, OfTooManyWordsTheFrequentOnesAndAnEvenSampleAreUsed) {
   const TemporaryFolder folder;
   std::string text;
-  for (int i = 0; i < 4000; ++i) text += i < 2000 ? "earlier words only here\n" : "wholly different later text\n";
+  for (int i = 0; i < 40000; ++i) {
+    // Rare: letters a to j in the first half, k to t in the second. Frequent: everywhere, of letters that no other word has.
+    for (int digits = i % 20000 * 7919 % 100000, k = 0; k < 5; ++k, digits /= 10) text += static_cast<char>((i < 20000 ? 'a' : 'k') + digits % 10);
+    text += i % 10 == 0 ? " uvwxyz\n" : " ";
+  }
   const std::string path = folder.write("a.txt", text);
-  train_tokenizer({path}, CorpusOptions{}, 300, folder.path("a.model"), 5000);
-  const Tokenizer tokenizer = Tokenizer::load(folder.path("a.model"));
-  // Characters of both halves are known, not spelt in bytes: 256 bytes and three control tokens come first.
-  for (int32_t id : tokenizer.encode("yrwf")) EXPECT_GE(id, 259);
-  EXPECT_LT(tokenizer.encode("earlier").size(), 7u);
-  EXPECT_LT(tokenizer.encode("wholly").size(), 6u);
+  TokenizerTraining small;
+  small.table_bytes = 100'000;
+  train_tokenizer({path}, CorpusOptions{}, 700, folder.path("small.model"), small);
+  train_tokenizer({path}, CorpusOptions{}, 700, folder.path("large.model"));
+  for (const char* name : {"small.model", "large.model"}) {
+    const Tokenizer tokenizer = Tokenizer::load(folder.path(name));
+    EXPECT_EQ(tokenizer.encode("uvwxyz").size(), 1u) << name;
+    int early = 0, late = 0;
+    for (int32_t id = 259; id < 700; ++id) {
+      const std::string piece = tokenizer.token_text(id);
+      if (piece.size() < 2) continue;
+      early += piece.back() < 'k';
+      late += piece.back() >= 'k' && piece.back() < 'u';
+    }
+    EXPECT_GT(early, 100) << name;
+    EXPECT_GT(late, 100) << name;
+  }
+}
+
+TEST(TrainTokenizer, SaysHowFarItIs) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("a.txt", sample_text(1, 3000));
+  TokenizerTraining talkative;
+  talkative.between_reports = {};
+  testing::internal::CaptureStderr();
+  train_tokenizer({path}, CorpusOptions{}, 350, folder.path("a.model"), talkative);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("MB of text read so far"), std::string::npos) << said;
+  EXPECT_NE(said.find(" of 350 pieces so far"), std::string::npos) << said;
+  EXPECT_EQ(said.find("LOG("), std::string::npos) << said;
+}
+
+// The trainer itself takes nothing of a line with U+2585.
+TEST(TrainTokenizer, LearnsFromLinesWithTheTrainersOwnCharacters) {
+  const TemporaryFolder folder;
+  for (const char* mark : {"\xe2\x96\x81", "\xe2\x96\x85"}) {
+    std::string text;
+    for (int i = 0; i < 300; ++i) text += std::string("unmatched") + mark + " wording " + mark + "\n";
+    train_tokenizer({text}, 300, folder.path("a.model"));
+    const Tokenizer tokenizer = Tokenizer::load(folder.path("a.model"));
+    EXPECT_EQ(tokenizer.encode("unmatched").size(), 1u) << mark;
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << mark;
+  }
 }
 
 TEST(TrainTokenizer, LearnsFromTabbedAndFromVeryLongLines) {
@@ -290,7 +417,7 @@ TEST(TrainTokenizer, RefusesWhatItCannotDoAndLeavesNothing) {
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 4000, out); }).find("4000"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 299, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({sample_text(1, 3000)}, (1 << 20) + 1, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
-  EXPECT_NE(refusal([&] { train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, 0); }).find("positive number of bytes"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, {.table_bytes = 0}); }).find("positive number of bytes"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({}, 300, out); }).find("there is no text to train on"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"\n\t\n"}, 300, out); }).find("there is no text to train on"), std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"words \xff"}, 300, out); }).find("byte 6"), std::string::npos);

@@ -56,6 +56,11 @@ TEST_F(Commands, EvalWantsOneThingToScore) {
   expect(2, "eval " + run + " --text " + folder_ + "/absent.txt", "there is no such file");
   expect(2, "eval " + run + " --tokens " + folder_ + "/absent.npy --logits-out " + folder_ + "/out.npy", "there is no such file");
   expect(0, "eval " + run + " --data " + shards + " --json");
+  publish_text(folder_ + "/empty.txt", "");
+  expect(2, "eval " + run + " --text " + folder_ + "/empty.txt", "there is no text to score");
+  publish_text(folder_ + "/lines", "{\"text\": \"abc\"}\n");
+  expect(2, "eval " + run + " --text " + folder_ + "/lines", "begins as JSON");
+  expect(2, "eval " + run + " --tokens " + text + " --logits-out " + folder_ + "/missing/out.npy", "its folder");
 
   const auto tokens = [&](const std::string& shape, const std::vector<int32_t>& values) {
     const std::string header = "{'descr': '<i4', 'fortran_order': False, 'shape': (" + shape + "), }\n";
@@ -73,6 +78,25 @@ TEST_F(Commands, EvalWantsOneThingToScore) {
   std::string longer;
   for (int i = 0; i < 40; ++i) longer += "ab cd ";
   expect(2, "generate " + run + " --prompt '" + longer + "'", "the model sees at most 16");
+}
+
+TEST_F(Commands, DataReadsWhatItWasGivenOrSaysWhyNot) {
+  const std::string input = folder_ + "/lines.txt", named = folder_ + "/lines.JSONL", text = folder_ + "/text.txt";
+  publish_text(input, "{\"text\": \"abc\"}\n{\"text\": null}\n");
+  publish_text(named, "{\"text\": \"abc\", \"other\": \"b\"}\n");
+  const std::string shards = "data shards --tokenizer " + folder_ + "/t.model --out " + folder_ + "/made --input ";
+  expect(2, shards + input, "lines.txt] begins as JSON and is not named .jsonl: say --format jsonl");
+  expect(2, shards + input + " --format jsonl", "lines.txt:2] has null in the field 'text': expected a string; --skip-bad-lines");
+  EXPECT_FALSE(exists(folder_ + "/made"));
+  expect(0, shards + input + " --format jsonl --skip-bad-lines", "lines.txt:2] has null in the field 'text': expected a string: left out");
+  EXPECT_NE(errors().find("1 bad lines were left out"), std::string::npos) << errors();
+  expect(0, shards + named + " --field other", "1 documents, 1 bytes of text");
+  expect(2, shards + text + " --field text", "text.txt] is text, which has no field 'text'");
+  expect(2, shards + named + " --document-separator ''", "lines.JSONL] is JSON lines, each of which is a document");
+  expect(0, shards + text + " --document-separator ''");
+  expect(2, shards + text + " --format csv", "csv");
+  expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_ + "/missing/t.model", "its folder " + folder_ + "/missing does not exist");
+  expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_, "is a folder");
 }
 
 TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {

@@ -109,6 +109,20 @@ TEST_F(Generate, EndsAtTheTokensAskedForAtTheEndOfADocumentAndAtTheModelsLength)
   EXPECT_LT(shortest, longest) << "of twenty, some draw the end of the document among 300 tokens";
 }
 
+// A byte that begins a character, and nothing after it: of 200 single tokens only the control tokens give no text.
+TEST_F(Generate, TextThatEndsInsideACharacterIsNotLost) {
+  int without_text = 0;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SamplingOptions options = sampling(100, 0, 1);
+    options.max_tokens = 1;
+    options.seed = seed;
+    std::string text;
+    generate(model_, space_, tokenizer_, "abc", options, [&](const std::string& piece) { text += piece; });
+    without_text += text.empty();
+  }
+  EXPECT_LT(without_text, 10);
+}
+
 TEST_F(Generate, RefusesAPromptThatTheModelCannotSee) {
   std::string text;
   for (int i = 0; i < 200; ++i) text += "q w ";
