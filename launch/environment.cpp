@@ -1,5 +1,6 @@
 #include "launch/environment.h"
 
+#include <commit.h>  // written by the build: cmake/Commit.cmake
 #include <fmt/format.h>
 #include <sys/utsname.h>
 
@@ -13,10 +14,6 @@
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/parallel.h"
-
-#ifndef GTA_COMMIT
-#define GTA_COMMIT "unknown"
-#endif
 
 namespace gta {
 namespace {
