@@ -102,12 +102,16 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     const auto found = wanted.find({entry.part, entry.parameter});
     if (found == wanted.end()) return;
     const auto size = static_cast<int64_t>(size_of(entry.dtype));
-    const int64_t begin = entry.first * size + offset;  // in bytes of the whole parameter
     for (const StateRange* range : found->second) {
-      const int64_t first = std::max(range->first * size, begin), last = std::min((range->first + range->count) * size, begin + bytes);
-      if (first < last)
-        GTA_DISPATCH(range->device, copy_from_host, Stream{range->device}, static_cast<char*>(range->data) + (first - range->first * size),
-                     last - first, data + (first - begin), last - first, 1, last - first);
+      // Elements that both have; then, in bytes of the entry, what of those is here. No product is larger than the entry or the range.
+      const int64_t first = std::max(range->first, entry.first), last = std::min(range->first + range->count, entry.first + entry.count);
+      if (first >= last) continue;
+      const int64_t both = (first - entry.first) * size, begin = std::max(both, offset),
+                    end = std::min((last - entry.first) * size, offset + bytes);
+      if (begin < end)
+        GTA_DISPATCH(range->device, copy_from_host, Stream{range->device},
+                     static_cast<char*>(range->data) + (first - range->first) * size + (begin - both), end - begin, data + (begin - offset),
+                     end - begin, 1, end - begin);
     }
   });
 }
