@@ -12,7 +12,8 @@ namespace gta {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr int64_t kFormatVersion = 1;
+// 2: without the position's metrics_bytes, with its sound.
+constexpr int64_t kOldestVersion = 1, kFormatVersion = 2;
 
 uint64_t parse_hash(const Json& json) {
   const std::string text = json.get<std::string>();
@@ -44,7 +45,6 @@ void each_field(Position& p, F&& f) {
   f("updates", p.updates);
   f("skipped_steps", p.skipped_steps);
   f("consecutive_skipped", p.consecutive_skipped);
-  f("metrics_bytes", p.metrics_bytes);
 }
 
 // bytes: of every file, by name.
@@ -92,6 +92,7 @@ std::string to_json(const Manifest& manifest) {
   body["format_version"] = kFormatVersion;
   each_field(manifest.position, [&](const char* name, int64_t value) { body["position"][name] = value; });
   body["position"]["data_hash"] = hash_text(manifest.position.data_hash);
+  body["position"]["sound"] = manifest.position.sound;
   body["world_size"] = manifest.world_size;
   body["config"] = manifest.config_yaml;
   body["files"] = Json::array();
@@ -130,11 +131,13 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     bad_input(path, "is damaged: it does not have its own hash");
   try {
     const Json body = Json::parse(inner);
-    if (body.at("format_version") != kFormatVersion)
-      bad_input(path, "has format version {}, this build reads {}", body.at("format_version").dump(), kFormatVersion);
+    const Json& version = body.at("format_version");
+    if (!version.is_number_integer() || version < kOldestVersion || version > kFormatVersion)
+      bad_input(path, "has format version {}, this build reads {} to {}", version.dump(), kOldestVersion, kFormatVersion);
     Manifest manifest;
     each_field(manifest.position, [&](const char* name, int64_t& value) { value = natural(body.at("position").at(name)); });
     manifest.position.data_hash = parse_hash(body.at("position").at("data_hash"));
+    manifest.position.sound = version == 1 ? manifest.position.consecutive_skipped == 0 : body.at("position").at("sound").get<bool>();
     manifest.world_size = natural(body.at("world_size"));
     manifest.config_yaml = body.at("config").get<std::string>();
     std::map<std::string, int64_t> bytes_of;

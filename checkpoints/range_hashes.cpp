@@ -13,7 +13,8 @@ void refuse_hash(const std::string& folder, const ManifestEntry& entry) {
             entry.first + entry.count);
 }
 
-uint64_t hash_checked(const std::string& folder, const ManifestFile& file, const std::vector<ManifestEntry>& entries) {
+uint64_t hash_checked(const std::string& folder, const ManifestFile& file, const std::vector<ManifestEntry>& entries,
+                      const TakeBytes& take) {
   std::vector<const ManifestEntry*> inside;
   for (const ManifestEntry& entry : entries)
     if (entry.file == file.name) inside.push_back(&entry);
@@ -31,7 +32,10 @@ uint64_t hash_checked(const std::string& folder, const ManifestFile& file, const
     for (; entry != inside.end(); ++entry) {
       const int64_t entry_end = (*entry)->offset + (*entry)->bytes();
       const int64_t first = std::max((*entry)->offset, begin), last = std::min(entry_end, end);
-      if (first < last) range->update(piece.data() + (first - begin), static_cast<size_t>(last - first));
+      if (first < last) {
+        range->update(piece.data() + (first - begin), static_cast<size_t>(last - first));
+        if (take) take(**entry, first - (*entry)->offset, piece.data() + (first - begin), last - first);
+      }
       if (entry_end > end) break;  // goes on in the next piece
       if (range->digest() != (*entry)->hash) refuse_hash(folder, **entry);
       range.emplace();

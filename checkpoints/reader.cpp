@@ -55,12 +55,15 @@ std::string Checkpoint::tokenizer() const {
   bad_input(path_, "holds no tokenizer");
 }
 
-void Checkpoint::verify() const {
+void Checkpoint::verify() const { verify({}); }
+
+void Checkpoint::verify(const TakeBytes& take) const {
   for (const ManifestFile& file : manifest_.files)
-    if (hash_checked(path_, file, manifest_.entries) != file.hash) bad_input(path_, "is damaged: {} does not have its hash", file.name);
+    if (hash_checked(path_, file, manifest_.entries, take) != file.hash)
+      bad_input(path_, "is damaged: {} does not have its hash", file.name);
 }
 
-void Checkpoint::load(const std::vector<StateRange>& ranges) const {
+void Checkpoint::check_fits(const std::vector<StateRange>& ranges) const {
   std::set<std::string> parts;
   std::map<std::pair<std::string, std::string>, std::vector<const StateRange*>> wanted;
   std::vector<int64_t> filled(ranges.size(), 0);
@@ -68,7 +71,6 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     parts.insert(range.part);
     wanted[{range.part, range.parameter}].push_back(&range);
   }
-  // Refused as a whole before the first byte is handed over.
   std::string problems;
   for (const ManifestEntry& entry : manifest_.entries) {
     if (!parts.count(entry.part)) continue;
@@ -90,20 +92,28 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
   for (size_t i = 0; i < ranges.size(); ++i)
     if (filled[i] < ranges[i].count) problems += fmt::format("; {} {} is missing", ranges[i].part, ranges[i].parameter);
   if (!problems.empty()) bad_input(path_, "does not fit this model: {}", problems.substr(2));
+}
 
-  verify();
-  for (const ManifestEntry& entry : manifest_.entries) {
+void Checkpoint::load(const std::vector<StateRange>& ranges) const {
+  check_fits(ranges);
+  std::map<std::pair<std::string, std::string>, std::vector<const StateRange*>> wanted;
+  for (const StateRange& range : ranges) wanted[{range.part, range.parameter}].push_back(&range);
+  verify([&](const ManifestEntry& entry, int64_t offset, const char* data, int64_t bytes) {
     const auto found = wanted.find({entry.part, entry.parameter});
-    if (found == wanted.end()) continue;
-    const std::vector<char> bytes = read_entry(path_, entry);
+    if (found == wanted.end()) return;
     const auto size = static_cast<int64_t>(size_of(entry.dtype));
     for (const StateRange* range : found->second) {
+      // Elements that both have; then, in bytes of the entry, what of those is here. No product is larger than the entry or the range.
       const int64_t first = std::max(range->first, entry.first), last = std::min(range->first + range->count, entry.first + entry.count);
-      if (first < last)
-        GTA_DISPATCH(range->device, copy_from_host, Stream{range->device}, static_cast<char*>(range->data) + (first - range->first) * size,
-                     (last - first) * size, bytes.data() + (first - entry.first) * size, (last - first) * size, 1, (last - first) * size);
+      if (first >= last) continue;
+      const int64_t both = (first - entry.first) * size, begin = std::max(both, offset),
+                    end = std::min((last - entry.first) * size, offset + bytes);
+      if (begin < end)
+        GTA_DISPATCH(range->device, copy_from_host, Stream{range->device},
+                     static_cast<char*>(range->data) + (first - range->first) * size + (begin - both), end - begin, data + (begin - offset),
+                     end - begin, 1, end - begin);
     }
-  }
+  });
 }
 
 int64_t step_of(const std::string& checkpoint_name) { return std::stoll(checkpoint_name.substr(5)); }
@@ -122,31 +132,68 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
   return names;
 }
 
-std::optional<std::string> find_newest_good(const std::string& directory) {
-  std::vector<std::string> names = list_checkpoints(directory);
+std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use) {
+  const std::vector<std::string> names = list_checkpoints(directory);
   for (auto name = names.rbegin(); name != names.rend(); ++name) {
-    const std::string path = directory + "/" + *name;
+    const auto skip = [](const Error& error) { log::warning("skips a damaged checkpoint: {}", error.what()); };
+    std::optional<Checkpoint> checkpoint;
     try {
-      Checkpoint::open(path).verify();
-      return path;
+      checkpoint = Checkpoint::open(directory + "/" + *name);
     } catch (const Error& error) {
-      log::warning("skips a damaged checkpoint: {}", error.what());
+      skip(error);
+      continue;
+    }
+    if (!use.consider(*checkpoint)) continue;
+    try {
+      use.load(*checkpoint);
+      return checkpoint;
+    } catch (const Error& error) {
+      skip(error);
     }
   }
   return std::nullopt;
 }
 
-std::string resolve_checkpoint(const std::string& run_or_checkpoint) {
+std::optional<std::string> find_newest_good(const std::string& directory) {
+  const std::optional<Checkpoint> found = use_newest_good(directory, {});
+  return found ? std::optional(found->path()) : std::nullopt;
+}
+
+std::optional<std::string> find_newest_sound(const std::string& directory) {
+  const std::vector<std::string> names = list_checkpoints(directory);
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    try {
+      const Checkpoint checkpoint = Checkpoint::open(directory + "/" + *name);
+      if (checkpoint.position().sound) return checkpoint.path();
+    } catch (const Error&) {  // whoever loads says so
+    }
+  }
+  return std::nullopt;
+}
+
+Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use) {
   std::string path = run_or_checkpoint;
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  if (exists(path + "/manifest.json")) return path;
+  if (exists(path + "/manifest.json")) {
+    Checkpoint checkpoint = Checkpoint::open(path);
+    if (!use.consider(checkpoint)) bad_input(path, "is not the checkpoint that is wanted");
+    use.load(checkpoint);
+    return checkpoint;
+  }
   for (const std::string& directory : {path + "/checkpoints", path})
     if (!list_checkpoints(directory).empty()) {
-      if (const auto newest = find_newest_good(directory)) return *newest;
+      if (const auto newest = use_newest_good(directory, use)) return *newest;
       bad_input(path, "has no checkpoint that is whole: the warnings above say what is damaged; restore one from a copy, or train again");
     }
   if (!exists(path)) bad_input(path, "does not exist: expected a run's folder RUN, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
   bad_input(path, "holds no checkpoint: expected a run's folder RUN that has saved one, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
+}
+
+std::string resolve_checkpoint(const std::string& run_or_checkpoint) {
+  CheckpointUse use;
+  // One that is named by itself is verified by whoever reads it.
+  if (exists(run_or_checkpoint + "/manifest.json")) use.load = [](const Checkpoint&) {};
+  return use_checkpoint(run_or_checkpoint, use).path();
 }
 
 }  // namespace gta

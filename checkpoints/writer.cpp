@@ -22,6 +22,7 @@ namespace {
 
 constexpr const char* kRankFile = "rank-0000-of-0001.h5";
 constexpr const char* kTemporary = ".tmp-";
+constexpr const char* kSetAside = ".set-aside";  // no name that list_checkpoints knows
 
 // A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
 std::string dataset_name(const StateRange& range, bool whole) {
@@ -171,13 +172,26 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
   return path;
 }
 
+void set_aside(const std::string& directory, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  for (const std::string& name : names) {
+    const std::string path = directory + "/" + name, aside = path + kSetAside;
+    remove_tree(aside);
+    rename_path(path, aside);
+  }
+  if (const std::vector<std::string> left = list_checkpoints(directory); !left.empty()) point_latest(directory, left.back());
+  sync_directory(directory);
+}
+
 void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps) {
   std::vector<std::string> names = list_checkpoints(directory);
   if (names.empty()) return;
   Checkpoint::open(directory + "/" + names.back()).verify();
+  const std::string sound = find_newest_sound(directory).value_or("");
   const auto stays = [&](size_t i) {
     const int64_t step = step_of(names[i]);
-    return names.size() - i <= static_cast<size_t>(std::max<int64_t>(keep, 1)) || (keep_every_steps > 0 && step % keep_every_steps == 0);
+    return names.size() - i <= static_cast<size_t>(std::max<int64_t>(keep, 1)) || (keep_every_steps > 0 && step % keep_every_steps == 0) ||
+           directory + "/" + names[i] == sound;
   };
   for (size_t i = 0; i < names.size(); ++i)
     if (!stays(i)) remove_checkpoint(directory, names[i]);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "checkpoints/state_pieces.h"
 #include "checkpoints/training_state.h"
@@ -22,8 +23,12 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
 // The same from the state's pieces, which another thread may stage meanwhile.
 std::string write_checkpoint(const std::string& directory, const TrainingState& state, StatePieces& pieces);
 
-// Keeps the `keep` newest and those at multiples of keep_every_steps (0: none), but removes nothing unless the newest verifies.
+// Keeps the `keep` newest, those at multiples of keep_every_steps (0: none) and the newest that is sound, but removes nothing unless the
+// newest verifies.
 // Error(BadInput) names what is damaged there. Leftovers of interrupted writers go too.
 void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps);
+
+// Renames checkpoints to NAME.set-aside, which nothing here lists, loads or removes: what a run goes back behind.
+void set_aside(const std::string& directory, const std::vector<std::string>& names);
 
 }  // namespace gta

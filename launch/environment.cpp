@@ -1,5 +1,6 @@
 #include "launch/environment.h"
 
+#include <commit.h>  // written by the build: cmake/Commit.cmake
 #include <fmt/format.h>
 #include <sys/utsname.h>
 
@@ -13,10 +14,7 @@
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/parallel.h"
-
-#ifndef GTA_COMMIT
-#define GTA_COMMIT "unknown"
-#endif
+#include "optim/schedule.h"
 
 namespace gta {
 namespace {
@@ -78,13 +76,14 @@ std::string environment_json(const Device& device) {
                         {"threads", threads()},
                         {"memory_bytes", memory_report(Device{}).limit},
                         {"system", std::string(system.sysname) + " " + system.release},
+                        {"schedule_version", kScheduleVersion},
                         {"command", command_line()},
                         {"started", time}}
              .dump(2) +
          "\n";
 }
 
-std::vector<std::string> environment_differences(const std::string& earlier_file, const Device& device) {
+std::vector<std::string> changes_since(const std::string& earlier_file, const Device& device, ScheduleType schedule) {
   std::string text;
   try {
     text = read_file(earlier_file, 1 << 20);
@@ -98,8 +97,11 @@ std::vector<std::string> environment_differences(const std::string& earlier_file
     if (device.type == DeviceType::Cuda && std::string(key) == "processor") continue;
     const auto found = before.find(key);
     if (found != before.end() && found->is_string() && *found != now.at(key))
-      lines.push_back(fmt::format("{}: {} -> {}", key, found->get<std::string>().substr(0, 200), now.at(key).get<std::string>()));
+      lines.push_back(fmt::format("since the last start, sums may round otherwise: {}: {} -> {}", key, found->get<std::string>().substr(0, 200), now.at(key).get<std::string>()));
   }
+  if (before.value("schedule_version", nlohmann::json(1)) != kScheduleVersion && schedule != ScheduleType::Constant)
+    lines.push_back("since the last start, the learning rate follows a rule that reaches final_ratio at the last step (before: one step after it), and is a little "
+                    "lower or higher than it would have been");
   return lines;
 }
 

@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "core/device.h"
+#include "optim/optimizer_config.h"
 
 namespace gta {
 
 std::string version_text();      // several lines
 std::string environment_json(const Device& device);  // versions, commit, compiler, hardware, command, time
-// What of it decides how sums are rounded, and differs from the file that an earlier start wrote: a line each, "device: before -> now". A file that is
-// not there, or damaged, says nothing.
-std::vector<std::string> environment_differences(const std::string& earlier_file, const Device& device);
+// What a run that goes on should know of how this program and machine differ from those of the file that an earlier start wrote, a sentence each: what
+// decides how sums are rounded, and the rule of the schedule. A file that is not there, or damaged, says nothing.
+std::vector<std::string> changes_since(const std::string& earlier_file, const Device& device, ScheduleType schedule);
 
 }  // namespace gta

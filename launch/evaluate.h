@@ -1,6 +1,8 @@
 // Loss of a model over a fixed set of tokens.
 #pragma once
 
+#include <functional>
+
 #include "data/document_mask.h"
 #include "data/evaluation.h"
 #include "layers/transformer/causal_lm.h"
@@ -8,13 +10,15 @@
 namespace gta {
 
 struct EvaluationResult {
-  double loss = 0;  // nats per scored token
+  bool complete = true;  // false: it was stopped, and the numbers mean nothing
+  double loss = 0;       // nats per scored token
   int64_t tokens = 0, bytes = 0;
   double perplexity() const;
   double bits_per_byte() const;  // all nats over all text bytes of the scored tokens
 };
 
-// With a mask a window's tokens see their own document only, as in training with data.document_mask.
-EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch, DocumentMask mask);
+// With a mask a window's tokens see their own document only, as in training with data.document_mask. `stop` is asked before each batch.
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch, DocumentMask mask,
+                          const std::function<bool()>& stop = {});
 
 }  // namespace gta

@@ -1,6 +1,7 @@
 #include "launch/loaded_model.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/ranges.h>
 
@@ -24,14 +25,22 @@ LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& 
     if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys))
       bad_input("--set", "{} cannot be changed for a trained model: expected one of {}", key, loaded_model_keys());
   }
-  const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(run_or_checkpoint));
-  LoadedModel loaded{checkpoint.path(), parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config", overrides),
-                     Tokenizer::from_bytes(checkpoint.tokenizer(), checkpoint.path() + "/tokenizer"), std::make_unique<ParameterSpace>(), nullptr};
   cpu::check_products();
-  loaded.model = std::make_unique<CausalLm>(*loaded.space, loaded.config.model);
-  loaded.space->allocate(loaded.config.train.dtype, device_from_name(device), SpaceUse::Inference);
-  load_weights(checkpoint, *loaded.space);
-  return loaded;
+  const Device on = device_from_name(device);
+  std::optional<LoadedModel> loaded;
+  CheckpointUse use;
+  use.consider = [&](const Checkpoint& checkpoint) {
+    loaded.reset();  // of a newer one that turned out damaged
+    loaded.emplace(LoadedModel{checkpoint.path(), parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config", overrides), {},
+                               std::make_unique<ParameterSpace>(), nullptr});
+    loaded->model = std::make_unique<CausalLm>(*loaded->space, loaded->config.model);
+    loaded->space->allocate(loaded->config.train.dtype, on, SpaceUse::Inference);
+    return true;
+  };
+  use.load = [&](const Checkpoint& checkpoint) { load_weights(checkpoint, *loaded->space); };
+  const Checkpoint checkpoint = use_checkpoint(run_or_checkpoint, use);
+  loaded->tokenizer = Tokenizer::from_bytes(checkpoint.tokenizer(), checkpoint.path() + "/tokenizer");
+  return std::move(*loaded);
 }
 
 }  // namespace gta

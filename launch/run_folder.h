@@ -14,7 +14,8 @@ namespace gta {
 
 class RunFolder {
  public:
-  // Makes the folder where absent and takes its lock; Error(Failed) naming the holder when another process has it.
+  // Makes the folder where absent and takes its lock; Error(Failed) naming the holder when another process has it. Nothing else is written
+  // before begin().
   explicit RunFolder(std::string path);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -24,12 +25,15 @@ class RunFolder {
   std::string checkpoints() const { return path_ + "/checkpoints"; }
   std::string config_file() const { return path_ + "/config.yaml"; }
 
-  // metrics.jsonl and tensorboard/, cut back to a checkpoint's position first: what a resumed run does not know of did not happen.
-  void open_metrics(int64_t bytes, int64_t step);
+  std::string metrics_file() const { return path_ + "/metrics.jsonl"; }
+  std::string sample_file(int64_t step) const;
+
+  // Opens metrics.jsonl and tensorboard/, cut back to a checkpoint's step first: what a resumed run does not know of did not happen.
+  void begin(int64_t step);
   // One object with a key `step`: a line of metrics.jsonl and the scalars of tensorboard/. Waits for no disk.
   void add_metrics(const nlohmann::json& row);
-  // Bytes of metrics.jsonl so far; both have been handed to the system.
-  int64_t metrics_bytes();
+  // Hands both to the system.
+  void flush_metrics();
 
  private:
   std::string path_;
@@ -37,6 +41,9 @@ class RunFolder {
   std::optional<AppendFile> metrics_;
   std::optional<TensorBoard> tensorboard_;
 };
+
+// Whether metrics.jsonl has a row of validation at this step.
+bool has_validation(const std::string& metrics_file, int64_t step);
 
 // Renames an existing run's folder to PATH.before-N; nothing is deleted. The new name, or "" when there was none.
 std::string move_aside(const std::string& path);

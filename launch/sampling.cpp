@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "core/random.h"
 
@@ -36,19 +37,25 @@ int32_t pick_token(std::vector<float> logits, const SamplingOptions& options, do
   return order[kept - 1];
 }
 
+std::vector<int32_t> prompt_tokens(const ModelConfig& config, const Tokenizer& tokenizer, const std::string& prompt) {
+  std::vector<int32_t> tokens;
+  if (tokenizer.bos() >= 0) tokens.push_back(tokenizer.bos());
+  const std::vector<int32_t> pieces = tokenizer.encode(prompt);
+  tokens.insert(tokens.end(), pieces.begin(), pieces.end());
+  require(!tokens.empty(), "generate", "the prompt is empty and the tokenizer has no token to begin with");
+  require(static_cast<int64_t>(tokens.size()) < config.max_sequence_length, "generate", "the prompt has {} tokens, the model sees at most {}", tokens.size(),
+          config.max_sequence_length);
+  return tokens;
+}
+
 void generate(const CausalLm& model, const ParameterSpace& space, const Tokenizer& tokenizer, const std::string& prompt,
               const SamplingOptions& options, const std::function<void(const std::string&)>& emit) {
   const int64_t longest = model.config().max_sequence_length;
-  std::vector<int32_t> next;
-  if (tokenizer.bos() >= 0) next.push_back(tokenizer.bos());
-  const std::vector<int32_t> prompted = tokenizer.encode(prompt);
-  next.insert(next.end(), prompted.begin(), prompted.end());
-  require(!next.empty(), "generate", "the prompt is empty and the tokenizer has no token to begin with");
-  require(static_cast<int64_t>(next.size()) < longest, "generate", "the prompt has {} tokens, the model sees at most {}", next.size(), longest);
+  std::vector<int32_t> next = prompt_tokens(model.config(), tokenizer, prompt);
   DecodingCache cache(model.config(), std::min(longest, static_cast<int64_t>(next.size()) + options.max_tokens), space.dtype(), space.device());
   const RandomStream random(options.seed, "generate");
   StreamDecoder decoder(tokenizer);
-  for (int32_t id : prompted) decoder.push(id);  // so that the first new piece keeps its space
+  for (int32_t id : std::span(next).subspan(tokenizer.bos() >= 0 ? 1 : 0)) decoder.push(id);  // so that the first new piece keeps its space
   for (int64_t i = 0; i < options.max_tokens; ++i) {
     const Tensor logits = model.decode(Tensor::from<int32_t>({1, static_cast<int64_t>(next.size())}, next), cache);
     const std::vector<double> doubles = to_doubles(logits);

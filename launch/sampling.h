@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "data/tokenizer.h"
 #include "layers/transformer/causal_lm.h"
@@ -19,6 +20,9 @@ struct SamplingOptions {
 
 // The token that `random` in [0, 1) picks from logits (vocab): scaled by the temperature, cut to top_k, then to top_p.
 int32_t pick_token(std::vector<float> logits, const SamplingOptions& options, double random);
+
+// What a model is given to continue: BOS and the prompt's pieces. Error(BadInput) when it does not leave room for one more in the context.
+std::vector<int32_t> prompt_tokens(const ModelConfig& config, const Tokenizer& tokenizer, const std::string& prompt);
 
 // Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces of complete
 // UTF-8, a last character that was not completed as U+FFFD.

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -10,10 +13,12 @@
 #include "checkpoints/model_state.h"
 #include "checkpoints/reader.h"
 #include "checkpoints/saver.h"
+#include "checkpoints/writer.h"
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/log.h"
 #include "core/profiler.h"
+#include "core/sum_of_squares.h"
 #include "data/loader.h"
 #include "launch/diagnose.h"
 #include "launch/environment.h"
@@ -21,6 +26,7 @@
 #include "launch/plan.h"
 #include "launch/profile_report.h"
 #include "launch/progress.h"
+#include "launch/resume.h"
 #include "launch/run_folder.h"
 #include "launch/sampling.h"
 #include "launch/signals.h"
@@ -31,6 +37,19 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Weights whose root mean square is beyond this have diverged: matrices begin near 0.02, norms at 1, and trained ones stay near that.
+constexpr double kLargestWeights = 10;
+
+double root_mean_square(const ParameterSpace& space) {
+  const Tensor squares = Tensor::empty({1}, DType::F64, space.device(), Purpose::Workspace);
+  GradientMode mode = GradientMode::Overwrite;
+  for (ParameterKind kind : kParameterKinds) {
+    GTA_DISPATCH(space.device(), sum_of_squares, space.values(kind), squares, mode);
+    mode = GradientMode::Accumulate;
+  }
+  return std::sqrt(squares.to_vector<double>()[0] / static_cast<double>(space.parameter_count()));
+}
 
 class Trainer {
  public:
@@ -45,36 +64,51 @@ class Trainer {
       validation_ = EvaluationSet::from_shards(config_.data.validation, tokenizer_, config_.data.sequence_length, config_.train.validation_tokens);
     run_dir_ = options.run_dir.empty() ? "runs/" + config_.name : options.run_dir;
     model_.emplace(space_, config_.model);
+    // What only looks is checked here, before anything is started.
+    for (const std::string& prompt : config_.train.sample_prompts) try {
+        prompt_tokens(config_.model, tokenizer_, prompt);
+      } catch (const Error& error) {
+        bad_input("train.sample_prompts", "'{}' cannot be continued: {}", prompt.substr(0, 60), error.what());
+      }
     for (const std::string& key : run.unused_attention_keys)
       notes_.push_back(fmt::format("model.{} is not used by attention.type {}", key, name_of(config_.model.attention.type)));
   }
 
   TrainResult run() {
     cpu::check_products();
-    if (options_.use == FolderUse::Fresh) {
-      // Holding the lock of the old folder first: a run that is still writing there is not to be moved away under it.
-      if (exists(run_dir_)) { RunFolder held(run_dir_); }
-      if (const std::string aside = move_aside(run_dir_); !aside.empty()) notes_.push_back("the earlier run is now " + aside);
-    }
-    std::optional<Checkpoint> resumed = find_resume_point();
-    if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = fitting_micro_batch(config_, device_.type, memory_for_training(device_));
-    if (resumed && resumed->position().step >= config_.train.steps) {
+    // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on there.
+    if (exists(run_dir_)) folder_.emplace(run_dir_);
+    const bool fresh = options_.use == FolderUse::Fresh;
+    std::optional<Checkpoint> resumed;
+    if (folder_ && !fresh) resumed = go_on();
+    if (resumed && position_.step >= config_.train.steps && !owed_.validation && !owed_.sample) {
       log::info("nothing to do: {} has all {} steps", resumed->path(), config_.train.steps);
-      return {TrainOutcome::NothingToDo, run_dir_, resumed->position().step};
+      return {TrainOutcome::NothingToDo, run_dir_, position_.step};
     }
-    folder_.emplace(run_dir_);
+    if (!resumed) begin();
+    release_pooled_memory(device_);  // what initialising or loading took in passing
+    note_what_has_no_effect();
+
+    // Everything fits; from here on files are written.
+    if (folder_ && fresh) {
+      notes_.push_back("the earlier run is now " + move_aside(run_dir_));  // under its lock
+      folder_.reset();
+    }
+    if (!folder_) {
+      folder_.emplace(run_dir_);
+      if (!list_checkpoints(folder_->checkpoints()).empty()) fail(run_dir_, "was made by another process just now: run the command again");
+    }
     log::attach_file(run_dir_ + "/log.txt");
     struct Detach {
       ~Detach() { log::detach_file(); }
     } detach;
-    prepare_state(resumed);
+    set_aside(folder_->checkpoints(), left_behind_);
     publish_text(folder_->config_file(), to_yaml(config_));
     const std::string environment = run_dir_ + "/environment.json";
     if (resumed)
-      for (const std::string& difference : environment_differences(environment, device_))
-        notes_.push_back("since the last start, sums may round otherwise: " + difference);
+      for (const std::string& change : changes_since(environment, device_, config_.optimizer.schedule.type)) notes_.push_back(change);
     publish_text(environment, environment_json(device_));
-    folder_->open_metrics(position_.metrics_bytes, position_.step);
+    folder_->begin(position_.step);
     announce(resumed);
     return loop();
   }
@@ -88,51 +122,100 @@ class Trainer {
             model.vocab_size, pieces);
   }
 
-  // The newest good checkpoint of the run's folder, if this configuration may go on from it.
-  std::optional<Checkpoint> find_resume_point() {
-    const std::string directory = run_dir_ + "/checkpoints";
-    if (!is_directory(directory)) return std::nullopt;
-    const std::optional<std::string> newest = find_newest_good(directory);
-    if (!newest) return std::nullopt;
-    Checkpoint checkpoint = Checkpoint::open(*newest);
-    const RunConfig before = load_saved_config(checkpoint);
-    // What was chosen stays chosen: another micro-batch would round sums in another order.
-    if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = before.train.micro_batch_size;
-    std::string refused;
-    for (const ConfigDifference& difference : differences(before, config_)) {
-      if (difference.key == "train.init_from") continue;
-      std::string line = fmt::format("{}: {} -> {}", difference.key, difference.before, difference.after);
-      if (difference.allowed_on_resume)
-        notes_.push_back("changed since the checkpoint: " + line);
+  // From the newest good checkpoint of the run's folder, if this configuration may go on from it; nothing when there is none. What was chosen
+  // stays chosen: another micro-batch would round sums in another order. With a lower learning rate the run goes back behind what is not sound:
+  // that is what the message of a run that ended in skipped steps advises.
+  std::optional<Checkpoint> go_on() {
+    const size_t saved = list_checkpoints(folder_->checkpoints()).size();
+    std::vector<std::string> notes;
+    CheckpointUse use;
+    use.consider = [&](const Checkpoint& checkpoint) {
+      const RunConfig before = parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config");
+      if (!checkpoint.position().sound && config_.optimizer.learning_rate < before.optimizer.learning_rate) {
+        left_behind_.push_back(checkpoint_name(checkpoint.position().step));
+        return false;
+      }
+      if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = before.train.micro_batch_size;
+      notes = check_resume(run_dir_, checkpoint, before, config_, tokenizer_, data_.hash());
+      position_ = checkpoint.position();
+      owed_ = looks_owed();
+      if (!optimizer_ && (position_.step < config_.train.steps || owed_.validation || owed_.sample)) allocate();
+      if (optimizer_) checkpoint.check_fits(training_ranges(space_, *optimizer_));
+      return true;
+    };
+    use.load = [&](const Checkpoint& checkpoint) {
+      if (optimizer_)
+        load_training(checkpoint, space_, *optimizer_);
       else
-        refused += "\n  " + line;
+        checkpoint.verify();  // all that is wanted of it is that it is there
+    };
+    std::optional<Checkpoint> found = use_newest_good(folder_->checkpoints(), use);
+    if (!found && !left_behind_.empty())
+      bad_input(run_dir_, "has no checkpoint from before its weights diverged: begin anew with --fresh, at the lower learning rate");
+    if (!found && saved > 0)
+      bad_input(run_dir_, "has {} checkpoints, and none is whole: the warnings above say what is damaged; restore one from a copy, or begin anew with --fresh", saved);
+    notes_.insert(notes_.end(), notes.begin(), notes.end());
+    if (found && !left_behind_.empty())
+      notes_.push_back(fmt::format("goes back to {}: the {} after it are not sound, and are now called NAME.set-aside (remove them when you like)", found->path(),
+                                   left_behind_.size()));
+    return found;
+  }
+
+  // With random weights, or with those of another run.
+  void begin() {
+    position_ = {};
+    position_.data_hash = data_.hash();
+    if (config_.train.micro_batch_size == kAutoMicroBatch)
+      config_.train.micro_batch_size = fitting_micro_batch(config_, device_.type, memory_for_training(device_));
+    if (config_.train.init_from.empty()) {
+      allocate();
+      space_.initialize(static_cast<uint64_t>(config_.seed));
+      return;
     }
-    if (!refused.empty())
-      bad_input(run_dir_, "holds a run with another configuration; these keys may not change on resume (use --fresh, or another name):{}", refused);
-    require(checkpoint.position().data_hash == data_.hash(), "data",
-            "the token shards are not those that {} was trained on: restore them, or use --fresh", checkpoint.path());
-    return checkpoint;
+    require(exists(config_.train.init_from), "train.init_from", "{} does not exist", config_.train.init_from);
+    CheckpointUse use;
+    std::vector<std::string> notes;
+    use.consider = [&](const Checkpoint& checkpoint) {
+      notes = check_init_from(checkpoint, config_, tokenizer_);
+      if (!optimizer_) allocate();
+      checkpoint.check_fits(weight_ranges(space_));
+      return true;
+    };
+    use.load = [&](const Checkpoint& checkpoint) { load_weights(checkpoint, space_); };
+    const Checkpoint start = use_checkpoint(config_.train.init_from, use);
+    notes_.push_back("weights from " + start.path());
+    notes_.insert(notes_.end(), notes.begin(), notes.end());
   }
 
-  RunConfig load_saved_config(const Checkpoint& checkpoint) {
-    return parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config");
+  // What the configuration asks for and will not get, or hardly means.
+  void note_what_has_no_effect() {
+    const TrainConfig& train = config_.train;
+    const auto [every, keep] = std::pair(train.checkpoint.every_steps, train.checkpoint.keep_every_steps);
+    if (keep > 0 && train.steps % keep != 0) {
+      int64_t first = 0;  // step that is saved and a multiple of keep
+      if (every == 0 || __builtin_mul_overflow(keep / std::gcd(keep, every), every, &first) || first > train.steps)
+        notes_.push_back(fmt::format("train.checkpoint.keep_every_steps {} keeps nothing: checkpoints are saved {}, and none falls on a multiple of it", keep,
+                                     every == 0 ? "at the end only" : fmt::format("every {} steps", every)));
+    }
+    if (train.evaluate_every_steps > 0 && !validation_) notes_.push_back("train.evaluate_every_steps has no effect: data.validation is empty");
+    if (train.sample_every_steps > 0 && train.sample_prompts.empty()) notes_.push_back("train.sample_every_steps has no effect: train.sample_prompts is empty");
+    const ScheduleConfig& schedule = config_.optimizer.schedule;
+    if (schedule.decay_steps > 0 && schedule.type != ScheduleType::Wsd)
+      notes_.push_back(fmt::format("optimizer.schedule.decay_steps has no effect: the schedule is {}", name_of(schedule.type)));
+
+    std::map<uint64_t, std::string> trained;  // by content
+    for (const TokenShard& shard : data_.shards)
+      if (const auto [found, is_new] = trained.emplace(shard.content_hash(), shard.summary().path); !is_new)
+        notes_.push_back(fmt::format("data.train has the same shard twice, and trains on it twice as often: {} and {}", found->second, shard.summary().path));
+    for (const std::string& path : config_.data.validation)
+      if (const auto found = trained.find(TokenShard(path).content_hash()); found != trained.end())
+        notes_.push_back(fmt::format("data.validation has what the run is trained on: {} is {}; its loss says nothing about text that the model has not seen", path,
+                                     found->second));
   }
 
-  void prepare_state(const std::optional<Checkpoint>& resumed) {
+  void allocate() {
     space_.allocate(config_.train.dtype, device_, SpaceUse::Training);
     optimizer_.emplace(space_, config_.optimizer);
-    position_.data_hash = data_.hash();
-    if (resumed) {
-      load_training(*resumed, space_, *optimizer_);
-      position_ = resumed->position();
-    } else if (!config_.train.init_from.empty()) {
-      const Checkpoint start = Checkpoint::open(resolve_checkpoint(config_.train.init_from));
-      load_weights(start, space_);
-      notes_.push_back("weights from " + start.path());
-    } else {
-      space_.initialize(static_cast<uint64_t>(config_.seed));
-    }
-    release_pooled_memory(device_);  // what initialising or loading took in passing
   }
 
   void announce(const std::optional<Checkpoint>& resumed) {
@@ -175,14 +258,45 @@ class Trainer {
               data_.document_mask == DocumentMask::On ? "their own document only" : "the documents before theirs in the sample");
   }
 
+  // What only looks at the weights is never worth the run: what goes wrong there is said, and training goes on.
+  template <class F>
+  void look(const char* what, F&& f) {
+    try {
+      f();
+    } catch (const std::exception& error) {
+      log::warning("no {} after step {}: {}; training goes on", what, position_.step, error.what());
+    }
+  }
+
+  // What a step is to be followed by.
+  struct Looks {
+    bool validation = false, sample = false;
+  };
+  Looks looks_due() const {
+    const bool last = position_.step == config_.train.steps;
+    return {validation_ && position_.step > 0 && (last || due(config_.train.evaluate_every_steps)),
+            !config_.train.sample_prompts.empty() && (last || position_.step == 0 || due(config_.train.sample_every_steps))};
+  }
+  // Of those, what a run that ended at the checkpoint's step did not come to.
+  Looks looks_owed() const {
+    const Looks looks = looks_due();
+    return {looks.validation && !has_validation(folder_->metrics_file(), position_.step),
+            looks.sample && !exists(folder_->sample_file(position_.step))};
+  }
+
+  void take(const Looks& looks) {
+    if (looks.validation) look("validation", [&] { validate(); });
+    if (looks.sample) look("sample", [&] { sample(); });
+  }
+
   TrainResult loop() {
     const TrainConfig& train = config_.train;
     Loader loader(data_, train.micro_batch_size, position_.next_sample);
-    CheckpointSaver saver(folder_->checkpoints(), train.checkpoint.keep, train.checkpoint.keep_every_steps, train.checkpoint.asynchronous);
+    CheckpointSaver& saver = saver_.emplace(folder_->checkpoints(), train.checkpoint.keep, train.checkpoint.keep_every_steps, train.checkpoint.asynchronous);
     Progress progress;
     Profiler profiler;
     const int64_t first_step = position_.step;
-    if (position_.step == 0) sample();
+    take(position_.step == 0 ? looks_due() : owed_);
     start_ = concluded_ = Clock::now();
     if (options_.profile_steps > 0) profiler.start(device_);
     std::optional<QueuedStep> before;  // the step that the device may still be working on
@@ -193,39 +307,42 @@ class Trainer {
       before = std::move(queued);
 
       const bool last = position_.step == train.steps;
-      const int signal = stop_requested();
       const bool profiled = options_.profile_steps > 0 && position_.step - first_step == std::min(options_.profile_steps, train.steps - first_step);
-      const bool evaluates = validation_ && (last || (due(train.evaluate_every_steps) && !signal));
-      const bool samples = last || (due(train.sample_every_steps) && !signal);
-      const bool saves = last || signal || due(train.checkpoint.every_steps);
+      const bool stopping = stop_requested() != 0;
+      const bool saves = last || stopping || due(train.checkpoint.every_steps);
+      // A run that is to stop does not look any more; whoever goes on from its checkpoint does.
+      owed_ = stopping && !last ? Looks{} : looks_due();
       // Nothing is gained by running ahead of a CPU.
-      if (device_.type == DeviceType::Cuda && !(profiled || evaluates || samples || saves)) continue;
+      if (device_.type == DeviceType::Cuda && !(profiled || owed_.validation || owed_.sample || saves)) continue;
       StepReport report = conclude(*std::exchange(before, {}));
-      if (profiled) {
-        profiler.stop();
-        report_profile(profiler, run_dir_ + "/profile.json");
-        log::info("memory   {}", describe(memory_report(device_)));
-      }
-      if (evaluates) {
+      if (saves) save(saver);  // before anyone looks
+      if (profiled)
+        look("profile", [&] {
+          profiler.stop();
+          report_profile(profiler, run_dir_ + "/profile.json");
+          log::info("memory   {}", describe(memory_report(device_)));
+        });
+      if (owed_.validation) {
         progress.interrupt();
-        validate();
-        report.validation_loss = result_.validation_loss;
+        take({.validation = true});
+        if (result_.validation_loss > 0) report.validation_loss = result_.validation_loss;
       }
       progress.show(report, train.log_every_steps, last);
       if (last) progress.interrupt();
-      if (samples) sample();
-      if (saves) save(saver);
+      take({.sample = owed_.sample});
       concluded_ = Clock::now();
-      if (signal && !last) {
+      if (const int signal = stop_requested(); signal && (!last || stopped_)) {
         progress.interrupt();
+        if (!saves) save(saver);
         if (!saver.finish()) fail("checkpoint", "could not be saved after signal {}: see the warning above", signal);
         log::info("stopped by signal {} after step {}; run the same command again to go on", signal, position_.step);
-        result_.outcome = TrainOutcome::Interrupted;
+        stopped_ = true;
         break;
       }
     }
     if (!saver.finish()) fail("checkpoint", "the last one could not be saved: see the warning above; earlier ones are kept");
-    folder_->metrics_bytes();
+    folder_->flush_metrics();
+    result_.outcome = stopped_ ? TrainOutcome::Interrupted : TrainOutcome::Finished;
     result_.run_dir = run_dir_;
     result_.step = position_.step;
     return result_;
@@ -266,7 +383,7 @@ class Trainer {
       tape.backward(losses.total);
       // The last micro-batch stands for the step.
       if (part == parts - 1 && due(train.diagnose_every_steps, position_.step + 1))
-        folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts));
+        look("diagnosis", [&] { folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts)); });
     }
     if (options_.with_loss) options_.with_loss(position_.step, cross_entropies);
     if (options_.before_update) options_.before_update(position_.step, space_);
@@ -320,14 +437,23 @@ class Trainer {
     ++position_.consecutive_skipped;
     log::warning("step {} skipped: loss {}, gradient norm {} ({} in a row, {} in all); the weights are unchanged", step.step, outcome.loss,
                  outcome.gradient_norm, position_.consecutive_skipped, position_.skipped_steps);
-    if (position_.consecutive_skipped >= config_.train.max_skipped_steps)
-      fail("train", "{} steps in a row were not finite (train.max_skipped_steps): lower optimizer.learning_rate, or look at the data after sample {}; "
-           "the last checkpoint is good", position_.consecutive_skipped, step.first_sample);
+    if (position_.consecutive_skipped < config_.train.max_skipped_steps) return;
+    saver_->finish();
+    const std::optional<std::string> sound = find_newest_sound(folder_->checkpoints());
+    fail("train", "{} steps in a row were not finite (train.max_skipped_steps): look at the data before sample {}, or {}",
+         position_.consecutive_skipped, step.first_sample + config_.train.global_batch_size,
+         sound ? fmt::format("run the same command with a lower optimizer.learning_rate: it then goes on from {}, the last checkpoint before them", *sound)
+               : "begin anew with --fresh and a lower optimizer.learning_rate: there is no checkpoint from before the weights diverged");
   }
 
   void validate() {
     ProfilerRange range("evaluate");
-    const EvaluationResult e = evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size, data_.document_mask);
+    const EvaluationResult e = evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size, data_.document_mask,
+                                         [] { return stop_requested() != 0; });
+    if (!e.complete) {
+      stopped_ = true;
+      return;
+    }
     result_.validation_loss = e.loss;
     result_.validation_bits_per_byte = e.bits_per_byte();
     folder_->add_metrics(nlohmann::json{{"step", position_.step},
@@ -339,27 +465,35 @@ class Trainer {
   }
 
   void sample() {
-    if (config_.train.sample_prompts.empty()) return;
+    struct Stopped {};
     std::string text;
     for (const std::string& prompt : config_.train.sample_prompts) {
       SamplingOptions sampling;
       sampling.max_tokens = config_.train.sample_tokens;
       sampling.seed = static_cast<uint64_t>(config_.seed);
       text += prompt;
-      generate(*model_, space_, tokenizer_, prompt, sampling, [&](const std::string& piece) { text += piece; });
+      try {
+        generate(*model_, space_, tokenizer_, prompt, sampling, [&](const std::string& piece) {
+          if (stop_requested()) throw Stopped{};
+          text += piece;
+        });
+      } catch (const Stopped&) {
+        stopped_ = true;
+        return;
+      }
       text += "\n---\n";
     }
-    try {
-      publish_text(fmt::format("{}/samples/step-{}.txt", run_dir_, position_.step), text);
-    } catch (const Error& error) {
-      log::warning("the sample is not kept: {}; training goes on", error.what());
-    }
+    publish_text(folder_->sample_file(position_.step), text);
     log::info("sample after step {}: {}", position_.step, text.substr(0, text.find("\n---\n")));
   }
 
   void save(CheckpointSaver& saver) {
     ProfilerRange range("save");
-    position_.metrics_bytes = folder_->metrics_bytes();
+    folder_->flush_metrics();
+    const double size = root_mean_square(space_), largest = kLargestWeights * std::max(1.0, config_.model.initializer_range);
+    position_.sound = position_.consecutive_skipped == 0 && size <= largest;
+    if (!(size <= largest))
+      log::warning("the weights have diverged: their root mean square is {:.3g} after step {}, beyond {:g}; lower optimizer.learning_rate", size, position_.step, largest);
     saver.save({position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_)});
   }
 
@@ -376,6 +510,10 @@ class Trainer {
   std::optional<AdamW> optimizer_;
   std::optional<RunFolder> folder_;
   TrainingPosition position_;
+  std::optional<CheckpointSaver> saver_;   // after what it reads
+  std::vector<std::string> left_behind_;   // checkpoints that the run goes back behind
+  Looks owed_;                             // at this step, and not taken yet
+  bool stopped_ = false;                   // by a signal, and something is left for whoever goes on
   Plan plan_;
   double peak_ = 1;
   Clock::time_point start_, concluded_;  // of the loop; when the last step was read

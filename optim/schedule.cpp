@@ -10,8 +10,8 @@ double learning_rate(const OptimizerConfig& config, int64_t step, int64_t steps)
   const auto& [type, warmup, decay, ratio] = config.schedule;
   const double peak = config.learning_rate;
   if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  const auto fraction = [](int64_t done, int64_t length) { return std::clamp(static_cast<double>(done) / static_cast<double>(std::max<int64_t>(length, 1)), 0.0, 1.0); };
-  const double t = fraction(step - warmup, steps - warmup);
+  const auto fraction = [](int64_t done, int64_t length) { return done >= length ? 1.0 : std::max(0.0, static_cast<double>(done) / static_cast<double>(length)); };
+  const double t = fraction(step - warmup, steps - 1 - warmup);
   switch (type) {
     case ScheduleType::Cosine:
       return peak * (ratio + (1 - ratio) * (1 + std::cos(std::numbers::pi * t)) / 2);
@@ -20,7 +20,7 @@ double learning_rate(const OptimizerConfig& config, int64_t step, int64_t steps)
     case ScheduleType::Constant:
       return peak;
     case ScheduleType::Wsd:
-      return step < steps - decay ? peak : peak * (1 - (1 - ratio) * fraction(step - (steps - decay), decay));
+      return decay == 0 ? peak : peak * (1 - (1 - ratio) * fraction(step - (steps - decay) + 1, decay));
   }
   return peak;
 }

@@ -95,7 +95,8 @@ void Writer::add(const std::string& name, const std::vector<int64_t>& shape, DTy
   const Id create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose), link(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   // The bytes are ours to write: HDF5 must not fill them first.
   const bool ready = H5Pset_layout(create, H5D_CONTIGUOUS) >= 0 && H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY) >= 0 &&
-                     H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_create_intermediate_group(link, 1) >= 0;
+                     H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_create_intermediate_group(link, 1) >= 0 &&
+                     H5Pset_obj_track_times(create, 0) >= 0;  // equal content, equal bytes: no second in which a dataset was made
   const Id dataset(ready ? H5Dcreate2(file_, name.c_str(), native_type(dtype), space, link, create, H5P_DEFAULT) : -1, H5Dclose);
   if (dataset.bad()) fail(path_, "cannot make the dataset {}", name);
   if (dtype == DType::BF16) {

@@ -98,7 +98,6 @@ class Resolver {
     expect(c.data.sequence_length <= c.model.max_sequence_length, "data.sequence_length",
            fmt::format("{} is more than model.max_sequence_length {}", c.data.sequence_length, c.model.max_sequence_length));
     if (files == DataFiles::Expand && !c.data.tokenizer.empty()) expect(exists(c.data.tokenizer), "data.tokenizer", fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
-    if (files == DataFiles::Expand && !c.train.init_from.empty()) expect(exists(c.train.init_from), "train.init_from", fmt::format("{} does not exist", c.train.init_from));
   }
 
   void throw_problems() const {
@@ -212,9 +211,13 @@ std::string to_yaml(const RunConfig& config) {
 
 std::vector<ConfigDifference> differences(const RunConfig& before, const RunConfig& after) {
   std::vector<ConfigDifference> found;
+  const auto uses = [](const RunConfig& config, const ConfigKey& key) {
+    return key.used_by.empty() || std::find(key.used_by.begin(), key.used_by.end(), name_of(config.model.attention.type)) != key.used_by.end();
+  };
   for (const ConfigKey& key : config_keys()) {
+    if (!uses(before, key) && !uses(after, key)) continue;
     const std::string old_text = value_text(key, key.get(before)), new_text = value_text(key, key.get(after));
-    if (old_text != new_text) found.push_back({key.path, old_text, new_text, key.resume == OnResume::MayChange});
+    if (old_text != new_text) found.push_back({key.path, old_text, new_text, key.resume});
   }
   return found;
 }
@@ -225,12 +228,13 @@ std::string configuration_markdown() {
       "A configuration is one YAML mapping, read strictly: unknown or repeated keys, wrong types and values out of range are refused, all at once,\n"
       "with file, line and column. `model:` may name a file, `include:` one base file that this one is laid over; paths are relative to the file\n"
       "that names them. `--set key.path=value` overrides a key on the command line.\n\n"
-      "*On resume*: may differ from what the checkpoint was trained with; every other key may not.\n\n"
+      "*On resume*: may differ from what the checkpoint was trained with (*same content*: files may lie elsewhere, but must hold the same); every\n"
+      "other key may not, unless the type of attention does not use it.\n\n"
       "| key | type | default | on resume | meaning |\n|---|---|---|---|---|\n";
   const RunConfig defaults;
   for (const ConfigKey& key : config_keys())
     text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key), "`" + value_text(key, key.get(defaults)) + "`",
-                        key.resume == OnResume::MayChange ? "yes" : "", key.help, key.used_by.empty() ? "" : fmt::format(" ({})", fmt::join(key.used_by, ", ")));
+                        key.resume == OnResume::MayChange ? "yes" : key.resume == OnResume::Place ? "same content" : "", key.help, key.used_by.empty() ? "" : fmt::format(" ({})", fmt::join(key.used_by, ", ")));
   return text;
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/config/run_config.h"
+#include "launch/config/schema.h"
 
 namespace gta {
 
@@ -29,8 +29,9 @@ std::string to_yaml(const RunConfig& config);
 
 struct ConfigDifference {
   std::string key, before, after;
-  bool allowed_on_resume;
+  OnResume on_resume;
 };
+// Of keys that the type of attention uses, before or after.
 std::vector<ConfigDifference> differences(const RunConfig& before, const RunConfig& after);
 
 // docs/configuration.md

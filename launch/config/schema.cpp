@@ -32,8 +32,8 @@ ConfigKey count(std::string path, std::string help, Field<int64_t> field, OnResu
   return key;
 }
 enum class Lower : uint8_t { Included, Excluded };
-ConfigKey real(std::string path, std::string help, double least, Lower lower, double most, Field<double> field) {
-  ConfigKey key{std::move(path), KeyType::Real, std::move(help), OnResume::Fixed, least, most, lower == Lower::Excluded};
+ConfigKey real(std::string path, std::string help, double least, Lower lower, double most, Field<double> field, OnResume resume = OnResume::Fixed) {
+  ConfigKey key{std::move(path), KeyType::Real, std::move(help), resume, least, most, lower == Lower::Excluded};
   bind(key, field);
   return key;
 }
@@ -53,7 +53,7 @@ ConfigKey list(std::string path, KeyType type, std::string help, Field<std::vect
   return key;
 }
 ConfigKey sources(std::string path, std::string help, Field<std::vector<DataSource>> field) {
-  ConfigKey key{std::move(path), KeyType::SourceList, std::move(help)};
+  ConfigKey key{std::move(path), KeyType::SourceList, std::move(help), OnResume::Place};
   bind(key, field);
   return key;
 }
@@ -126,7 +126,7 @@ std::vector<ConfigKey> make_keys() {
       of_attention({"mla"}, "rope_dim", "part of a head with position; even", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.rope_dim; }),
       of_attention({"mla"}, "value_dim", "width of a value head", 1 << 20, [](RunConfig& c) -> int64_t& { return c.model.attention.value_dim; }),
 
-      text("data.tokenizer", KeyType::Path, "a sentencepiece model", [](RunConfig& c) -> std::string& { return c.data.tokenizer; }),
+      text("data.tokenizer", KeyType::Path, "a sentencepiece model", [](RunConfig& c) -> std::string& { return c.data.tokenizer; }, OnResume::Place),
       sources("data.train", "token shards, globs (`*`, `?`, `[a-z]`; after a backslash the character itself) are expanded and sorted; or sources whose samples are mixed in the ratio of their weights, of any sum", [](RunConfig& c) -> std::vector<DataSource>& { return c.data.train; }),
       list("data.validation", KeyType::PathList, "token shards to evaluate on; may be empty", [](RunConfig& c) -> std::vector<std::string>& { return c.data.validation; }, may),
       integer("data.sequence_length", "tokens of a training sample's input", 1, 1 << 24, [](RunConfig& c) -> int64_t& { return c.data.sequence_length; }),
@@ -134,16 +134,16 @@ std::vector<ConfigKey> make_keys() {
       boolean("data.document_mask", "tokens see their own document only, whose positions begin at 0; also in evaluation", [](RunConfig& c) -> bool& { return c.data.document_mask; }),
 
       only("optimizer.type", "AdamW, decoupled decay", "adamw", {}),
-      real("optimizer.learning_rate", "the largest one", 0, Lower::Excluded, 100, [](RunConfig& c) -> double& { return c.optimizer.learning_rate; }),
+      real("optimizer.learning_rate", "the largest one; lowered on resume, a run whose newest checkpoints are not sound goes back behind them", 0, Lower::Excluded, 100, [](RunConfig& c) -> double& { return c.optimizer.learning_rate; }, may),
       {"optimizer.betas", KeyType::RealPair, "decay of the two moments", OnResume::Fixed, 0, 0.9999999},
       real("optimizer.eps", "added to the root of the second moment", 0, Lower::Excluded, 1, [](RunConfig& c) -> double& { return c.optimizer.eps; }),
       real("optimizer.weight_decay", "matrices only: not norms, not biases", 0, Lower::Included, 10, [](RunConfig& c) -> double& { return c.optimizer.weight_decay; }),
       real("optimizer.clip_norm", "largest global norm of the gradients; 0: no clipping", 0, Lower::Included, 1e6, [](RunConfig& c) -> double& { return c.optimizer.clip_norm; }),
       choice<ScheduleType>("optimizer.schedule.type", "of the learning rate after warm-up", {ScheduleType::Cosine, ScheduleType::Linear, ScheduleType::Constant, ScheduleType::Wsd}, {},
                            [](RunConfig& c) -> ScheduleType& { return c.optimizer.schedule.type; }),
-      integer("optimizer.schedule.warmup_steps", "steps of linear warm-up", 0, kMany, [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.warmup_steps; }),
-      integer("optimizer.schedule.decay_steps", "wsd: length of the final decay", 0, kMany, [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.decay_steps; }),
-      real("optimizer.schedule.final_ratio", "the last learning rate over the largest", 0, Lower::Included, 1, [](RunConfig& c) -> double& { return c.optimizer.schedule.final_ratio; }),
+      integer("optimizer.schedule.warmup_steps", "steps of linear warm-up; the last of them has the largest learning rate", 0, kMany, [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.warmup_steps; }),
+      integer("optimizer.schedule.decay_steps", "wsd: length of the final decay, the last step included", 0, kMany, [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.decay_steps; }),
+      real("optimizer.schedule.final_ratio", "the learning rate of the last step over the largest, which the first step after warm-up has; a constant schedule has none", 0, Lower::Included, 1, [](RunConfig& c) -> double& { return c.optimizer.schedule.final_ratio; }),
 
       integer("train.steps", "length of the run; or tokens", 0, kMany, [](RunConfig& c) -> int64_t& { return c.train.steps; }, may),
       count("train.tokens", "length of the run in tokens, instead of steps; 0: not given", [](RunConfig& c) -> int64_t& { return c.train.tokens; }, may),

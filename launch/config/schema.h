@@ -13,7 +13,8 @@ namespace gta {
 using ConfigValue = std::variant<bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>, std::vector<DataSource>>;
 
 enum class KeyType : uint8_t { Boolean, Integer, Count, Real, Text, Choice, Path, RealPair, TextList, PathList, SourceList };
-enum class OnResume : uint8_t { Fixed, MayChange };
+// Place: where the content lies, which is compared itself.
+enum class OnResume : uint8_t { Fixed, MayChange, Place };
 
 struct ConfigKey {
   std::string path;

@@ -73,7 +73,7 @@ void update(const OwnedState& owned) {
   for (const StateRange& range : owned.ranges()) std::memset(range.data, 0xff, static_cast<size_t>(range.bytes()));
 }
 
-// All of the files but the second in which HDF5 made them: the same entries, and the same bytes in their places.
+// The same entries, and the same bytes in their places.
 void expect_same_checkpoint(const std::string& directory, const std::string& expected, const std::string& when) {
   const auto manifest = [](const std::string& path) { return parse_manifest(read_file(path + "/step-00000002/manifest.json"), path); };
   const auto rank_file = [](const std::string& path) { return read_file(path + "/step-00000002/rank-0000-of-0001.h5"); };
@@ -234,10 +234,14 @@ TEST_F(StagedSave, saveAfterSaveHoldsItsOwnStateWhereverTheUpdateFalls) {
     EXPECT_TRUE(holds(directory_ + "/" + checkpoint_name(step), step, static_cast<uint64_t>(step))) << step;
 }
 
-TEST_F(StagedSave, withoutMemoryForACopyTheSaveIsGivenUpAndTrainingGoesOn) {
-  for (bool reading : {false, true})
-    for (int64_t refused = 1; refused < piece_count(); ++refused) {
-      const std::string when = fmt::format("no memory for piece {}, the writer {} piece 0", refused, reading ? "reads" : "stands before");
+TEST_F(StagedSave, withoutACopyTheSaveIsGivenUpAndTrainingGoesOn) {
+  for (int64_t refused = 1; refused < 2 * piece_count(); ++refused)
+    for (bool reading : {false, true}) {
+      if (refused == piece_count()) continue;
+      const bool device = refused > piece_count();
+      const int64_t failing = refused % piece_count();
+      const std::string when = fmt::format("{} piece {}, the writer {} piece 0", device ? "the device fails at" : "no memory for", failing,
+                                           reading ? "reads" : "stands before");
       const OwnedState owned(kSeed);
       Event stands, no_memory;
       PieceOptions options = pieces_of(kPieceBytes);
@@ -248,8 +252,9 @@ TEST_F(StagedSave, withoutMemoryForACopyTheSaveIsGivenUpAndTrainingGoesOn) {
       };
       (reading ? options.while_read : options.before_read) = stop;
       options.before_copy = [&](int64_t piece) {
-        if (piece != refused || no_memory.wait(std::chrono::milliseconds(0))) return;
+        if (piece != failing || no_memory.wait(std::chrono::milliseconds(0))) return;
         no_memory.happen();
+        if (device) fail("cuda", "is lost");
         throw std::bad_alloc();
       };
       CheckpointSaver saver(directory_, 2, 0, true, options);
@@ -262,7 +267,8 @@ TEST_F(StagedSave, withoutMemoryForACopyTheSaveIsGivenUpAndTrainingGoesOn) {
       EXPECT_FALSE(saver.finish()) << when;
       EXPECT_TRUE(saver.failed()) << when;
       const std::string said = testing::internal::GetCapturedStderr();
-      EXPECT_NE(said.find("warning: the checkpoint of step 2 could not be saved: [checkpoint] there was no memory for a copy"),
+      EXPECT_NE(said.find(fmt::format("warning: the checkpoint of step 2 could not be saved: [checkpoint] {}: ",
+                                      device ? "[cuda] is lost" : "there was no memory for a copy")),
                 std::string::npos)
           << when << said;
       EXPECT_EQ(list_directory(directory_), (std::vector<std::string>{"latest", "step-00000001"})) << when;

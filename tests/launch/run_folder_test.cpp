@@ -65,28 +65,59 @@ TEST_F(RunFolderFiles, WhatCannotBeOpenedIsNamed) {
   EXPECT_NE(message_of([&] { RunFolder run(folder_ + "/run"); }).find("run.lock] cannot open: Is a directory"), std::string::npos);
   make_directories(folder_ + "/other/metrics.jsonl");
   RunFolder other(folder_ + "/other");
-  EXPECT_NE(message_of([&] { other.open_metrics(0, 0); }).find("metrics.jsonl] cannot"), std::string::npos);
+  EXPECT_NE(message_of([&] { other.begin(0); }).find("metrics.jsonl] cannot"), std::string::npos);
 }
 
 TEST_F(RunFolderFiles, MetricsAreCutBackToTheCheckpointAndGoOn) {
-  int64_t bytes = 0;
   {
     RunFolder folder(folder_);
-    folder.open_metrics(0, 0);
+    folder.begin(0);
     folder.add_metrics({{"step", 1}, {"loss", 2.5}});
-    bytes = folder.metrics_bytes();
     folder.add_metrics({{"step", 2}, {"loss", 2.0625}});
   }
-  EXPECT_EQ(bytes, static_cast<int64_t>(std::string("{\"loss\":2.5,\"step\":1}\n").size()));
   EXPECT_EQ(read_file(folder_ + "/metrics.jsonl"), "{\"loss\":2.5,\"step\":1}\n{\"loss\":2.0625,\"step\":2}\n");
   {
     RunFolder folder(folder_);
-    folder.open_metrics(bytes, 1);
+    folder.begin(1);
     folder.add_metrics({{"step", 2}, {"loss", 1.5}});
   }
   EXPECT_EQ(read_file(folder_ + "/metrics.jsonl"), "{\"loss\":2.5,\"step\":1}\n{\"loss\":1.5,\"step\":2}\n");
   EXPECT_EQ(read_scalars(folder_ + "/tensorboard"), (ReadScalars{{1, {{"train/loss", 2.5f}}}, {2, {{"train/loss", 1.5f}}}}));
 }
+
+// Of a step there may be several rows, one of them written after its checkpoint; and a kill may tear the last one anywhere.
+TEST_F(RunFolderFiles, AllRowsUpToTheStepStayWhateverComesAfterThem) {
+  const std::string metrics = folder_ + "/metrics.jsonl", three = "{\"loss\":3.0,\"step\":3}\n{\"step\":3,\"validation_loss\":3.5}\n";
+  const std::string rows = "{\"loss\":2.5,\"step\":2}\n" + three + "{\"loss\":4.0,\"step\":4}\n{\"step\":4,\"validation_loss\":3.5}\n";
+  const auto cut = [&](const std::string& text, int64_t step) {
+    publish_text(metrics, text);
+    {
+      RunFolder folder(folder_);
+      folder.begin(step);
+    }
+    return read_file(metrics);
+  };
+  EXPECT_EQ(cut(rows, 3), "{\"loss\":2.5,\"step\":2}\n" + three);
+  EXPECT_EQ(cut(rows, 2), "{\"loss\":2.5,\"step\":2}\n");
+  EXPECT_EQ(cut(rows, 1), "");
+  EXPECT_EQ(cut(rows, 9), rows);
+  for (size_t size = 0; size <= rows.size(); ++size) {
+    const std::string torn = rows.substr(0, size);
+    EXPECT_EQ(cut(torn, 9), torn.substr(0, torn.rfind('\n') + 1)) << size;
+  }
+  EXPECT_EQ(cut(three + std::string(100000, '\0'), 9), three);
+  std::string many;
+  for (int step = 1; step <= 20000; ++step) many += "{\"loss\":3.0,\"step\":" + std::to_string(step) + "}\n";
+  EXPECT_EQ(cut(many, 12345), many.substr(0, many.find("{\"loss\":3.0,\"step\":12346}")));
+
+  publish_text(metrics, rows);
+  EXPECT_FALSE(has_validation(metrics, 2));
+  EXPECT_TRUE(has_validation(metrics, 3));
+  EXPECT_TRUE(has_validation(metrics, 4));
+  EXPECT_FALSE(has_validation(metrics, 5));
+  EXPECT_FALSE(has_validation(folder_ + "/absent", 4));
+}
+
 
 TEST_F(RunFolderFiles, WhatAFullDiskRefusedIsWrittenOnceThereIsRoom) {
   const std::string row(1000, 'x');
@@ -110,10 +141,11 @@ TEST_F(RunFolderFiles, WhatAFullDiskRefusedIsWrittenOnceThereIsRoom) {
 
 TEST_F(RunFolderFiles, AFullDiskStopsNoRun) {
   RunFolder folder(folder_);
-  folder.open_metrics(0, 0);
+  folder.begin(0);
   const FullDisk disk(100);
   for (int64_t step = 1; step <= 1000; ++step) folder.add_metrics({{"step", step}, {"loss", 2.5}});
-  EXPECT_EQ(folder.metrics_bytes(), 0);
+  folder.flush_metrics();
+  EXPECT_LE(File(folder_ + "/metrics.jsonl", File::Mode::Read).size(), 100);
 }
 
 TEST_F(RunFolderFiles, AFileThatCannotBeMadeIsAnError) { EXPECT_THROW(AppendFile(folder_ + "/missing/log", 0), Error); }

@@ -318,7 +318,7 @@ TEST_F(Training, OtherDataOrASmallerVocabularyIsRefusedOnResume) {
   EXPECT_FALSE(exists(folder_ + "/small"));
   publish_text(folder_ + "/other.txt", read_file(folder_ + "/text.txt").substr(1000));
   write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/other.txt"}, {}, folder_ + "/shards", "train");
-  expect({"train.steps=20"}, "data", "the token shards are not those that");
+  expect({"train.steps=20"}, "data", "the token shards, their order or their weights are not those that");
   EXPECT_EQ(before, weights("data"));
 }
 
@@ -347,7 +347,7 @@ TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
   EXPECT_EQ(train(load({"train.sample_prompts=[abc]"}), o).outcome, TrainOutcome::Finished);
   const std::string said = testing::internal::GetCapturedStderr();
   EXPECT_NE(said.find("training goes on, the rows wait in memory"), std::string::npos) << said;
-  EXPECT_NE(said.find("the sample is not kept: "), std::string::npos) << said;
+  EXPECT_NE(said.find("no sample after step 12: "), std::string::npos) << said;
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 12);
 }
 
@@ -355,11 +355,11 @@ TEST_F(Training, ResumingWithAnotherConfigurationIsRefusedByKeyAndWritesNothing)
   ASSERT_EQ(train(load(), options("changed")).outcome, TrainOutcome::Finished);
   const std::string before = weights("changed");
   try {
-    train(load({"optimizer.learning_rate=0.5", "train.steps=20"}), options("changed"));
+    train(load({"optimizer.weight_decay=0.5", "train.steps=20"}), options("changed"));
     FAIL() << "expected an error";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::BadInput);
-    EXPECT_NE(std::string(error.what()).find("optimizer.learning_rate: 0.01 -> 0.5"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("optimizer.weight_decay: 0.1 -> 0.5"), std::string::npos) << error.what();
   }
   EXPECT_EQ(before, weights("changed"));
   EXPECT_EQ(train(load({"train.steps=14", "train.log_every_steps=1"}), options("changed")).step, 14);
@@ -374,14 +374,16 @@ TEST_F(Training, ResumingWithOtherLibrariesOrHardwareSaysSo) {
     return testing::internal::GetCapturedStderr();
   };
   resumed(3);
-  EXPECT_EQ(resumed(4).find("sums may round otherwise"), std::string::npos);
+  EXPECT_EQ(resumed(4).find("since the last start"), std::string::npos);
   nlohmann::json environment = nlohmann::json::parse(read_file(file));
   const std::string products = environment["products"];
   environment["products"] = "oneDNN 1.0.0";
   environment["started"] = "long ago";
+  environment.erase("schedule_version");  // as a build wrote it whose last step had not reached final_ratio yet
   publish_text(file, environment.dump());
   const std::string said = resumed(5);
   EXPECT_NE(said.find("since the last start, sums may round otherwise: products: oneDNN 1.0.0 -> " + products), std::string::npos) << said;
+  EXPECT_NE(said.find("since the last start, the learning rate follows a rule that reaches final_ratio at the last step"), std::string::npos) << said;
   EXPECT_EQ(said.find("long ago"), std::string::npos) << said;
   for (const char* damaged : {"", "{", "[1]", R"({"products": 7})"}) {
     publish_text(file, damaged);

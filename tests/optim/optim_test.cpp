@@ -17,8 +17,8 @@ TEST(Schedule, WarmsUpToThePeakAndEndsWhereItSays) {
     SCOPED_TRACE(name_of(type));
     for (int64_t step = 0; step < 10; ++step) EXPECT_DOUBLE_EQ(learning_rate(config, step, 110), 2.0 * (step + 1) / 10);
     EXPECT_DOUBLE_EQ(learning_rate(config, 10, 110), 2);
-    EXPECT_DOUBLE_EQ(learning_rate(config, 110, 110), type == ScheduleType::Constant ? 2 : 0.5);
-    for (int64_t step = 10; step < 110; ++step) EXPECT_LE(learning_rate(config, step + 1, 110), learning_rate(config, step, 110));
+    EXPECT_DOUBLE_EQ(learning_rate(config, 109, 110), type == ScheduleType::Constant ? 2 : 0.5) << "the last step";
+    for (int64_t step = 10; step < 109; ++step) EXPECT_LE(learning_rate(config, step + 1, 110), learning_rate(config, step, 110));
   }
 }
 
@@ -26,16 +26,42 @@ TEST(Schedule, HasTheShapeOfItsFormula) {
   OptimizerConfig config;
   config.learning_rate = 2;
   config.schedule = {ScheduleType::Cosine, 10, 20, 0.25};
-  EXPECT_NEAR(learning_rate(config, 60, 110), 2 * (0.25 + 0.75 * 0.5), 1e-15);
-  EXPECT_NEAR(learning_rate(config, 35, 110), 2 * (0.25 + 0.75 * (1 + std::sqrt(0.5)) / 2), 1e-15);
+  EXPECT_NEAR(learning_rate(config, 60, 111), 2 * (0.25 + 0.75 * 0.5), 1e-15);
+  EXPECT_NEAR(learning_rate(config, 35, 111), 2 * (0.25 + 0.75 * (1 + std::sqrt(0.5)) / 2), 1e-15);
   config.schedule.type = ScheduleType::Linear;
-  EXPECT_NEAR(learning_rate(config, 35, 110), 2 * (1 - 0.75 * 0.25), 1e-15);
+  EXPECT_NEAR(learning_rate(config, 35, 111), 2 * (1 - 0.75 * 0.25), 1e-15);
   config.schedule.type = ScheduleType::Wsd;
-  EXPECT_DOUBLE_EQ(learning_rate(config, 90, 110), 2);
-  EXPECT_NEAR(learning_rate(config, 91, 110), 2 * (1 - 0.75 / 20), 1e-15);
-  EXPECT_NEAR(learning_rate(config, 100, 110), 2 * (1 - 0.75 / 2), 1e-15);
+  EXPECT_DOUBLE_EQ(learning_rate(config, 89, 110), 2);
+  EXPECT_NEAR(learning_rate(config, 90, 110), 2 * (1 - 0.75 / 20), 1e-15);
+  EXPECT_NEAR(learning_rate(config, 99, 110), 2 * (1 - 0.75 / 2), 1e-15);
   config.schedule = {ScheduleType::Cosine, 0, 0, 0};
   EXPECT_DOUBLE_EQ(learning_rate(config, 0, 110), 2) << "no warm-up";
+}
+
+TEST(Schedule, TheLastStepHasTheFinalRatioHoweverShortTheRun) {
+  OptimizerConfig config;
+  config.learning_rate = 1;
+  const auto rates = [&](ScheduleType type, int64_t warmup, int64_t decay, int64_t steps) {
+    config.schedule = {type, warmup, decay, 0.1};
+    std::vector<double> all;
+    for (int64_t step = 0; step < steps; ++step) all.push_back(learning_rate(config, step, steps));
+    return all;
+  };
+  const auto expect = [](const std::vector<double>& found, const std::vector<double>& expected) {
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 1e-12) << i;
+  };
+  expect(rates(ScheduleType::Linear, 0, 0, 10), {1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1});
+  expect(rates(ScheduleType::Linear, 2, 0, 6), {0.5, 1, 1, 0.7, 0.4, 0.1});
+  expect(rates(ScheduleType::Cosine, 0, 0, 5), {1, 0.1 + 0.45 * (1 + std::sqrt(0.5)), 0.55, 0.1 + 0.45 * (1 - std::sqrt(0.5)), 0.1});
+  expect(rates(ScheduleType::Wsd, 0, 4, 6), {1, 1, 0.775, 0.55, 0.325, 0.1});
+  expect(rates(ScheduleType::Wsd, 1, 1, 4), {1, 1, 1, 0.1});
+  expect(rates(ScheduleType::Wsd, 0, 2, 2), {0.55, 0.1});
+  for (ScheduleType type : {ScheduleType::Cosine, ScheduleType::Linear, ScheduleType::Wsd}) {
+    expect(rates(type, 0, 1, 1), {0.1});
+    expect(rates(type, 2, 1, 3), {0.5, 1, 0.1});
+  }
+  expect(rates(ScheduleType::Cosine, 2, 0, 2), {0.5, 1});  // nothing but warm-up
 }
 
 struct Space {
