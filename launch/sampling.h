@@ -17,7 +17,8 @@ struct SamplingOptions {
   uint64_t seed = 1234;
 };
 
-// The token that `random` in [0, 1) picks from logits (vocab): scaled by the temperature, cut to top_k, then to top_p.
+// The token that `random` in [0, 1) picks from logits (vocab): scaled by the temperature, cut to top_k, then to top_p. Error(Failed) for logits
+// that are not finite; -inf is a token that is never picked.
 int32_t pick_token(std::vector<float> logits, const SamplingOptions& options, double random);
 
 // Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces of complete UTF-8.

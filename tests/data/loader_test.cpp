@@ -212,9 +212,9 @@ TEST(Loader, MeasuresWhatTheLastCallWaited) {
 TEST(Loader, RefusesSizesThatCannotBe) {
   const Corpus corpus(16);
   const TrainingData data = corpus.open();
-  refusal([&] { Loader(data, 0, 0); });
-  refusal([&] { Loader(data, 2, -1); });
-  refusal([&] { Loader(data, 2, 0, 0); });
+  refusal([&] { Loader(data, 0, 0); }, ErrorKind::Internal);
+  refusal([&] { Loader(data, 2, -1); }, ErrorKind::Internal);
+  refusal([&] { Loader(data, 2, 0, 0); }, ErrorKind::Internal);
 }
 
 TEST(TrainingData, RefusesAnotherTokenizerAndTooLongSamples) {
