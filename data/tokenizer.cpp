@@ -32,8 +32,8 @@ std::string with_spaces(const std::string& piece) {
 sentencepiece::util::Status parse_model(sentencepiece::SentencePieceProcessor& processor, const std::string& bytes) {
   try {
     return processor.LoadFromSerializedProto(bytes);
-  } catch (const std::exception& error) {
-    return {sentencepiece::util::StatusCode::kInternal, error.what()};
+  } catch (const std::exception&) {
+    return {sentencepiece::util::StatusCode::kInternal, ""};
   }
 }
 
@@ -59,7 +59,7 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   // An empty file parses as a model without pieces.
   const auto status = parse_model(state->processor, bytes);
   if (!status.ok() || state->processor.GetPieceSize() <= 0)
-    bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : status.ToString());
+    bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : "it is damaged, or another kind of file");
   state->hash = hash_bytes(bytes);
   state->bytes = std::move(bytes);
   for (int id = 0; id < state->processor.GetPieceSize(); ++id) {
@@ -84,7 +84,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   if (const int64_t bad = find_bad_utf8(text); bad >= 0) bad_input("tokenizer", "the text is not UTF-8 at byte {}", bad);
   std::vector<int> ids;
   const auto status = state_->processor.Encode({text.data(), text.size()}, &ids);
-  if (!status.ok()) bad_input("tokenizer", "cannot encode: {}", status.ToString());
+  if (!status.ok()) bad_input("tokenizer", "cannot encode a text of {} bytes", text.size());
   return {ids.begin(), ids.end()};
 }
 

@@ -1,6 +1,7 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string_view>
 #include <unordered_map>
 
@@ -15,6 +16,7 @@ namespace {
 
 // The trainer skips sentences above its limit; a piece that would cross one of these cuts is rare enough.
 constexpr size_t kLongestSentence = 16384;
+constexpr int64_t kFewestPieces = 300;
 
 // splitmix64's finalizer.
 uint64_t mix(uint64_t x) {
@@ -95,8 +97,24 @@ class SentencesIterator : public sentencepiece::SentenceIterator {
 };
 
 void check_vocab_size(int64_t vocab_size) {
-  require(vocab_size >= 300 && vocab_size <= 1 << 20, "tokenizer", "expected 300 to 1048576 pieces (256 of them single bytes), got {}",
-          vocab_size);
+  require(vocab_size >= kFewestPieces && vocab_size <= 1 << 20, "tokenizer", "expected {} to 1048576 pieces (256 of them single bytes), got {}",
+          kFewestPieces, vocab_size);
+}
+
+// The number after `mark` in what the library said, or 0.
+int64_t number_after(const std::string& said, const std::string& mark) {
+  const size_t at = said.find(mark);
+  return at == std::string::npos ? 0 : std::strtoll(said.c_str() + at + mark.size(), nullptr, 10);
+}
+
+// The library speaks of options of its own, but knows how many pieces there can be.
+[[noreturn]] void refuse(int64_t vocab_size, const std::string& said) {
+  if (const int64_t least = number_after(said, " vs "); least > vocab_size)
+    bad_input("tokenizer", "the different characters of this text and the single bytes are {} pieces already, more than {}: ask for at least {}", least, vocab_size,
+              least);
+  if (const int64_t most = number_after(said, "<= "); most > 0 && most < vocab_size)
+    bad_input("tokenizer", "this text gives at most {} pieces, not {}: {}give more text", most, vocab_size, most < kFewestPieces ? "" : "ask for fewer, or ");
+  bad_input("tokenizer", "this text does not give {} pieces: ask for another number, or give more text", vocab_size);
 }
 
 void train(const Sentences& sentences, int64_t vocab_size, const std::string& output) {
@@ -120,8 +138,7 @@ void train(const Sentences& sentences, int64_t vocab_size, const std::string& ou
                                                                  {"eos_id", "2"},
                                                                  {"pad_id", "-1"}};
   const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &iterator, &model);
-  if (!status.ok())
-    bad_input("tokenizer", "cannot train {} pieces on this text: {}; ask for fewer or give more text", vocab_size, status.ToString());
+  if (!status.ok()) refuse(vocab_size, status.ToString());
   publish_text(output, model);
 }
 
