@@ -38,7 +38,11 @@ class RunFolder {
   std::optional<TensorBoard> tensorboard_;
 };
 
-// Renames an existing run's folder to PATH.before-N; nothing is deleted. The new name, or "" when there was none.
+// A folder's name without slashes and "/." at its end.
+std::string folder_name(std::string path);
+
+// Renames an existing run's folder to PATH.before-N; nothing is deleted. A symbolic link stays, what it leads to is renamed. The new name, or ""
+// when there was none. Error(BadInput) for the folder that the program works in, or one around it.
 std::string move_aside(const std::string& path);
 
 }  // namespace gta

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
 #include "data/corpus.h"
@@ -20,6 +21,7 @@ CorpusOptions corpus_options(const DataCommand& command) {
 }  // namespace
 
 int run_data_tokenizer(const DataCommand& command) {
+  output_file(command.out);
   std::vector<std::string> documents;
   read_documents(command.inputs, corpus_options(command), [&](std::string&& document) { documents.push_back(std::move(document)); });
   train_tokenizer(documents, command.vocab_size, command.out);

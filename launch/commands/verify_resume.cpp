@@ -2,6 +2,7 @@
 // once killed with SIGKILL at random moments (also while a save is in flight) and started again, in processes of their own.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
+#include "core/parallel.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
 
@@ -29,7 +31,8 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 pid_t start_training(const VerifyResumeCommand& command, const std::string& run_dir) {
-  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(), "train", command.config, "--run-dir", run_dir, "--device", command.device};
+  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(), "train", command.config, "--run-dir", run_dir, "--device", command.device,
+                                    "--threads", std::to_string(threads())};
   for (const std::string& text : command.overrides) words.insert(words.end(), {"--set", text});
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -65,14 +68,25 @@ std::string fingerprint(const std::string& run_dir) {
   return text;
 }
 
+// A file in the folder says that its runs are this command's to remove, and its lock that no other process is at it.
+File take_folder(const std::string& path) {
+  const std::string mark = path + "/verify-resume.lock";
+  if (exists(path) && !exists(mark) && (!is_directory(path) || !list_directory(path).empty()))
+    bad_input(path, "holds something that verify-resume did not make, and would be in the way: name a folder that is new or empty");
+  make_directories(path);
+  File file(mark, exists(mark) ? File::Mode::ReadWrite : File::Mode::Create);
+  if (::flock(file.descriptor(), LOCK_EX | LOCK_NB) != 0) fail(path, "is in use by another verify-resume: wait for it, or give this one another --run-dir");
+  return file;
+}
+
 }  // namespace
 
 int run_verify_resume(const VerifyResumeCommand& command) {
   const LoadedRun run = load_run_config(command.config, command.overrides);
   const std::string base = command.run_dir.empty() ? "runs/" + run.config.name + ".verify-resume" : command.run_dir;
   const std::string whole = base + "/whole", killed = base + "/killed";
-  remove_tree(base);
-  make_directories(base);
+  const File owned = take_folder(base);
+  for (const std::string& path : {whole, killed, whole + ".log", killed + ".log"}) remove_tree(path);
 
   const Clock::time_point start = Clock::now();
   expect_done(wait_for(start_training(command, whole)), whole);
