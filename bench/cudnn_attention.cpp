@@ -56,21 +56,21 @@ struct Pass {
 };
 
 Operand operand(Id id, const char* name, const Tensor& x, int64_t rows, int64_t heads, int64_t width) {
-  require(x.defined() && x.dtype() == DType::BF16 && x.rows() == rows && x.columns() == heads * width, kName,
-          "expected {} bfloat16 ({}, {}), got {}", name, rows, heads * width, x.defined() ? describe(x) : "none");
+  ensure(x.defined() && x.dtype() == DType::BF16 && x.rows() == rows && x.columns() == heads * width, kName,
+         "expected {} bfloat16 ({}, {}), got {}", name, rows, heads * width, x.defined() ? describe(x) : "none");
   return {id, x, heads};
 }
 
 Pass pass_of(const AttentionForward& a) {
   const auto& [batch, nq, nk, nv, dk, dv, scale] = a.shape;
   SharedMapAttentionOp{a.shape, a.document_starts}.check(a.q, a.k, a.v);
-  require(!a.document_starts.defined(), kName, "is given no document masks");
+  ensure(!a.document_starts.defined(), kName, "is given no document masks");
   const int64_t queries = a.q.rows(), keys = a.k.rows();
   const Tensor& logsumexp = a.logsumexp;
-  require(logsumexp.defined() && logsumexp.dtype() == DType::F32 && logsumexp.contiguous() && logsumexp.rows() == batch * nq &&
+  ensure(logsumexp.defined() && logsumexp.dtype() == DType::F32 && logsumexp.contiguous() && logsumexp.rows() == batch * nq &&
               logsumexp.columns() == queries / batch,
-          kName, "expected logsumexp float32 ({}, {}), got {}", batch * nq, queries / batch,
-          logsumexp.defined() ? describe(logsumexp) : "none");
+         kName, "expected logsumexp float32 ({}, {}), got {}", batch * nq, queries / batch,
+         logsumexp.defined() ? describe(logsumexp) : "none");
   return {a,
           {operand(Id::Q, "q", a.q, queries, nq, dk), operand(Id::K, "k", a.k, keys, nk, dk), operand(Id::V, "v", a.v, keys, nv, dv),
            operand(Id::U, "u", a.u, queries, nq, dv)}};
@@ -84,7 +84,7 @@ Pass pass_of(const AttentionBackward& a) {
                            operand(Id::DK, "d_k", a.d_k, keys, nk, dk), operand(Id::DV, "d_v", a.d_v, keys, nv, dv)})
     pass.operands.push_back(x);
   for (const GradientMode mode : {a.mode_q, a.mode_k, a.mode_v})
-    require(mode == GradientMode::Overwrite, kName, "overwrites every gradient: it cannot add to one or leave one out");
+    ensure(mode == GradientMode::Overwrite, kName, "overwrites every gradient: it cannot add to one or leave one out");
   pass.backward = true;
   return pass;
 }
@@ -156,7 +156,7 @@ void plan_graph(Graph& graph, cudnnHandle_t handle) {
 class Handle {
  public:
   explicit Handle(Device device) {
-    require(device.type == DeviceType::Cuda, kName, "runs on a CUDA device, not on {}", name_of(device));
+    ensure(device.type == DeviceType::Cuda, kName, "runs on a CUDA device, not on {}", name_of(device));
     require_library();
     stream_ = cuda::stream_of(device);  // makes the device current
     check(fe::detail::create_handle(&handle_));

@@ -28,7 +28,7 @@ AttentionShape core_shape(const ModelConfig& config, int64_t batch) {
     case AttentionType::Gta:
       return {batch, a.query_heads, a.key_heads, a.latent_heads, config.head_dim, a.latent_dim, scale};
   }
-  fail("bench", "has no shapes of attention type {}", static_cast<int>(a.type));
+  internal_error("bench", "has no shapes of attention type {}", static_cast<int>(a.type));
 }
 
 std::vector<LinearShape> linear_shapes(const ModelConfig& config) {

@@ -16,7 +16,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 }  // namespace
 
 Timing timing_of(std::vector<double> seconds) {
-  if (seconds.empty()) fail("timing", "of no repeats");
+  if (seconds.empty()) internal_error("timing", "of no repeats");
   std::sort(seconds.begin(), seconds.end());
   const size_t half = seconds.size() / 2;
   const double median = seconds.size() % 2 ? seconds[half] : (seconds[half - 1] + seconds[half]) / 2;

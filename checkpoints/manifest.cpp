@@ -112,8 +112,8 @@ std::string to_json(const Manifest& manifest) {
   std::string text;
   try {
     text = body.dump(1);
-  } catch (const Json::exception& error) {
-    bad_input("checkpoint", "the configuration or a parameter's name is not UTF-8: {}", error.what());
+  } catch (const Json::exception&) {
+    bad_input("checkpoint", "the configuration or a parameter's name is not UTF-8");
   }
   return "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(text)) + "\", \"manifest\":\n" + text + "}\n";
 }
@@ -163,8 +163,13 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     }
     check_overlaps(manifest);
     return manifest;
-  } catch (const nlohmann::json::exception& error) {
-    bad_input(path, "is damaged: {}", error.what());
+  } catch (const nlohmann::json::out_of_range& error) {
+    // key 'NAME' not found
+    const std::string said = error.what();
+    const size_t name = said.find('\''), end = said.find('\'', name + 1);
+    bad_input(path, "is damaged: it lacks {}", end == std::string::npos ? "a field" : said.substr(name, end + 1 - name));
+  } catch (const nlohmann::json::exception&) {
+    bad_input(path, "is damaged: a field holds something else than it should");
   } catch (const Error& error) {
     if (error.where() == path) throw;
     bad_input(path, "is damaged: {}", error.what());

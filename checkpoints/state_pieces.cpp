@@ -28,8 +28,8 @@ int64_t bytes_of(const std::vector<StateRange>& ranges) {
 StatePieces::StatePieces(const std::vector<StateRange>& ranges, PieceOptions options, Snapshot* snapshot)
     : options_(std::move(options)), snapshot_(snapshot) {
   for (const StateRange& range : ranges)
-    require(range.first >= 0 && range.count >= 0 && range.count <= range.elements() - range.first, "checkpoint",
-            "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, range.elements(), range.count, range.first);
+    ensure(range.first >= 0 && range.count >= 0 && range.count <= range.elements() - range.first, "checkpoint",
+           "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, range.elements(), range.count, range.first);
   int64_t place = (snapshot_ ? snapshot_->bytes() : 0) - bytes_of(ranges);
   for (size_t range = 0; range < ranges.size(); ++range) {
     const int64_t most = ranges[range].device.type == DeviceType::Cpu ? options_.bytes : options_.bytes_on_gpu;

@@ -102,7 +102,7 @@ auto dispatch_state(DType dtype, const char* where, F&& f) {
     case DType::F64:
       return f(double{});
     default:
-      fail(where, "has no kernel for {}: expected float32 or float64", name_of(dtype));
+      internal_error(where, "has no kernel for {}: expected float32 or float64", name_of(dtype));
   }
 }
 template <class F>
@@ -115,7 +115,7 @@ auto dispatch_floating(DType dtype, const char* where, F&& f) {
     case DType::BF16:
       return f(bfloat16{});
     default:
-      fail(where, "has no kernel for {}: expected float32, float64 or bfloat16", name_of(dtype));
+      internal_error(where, "has no kernel for {}: expected float32, float64 or bfloat16", name_of(dtype));
   }
 }
 

@@ -12,7 +12,8 @@ namespace gta {
 
 enum class ErrorKind {
   BadInput,     // wrong usage, configuration or file from outside: nothing was started or written (exit code 2)
-  Failed,       // could not be done here and now: a full disk, a lost file (exit code 1)
+  Failed,       // could not be done here and now: a full disk, a lost file, one that was damaged in the middle of the work (exit code 1)
+  Internal,     // gta broke a promise of its own: no input is at fault (exit code 1, and launch/ says so)
   CheckFailed,  // a comparison that the user asked for did not hold (exit code 3)
   OutOfMemory,  // exit code 1, after launch/ has added which configuration key to lower
 };
@@ -24,6 +25,13 @@ class Error : public std::runtime_error {
 
   ErrorKind kind() const { return kind_; }
   const std::string& where() const { return where_; }
+
+  // The same, met when work was under way: what should have been refused before it is a failure by then.
+  Error underway() const {
+    Error error = *this;
+    if (kind_ == ErrorKind::BadInput) error.kind_ = ErrorKind::Failed;
+    return error;
+  }
 
  private:
   ErrorKind kind_;
@@ -40,11 +48,24 @@ template <class... Arguments>
   throw Error(ErrorKind::BadInput, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
 }
 
-// Checked always, not only in debug builds; the arguments are formatted only when the condition does not hold.
+template <class... Arguments>
+[[noreturn]] void internal_error(std::string where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  throw Error(ErrorKind::Internal, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
+}
+
+// Both are checked always, not only in debug builds; the arguments are formatted only when the condition does not hold. What the user gave:
+// Error(BadInput).
 template <class... Arguments>
 void require(bool condition, const char* where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
   if (!condition) [[unlikely]]
     bad_input(where, format, std::forward<Arguments>(arguments)...);
+}
+
+// What gta's own code gave, an op's shapes for example: Error(Internal).
+template <class... Arguments>
+void ensure(bool condition, const char* where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  if (!condition) [[unlikely]]
+    internal_error(where, format, std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace gta

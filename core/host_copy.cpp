@@ -10,7 +10,7 @@ HostCopy::HostCopy(const Tensor& tensor) : elements_(tensor.elements()), dtype_(
 
 template <class T>
 std::vector<T> HostCopy::values() const {
-  if (dtype_ != dtype_of<T>) fail("host_copy", "holds {}, not {}", name_of(dtype_), name_of(dtype_of<T>));
+  if (dtype_ != dtype_of<T>) internal_error("host_copy", "holds {}, not {}", name_of(dtype_), name_of(dtype_of<T>));
   if (!copy_) return std::vector<T>(elements_);
   const T* const values = static_cast<const T*>(copy_->wait());
   return {values, values + elements_};

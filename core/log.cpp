@@ -4,6 +4,8 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cerrno>
+#include <cstring>
 #include <mutex>
 
 #include "core/error.h"
@@ -57,8 +59,8 @@ void attach_file(const std::string& path) {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
     sink->set_pattern("%Y-%m-%d %H:%M:%S %v");
     logger().sinks().push_back(std::move(sink));
-  } catch (const spdlog::spdlog_ex& error) {
-    fail("log", "cannot write {}: {}", path, error.what());
+  } catch (const spdlog::spdlog_ex&) {
+    fail(path, "the log cannot be written: {}", std::strerror(errno));
   }
 }
 

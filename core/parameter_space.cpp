@@ -22,8 +22,8 @@ Tensor flat_view(const Tensor& flat, int64_t offset, const Shape& shape) {
 }  // namespace
 
 const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
-  if (values_[0].defined()) fail("parameter_space", "cannot declare {} after allocate()", merged.empty() ? "nothing" : merged[0].name);
-  if (merged.empty()) fail("parameter_space", "a weight needs at least one parameter");
+  if (values_[0].defined()) internal_error("parameter_space", "cannot declare {} after allocate()", merged.empty() ? "nothing" : merged[0].name);
+  if (merged.empty()) internal_error("parameter_space", "a weight needs at least one parameter");
   const int rank = merged[0].shape.rank();
   const ParameterKind kind = rank == 2 ? ParameterKind::Matrix : ParameterKind::Vector;
   int64_t& size = sizes_[static_cast<int>(kind)];
@@ -34,8 +34,8 @@ const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
   int64_t rows = 0;
   for (const ParameterSpec& spec : merged) {
     if (spec.shape.rank() != rank || rank < 1 || rank > 2 || (rank == 2 && spec.shape[1] != merged[0].shape[1]) || spec.shape.elements() == 0)
-      fail("parameter_space", "{} {} cannot be merged with {} {}", spec.name, to_string(spec.shape), merged[0].name, to_string(merged[0].shape));
-    if (!places_.emplace(spec.name, parameters_.size()).second) fail("parameter_space", "{} is declared twice", spec.name);
+      internal_error("parameter_space", "{} {} cannot be merged with {} {}", spec.name, to_string(spec.shape), merged[0].name, to_string(merged[0].shape));
+    if (!places_.emplace(spec.name, parameters_.size()).second) internal_error("parameter_space", "{} is declared twice", spec.name);
     if (spec.shape.elements() > kMostElements - size)
       bad_input("model", "{} {} makes more than 2^58 parameters: lower the model's sizes", spec.name, to_string(spec.shape));
     parameters_.push_back({spec.name, spec.shape, spec.initializer, kind, size});
@@ -49,7 +49,7 @@ const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
 
 const Parameter& ParameterSpace::find(const std::string& name) const {
   const auto found = places_.find(name);
-  if (found == places_.end()) fail("parameter_space", "has no parameter {}", name);
+  if (found == places_.end()) internal_error("parameter_space", "has no parameter {}", name);
   return parameters_[found->second];
 }
 
@@ -82,7 +82,7 @@ void ParameterSpace::masters_changed() {
 }
 
 void ParameterSpace::initialize(uint64_t seed) {
-  if (!values_[0].defined()) fail("parameter_space", "initialize() before allocate()");
+  if (!values_[0].defined()) internal_error("parameter_space", "initialize() before allocate()");
   for (const Parameter& parameter : parameters_) {
     const RandomStream stream(seed, parameter.name);
     const Initializer& initializer = parameter.initializer;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <thread>
 #include <utility>
@@ -11,6 +11,7 @@
 #include "core/backends/memory_kernels.h"
 #include "core/backends/stream_mark.h"
 #include "core/error.h"
+#include "core/io/file.h"
 
 namespace gta {
 namespace {
@@ -33,7 +34,7 @@ struct Profiler::Ended {
 };
 
 Profiler::Profiler() = default;
-Profiler::~Profiler() = default;
+Profiler::~Profiler() { stop(); }
 
 void Profiler::start(Device device) {
   events_.clear();
@@ -46,7 +47,10 @@ void Profiler::start(Device device) {
   active = this;
 }
 
-void Profiler::stop() { active = nullptr; }
+void Profiler::stop() {
+  Profiler* mine = this;
+  active.compare_exchange_strong(mine, nullptr);  // not another one's, which was started since
+}
 
 const std::vector<ProfilerEvent>& Profiler::events() const {
   const auto seconds = [](int64_t nanoseconds) { return 1e-9 * static_cast<double>(nanoseconds); };
@@ -89,23 +93,19 @@ std::vector<Profiler::Row> Profiler::summary(const std::string& root) const {
 }
 
 void Profiler::write_chrome_trace(const std::string& path) const {
-  std::FILE* file = std::fopen(path.c_str(), "w");
-  if (!file) fail("profile", "cannot write {}", path);
-  fmt::print(file, "{{\"traceEvents\":[\n");
+  std::string text = "{\"traceEvents\":[\n";
   std::map<uint64_t, int> threads;
   const std::vector<ProfilerEvent>& all = events();
   for (size_t i = 0; i < all.size(); ++i) {
     const ProfilerEvent& event = all[i];
     const int thread = threads.emplace(event.thread, static_cast<int>(threads.size())).first->second;
-    fmt::print(file,
-               "{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":0,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"self\":{:.3f},\"flops\":{:."
-               "0f}}}}}{}\n",
-               event.name, thread, event.start_seconds * 1e6, event.seconds * 1e6, event.self_seconds * 1e6, event.flops,
-               i + 1 < all.size() ? "," : "");
+    fmt::format_to(std::back_inserter(text),
+                   "{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":0,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"self\":{:.3f},\"flops\":{:."
+                   "0f}}}}}{}\n",
+                   event.name, thread, event.start_seconds * 1e6, event.seconds * 1e6, event.self_seconds * 1e6, event.flops,
+                   i + 1 < all.size() ? "," : "");
   }
-  fmt::print(file, "]}}\n");
-  const bool bad = std::ferror(file);
-  if (std::fclose(file) != 0 || bad) fail("profile", "cannot write {}: the disk may be full", path);
+  publish_text(path, text + "]}\n");
 }
 
 ProfilerRange::ProfilerRange(const char* name) : profiler_(active.load(std::memory_order_relaxed)), parent_(innermost), name_(name) {

@@ -75,7 +75,7 @@ void Saved::restore() {
 }
 
 Tensor GradientSlot::destination() {
-  if (!wanted()) fail("tape", "a gradient was asked for that nobody wants");
+  if (!wanted()) internal_error("tape", "a gradient was asked for that nobody wants");
   if (value_) {
     ensure_gradient(*value_);
     return value_->gradient.column_slice(first_column_, columns_).reshape(value_->gradient.columns() == columns_ ? value_->shape : Shape{value_->gradient.rows(), columns_});
@@ -105,7 +105,7 @@ int32_t Tape::new_value(const Tensor& tensor) {
 
 Tensor Tape::use(const Weight& weight) {
   if (!recording()) return weight.value;
-  if (!weight.gradient.defined()) fail("tape", "cannot record: the parameter space was allocated without gradients");
+  if (!weight.gradient.defined()) internal_error("tape", "cannot record: the parameter space was allocated without gradients");
   const int32_t id = new_value(weight.value);
   values_[id].parameter = true;
   values_[id].gradient = weight.gradient;
@@ -115,7 +115,7 @@ Tensor Tape::use(const Weight& weight) {
 Tensor Tape::watch(const Tensor& tensor) { return recording() ? tensor.with_link({new_value(tensor), 0}) : tensor; }
 
 Tensor Tape::gradient_of(const Tensor& tensor) const {
-  if (!tensor.link()) fail("tape", "the tensor is not on the tape");
+  if (!tensor.link()) internal_error("tape", "the tensor is not on the tape");
   return values_.at(tensor.link().value).gradient;
 }
 
@@ -193,25 +193,25 @@ std::vector<Tensor> Tape::checkpoint(const char* name, const Function& f, const 
 
 void Tape::backward(const Tensor& root, Tensor d_root) {
   if (!d_root.defined()) {
-    if (root.elements() != 1) fail("tape", "backward from {} needs the gradient to start with", describe(root));
+    if (root.elements() != 1) internal_error("tape", "backward from {} needs the gradient to start with", describe(root));
     d_root = from_doubles(root.shape(), {1.0}, root.dtype(), Purpose::Activations);  // on the host: a loss looks at it, and a device would have to be asked
   }
   backward(std::span(&root, 1), std::span(&d_root, 1));
 }
 
 void Tape::backward(std::span<const Tensor> roots, std::span<Tensor> d_roots) {
-  if (!recording()) fail("tape", "backward on a tape that does not record");
-  if (roots.size() != d_roots.size()) fail("tape", "backward from {} tensors with {} gradients", roots.size(), d_roots.size());
+  if (!recording()) internal_error("tape", "backward on a tape that does not record");
+  if (roots.size() != d_roots.size()) internal_error("tape", "backward from {} tensors with {} gradients", roots.size(), d_roots.size());
   for (size_t i = 0; i < roots.size(); ++i) {
     const Tensor& root = roots[i];
     Tensor& d_root = d_roots[i];
     if (!d_root.defined()) continue;
-    if (!root.link()) fail("tape", "backward from a tensor that is not on the tape");
+    if (!root.link()) internal_error("tape", "backward from a tensor that is not on the tape");
     TapeValue& start = values_.at(root.link().value);
-    if (root.link().first_column != 0 || root.elements() != start.shape.elements()) fail("tape", "backward from a slice: start from the whole tensor");
+    if (root.link().first_column != 0 || root.elements() != start.shape.elements()) internal_error("tape", "backward from a slice: start from the whole tensor");
     if (d_root.rows() != root.rows() || d_root.columns() != root.columns() || d_root.dtype() != root.dtype())
-      fail("tape", "backward from {} cannot start with the gradient {}", describe(root), describe(d_root));
-    if (!start.written.empty()) fail("tape", "backward from one tensor twice");
+      internal_error("tape", "backward from {} cannot start with the gradient {}", describe(root), describe(d_root));
+    if (!start.written.empty()) internal_error("tape", "backward from one tensor twice");
     start.gradient = d_root;
     start.written = {{0, root.columns()}};
     d_root = {};

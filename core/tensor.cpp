@@ -41,7 +41,7 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device, Purpose pur
 template <class T>
 Tensor Tensor::from(const Shape& shape, const std::vector<T>& values, Purpose purpose) {
   if (static_cast<int64_t>(values.size()) != shape.elements())
-    fail("tensor", "shape {} has {} elements, got {} values", to_string(shape), shape.elements(), values.size());
+    internal_error("tensor", "shape {} has {} elements, got {} values", to_string(shape), shape.elements(), values.size());
   Tensor tensor = empty(shape, dtype_of<T>, Device{}, purpose);
   std::copy(values.begin(), values.end(), tensor.data<T>());
   return tensor;
@@ -67,20 +67,20 @@ GTA_INSTANTIATE(int32_t)
 #undef GTA_INSTANTIATE
 
 Tensor Tensor::reshape(const Shape& shape) const {
-  if (shape.elements() != elements()) fail("tensor", "cannot reshape {} to {}", to_string(shape_), to_string(shape));
+  if (shape.elements() != elements()) internal_error("tensor", "cannot reshape {} to {}", to_string(shape_), to_string(shape));
   Tensor view = *this;
   view.shape_ = shape;
   if (view.columns() != columns()) {
-    if (!contiguous()) fail("tensor", "cannot reshape {} with pitch {} to {}: its rows are not adjacent", to_string(shape_), pitch_, to_string(shape));
-    if (link_) fail("tensor", "cannot reshape {} to {} on the tape: rows would change their length", to_string(shape_), to_string(shape));
+    if (!contiguous()) internal_error("tensor", "cannot reshape {} with pitch {} to {}: its rows are not adjacent", to_string(shape_), pitch_, to_string(shape));
+    if (link_) internal_error("tensor", "cannot reshape {} to {} on the tape: rows would change their length", to_string(shape_), to_string(shape));
     view.pitch_ = view.columns();
   }
   return view;
 }
 
 Tensor Tensor::row_slice(int64_t first, int64_t count) const {
-  if (first < 0 || count < 0 || first + count > rows()) fail("tensor", "has {} rows, cannot take [{}, {})", rows(), first, first + count);
-  if (link_ && count != rows()) fail("tensor", "cannot slice rows of {} on the tape", to_string(shape_));
+  if (first < 0 || count < 0 || first + count > rows()) internal_error("tensor", "has {} rows, cannot take [{}, {})", rows(), first, first + count);
+  if (link_ && count != rows()) internal_error("tensor", "cannot slice rows of {} on the tape", to_string(shape_));
   Tensor view = *this;
   view.offset_ += first * pitch_;
   view.shape_ = {count, columns()};
@@ -89,7 +89,7 @@ Tensor Tensor::row_slice(int64_t first, int64_t count) const {
 
 Tensor Tensor::column_slice(int64_t first, int64_t count) const {
   if (first < 0 || count < 0 || first + count > columns())
-    fail("tensor", "has {} columns, cannot take [{}, {})", columns(), first, first + count);
+    internal_error("tensor", "has {} columns, cannot take [{}, {})", columns(), first, first + count);
   Tensor view = *this;
   view.offset_ += first;
   view.shape_ = {rows(), count};
@@ -113,7 +113,7 @@ Tensor Tensor::clone(Purpose purpose) const {
 
 void Tensor::copy_from(const Tensor& other) const {
   if (other.dtype_ != dtype_ || other.rows() != rows() || other.columns() != columns())
-    fail("tensor", "cannot copy {} into {}", describe(other), describe(*this));
+    internal_error("tensor", "cannot copy {} into {}", describe(other), describe(*this));
   if (other.device().type == DeviceType::Meta || device().type == DeviceType::Meta) return;
   const int64_t size = static_cast<int64_t>(size_of(dtype_)), to_pitch = pitch_ * size, from_pitch = other.pitch_ * size, row_bytes = columns() * size;
   if (device() == other.device()) {
@@ -122,7 +122,7 @@ void Tensor::copy_from(const Tensor& other) const {
     GTA_DISPATCH(device(), copy_from_host, Stream{device()}, raw_data(), to_pitch, other.raw_data(), from_pitch, rows(), row_bytes);
   } else {
     if (device().type != DeviceType::Cpu || !contiguous())
-      fail("tensor", "cannot copy from {} to {}, rows {} apart: only to adjacent rows of the host", name_of(other.device()), name_of(device()), pitch_);
+      internal_error("tensor", "cannot copy from {} to {}, rows {} apart: only to adjacent rows of the host", name_of(other.device()), name_of(device()), pitch_);
     GTA_DISPATCH(other.device(), synchronize, Stream{other.device()});
     GTA_DISPATCH(other.device(), copy_to_host, other.device(), raw_data(), other.raw_data(), from_pitch, rows(), row_bytes);
   }
@@ -134,8 +134,8 @@ void Tensor::fill_zero() const {
 }
 
 void Tensor::fail_data(DType asked) const {
-  if (!storage_) fail("tensor", "is undefined: it has no {} elements", name_of(asked));
-  fail("tensor", "holds {}, not {}", name_of(dtype_), name_of(asked));
+  if (!storage_) internal_error("tensor", "is undefined: it has no {} elements", name_of(asked));
+  internal_error("tensor", "holds {}, not {}", name_of(dtype_), name_of(asked));
 }
 
 std::vector<double> to_doubles(const Tensor& tensor) {

@@ -17,7 +17,7 @@ constexpr int64_t kOffsetsAtOnce = 512;
 
 EvaluationSet::EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens)
     : tokenizer_(tokenizer), sequence_length_(sequence_length), most_tokens_(most_tokens) {
-  require(sequence_length > 0, "evaluation", "expected a positive sequence length, got {}", sequence_length);
+  ensure(sequence_length > 0, "evaluation", "expected a positive sequence length, got {}", sequence_length);
   require(most_tokens >= 0, "evaluation", "expected a number of tokens, or 0 for all, got {}", most_tokens);
 }
 
@@ -93,7 +93,7 @@ int64_t EvaluationSet::windows() const {
 }
 
 void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts) const {
-  require(index >= 0 && index < windows(), "evaluation", "has {} windows, asked for number {}", windows(), index);
+  ensure(index >= 0 && index < windows(), "evaluation", "has {} windows, asked for number {}", windows(), index);
   const auto total = static_cast<int64_t>(tokens_.size());
   int32_t start = 0;
   for (int64_t i = 0; i < sequence_length_; ++i) {

@@ -1,4 +1,4 @@
-// Files that a user named as input, or as output.
+// Files that a user named as input.
 #pragma once
 
 #include <string>
@@ -9,8 +9,5 @@ namespace gta {
 void require_input_file(const std::string& path);
 
 bool is_regular_file(const std::string& path);  // no pipe: it can be read twice
-
-// Before the work whose result goes there: Error(BadInput) when it is a folder, or its folder is missing or cannot be written to.
-void require_output_file(const std::string& path);
 
 }  // namespace gta

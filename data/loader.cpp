@@ -100,9 +100,9 @@ TrainingData open_training_data(const DataConfig& config, const Tokenizer& token
 
 Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth)
     : data_(data), samples_per_batch_(samples_per_batch), next_sample_(first_sample), depth_(static_cast<size_t>(depth)) {
-  require(samples_per_batch > 0 && first_sample >= 0 && depth > 0, "loader",
-          "expected positive samples per batch and depth and a sample to begin with, got {}, {} and {}", samples_per_batch, depth,
-          first_sample);
+  ensure(samples_per_batch > 0 && first_sample >= 0 && depth > 0, "loader",
+         "expected positive samples per batch and depth and a sample to begin with, got {}, {} and {}", samples_per_batch, depth,
+         first_sample);
   thread_ = std::thread([this] { read_ahead(); });
 }
 

@@ -87,7 +87,7 @@ struct TextStream::Source {
     gzip.avail_out = kChunk;
     const int status = inflate(&gzip, Z_NO_FLUSH);
     if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
-      bad_input(file.path(), "is damaged: {}", gzip.msg ? gzip.msg : "gzip");
+      bad_input(file.path(), "is damaged: its gzip data cannot be unpacked; copy it again");
     at_end = status == Z_STREAM_END;
     used += available - gzip.avail_in;
     available = gzip.avail_in;
@@ -99,7 +99,7 @@ struct TextStream::Source {
     ZSTD_inBuffer in{input.data() + used, static_cast<size_t>(available), 0};
     ZSTD_outBuffer out{to, kChunk, 0};
     const size_t status = ZSTD_decompressStream(zstd, &out, &in);
-    if (ZSTD_isError(status)) bad_input(file.path(), "is damaged: {}", ZSTD_getErrorName(status));
+    if (ZSTD_isError(status)) bad_input(file.path(), "is damaged: its zstd data cannot be unpacked; copy it again");
     at_end = status == 0;
     used += static_cast<int64_t>(in.pos);
     available -= static_cast<int64_t>(in.pos);

@@ -35,8 +35,8 @@ std::string with_spaces(const std::string& piece) {
 sentencepiece::util::Status parse_model(sentencepiece::SentencePieceProcessor& processor, const std::string& bytes) {
   try {
     return processor.LoadFromSerializedProto(bytes);
-  } catch (const std::exception& error) {
-    return {sentencepiece::util::StatusCode::kInternal, error.what()};
+  } catch (const std::exception&) {
+    return {sentencepiece::util::StatusCode::kInternal, ""};
   }
 }
 
@@ -69,7 +69,7 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   // An empty file parses as a model without pieces.
   const auto status = parse_model(state->processor, bytes);
   if (!status.ok() || state->processor.GetPieceSize() <= 0)
-    bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : status.ToString());
+    bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : "it is damaged, or another kind of file");
   const SentencepieceSettings settings = state->settings = read_sentencepiece_settings(bytes);
   state->same = settings.adds_space == settings.joins_spaces;
   if (!state->same && !parse_model(state->continuation, with_added_space(bytes, settings.joins_spaces)).ok())
@@ -124,7 +124,7 @@ std::vector<int32_t> Tokenizer::encode_segment(std::string_view text, bool first
   const auto encode_part = [&](std::string_view words, bool begins, bool ends) {
     const bool with_space = s.same || (s.settings.space_ends_words ? ends : begins);
     const auto status = (with_space ? s.processor : s.continuation).Encode({words.data(), words.size()}, &part);
-    if (!status.ok()) bad_input("tokenizer", "cannot encode: {}", status.ToString());
+    if (!status.ok()) bad_input("tokenizer", "cannot encode a text of {} bytes", words.size());
     ids.insert(ids.end(), part.begin(), part.end());
   };
   // The library takes its own mark for a space: it sees the text between the marks alone.

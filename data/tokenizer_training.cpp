@@ -20,6 +20,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int64_t kFewestPieces = 300;
+
 // The trainer skips longer ones; a piece that would cross such a cut is rare enough.
 constexpr size_t kLongestWord = 16384;
 // The trainer takes some 70 bytes for each byte of different words.
@@ -172,8 +174,24 @@ class TrainerProgress : public std::streambuf {
 };
 
 void check_vocab_size(int64_t vocab_size) {
-  require(vocab_size >= 300 && vocab_size <= 1 << 20, "tokenizer", "expected 300 to 1048576 pieces (256 of them single bytes), got {}",
-          vocab_size);
+  require(vocab_size >= kFewestPieces && vocab_size <= 1 << 20, "tokenizer", "expected {} to 1048576 pieces (256 of them single bytes), got {}",
+          kFewestPieces, vocab_size);
+}
+
+// The number after `mark` in what the library said, or 0.
+int64_t number_after(const std::string& said, const std::string& mark) {
+  const size_t at = said.find(mark);
+  return at == std::string::npos ? 0 : std::strtoll(said.c_str() + at + mark.size(), nullptr, 10);
+}
+
+// The library speaks of options of its own, but knows how many pieces there can be.
+[[noreturn]] void refuse(int64_t vocab_size, const std::string& said) {
+  if (const int64_t least = number_after(said, " vs "); least > vocab_size)
+    bad_input("tokenizer", "the different characters of this text and the single bytes are {} pieces already, more than {}: ask for at least {}", least, vocab_size,
+              least);
+  if (const int64_t most = number_after(said, "<= "); most > 0 && most < vocab_size)
+    bad_input("tokenizer", "this text gives at most {} pieces, not {}: {}give more text", most, vocab_size, most < kFewestPieces ? "" : "ask for fewer, or ");
+  bad_input("tokenizer", "this text does not give {} pieces: ask for another number, or give more text", vocab_size);
 }
 
 void train(WordCounts& words, int64_t vocab_size, const std::string& output, Clock::duration between_reports) {
@@ -202,8 +220,7 @@ void train(WordCounts& words, int64_t vocab_size, const std::string& output, Clo
     const TrainerProgress progress(vocab_size, between_reports);
     return sentencepiece::SentencePieceTrainer::Train(settings, &iterator, &model);
   }();
-  if (!status.ok())
-    bad_input("tokenizer", "cannot train {} pieces on this text: {}; ask for fewer or give more text", vocab_size, status.ToString());
+  if (!status.ok()) refuse(vocab_size, status.ToString());
   publish_text(output, model);
 }
 

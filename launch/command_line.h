@@ -1,9 +1,14 @@
-// The command line: parses, calls one command, turns errors into messages and exit codes (interface: docs/commands.md).
+// The command line: parses, calls one command, turns errors into messages and exit codes.
 #pragma once
+
+#include "core/error.h"
 
 namespace gta {
 
 // 0 done; 1 failed; 2 wrong usage, configuration or input; 3 a check did not hold; 75 stopped by a signal after a good checkpoint.
 int run_command_line(int argc, char** argv);
+
+// Says what went wrong on stderr; the exit code.
+int report(const Error& error);
 
 }  // namespace gta

@@ -13,15 +13,22 @@ namespace gta {
 
 namespace {
 
+std::string key_of(const std::string& override_text) { return override_text.substr(0, override_text.find('=')); }
+
 constexpr const char* kKeys[] = {"model.rope_theta", "model.max_sequence_length", "data.document_mask", "train.dtype"};
 
 }  // namespace
 
 std::string loaded_model_keys() { return fmt::format("{}", fmt::join(kKeys, ", ")); }
 
+void refuse_override(const std::vector<std::string>& overrides, const std::string& key, const std::string& why) {
+  for (const std::string& text : overrides)
+    if (key_of(text) == key) bad_input("--set", "{} {}", key, why);
+}
+
 LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device, const std::vector<std::string>& overrides) {
   for (const std::string& text : overrides) {
-    const std::string key = text.substr(0, text.find('='));
+    const std::string key = key_of(text);
     if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys))
       bad_input("--set", "{} cannot be changed for a trained model: expected one of {}", key, loaded_model_keys());
   }

@@ -1,15 +1,34 @@
 #include "launch/progress.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
 
 #include "core/log.h"
 
 namespace gta {
+namespace {
+
+// Of the terminal now: it may have been resized since the last step.
+int64_t terminal_columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+bool moves_its_cursor() {
+  const char* const kind = std::getenv("TERM");
+  return kind && std::string_view(kind) != "dumb";
+}
+
+}  // namespace
 
 std::string duration_text(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "--:--";
@@ -24,12 +43,29 @@ std::string count_text(double count) {
   return fmt::format("{:.0f}", count);
 }
 
-std::string progress_line(const StepReport& r) {
-  const std::string validation = r.validation_loss ? fmt::format(" | val {:.3f}", *r.validation_loss) : "";
-  return fmt::format("step {}/{} | loss {:.3f}{} | lr {:.1e} | grad {:.2f} | {} tok/s | SOL {:.0f}% | mem {:.2f} GiB | ETA {}", r.step, r.steps,
-                     r.loss, validation, r.learning_rate, r.gradient_norm, count_text(r.tokens_per_second), 100 * r.sol,
-                     static_cast<double>(r.memory_bytes) / (1 << 30), duration_text(r.seconds_left));
+std::string progress_line(const StepReport& r, int64_t columns) {
+  struct Part {
+    std::string text;
+    int rank;  // the highest go first when there is no room
+  };
+  std::vector<Part> parts = {{fmt::format("step {}/{}", r.step, r.steps), 0}, {fmt::format("loss {:.3f}", r.loss), 1}};
+  if (r.validation_loss) parts.push_back({fmt::format("val {:.3f}", *r.validation_loss), 4});
+  parts.push_back({fmt::format("lr {:.1e}", r.learning_rate), 6});
+  parts.push_back({fmt::format("grad {:.2f}", r.gradient_norm), 5});
+  parts.push_back({fmt::format("{} tok/s", count_text(r.tokens_per_second)), 3});
+  parts.push_back({fmt::format("SOL {:.0f}%", 100 * r.sol), 8});
+  parts.push_back({fmt::format("mem {:.2f} GiB", static_cast<double>(r.memory_bytes) / (1 << 30)), 7});
+  parts.push_back({"ETA " + duration_text(r.seconds_left), 2});
+  while (true) {
+    std::string line;
+    for (const Part& part : parts) line += (line.empty() ? "" : " | ") + part.text;
+    if (static_cast<int64_t>(line.size()) <= columns) return line;
+    if (parts.size() == 1) return line.substr(0, static_cast<size_t>(std::max<int64_t>(columns, 0)));
+    parts.erase(std::max_element(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.rank < b.rank; }));
+  }
 }
+
+std::string progress_line(const StepReport& report) { return progress_line(report, INT64_MAX); }
 
 nlohmann::json metrics_row(const StepReport& r) {
   return {{"step", r.step},
@@ -45,23 +81,28 @@ nlohmann::json metrics_row(const StepReport& r) {
           {"data_wait_seconds", r.data_wait_seconds}};
 }
 
-Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}
+Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0 && moves_its_cursor()) {}
 
 void Progress::show(const StepReport& report, int64_t log_every_steps, bool important) {
   const bool due = report.step == 1 || report.step % log_every_steps == 0 || report.step == report.steps || important;
   if (terminal_) {
-    std::fputs(("\r\033[K" + progress_line(report)).c_str(), stderr);  // a terminal that is gone is no reason to end
+    // In the last column some terminals go to the next line. Spaces cover what an earlier, longer line left.
+    const int64_t columns = terminal_columns() - 1;
+    const std::string line = progress_line(report, columns);
+    const auto length = static_cast<int64_t>(line.size());
+    const int64_t rest = std::clamp<int64_t>(std::min(shown_, columns) - length, 0, columns);
+    std::fputs(fmt::format("\r{}{}", line, std::string(static_cast<size_t>(rest), ' ')).c_str(), stderr);  // a terminal that is gone is no reason to end
     std::fflush(stderr);
-    open_ = true;
+    shown_ = length;
   } else if (due) {
     log::info("{}", progress_line(report));
   }
 }
 
 void Progress::interrupt() {
-  if (!open_) return;
+  if (shown_ == 0) return;
   std::fputs("\n", stderr);
-  open_ = false;
+  shown_ = 0;
 }
 
 }  // namespace gta

@@ -1,4 +1,5 @@
-// What is said of a step: the one live line on a terminal, or one plain line per log_every_steps without one, on stderr; and a row of numbers.
+// What is said of a step: the one live line on a terminal, or one plain line per log_every_steps without one (or on a dumb one), on stderr; and a
+// row of numbers.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,8 @@ struct StepReport {
 };
 
 std::string progress_line(const StepReport& report);
+// The same in at most `columns`: what is least missed goes first, and what is still too long is cut.
+std::string progress_line(const StepReport& report, int64_t columns);
 nlohmann::json metrics_row(const StepReport& report);  // of metrics.jsonl
 std::string duration_text(double seconds);  // "01:12", "2:03:04"
 std::string count_text(double count);       // "950", "5.1k", "2.9M"
@@ -32,7 +35,7 @@ class Progress {
 
  private:
   bool terminal_;
-  bool open_ = false;
+  int64_t shown_ = 0;  // columns of the live line; 0: there is none
 };
 
 }  // namespace gta

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -118,12 +119,26 @@ bool has_validation(const std::string& metrics_file, int64_t step) {
   return found;
 }
 
+std::string folder_name(std::string path) {
+  while (path.size() > 1 && (path.ends_with("/") || path.ends_with("/."))) path.pop_back();
+  return path;
+}
+
 std::string move_aside(const std::string& path) {
   if (!exists(path)) return "";
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path real = fs::canonical(path, error), here = fs::current_path(error);
+  if (error) fail(path, "cannot find where it is: {}", error.message());
+  if (std::mismatch(real.begin(), real.end(), here.begin(), here.end()).first == real.end())
+    bad_input(path, "is where this program runs, or around it, and cannot be moved aside: run it from elsewhere, or name another --run-dir");
+  const bool linked = fs::is_symlink(folder_name(path));
+  const std::string folder = linked ? real.string() : folder_name(path);
   for (int i = 1;; ++i) {
-    const std::string aside = path + ".before-" + std::to_string(i);
+    const std::string aside = folder + ".before-" + std::to_string(i);
     if (exists(aside)) continue;
-    rename_path(path, aside);
+    rename_path(folder, aside);
+    if (linked) make_directories(folder);  // so that the link leads somewhere
     return aside;
   }
 }

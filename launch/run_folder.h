@@ -45,7 +45,11 @@ class RunFolder {
 // Whether metrics.jsonl has a row of validation at this step.
 bool has_validation(const std::string& metrics_file, int64_t step);
 
-// Renames an existing run's folder to PATH.before-N; nothing is deleted. The new name, or "" when there was none.
+// A folder's name without slashes and "/." at its end.
+std::string folder_name(std::string path);
+
+// Renames an existing run's folder to PATH.before-N; nothing is deleted. A symbolic link stays, what it leads to is renamed. The new name, or ""
+// when there was none. Error(BadInput) for the folder that the program works in, or one around it.
 std::string move_aside(const std::string& path);
 
 }  // namespace gta

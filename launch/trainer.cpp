@@ -113,6 +113,8 @@ class Trainer {
     return loop();
   }
 
+  bool has_begun() const { return steps_concluded_ > 0; }
+
  private:
   void resolve_vocabulary() {
     ModelConfig& model = config_.model;
@@ -523,6 +525,13 @@ class Trainer {
 
 }  // namespace
 
-TrainResult train(const LoadedRun& run, const TrainOptions& options) { return Trainer(run, options).run(); }
+TrainResult train(const LoadedRun& run, const TrainOptions& options) {
+  Trainer trainer(run, options);
+  try {
+    return trainer.run();
+  } catch (const Error& error) {
+    throw trainer.has_begun() ? error.underway() : error;
+  }
+}
 
 }  // namespace gta

@@ -145,19 +145,40 @@ std::string parent_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+std::string output_file(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as many as the system follows
+  std::filesystem::path file = path;
+  std::error_code error;
+  for (int links = 0; std::filesystem::is_symlink(file, error); ++links) {
+    if (links == kMostLinks) bad_input(path, "is a symbolic link that leads nowhere: expected the name of a file");
+    file = file.parent_path() / std::filesystem::read_symlink(file, error);
+    if (error) fail(path, "cannot follow the symbolic link: {}", error.message());
+  }
+  const std::string folder = parent_of(file.string());
+  struct stat info {};
+  if (::stat(file.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) bad_input(path, "is a folder: expected the name of a file");
+    if (!S_ISREG(info.st_mode)) bad_input(path, "is a device, a pipe or a socket: expected the name of a file");
+  } else if (file.filename().empty() || !is_directory(folder)) {
+    bad_input(path, "cannot be written: the folder {} does not exist", folder);
+  }
+  if (::access(folder.c_str(), W_OK) != 0) bad_input(path, "cannot be written: its folder {} does not let: {}", folder, std::strerror(errno));
+  return file.string();
+}
+
 void publish_file(const std::string& path, const std::function<void(const std::string&)>& write) {
-  const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
+  const std::string target = output_file(path), temporary = target + ".tmp-" + std::to_string(::getpid());
   try {
     write(temporary);
     File file(temporary, File::Mode::ReadWrite);
     file.sync();
     file.close();
-    rename_path(temporary, path);
+    rename_path(temporary, target);
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
   }
-  sync_directory(parent_of(path));
+  sync_directory(parent_of(target));
 }
 
 void publish_text(const std::string& path, const std::string& text) {

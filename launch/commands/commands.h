@@ -24,7 +24,9 @@ int run_train(const TrainCommand& command);
 struct EvalCommand {
   std::string checkpoint, text, tokens, logits_out, device = "auto";
   std::vector<std::string> data, overrides;
-  int64_t most_tokens = 0, batch = 8;
+  bool has_most_tokens = false;
+  int64_t most_tokens = 0;
+  int64_t window = 0;  // 0: data.sequence_length
   Output output = Output::Text;
 };
 int run_eval(const EvalCommand& command);

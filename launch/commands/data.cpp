@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
 #include "data/corpus.h"
@@ -23,7 +24,7 @@ CorpusOptions corpus_options(const DataCommand& command) {
 }  // namespace
 
 int run_data_tokenizer(const DataCommand& command) {
-  require_output_file(command.out);
+  output_file(command.out);
   const int64_t documents = train_tokenizer(command.inputs, corpus_options(command), command.vocab_size, command.out);
   const Tokenizer tokenizer = Tokenizer::load(command.out);
   log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents, hash_text(tokenizer.hash()));

@@ -1,15 +1,15 @@
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "core/log.h"
 #include "launch/commands/commands.h"
 #include "launch/loaded_model.h"
 #include "launch/sampling.h"
+#include "launch/standard_output.h"
 
 namespace gta {
 
 int run_generate(const GenerateCommand& command) {
+  refuse_override(command.overrides, "data.document_mask", "changes nothing: the prompt and what follows are one document");
   const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   SamplingOptions options;
   options.max_tokens = command.max_tokens;
@@ -22,7 +22,7 @@ int run_generate(const GenerateCommand& command) {
   fmt::print("{}", command.prompt);
   generate(*loaded.model, *loaded.space, loaded.tokenizer, command.prompt, options, [](const std::string& piece) {
     fmt::print("{}", piece);
-    std::fflush(stdout);
+    flush_stdout();
   });
   fmt::print("\n");
   return 0;

@@ -2,6 +2,7 @@
 
 #include "core/log.h"
 #include "launch/commands/commands.h"
+#include "launch/run_folder.h"
 #include "launch/trainer.h"
 
 namespace gta {
@@ -9,7 +10,7 @@ namespace gta {
 int run_train(const TrainCommand& command) {
   const LoadedRun run = load_run_config(command.config, command.overrides);
   TrainOptions options;
-  options.run_dir = command.run_dir;
+  options.run_dir = folder_name(command.run_dir);
   options.use = command.fresh ? FolderUse::Fresh : FolderUse::Resume;
   options.device = command.device;
   options.profile_steps = command.profile_steps;

@@ -3,6 +3,7 @@
 // save, each time started again.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -152,14 +153,26 @@ Interruption by_stop(int64_t count) {
           }};
 }
 
+// A file in the folder says that its runs are this command's to remove, and its lock that no other process is at it.
+File take_folder(const std::string& path) {
+  const std::string mark = path + "/verify-resume.lock";
+  if (exists(path) && !exists(mark) && (!is_directory(path) || !list_directory(path).empty()))
+    bad_input(path, "holds something that verify-resume did not make, and would be in the way: name a folder that is new or empty");
+  make_directories(path);
+  File file(mark, exists(mark) ? File::Mode::ReadWrite : File::Mode::Create);
+  if (::flock(file.descriptor(), LOCK_EX | LOCK_NB) != 0) fail(path, "is in use by another verify-resume: wait for it, or give this one another --run-dir");
+  return file;
+}
+
 }  // namespace
 
 int run_verify_resume(const VerifyResumeCommand& command) {
   const LoadedRun run = load_run_config(command.config, command.overrides);
   const std::string base = command.run_dir.empty() ? "runs/" + run.config.name + ".verify-resume" : command.run_dir;
   const std::string whole = base + "/whole";
-  remove_tree(base);
-  make_directories(base);
+  const File owned = take_folder(base);
+  for (const char* name : {"whole", "killed", "stopped"})
+    for (const std::string& path : {base + "/" + name, base + "/" + name + ".log"}) remove_tree(path);
 
   const Duration duration = run_whole(command, whole);
   log::info("uninterrupted: {} steps in {:.1f} s", run.config.train.steps, duration.whole);

@@ -189,6 +189,9 @@ ModelConfig load_model_config(const std::string& path, const std::vector<std::st
   Resolver resolver(path);
   read_yaml_file(path, is_run_config(path) ? "" : "model.", resolver.values, resolver.problems);
   for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
+  if (!is_run_config(path))
+    for (const auto& [key, placed] : resolver.values)
+      if (!key.starts_with("model.")) resolver.problem(key, "changes nothing: " + path + " holds a model alone; give a run's file, or leave it out");
   resolver.apply("model.", DataFiles::Ignore);
   resolver.check_model();
   resolver.throw_problems();

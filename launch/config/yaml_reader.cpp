@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <optional>
 #include <set>
 
 #include "core/io/file.h"
 #include "launch/config/yaml_text.h"
+#include "launch/edit_distance.h"
 
 namespace gta {
 namespace {
@@ -18,19 +21,37 @@ constexpr int kDeepestInclude = 8;
 constexpr int kDeepestMapping = 16;
 constexpr double kLargestWeight = 1e15;
 
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
+// 1.5e9, 220B, 16.1k: counts that are too long to write out, in decimals, so that 16.1k is 16100. Nothing for what is no whole number of at
+// most 18 digits.
+std::optional<int64_t> parse_count(std::string text) {
+  constexpr int kMostDigits = 18;
+  int exponent = 0;
+  for (const auto& [suffix, zeros] : {std::pair{'k', 3}, {'M', 6}, {'B', 9}, {'T', 12}})
+    if (text.ends_with(suffix)) exponent = zeros;
+  if (exponent > 0) text.pop_back();
+  if (const size_t e = text.find_first_of("eE"); e != std::string::npos) {
+    const char *begin = text.data() + e + 1, *const end = text.data() + text.size();
+    if (begin != end && *begin == '+') ++begin;
+    int written = 0;
+    const auto [rest, status] = std::from_chars(begin, end, written);
+    if (status != std::errc() || rest != end || std::abs(written) > kMostDigits) return std::nullopt;
+    exponent += written;
+    text.resize(e);
   }
-  return row[b.size()];
+  if (text.starts_with('+')) text.erase(0, 1);
+  if (const size_t point = text.find('.'); point != std::string::npos) {
+    exponent -= static_cast<int>(text.size() - point - 1);
+    text.erase(point, 1);
+  }
+  if (text.empty() || text.find_first_not_of("0123456789") != std::string::npos) return std::nullopt;
+  text.erase(0, std::min(text.find_first_not_of('0'), text.size()));
+  for (; exponent < 0 && text.ends_with('0'); ++exponent) text.pop_back();
+  if (text.empty()) return 0;
+  if (exponent < 0 || text.size() + static_cast<size_t>(exponent) > kMostDigits) return std::nullopt;
+  text.append(static_cast<size_t>(exponent), '0');
+  int64_t count = 0;
+  std::from_chars(text.data(), text.data() + text.size(), count);
+  return count;
 }
 
 // The nearest key path: the last word decides where the sections agree.
@@ -70,7 +91,7 @@ class Reader {
     try {
       root = YAML::Load(text);
     } catch (const YAML::Exception& error) {
-      return problem(prefix, error.mark, fmt::format("is not YAML: {}", error.msg));
+      return problem(prefix, error.mark, yaml_problem(error));
     }
     if (!root.IsMap()) return problem(prefix, root.Mark(), "expected a mapping of keys");
     if (prefix.empty()) follow_include(root, depth);
@@ -287,19 +308,12 @@ class Reader {
   }
 
   bool to_integer(const ConfigKey& key, const YAML::Node& node, int64_t& number) {
-    std::string text = node.Scalar();
-    if (key.type == KeyType::Count && !text.empty()) {
-      // 1.5e9, 220B: counts that are too long to write out.
-      double scale = 1;
-      for (const auto& [suffix, factor] : {std::pair{'k', 1e3}, {'M', 1e6}, {'B', 1e9}, {'T', 1e12}})
-        if (text.back() == suffix) scale = factor;
-      if (scale != 1) text.pop_back();
-      double real = 0;
-      if (scale != 1 || text.find_first_of(".e") != std::string::npos) {
-        if (!parse(text, real) || real * scale != std::floor(real * scale) || real * scale > key.most || real < 0) return wrong(key, node, "'" + node.Scalar() + "'");
-        number = static_cast<int64_t>(real * scale);
-        return true;
-      }
+    const std::string& text = node.Scalar();
+    if (key.type == KeyType::Count && text.find_first_of(".eEkMBT") != std::string::npos) {
+      const std::optional<int64_t> count = parse_count(text);
+      if (!count || static_cast<double>(*count) > key.most) return wrong(key, node, "'" + text + "'");
+      number = *count;
+      return true;
     }
     const size_t digits = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
     if (text.size() > digits + 1 && text[digits] == '0' && text.find_first_not_of("0123456789", digits) == std::string::npos)
@@ -356,7 +370,7 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
   try {
     Reader(values, problems).read_value(*key, YAML::Load(text.substr(equals + 1)), "--set");
   } catch (const YAML::Exception& error) {
-    problems.push_back({"--set", 0, 0, path + ": is not YAML: " + error.msg, path});
+    problems.push_back({"--set", 0, 0, path + ": " + yaml_problem(error), path});
   }
 }
 

@@ -5,6 +5,10 @@
 
 #include <string>
 
+namespace YAML {
+class Exception;
+}
+
 namespace gta {
 
 struct YamlTextProblem {
@@ -13,5 +17,8 @@ struct YamlTextProblem {
 };
 
 YamlTextProblem check_yaml_text(const std::string& text);
+
+// "is not YAML: ..." and what to do, instead of yaml-cpp's own words.
+std::string yaml_problem(const YAML::Exception& error);
 
 }  // namespace gta

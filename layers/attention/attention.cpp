@@ -21,7 +21,7 @@ auto with_variant(AttentionType type, F&& f) {
     case AttentionType::Gta:
       return f(std::type_identity<GroupedHeadLatentAttention>{});
   }
-  fail("attention", "type {} is none", static_cast<int>(type));
+  internal_error("attention", "type {} is none", static_cast<int>(type));
 }
 
 }  // namespace

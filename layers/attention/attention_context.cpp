@@ -3,13 +3,13 @@
 namespace gta {
 
 void check_positions(const AttentionContext& context) {
-  require(context.cache || context.first_position == 0, "attention", "earlier tokens without a cache: first_position is {}", context.first_position);
-  require(!context.cache || context.batch == 1, "attention", "a cache serves one sequence, got a batch of {}", context.batch);
+  ensure(context.cache || context.first_position == 0, "attention", "earlier tokens without a cache: first_position is {}", context.first_position);
+  ensure(!context.cache || context.batch == 1, "attention", "a cache serves one sequence, got a batch of {}", context.batch);
 }
 
 Tensor append_to_cache(const AttentionContext& context, const Tensor& cache, const Tensor& fresh) {
   const int64_t filled = context.first_position, rows = fresh.rows();
-  require(filled + rows <= cache.rows(), "attention", "the cache holds {} tokens, cannot append {} to {}", cache.rows(), rows, filled);
+  ensure(filled + rows <= cache.rows(), "attention", "the cache holds {} tokens, cannot append {} to {}", cache.rows(), rows, filled);
   cache.row_slice(filled, rows).copy_from(fresh);
   return cache.row_slice(0, filled + rows);
 }

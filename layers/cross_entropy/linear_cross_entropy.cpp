@@ -23,11 +23,11 @@ void require_labels(const Tensor& labels, int64_t vocab) {
 }
 
 void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) const {
-  require(hidden.columns() == weight.columns(), name, "expected hidden (tokens, {}) for a head {}, got {}", weight.columns(),
-          to_string(weight.shape()), describe(hidden));
-  require(labels.dtype() == DType::I32 && labels.elements() == hidden.rows(), name, "expected int32 labels for {} tokens, got {}", hidden.rows(),
-          describe(labels));
-  require(labels.device() == weight.device(), name, "expected labels on {} like the head, got them on {}", name_of(weight.device()), name_of(labels.device()));
+  ensure(hidden.columns() == weight.columns(), name, "expected hidden (tokens, {}) for a head {}, got {}", weight.columns(),
+         to_string(weight.shape()), describe(hidden));
+  ensure(labels.dtype() == DType::I32 && labels.elements() == hidden.rows(), name, "expected int32 labels for {} tokens, got {}", hidden.rows(),
+         describe(labels));
+  ensure(labels.device() == weight.device(), name, "expected labels on {} like the head, got them on {}", name_of(weight.device()), name_of(labels.device()));
   require_labels(labels, weight.rows());
 }
 

@@ -10,8 +10,8 @@ void require_tokens(const Tensor& tokens, int64_t vocab) {
 }
 
 void EmbeddingOp::check(const Tensor& weight) const {
-  require(tokens.dtype() == DType::I32, name, "expected int32 tokens, got {}", describe(tokens));
-  require(tokens.device() == weight.device(), name, "expected tokens on {} like the weight, got them on {}", name_of(weight.device()), name_of(tokens.device()));
+  ensure(tokens.dtype() == DType::I32, name, "expected int32 tokens, got {}", describe(tokens));
+  ensure(tokens.device() == weight.device(), name, "expected tokens on {} like the weight, got them on {}", name_of(weight.device()), name_of(tokens.device()));
   require_tokens(tokens, weight.rows());
 }
 

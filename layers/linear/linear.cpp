@@ -3,9 +3,9 @@
 namespace gta {
 
 void LinearOp::check(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
-  require(weight.shape().rank() == 2 && x.columns() == weight.columns(), name, "expected x (tokens, {}) for a weight {}, got {}",
-          weight.columns(), to_string(weight.shape()), describe(x));
-  require(!bias.defined() || bias.elements() == weight.rows(), name, "expected a bias of {}, got {}", weight.rows(), describe(bias));
+  ensure(weight.shape().rank() == 2 && x.columns() == weight.columns(), name, "expected x (tokens, {}) for a weight {}, got {}",
+         weight.columns(), to_string(weight.shape()), describe(x));
+  ensure(!bias.defined() || bias.elements() == weight.rows(), name, "expected a bias of {}, got {}", weight.rows(), describe(bias));
 }
 
 Tensor LinearOp::forward(Saved& saved, const Tensor& x, const Tensor& weight, const Tensor& bias) const {

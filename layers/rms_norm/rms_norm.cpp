@@ -4,7 +4,7 @@ namespace gta {
 namespace {
 
 void check_norm(const char* name, const Tensor& x, const Tensor& weight) {
-  require(weight.elements() == x.columns(), name, "expected a weight of {} for x {}, got {}", x.columns(), describe(x), describe(weight));
+  ensure(weight.elements() == x.columns(), name, "expected a weight of {} for x {}, got {}", x.columns(), describe(x), describe(weight));
 }
 
 // Both ops save what is normalised, its scales and the weight, in this order.
@@ -36,8 +36,8 @@ void RmsNormOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::s
 }
 
 void ResidualRmsNormOp::check(const Tensor& x, const Tensor& residual, const Tensor& weight) const {
-  require(x.rows() == residual.rows() && x.columns() == residual.columns(), name, "expected x and residual of one shape, got {} and {}",
-          describe(x), describe(residual));
+  ensure(x.rows() == residual.rows() && x.columns() == residual.columns(), name, "expected x and residual of one shape, got {} and {}",
+         describe(x), describe(residual));
   check_norm(name, x, weight);
 }
 

@@ -3,7 +3,7 @@
 namespace gta {
 
 void SwigluOp::check(const Tensor& gate_up) const {
-  require(gate_up.columns() % 2 == 0, name, "expected gate and up side by side, an even number of columns, got {}", describe(gate_up));
+  ensure(gate_up.columns() % 2 == 0, name, "expected gate and up side by side, an even number of columns, got {}", describe(gate_up));
 }
 
 namespace {

@@ -82,7 +82,7 @@ const Tensor& CausalLm::rope_table() const {
 Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache,
                         Probe* probe) const {
   const Device device = space_.device();
-  require(tokens.shape().rank() == 2 && tokens.dtype() == DType::I32, "model", "expected tokens int32 (batch, sequence), got {}", describe(tokens));
+  ensure(tokens.shape().rank() == 2 && tokens.dtype() == DType::I32, "model", "expected tokens int32 (batch, sequence), got {}", describe(tokens));
   const int64_t batch = tokens.shape()[0], sequence = tokens.shape()[1];
   require(first_position + sequence <= config_.max_sequence_length, "model", "{} tokens are more than max_sequence_length {}",
           first_position + sequence, config_.max_sequence_length);
@@ -112,7 +112,7 @@ Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position
 
 CausalLm::Losses CausalLm::losses(Tape& tape, const Tensor& tokens, const Tensor& labels, const LossOptions& options) const {
   const Tensor h = hidden(tape, tokens, 0, options.document_starts, nullptr);
-  require(labels.dtype() == DType::I32, "model", "expected int32 labels, got {}", describe(labels));
+  ensure(labels.dtype() == DType::I32, "model", "expected int32 labels, got {}", describe(labels));
   require_labels(labels, config_.vocab_size);
   const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss, tape.recording() ? head().gradient : Tensor{}};
   const auto [total, cross_entropy] = tape.apply(op, h, tape.use(head()));

@@ -12,11 +12,11 @@ namespace {
 
 using test::holds, test::OwnedState, test::TemporaryFolder, test::training_state;
 
-std::string message_of(const std::function<void()>& f) {
+std::string message_of(const std::function<void()>& f, ErrorKind kind = ErrorKind::BadInput) {
   try {
     f();
   } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+    EXPECT_EQ(error.kind(), kind) << error.what();
     return error.what();
   }
   return "(nothing was refused)";
@@ -105,7 +105,7 @@ TEST(CheckpointRoundTrip, rangesOutsideTheirParameterAreNotSaved) {
     TrainingState state = training_state(owned, 4, 1);
     state.ranges[0].first = first;
     state.ranges[0].count = count;
-    EXPECT_NE(message_of([&] { write_checkpoint(folder.path(), state); }).find("cannot save"), std::string::npos) << first << " " << count;
+    EXPECT_NE(message_of([&] { write_checkpoint(folder.path(), state); }, ErrorKind::Internal).find("cannot save"), std::string::npos) << first << " " << count;
     EXPECT_EQ(list_directory(folder.path()), std::vector<std::string>{});
   }
 }

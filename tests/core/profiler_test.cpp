@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/gemm.h"
 #include "tests/cuda_device.h"
@@ -84,6 +85,27 @@ TEST(Profiler, RecordsNothingWhenItIsOff) {
   const size_t events = profiler.events().size();
   { ProfilerRange range("late"); }
   EXPECT_EQ(profiler.events().size(), events);
+}
+
+// Where the first one was, the second one would record what nobody asked for.
+TEST(Profiler, ThatIsGoneRecordsNothing) {
+  std::optional<Profiler> profiler;
+  profiler.emplace().start();
+  profiler.emplace();
+  { ProfilerRange range("later"); }
+  EXPECT_EQ(profiler->events().size(), 0u);
+}
+
+TEST(Profiler, EndsOnlyItsOwnProfile) {
+  Profiler profiler;
+  {
+    Profiler before;
+    before.start();
+    profiler.start();
+  }
+  { ProfilerRange range("later"); }
+  profiler.stop();
+  EXPECT_EQ(profiler.events().size(), 1u);
 }
 
 TEST(Profiler, TheChromeTraceIsJsonWithEveryRange) {

@@ -53,12 +53,12 @@ inline std::string bytes_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// The message of the Error(BadInput) that `f` must throw.
-inline std::string refusal(const std::function<void()>& f) {
+// The message of the Error that `f` must throw.
+inline std::string refusal(const std::function<void()>& f, ErrorKind kind = ErrorKind::BadInput) {
   try {
     f();
   } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+    EXPECT_EQ(error.kind(), kind) << error.what();
     return error.what();
   }
   ADD_FAILURE() << "nothing was refused";

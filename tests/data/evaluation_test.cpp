@@ -180,12 +180,12 @@ TEST(EvaluationSet, PaddingIsAValidTokenWithoutALabel) {
 
 TEST(EvaluationSet, RefusesWhatCannotBeScored) {
   const Files files;
-  refusal([&] { EvaluationSet::from_shards(files.shards, small_tokenizer(), 0, 0); });
+  refusal([&] { EvaluationSet::from_shards(files.shards, small_tokenizer(), 0, 0); }, ErrorKind::Internal);
   refusal([&] { EvaluationSet::from_shards(files.shards, small_tokenizer(), 8, -1); });
   refusal([&] { EvaluationSet::from_text("bad \xff", small_tokenizer(), 8); });
   const EvaluationSet set = EvaluationSet::from_text("a", small_tokenizer(), 8);
   std::vector<int32_t> tokens(8), labels(8);
-  for (int64_t index : {int64_t{-1}, set.windows()}) refusal([&] { set.window(index, tokens.data(), labels.data()); });
+  for (int64_t index : {int64_t{-1}, set.windows()}) refusal([&] { set.window(index, tokens.data(), labels.data()); }, ErrorKind::Internal);
   const TemporaryFolder folder;
   train_tokenizer({sample_text(9, 4000)}, 400, folder.path("other.model"));
   refusal([&] { EvaluationSet::from_shards(files.shards, Tokenizer::load(folder.path("other.model")), 8, 0); });

@@ -273,9 +273,9 @@ TEST(Loader, MeasuresWhatTheLastCallWaited) {
 TEST(Loader, RefusesSizesThatCannotBe) {
   const Corpus corpus(16);
   const TrainingData data = corpus.open();
-  refusal([&] { Loader(data, 0, 0); });
-  refusal([&] { Loader(data, 2, -1); });
-  refusal([&] { Loader(data, 2, 0, 0); });
+  refusal([&] { Loader(data, 0, 0); }, ErrorKind::Internal);
+  refusal([&] { Loader(data, 2, -1); }, ErrorKind::Internal);
+  refusal([&] { Loader(data, 2, 0, 0); }, ErrorKind::Internal);
 }
 
 // In a process of its own, which may hold fewer descriptors than there are shards.

@@ -84,6 +84,35 @@ TEST(Tokenizer, TextThatIsNotUtf8IsRefusedWithItsByte) {
   EXPECT_NE(refusal([] { small_tokenizer().encode("\xe2\x96"); }).find("byte 0"), std::string::npos);
 }
 
+// The library's words: "Increase vocab_size or decrease character_coverage with --character_coverage option".
+TEST(Tokenizer, ATextThatDoesNotGiveSoManyPiecesSaysHowManyItGives) {
+  const TemporaryFolder folder;
+  std::string characters;
+  for (int i = 0; i < 600; ++i)
+    for (int k = 0; k < 3; ++k) {
+      const int code = 0x4e00 + i;
+      characters += {static_cast<char>(0xe0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3f)), static_cast<char>(0x80 | (code & 0x3f))};
+    }
+  const auto number_in = [](const std::string& message, const std::string& before) {
+    const size_t at = message.find(before);
+    EXPECT_NE(at, std::string::npos) << message;
+    return at == std::string::npos ? 0 : std::stoll(message.substr(at + before.size()));
+  };
+  const std::string few = refusal([&] { train_tokenizer({characters}, 300, folder.path("few.model")); });
+  const int64_t least = number_in(few, "more than 300: ask for at least ");
+  EXPECT_GE(least, 600 + 256) << few;
+  train_tokenizer({characters}, least, folder.path("least.model"));
+  EXPECT_EQ(Tokenizer::load(folder.path("least.model")).vocab_size(), least);
+
+  const std::string text = sample_text(9, 1000), many = refusal([&] { train_tokenizer({text}, 50000, folder.path("many.model")); });
+  const int64_t most = number_in(many, "this text gives at most ");
+  train_tokenizer({text}, most, folder.path("most.model"));
+  EXPECT_EQ(Tokenizer::load(folder.path("most.model")).vocab_size(), most);
+  EXPECT_NE(refusal([&] { train_tokenizer({"three words only"}, 5000, folder.path("short.model")); }).find("not 5000: give more text"), std::string::npos)
+      << "fewer than 300 are not to be had";
+  for (const std::string& message : {few, many}) EXPECT_EQ(message.find("vocab_size"), std::string::npos) << message;
+}
+
 TEST(Tokenizer, TokensOutsideTheVocabularyAreRefused) {
   for (int32_t id : {-1, 400, 1 << 30}) {
     EXPECT_NE(refusal([&] { small_tokenizer().token_bytes(id); }).find(std::to_string(id)), std::string::npos);

@@ -4,6 +4,7 @@
 
 #include "core/io/hdf5.h"
 #include "core/sanitizer.h"
+#include "launch/command_line.h"
 #include "launch/commands/commands.h"
 #include "launch/npy.h"
 #include "tests/launch/small_run.h"
@@ -95,8 +96,79 @@ TEST_F(Commands, DataReadsWhatItWasGivenOrSaysWhyNot) {
   expect(2, shards + named + " --document-separator ''", "lines.JSONL] is JSON lines, each of which is a document");
   expect(0, shards + text + " --document-separator ''");
   expect(2, shards + text + " --format csv", "csv");
-  expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_ + "/missing/t.model", "its folder " + folder_ + "/missing does not exist");
+  expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_ + "/missing/t.model", "the folder " + folder_ + "/missing does not exist");
   expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_, "is a folder");
+}
+
+TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
+  const std::string run = folder_ + "/run.yaml";
+  for (const auto& [arguments, said] : std::vector<std::pair<std::string, std::string>>{
+           {"plan " + run + " --sequence-length -5", "--sequence-length: expected an integer from 1 to 16777216, got '-5'; see 'gta plan --help'"},
+           {"plan " + run + " --sequence-length 0", "--sequence-length: expected an integer from 1 to 16777216, got '0'"},
+           {"plan " + run + " --sequence-length 1e3", "--sequence-length: expected an integer"},
+           {"plan " + run + " --sequence-length 99999999999999999999", "--sequence-length: expected an integer"},
+           {"generate x --prompt a --temperature nan", "--temperature: expected a number from 0 to 1000, got 'nan'"},
+           {"generate x --prompt a --temperature inf", "--temperature: expected a number from 0 to 1000"},
+           {"generate x --prompt a --temperature -0.1", "--temperature: expected a number from 0 to 1000"},
+           {"generate x --prompt a --top-p 1.5", "--top-p: expected a number from 0 to 1, got '1.5'"},
+           {"generate x --prompt a --top-p nan", "--top-p: expected a number from 0 to 1"},
+           {"generate x --prompt a --top-k -1", "--top-k: expected an integer from 0 to "},
+           {"generate x --prompt a --seed -1", "--seed: expected an integer from 0 to "},
+           {"generate x --prompt a --max-tokens -1", "--max-tokens: expected an integer from 1 to 1000000000000000, got '-1'"},
+           {"generate x --prompt a --max-tokens 9223372036854775807", "--max-tokens: expected an integer from 1 to "},
+           {"eval x --data y --max-tokens -1", "--max-tokens: expected an integer from 0 to "},
+           {"eval x --text y --window 0", "--window: expected an integer from 1 to "},
+           {"train " + run + " --profile 0", "--profile: expected an integer from 1 to "},
+           {"train " + run + " --threads 0", "--threads: expected an integer from 1 to 1024, got '0'"},
+           {"train " + run + " --log-level loud", "--log-level: expected one of debug, info, warning, error, got 'loud'"},
+           {"train " + run + " --run-dir ''", "--run-dir: expected a name, got ''"},
+           {"data tokenizer --input x --out y --vocab-size 299", "--vocab-size: expected an integer from 300 to 1048576, got '299'"},
+           {"data shards --input x --out y --tokenizer z --shard-tokens 0", "--shard-tokens: expected an integer from 1 to "},
+           {"verify-resume " + run + " --kills 0", "--kills: expected an integer from 1 to "},
+           {"bench step " + run + " --data-sheet-tflops 0", "--data-sheet-tflops: expected a number above 0 to 1000000"},
+           {"train", "'gta train' needs config (YAML, docs/configuration.md); see 'gta train --help'"},
+           {"generate x", "'gta generate' needs --prompt (text to continue)"},
+           {"data", "'gta data' needs one of the commands tokenizer, shards, inspect"},
+           {"trian", "'trian' is no command of 'gta'; did you mean train?"},
+           {"eval x --txt y", "'--txt' is no option of 'gta eval'; did you mean --text?"},
+           {"train " + run + " --max-tokens=4", "'--max-tokens' is no option of 'gta train'"},
+           {"train " + run + " another.yaml", "'another.yaml' is no argument of 'gta train'"},
+           {"generate x --prompt a --seed", "--seed needs a value"},
+           {"generate x --prompt a --seed 1 --seed 2", "--seed is given 2 times: expected one"},
+           {"eval x --text y --json=maybe", "--json takes no value"}}) {
+    expect(2, arguments, "gta: error: " + said);
+    EXPECT_EQ(errors().find("e+308"), std::string::npos) << errors();
+  }
+}
+
+TEST_F(Commands, OptionsThatWouldChangeNothingAreRefused) {
+  ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);
+  const std::string eval = "eval " + folder_ + "/run ", text = "--text " + folder_ + "/text.txt ", data = "--data " + folder_ + "/shards/train-00000.h5 ",
+                    longer = "--set model.max_sequence_length=64 ", tokens = "--tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/out.npy ";
+  expect(2, eval + text + longer, "[--set] model.max_sequence_length changes nothing: a window has data.sequence_length tokens; give --window N");
+  expect(2, eval + text + "--max-tokens 5", "--max-tokens is for --data SHARDS");
+  expect(2, eval + tokens + "--max-tokens 5", "--max-tokens is for --data SHARDS");
+  expect(2, eval + tokens + "--window 5", "--window is for --text and --data");
+  expect(2, eval + tokens + "--json", "--json says nothing beside --logits-out");
+  expect(2, eval + tokens + "--set data.document_mask=true", "data.document_mask changes nothing of --logits-out");
+  expect(2, "generate " + folder_ + "/run --prompt a --set data.document_mask=true", "data.document_mask changes nothing: the prompt");
+  expect(2, eval + text + "--window 17", "--window 17 is more than model.max_sequence_length 16: raise that with --set model.max_sequence_length=17");
+  publish_text(folder_ + "/model.yaml",
+               "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: {type: mha}\n");
+  expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --set train.micro_batch_size=8", "train.micro_batch_size: changes nothing");
+
+  // The same windows give the same loss, others another.
+  const auto loss = [&](const std::string& arguments) {
+    remove_tree(folder_ + "/out.txt");
+    expect(0, arguments + "--json");
+    return read_file(folder_ + "/out.txt");
+  };
+  for (const std::string& source : {text, data}) {
+    const std::string plain = loss(eval + source);
+    EXPECT_EQ(loss(eval + source + "--window 16 "), plain);
+    EXPECT_NE(loss(eval + source + "--window 8 "), plain) << "less is seen of what came before";
+    EXPECT_NE(loss(eval + source + "--window 64 " + longer), plain) << "more is";
+  }
 }
 
 TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
@@ -119,6 +191,32 @@ TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
   expect(0, "generate --prompt a " + folder_ + "/run", "skips a damaged checkpoint");
   publish_text(folder_ + "/t.model", "no tokenizer");
   expect(2, "train " + folder_ + "/run.yaml --run-dir " + folder_ + "/fresh", "t.model] is not a sentencepiece model");
+}
+
+// Exit code 2 says that nothing was started.
+TEST_F(Commands, DamageThatIsMetInTheMiddleOfATrainingIsAFailure) {
+  const Tokenizer tokenizer = Tokenizer::load(folder_ + "/t.model");
+  const std::vector<std::string> shards = write_shards(tokenizer, {folder_ + "/documents.txt"}, {}, folder_ + "/many", "m", 1000000);
+  const std::vector<std::string> others = write_shards(tokenizer, {folder_ + "/text.txt"}, {}, folder_ + "/many", "n", 1000000);
+  std::string bytes = read_file(others[0]);
+  bytes[static_cast<size_t>(hdf5::Reader(others[0]).dataset("/tokens").offset) + 10] ^= 1;
+  publish_text(others[0], bytes);
+  const std::string arguments = "train " + folder_ + "/run.yaml --set train.steps=400 --set train.global_batch_size=1 --set train.micro_batch_size=1 --set data.validation=[] "
+                                "--set 'data.train=[{shards: " + folder_ + "/many/m-00000.h5, weight: 100}, {shards: " + folder_ + "/many/n-00000.h5, weight: 1}]' --run-dir ";
+  expect(1, arguments + folder_ + "/middle", "n-00000.h5] is damaged");
+  EXPECT_GT(read_file(folder_ + "/middle/metrics.jsonl").size(), 0u) << "this test wants a step before the damage";
+}
+
+TEST_F(Commands, WhoseMistakeItIsDecidesTheExitCode) {
+  const std::pair<ErrorKind, int> codes[] = {
+      {ErrorKind::BadInput, 2}, {ErrorKind::Failed, 1}, {ErrorKind::Internal, 1}, {ErrorKind::OutOfMemory, 1}, {ErrorKind::CheckFailed, kExitCheckFailed}};
+  for (const auto& [kind, code] : codes) {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(report(Error(kind, "swiglu", "expected one thing, got another")), code);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_NE(said.find("gta: error: [swiglu] expected one thing, got another\n"), std::string::npos) << said;
+    EXPECT_EQ(said.find("this is a mistake in gta itself") != std::string::npos, kind == ErrorKind::Internal) << said;
+  }
 }
 
 // Only the order of calls shows what a power cut would leave.

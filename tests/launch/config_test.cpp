@@ -148,12 +148,15 @@ TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
 
 TEST_F(Config, TokenCountsMayBeShort) {
   for (const auto& [text, tokens] : std::vector<std::pair<std::string, int64_t>>{
-           {"1280", 1280}, {"1.28e3", 1280}, {"2k", 2000}, {"1.5M", 1500000}, {"220B", 220000000000}, {"1.5e9", 1500000000}}) {
+           {"1280", 1280}, {"1.28e3", 1280}, {"2k", 2000}, {"1.5M", 1500000}, {"220B", 220000000000}, {"1.5e9", 1500000000},
+           // No double is 16.1 or 1.005.
+           {"16.1k", 16100}, {"1.005B", 1005000000}, {"0.29M", 290000}, {"4.35e2", 435}, {"1E6", 1000000}, {"+1.28e+3", 1280}, {"12800e-1", 1280}, {"130.0", 130},
+           {"999999999999999", 999999999999999}, {"1e15", 1000000000000000}}) {
     const RunConfig c = load(replaced(kRun, "steps: 10", "tokens: " + text)).config;
     EXPECT_EQ(c.train.steps, (tokens + 127) / 128) << text;
     EXPECT_EQ(load(kRun, {"train.validation_tokens=" + text}).config.train.validation_tokens, tokens);
   }
-  for (const char* text : {"1.5", "-1", "1e30", "B", "2X", ".inf", "0x10", "010"})
+  for (const char* text : {"1.5", "-1", "1e30", "1.2345k", "-1.5k", "1e-1", "1e", "1e99999999999", "1.1.1k", ".", "1.0000000000000000000001e15", "1e15k", "1.001e15", "1 k", "k", "1e400", "B", "2X", ".inf", "0x10", "010"})
     EXPECT_TRUE(contains(refused(replaced(kRun, "steps: 10", std::string("tokens: ") + text)), "run.yaml:15:11: train.tokens: ")) << text;
 }
 
@@ -431,6 +434,32 @@ TEST_F(Config, HostileTextIsRefused) {
            {"brackets without end", std::string(100000, '[')},
            {"an unclosed quote", replaced(kRun, "small", "\"small")}})
     EXPECT_NE(refused(text), "") << what;
+}
+
+// yaml-cpp's words for these: end of map flow not found, illegal EOF in scalar, illegal map value, ...
+TEST_F(Config, WhatIsNotYamlIsSaidInWordsThatHelp) {
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
+           {replaced(kRun, "small", "\"small"), "is not YAML: a quote is not closed"},
+           {kRun + "seed: \"7", "is not YAML: a quote is not closed"},
+           {kRun + "seed: 'it''s", "is not YAML: a quote is not closed"},
+           {replaced(kRun, "[train-*.h5]", "[train-*.h5"), "is not YAML: a '[' is not closed"},
+           {replaced(kRun, "latent_dim: 16}", "latent_dim: 16"), "is not YAML: a '{' is not closed"},
+           {replaced(kRun, "small", "a: b"), "is not YAML: ':', '?' or '-' stands where YAML allows none"},
+           {replaced(kRun, "  layers: 2", "\tlayers: 2"), "is not YAML: a tab is used to indent: use spaces"},
+           {replaced(kRun, "small", "\"\\q\""), "is not YAML: a quoted text has an escape that YAML lacks"},
+           {replaced(kRun, "small", "@x"), "is not YAML: expected lines of 'key: value'"}}) {
+    const std::string message = refused(text);
+    EXPECT_TRUE(contains(message, part)) << part << " is not in " << message;
+    EXPECT_TRUE(message.starts_with(path("run.yaml") + ":")) << message;
+  }
+  EXPECT_TRUE(contains(refused(kRun, {"name=\"a"}), "--set: name: expected text; the value is not YAML: a quote is not closed"));
+}
+
+TEST_F(Config, AnOverrideOfARunsKeysChangesNothingOfAModelsFile) {
+  const std::string model = write("m.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
+  EXPECT_EQ(load_model_config(model, {"model.layers=3"}).layers, 3);
+  EXPECT_TRUE(contains(refusal([&] { load_model_config(model, {"train.micro_batch_size=8"}); }), "train.micro_batch_size: changes nothing: "));
+  EXPECT_NO_THROW(load_model_config(write("run.yaml", kRun), {"train.micro_batch_size=4"}));
 }
 
 TEST_F(Config, AFileThatIsNotThereIsTheUsersMistake) {

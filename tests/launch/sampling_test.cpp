@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
+#include <numeric>
 #include <set>
 
 #include "core/io/file.h"
@@ -50,6 +53,62 @@ TEST(PickToken, DrawsWithTheProbabilitiesOfTheSoftmax) {
     for (float logit : kLogits) sum += std::exp(logit / temperature);
     for (size_t t = 0; t < counts.size(); ++t) EXPECT_NEAR(counts[t] / 100000, std::exp(kLogits[t] / temperature) / sum, 1e-4) << t;
   }
+}
+
+// The definition: everything sorted.
+int32_t picked_from_sorted(const std::vector<float>& logits, const SamplingOptions& options, double random) {
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  if (options.top_k > 0) order.resize(std::min(order.size(), static_cast<size_t>(options.top_k)));
+  const auto weight = [&](int32_t id) { return std::exp((logits[id] - logits[order[0]]) / options.temperature); };
+  double total = 0, nucleus = 0;
+  for (int32_t id : order) total += weight(id);
+  for (size_t i = 0; i < order.size(); ++i)
+    if ((nucleus += weight(order[i])) >= options.top_p * total) order.resize(i + 1);
+  double target = random * nucleus;
+  for (int32_t id : order)
+    if ((target -= weight(id)) < 0) return id;
+  return order.back();
+}
+
+TEST(PickToken, PicksWhatASortOfTheWholeVocabularyWould) {
+  const RandomStream random(11, "logits");
+  for (uint64_t c = 0; c < 300; ++c) {
+    std::vector<float> logits(1 + random.bits(c) % 400);
+    // Coarse steps, so that there are ties.
+    for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(random.bits(1000 * (c + 1) + i) % 40) / 4;
+    const SamplingOptions options = sampling(0.25 * static_cast<double>(1 + c % 6), static_cast<int64_t>(c % 3 == 0 ? 0 : random.bits(c + 5000) % 500),
+                                             c % 4 == 0 ? 1.0 : random.uniform(c + 7000));
+    for (int i = 0; i < 40; ++i) {
+      const double draw = (i + 0.5) / 40;
+      ASSERT_EQ(pick_token(logits, options, draw), picked_from_sorted(logits, options, draw)) << "case " << c << ", draw " << draw;
+    }
+  }
+}
+
+TEST(PickToken, NeverPicksAnImpossibleToken) {
+  const float never = -std::numeric_limits<float>::infinity();
+  const std::vector<float> logits = {never, 1, never, 0.5, never};
+  for (const SamplingOptions& options : {sampling(0, 0, 1), sampling(1, 0, 1), sampling(1, 4, 1), sampling(1, 0, 0.999999), sampling(1e-300, 0, 1), sampling(1000, 0, 1)})
+    for (double random : {0.0, 0.5, 1 - 1e-16, 1.0}) {
+      const int32_t token = pick_token(logits, options, random);
+      EXPECT_TRUE(token == 1 || token == 3) << token;
+    }
+}
+
+TEST(PickToken, LogitsThatAreNotFiniteAreAFailureAndNoToken) {
+  const float never = -std::numeric_limits<float>::infinity();
+  for (const std::vector<float>& logits : {std::vector<float>{1, NAN, 2}, {NAN, NAN, NAN}, {1, -never, 2}, {never, never}})
+    for (const SamplingOptions& options : {sampling(0, 0, 1), sampling(1, 0, 1), sampling(1, 2, 0.5)}) {
+      try {
+        pick_token(logits, options, 0.5);
+        ADD_FAILURE() << "a token was picked";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::Failed);
+        EXPECT_NE(std::string(error.what()).find("its weights have diverged"), std::string::npos) << error.what();
+      }
+    }
 }
 
 // A model of random weights, whose vocabulary is larger than the tokenizer's.
@@ -122,6 +181,22 @@ TEST_F(Generate, TextThatEndsInsideACharacterIsNotLost) {
   }
   EXPECT_LT(without_text, 10);
 }
+
+TEST_F(Generate, GoesOnFromAPromptThatFillsTheModelsContext) {
+  std::string text;
+  while (tokenizer_.encode(text).size() + 1 < 150) text += "q";
+  ASSERT_EQ(tokenizer_.encode(text).size() + 1, 150u);
+  EXPECT_EQ(tokens_of(text, 5, 2), 1) << "the last token needs no place";
+  try {
+    tokens_of(text + "q w q w", 5, 1);
+    FAIL() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("the model sees at most 150: shorten it, or raise model.max_sequence_length"), std::string::npos) << error.what();
+  }
+}
+
+// next.size() + max_tokens would be negative.
+TEST_F(Generate, TakesAnyNumberOfTokens) { EXPECT_GT(tokens_of("abc", std::numeric_limits<int64_t>::max(), 3), 0); }
 
 TEST_F(Generate, RefusesAPromptThatTheModelCannotSee) {
   std::string text;

@@ -13,7 +13,7 @@ constexpr int64_t kLanes = 32;
 }  // namespace
 
 void sum_of_squares(const Tensor& flat, const Tensor& total, GradientMode mode) {
-  require(flat.contiguous(), "sum_of_squares", "expected adjacent elements, got {}", describe(flat));
+  ensure(flat.contiguous(), "sum_of_squares", "expected adjacent elements, got {}", describe(flat));
   dispatch_floating(flat.dtype(), "sum_of_squares", [&](auto zero) {
     using T = decltype(zero);
     const T* const x = flat.data<T>();

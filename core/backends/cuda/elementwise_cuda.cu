@@ -15,7 +15,7 @@ __global__ void write_elements(Rows<To> to, Rows<const From> from, int64_t rows,
 }
 
 void write_all(const char* name, const Tensor& to, const Tensor& from, bool accumulate) {
-  require(to.rows() == from.rows() && to.columns() == from.columns(), name, "expected {} and {} to have one shape", describe(from), describe(to));
+  ensure(to.rows() == from.rows() && to.columns() == from.columns(), name, "expected {} and {} to have one shape", describe(from), describe(to));
   // Rows that lie side by side are one.
   const bool flat = to.contiguous() && from.contiguous();
   const int64_t rows = flat ? 1 : to.rows(), columns = flat ? to.elements() : to.columns();

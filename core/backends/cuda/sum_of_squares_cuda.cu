@@ -52,7 +52,7 @@ __global__ void sum_pieces(const double* partial, int64_t pieces, double* total,
 }  // namespace
 
 void sum_of_squares(const Tensor& flat, const Tensor& total, GradientMode mode) {
-  require(flat.contiguous(), "sum_of_squares", "expected adjacent elements, got {}", describe(flat));
+  ensure(flat.contiguous(), "sum_of_squares", "expected adjacent elements, got {}", describe(flat));
   const int64_t count = flat.elements(), pieces = ceil_div(count, kPiece);
   const Tensor partial = Tensor::empty({std::max<int64_t>(pieces, 1)}, DType::F64, flat.device(), Purpose::Workspace);
   const cudaStream_t stream = stream_of(flat.device());

@@ -16,17 +16,17 @@ double visible_pairs(const AttentionForward& a) {
 
 void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor& v) const {
   const auto& [batch, nq, nk, nv, dk, dv, scale] = shape;
-  require(nq > 0 && nk > 0 && nv > 0 && nq % nk == 0 && nq % nv == 0, name, "{} maps cannot share {} key heads and {} value heads evenly", nq, nk,
-          nv);
-  require(q.columns() == nq * dk && k.columns() == nk * dk && v.columns() == nv * dv, name,
-          "expected q (tokens, {} x {}), k (tokens, {} x {}), v (tokens, {} x {}), got {}, {}, {}", nq, dk, nk, dk, nv, dv, describe(q),
-          describe(k), describe(v));
-  require(batch > 0 && q.rows() % batch == 0 && k.rows() % batch == 0 && k.rows() == v.rows(), name,
-          "{} query rows, {} key rows and {} value rows do not fit a batch of {}", q.rows(), k.rows(), v.rows(), batch);
-  require(k.rows() >= q.rows(), name, "{} queries cannot end at the last of {} keys", q.rows() / batch, k.rows() / batch);
+  ensure(nq > 0 && nk > 0 && nv > 0 && nq % nk == 0 && nq % nv == 0, name, "{} maps cannot share {} key heads and {} value heads evenly", nq, nk,
+         nv);
+  ensure(q.columns() == nq * dk && k.columns() == nk * dk && v.columns() == nv * dv, name,
+         "expected q (tokens, {} x {}), k (tokens, {} x {}), v (tokens, {} x {}), got {}, {}, {}", nq, dk, nk, dk, nv, dv, describe(q),
+         describe(k), describe(v));
+  ensure(batch > 0 && q.rows() % batch == 0 && k.rows() % batch == 0 && k.rows() == v.rows(), name,
+         "{} query rows, {} key rows and {} value rows do not fit a batch of {}", q.rows(), k.rows(), v.rows(), batch);
+  ensure(k.rows() >= q.rows(), name, "{} queries cannot end at the last of {} keys", q.rows() / batch, k.rows() / batch);
   if (document_starts.defined())
-    require(document_starts.dtype() == DType::I32 && document_starts.elements() == q.rows(), name,
-            "expected int32 document_starts for {} queries, got {}", q.rows(), describe(document_starts));
+    ensure(document_starts.dtype() == DType::I32 && document_starts.elements() == q.rows(), name,
+           "expected int32 document_starts for {} queries, got {}", q.rows(), describe(document_starts));
 }
 
 Tensor SharedMapAttentionOp::forward(Saved& saved, const Tensor& q, const Tensor& k, const Tensor& v) const {

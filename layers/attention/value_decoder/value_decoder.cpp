@@ -9,12 +9,12 @@ int64_t maps_to_compute(const Tensor& u, int64_t query_heads) { return u.device(
 }  // namespace
 
 void ValueDecoderOp::check(const Tensor& u, const Tensor& z, const Tensor& p) const {
-  require(u.columns() == query_heads * latent_dim && u.rows() == z.rows(), name, "expected u ({} tokens, {} maps x {}), got {}", z.rows(),
-          query_heads, latent_dim, describe(u));
-  require(z.columns() % u.columns() == 0, name, "latent_dim {} does not divide a group's width {}", latent_dim, z.columns() / query_heads);
+  ensure(u.columns() == query_heads * latent_dim && u.rows() == z.rows(), name, "expected u ({} tokens, {} maps x {}), got {}", z.rows(),
+         query_heads, latent_dim, describe(u));
+  ensure(z.columns() % u.columns() == 0, name, "latent_dim {} does not divide a group's width {}", latent_dim, z.columns() / query_heads);
   if (p.defined())
-    require(p.rows() == u.columns() && p.columns() == z.columns() / query_heads, name, "expected p ({}, {}), got {}", u.columns(),
-            z.columns() / query_heads, describe(p));
+    ensure(p.rows() == u.columns() && p.columns() == z.columns() / query_heads, name, "expected p ({}, {}), got {}", u.columns(),
+           z.columns() / query_heads, describe(p));
 }
 
 void ValueDecoderOp::decode(const Tensor& u, const Tensor& p, const Tensor& y) const {

@@ -68,6 +68,31 @@ TEST_F(Files, errorsNameThePathAndTheReason) {
   EXPECT_NE(message_of([&] { File(folder_, File::Mode::Read).read_at(bytes, 8, 0); }).find("cannot read"), std::string::npos);
 }
 
+TEST_F(Files, resultsGoToTheEndOfTheirLinksAndNeverOntoWhatIsNoFile) {
+  std::filesystem::create_directories(path("there"));
+  std::filesystem::create_symlink("link-2", path("link-1"));
+  std::filesystem::create_symlink("there/file", path("link-2"));
+  for (const char* text : {"one", "two"}) {
+    publish_text(path("link-1"), text);
+    EXPECT_EQ(read_file(path("there/file")), text);
+    EXPECT_TRUE(std::filesystem::is_symlink(path("link-1")) && std::filesystem::is_symlink(path("link-2")));
+  }
+  EXPECT_EQ(list_directory(path("there")), std::vector<std::string>{"file"}) << "nothing else is left there";
+
+  ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0644), 0);
+  std::filesystem::create_symlink("self", path("self"));
+  for (const auto& [name, said] : std::vector<std::pair<std::string, std::string>>{{"fifo", "is a device, a pipe or a socket: expected the name of a file"},
+                                                                                {"there", "is a folder: expected the name of a file"},
+                                                                                {"self", "is a symbolic link that leads nowhere"},
+                                                                                {"no/file", "the folder " + path("no") + " does not exist"},
+                                                                                {"no/", "does not exist"}}) {
+    EXPECT_NE(message_of([&] { publish_text(path(name), "x"); }).find(name + "] "), std::string::npos) << name;
+    EXPECT_NE(message_of([&] { output_file(path(name)); }).find(said), std::string::npos) << message_of([&] { output_file(path(name)); });
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(path("fifo")));
+  EXPECT_EQ(output_file(path("new")), path("new"));
+}
+
 TEST_F(Files, aFullDiskIsAnError) {
   if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const File file("/dev/full", File::Mode::ReadWrite);

@@ -1,0 +1,134 @@
+#include "launch/arguments.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "launch/edit_distance.h"
+
+namespace gta {
+namespace {
+
+// The whole text, as one number.
+template <class T>
+bool parse(const std::string& text, T& number) {
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return status == std::errc() && end == text.data() + text.size();
+}
+
+// `description` is shown in --help, and as what was expected.
+CLI::Validator value(std::string description, std::function<bool(const std::string&)> good) {
+  auto check = [description, good = std::move(good)](const std::string& text) {
+    return good(text) ? std::string() : fmt::format("expected {}, got '{}'", description, text);
+  };
+  return {std::move(check), description};
+}
+
+// The nearest of the words, if one is near.
+std::string nearest_word(const std::string& word, const std::vector<std::string>& words) {
+  std::string best;
+  size_t least = 1 + word.size() / 3;
+  for (const std::string& candidate : words)
+    if (const size_t distance = edit_distance(word, candidate); distance <= least) {
+      best = candidate;
+      least = distance;
+    }
+  return best;
+}
+
+const CLI::App& chosen(const CLI::App& app) {
+  const std::vector<CLI::App*> subcommands = app.get_subcommands();
+  return subcommands.empty() ? app : chosen(*subcommands.front());
+}
+
+std::string command_of(const CLI::App& app) { return (app.get_parent() ? command_of(*app.get_parent()) + " " : "") + app.get_name(); }
+
+std::vector<std::string> commands_below(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  return names;
+}
+
+std::string extra_problem(const CLI::App& app, const std::string& word) {
+  const std::string name = word.substr(0, word.find('='));
+  std::vector<std::string> known;
+  if (word.starts_with("-")) {
+    for (const CLI::App* from = &app; from; from = from->get_parent())
+      for (const CLI::Option* option : from->get_options())
+        if (option->nonpositional()) known.push_back(option->get_name());
+  } else {
+    known = commands_below(app);
+  }
+  const std::string nearest = nearest_word(name, known);
+  return fmt::format("'{}' is no {} of '{}'{}", name, word.starts_with("-") ? "option" : known.empty() ? "argument" : "command", command_of(app),
+                     nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
+}
+
+// What is missing; nothing if nothing is.
+std::string missing(const CLI::App& app) {
+  std::vector<std::string> absent;
+  for (const CLI::Option* option : app.get_options())
+    if (option->get_required() && option->count() == 0)
+      absent.push_back(option->get_description().empty() ? option->get_name() : fmt::format("{} ({})", option->get_name(), option->get_description()));
+  if (!absent.empty()) return fmt::format("'{}' needs {}", command_of(app), fmt::join(absent, " and "));
+  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty())
+    return fmt::format("'{}' needs one of the commands {}", command_of(app), fmt::join(commands_below(app), ", "));
+  return "";
+}
+
+std::string problem_of(const CLI::App& app, const CLI::ParseError& error) {
+  const std::string said = error.what();
+  // Values are checked by the validators above, whose words these are.
+  if (dynamic_cast<const CLI::ValidationError*>(&error)) return said;
+  if (dynamic_cast<const CLI::ExtrasError*>(&error))
+    // What a command does not know falls through to those around it.
+    for (const CLI::App* from = &app; from; from = from->get_parent())
+      if (const std::vector<std::string> words = from->remaining(); !words.empty()) return extra_problem(app, words.front());
+  if (dynamic_cast<const CLI::RequiredError*>(&error)) return missing(app);
+  // The others speak of one option: of how often it has a value.
+  for (const CLI::App* from = &app; from; from = from->get_parent())
+    for (const CLI::Option* option : from->get_options()) {
+      const std::string name = option->get_name();
+      if (name.empty() || said.find(name) == std::string::npos) continue;
+      if (option->get_expected_max() == 0) return name + " takes no value";
+      return option->results().size() > 1 ? fmt::format("{} is given {} times: expected one", name, option->results().size()) : name + " needs a value";
+    }
+  return fmt::format("the arguments of '{}' are not understood", command_of(app));
+}
+
+}  // namespace
+
+CLI::Validator integer_value(int64_t least, int64_t most) {
+  return value(fmt::format("an integer from {} to {}", least, most), [least, most](const std::string& text) {
+    int64_t number = 0;
+    return parse(text, number) && number >= least && number <= most;
+  });
+}
+
+CLI::Validator number_value(double least, LeastValue lower, double most) {
+  return value(fmt::format("a number {} {} to {}", lower == LeastValue::Excluded ? "above" : "from", least, most), [least, lower, most](const std::string& text) {
+    double number = 0;
+    // In this form a NaN is refused.
+    return parse(text, number) && (lower == LeastValue::Excluded ? number > least : number >= least) && number <= most;
+  });
+}
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  const std::string description = fmt::format("one of {}", fmt::join(words, ", "));
+  return value(description, [words = std::move(words)](const std::string& text) { return std::find(words.begin(), words.end(), text) != words.end(); });
+}
+
+CLI::Validator some_text() {
+  CLI::Validator validator = value("a name", [](const std::string& text) { return !text.empty(); });
+  return validator.description("");
+}
+
+std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& command = chosen(app);
+  return fmt::format("{}; see '{} --help'", problem_of(command, error), command_of(command));
+}
+
+}  // namespace gta
