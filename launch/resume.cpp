@@ -23,9 +23,10 @@ bool same_tokenizer(const Checkpoint& checkpoint, const Tokenizer& tokenizer) { 
 std::vector<std::string> check_resume(const std::string& run_dir, const Checkpoint& checkpoint, const RunConfig& before, const RunConfig& now,
                                       const Tokenizer& tokenizer, uint64_t data_hash) {
   std::vector<std::string> notes;
-  std::string refused;
+  std::string refused, data;
   for (const ConfigDifference& difference : differences(before, now)) {
     if (difference.key == "train.init_from") continue;  // it had its effect
+    if (difference.key == "data.train") data = "\n  " + line_of(difference);
     if (difference.on_resume == OnResume::Fixed)
       refused += "\n  " + line_of(difference);
     else
@@ -36,7 +37,7 @@ std::vector<std::string> check_resume(const std::string& run_dir, const Checkpoi
   if (!refused.empty())
     bad_input(run_dir, "holds a run with another configuration; these keys may not change on resume (use --fresh, or another name):{}", refused);
   require(checkpoint.position().data_hash == data_hash, "data",
-          "the token shards, their order or their weights are not those that {} was trained on: restore them, or use --fresh", checkpoint.path());
+          "the token shards, their order or their weights are not those that {} was trained on: restore them, or use --fresh{}", checkpoint.path(), data);
   return notes;
 }
 
