@@ -458,16 +458,18 @@ inline void check_threads(const OpCase& c) {
   }
 }
 
-// Ops of one output: the tape gives the gradients that the op gives.
+// The tape gives the gradients that the op gives, from every output that has one.
 inline void check_tape(const OpCase& c) {
-  if (c.d_outputs.size() != 1) return;
   const Outcome expected = run_case(c, DType::F64);
   Tape tape(TapeMode::Recording);
   std::vector<Tensor> x = contiguous_inputs(c, DType::F64);
   for (Tensor& input : x)
     if (input.defined()) input = tape.watch(input);
-  const Tensor root = c.op(DType::F64).apply(tape, x)[0];
-  tape.backward(root, start_tensor(c, 0, root));
+  const std::vector<Tensor> roots = c.op(DType::F64).apply(tape, x);
+  ASSERT_EQ(roots.size(), c.d_outputs.size());
+  std::vector<Tensor> starts;
+  for (size_t i = 0; i < roots.size(); ++i) starts.push_back(start_tensor(c, i, roots[i]));
+  tape.backward(roots, starts);
   for (size_t i = 0; i < x.size(); ++i)
     if (x[i].defined()) {
       EXPECT_EQ(to_bytes(tape.gradient_of(x[i])), to_bytes(expected.gradients[i])) << c.inputs[i].name;
