@@ -147,7 +147,7 @@ void compare_gradients(const Fixture& fixture, const Trained& trained, const Ver
     gradients.add(parameter.name, gradient_of(trained.space, parameter), fixture.file.read_double("/grad/" + parameter.name));
   rows.push_back(gradients.elements("gradients", tolerance.gradients));
   rows.push_back(gradients.l2("gradients L2", tolerance.gradients_l2));
-  rows.push_back(compare("gradient norm", tolerance.step_scale, {trained.optimizer->gradient_norm()}, fixture.file.read_double("/grad_norm")));
+  rows.push_back(compare("gradient norm", tolerance.norm, {trained.optimizer->gradient_norm()}, fixture.file.read_double("/grad_norm")));
 }
 
 // float64 trains on its own: every loss, and the weights at the end.

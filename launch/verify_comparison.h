@@ -10,9 +10,9 @@
 namespace gta {
 
 struct VerifyTolerance {
-  double logits, logits_l2, losses;           // against the fixture
-  double gradients, gradients_l2;             // against the fixture: one step, so one unlucky token counts
-  double step_gradients, step_scale, weights; // medians over the steps; and all weights
+  double logits, logits_l2, losses;
+  double gradients, gradients_l2, norm;        // against the fixture: one step, so one unlucky token counts
+  double step_gradients, step_scale, weights;  // medians over the steps; and all weights
 };
 VerifyTolerance verify_tolerance(DType dtype);
 
