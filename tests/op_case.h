@@ -502,8 +502,8 @@ inline void check_non_finite_of(const OpCase& c, std::initializer_list<DType> dt
 
 inline void check_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F64, DType::F32, DType::BF16}, Device{}); }
 
-inline void check_cuda(const OpCase& c) {
-  for (DType dtype : {DType::F32, DType::BF16}) {
+inline void check_cuda_of(const OpCase& c, std::initializer_list<DType> dtypes) {
+  for (DType dtype : dtypes) {
     const bool half = dtype == DType::BF16;
     const OpCase rounded = half ? rounded_case(c) : c;
     const Outcome exact = run_case(rounded, DType::F64), device = run_case(rounded, dtype, *cuda_device());
@@ -517,6 +517,9 @@ inline void check_cuda(const OpCase& c) {
       }
   }
 }
+
+inline void check_cuda(const OpCase& c) { check_cuda_of(c, {DType::F32, DType::BF16}); }
+inline void check_cuda_bfloat16(const OpCase& c) { check_cuda_of(c, {DType::BF16}); }
 
 inline void check_cuda_slots(const OpCase& c) {
   const size_t n = c.inputs.size();
