@@ -1,6 +1,7 @@
 #include "core/device.h"
 
 #include <charconv>
+#include <cstdlib>
 #include <mutex>
 
 #include "core/dtype.h"
@@ -27,6 +28,12 @@ constexpr bool kGpu = false;
 constexpr bool kGpu = true;
 #endif
 
+// Where the CPU executes CUDA kernels, auto is still the CPU, unless a test wants to see what a machine with a GPU would do.
+bool auto_is_cuda() {
+  static const bool asked = kGpu || std::getenv("GTA_HOST_CUDA_AUTO");
+  return asked && cuda::device_count() > 0;
+}
+
 [[maybe_unused]] bool index_after(const std::string& name, const std::string& prefix, int& index) {
   if (!name.starts_with(prefix)) return false;
   const char* const end = name.data() + name.size();
@@ -50,7 +57,7 @@ std::string name_of(const Device& device) {
 
 Device device_from_name(const std::string& name) {
   if (name == "cpu") return Device{};
-  if (name == "auto") return kGpu && cuda::device_count() > 0 ? Device{DeviceType::Cuda, 0} : Device{};
+  if (name == "auto") return auto_is_cuda() ? Device{DeviceType::Cuda, 0} : Device{};
   int index = 0;
   if (name.rfind("cuda", 0) == 0 && (name.size() == 4 || index_after(name, "cuda:", index))) {
 #ifdef GTA_CUDA

@@ -196,7 +196,7 @@ void add_checks(CLI::App& app, Choices& c) {
 
   CLI::App* verify = app.add_subcommand("verify", "this build, on this machine, against an independent reference");
   verify->add_option("fixtures", c.verify.fixtures, "HDF5 fixtures, tests/fixtures")->required()->check(some_text());
-  verify->add_option("--dtype", c.verify.dtypes, "float64, float32, bfloat16")->capture_default_str();
+  verify->add_option("--dtype", c.verify.dtypes, "float64 (always, on the CPU), float32, bfloat16")->capture_default_str();
   add_device(verify, c.verify.device);
   verify->footer("example: gta verify tests/fixtures/gta-tiny.h5");
   verify->final_callback([&c] { c.run = [&c] { return run_verify(c.verify); }; });

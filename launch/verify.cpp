@@ -1,76 +1,22 @@
 #include "launch/verify.h"
 
 #include <algorithm>
-#include <cmath>
+#include <optional>
 
 #include "core/io/hdf5.h"
 #include "launch/config/config.h"
+#include "launch/verify_comparison.h"
 #include "layers/transformer/causal_lm.h"
 #include "optim/adamw.h"
 
 namespace gta {
 namespace {
 
-// Errors of a tensor are relative to its largest reference element; "all" is the L2 norm of the difference over that of the reference, over every
-// parameter or logit.
-struct Tolerance {
-  double logits, all_logits, gradients, all_gradients, losses, weights, all_weights;
-};
-Tolerance tolerance_of(DType dtype) {
-  switch (dtype) {
-    case DType::F64:
-      return {1e-9, 1e-9, 1e-9, 1e-9, 1e-9, 1e-7, 1e-9};
-    case DType::BF16:
-      // One rounding is 2^-8 = 0.004 at most, 0.001 in the mean square. A logit passes some twenty of them (weights, stream and branches of up
-      // to three layers), which add like a random walk: 0.01 over all of them; the worst of a thousand is several times that, where a token's
-      // stream is small and the norm enlarges it (0.07 seen in 300 runs). Gradients pass as many again on the way back. A single tensor may be worse:
-      // the gradient of k's bias is what RoPE leaves of a sum that would cancel, so its error is measured against little. AdamW divides by
-      // sqrt(v), so single weights follow the sign of noise; all together they do not.
-      return {0.15, 0.03, 0.3, 0.05, 0.03, INFINITY, 0.1};
-    default:
-      // Rounding of a few hundred sums of products in two or three layers (plain PyTorch in float32 stays within 7e-7 on logits, 5e-6 on
-      // gradients and 2e-5 on losses after ten steps). Where a gradient is near zero its sign is noise to AdamW, and a weight moves by up to
-      // 2 lr per step either way.
-      return {1e-5, 1e-5, 1e-4, 1e-5, 1e-4, 1e-2, 1e-3};
-  }
+VerifyRow compare(const char* what, double tolerance, const std::vector<double>& got, const std::vector<double>& want) {
+  Comparison comparison;
+  comparison.add("", got, want);
+  return comparison.elements(what, tolerance);
 }
-
-double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
-  if (got.size() != want.size()) return INFINITY;
-  double largest = 0, difference = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    if (std::isnan(got[i]) || std::isnan(want[i])) return NAN;
-    largest = std::max(largest, std::abs(want[i]));
-    difference = std::max(difference, std::abs(got[i] - want[i]));
-  }
-  return difference / std::max(largest, 1e-300);
-}
-
-// The worst of several tensors, and all of them together.
-class Errors {
- public:
-  Errors(const char* what, double tolerance, double tolerance_of_all) : worst_{what, "", 0, tolerance}, tolerance_of_all_(tolerance_of_all) {}
-
-  void add(const std::string& name, const std::vector<double>& got, const std::vector<double>& want) {
-    const double error = relative_error(got, want);
-    if (!std::isnan(worst_.error) && (std::isnan(error) || error > worst_.error || worst_.worst.empty())) {
-      worst_.error = error;
-      worst_.worst = name;
-    }
-    for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
-      difference_ += (got[i] - want[i]) * (got[i] - want[i]);
-      reference_ += want[i] * want[i];
-    }
-  }
-  void report(std::vector<VerifyRow>& rows) const {
-    if (worst_.tolerance < INFINITY) rows.push_back(worst_);
-    rows.push_back({"all " + worst_.what, "", std::sqrt(difference_ / reference_), tolerance_of_all_});
-  }
-
- private:
-  VerifyRow worst_;
-  double tolerance_of_all_, difference_ = 0, reference_ = 0;
-};
 
 struct Fixture {
   explicit Fixture(const std::string& path) : file(path), config(parse_model_config(file.text("config"), path)) {
@@ -80,6 +26,7 @@ struct Fixture {
     const std::vector<int64_t> expected = {steps, batch, sequence + 1};
     if (file.dataset("/tokens").shape != expected) bad_input(path, "tokens do not have the shape (steps, batch, sequence + 1) of its attributes");
     tokens = file.read_int32("/tokens");
+    if (const auto losses = file.dataset("/losses").shape; losses != std::vector<int64_t>{steps}) bad_input(path, "has {} losses for {} steps", losses.empty() ? 1 : losses[0], steps);
   }
 
   // Inputs and labels of one step: tokens[step, :, :-1] and tokens[step, :, 1:].
@@ -113,61 +60,177 @@ void load_parameters(const Fixture& fixture, ParameterSpace& space) {
     if (name.rfind("/init/", 0) == 0) space.find(name.substr(6));  // a parameter that this model lacks
 }
 
+std::vector<double> values_of(const ParameterSpace& space, const Parameter& parameter) {
+  return to_doubles(space.view(space.values(parameter.kind), parameter));
+}
+void put(const ParameterSpace& space, const Tensor& flat, const Parameter& parameter, const std::vector<double>& values) {
+  space.view(flat, parameter).copy_from(from_doubles(parameter.shape, values, flat.dtype()));
+}
+std::vector<double> gradient_of(const ParameterSpace& space, const Parameter& parameter) {
+  return to_doubles(space.view(space.gradients(parameter.kind), parameter));
+}
+
+// A model with the fixture's parameters, and the fixture's optimizer.
+struct Trained {
+  Trained(const Fixture& fixture, DType dtype, Device device) : model(space, fixture.config) {
+    space.allocate(dtype, device, SpaceUse::Training);
+    load_parameters(fixture, space);
+    OptimizerConfig settings;
+    settings.learning_rate = fixture.file.real("lr");
+    settings.beta1 = fixture.file.real("beta1");
+    settings.beta2 = fixture.file.real("beta2");
+    settings.eps = fixture.file.real("eps");
+    settings.weight_decay = fixture.file.real("weight_decay");
+    settings.clip_norm = fixture.file.real("clip");
+    learning_rate = settings.learning_rate;
+    optimizer.emplace(space, settings);
+  }
+  // Leaves the gradients in the space.
+  Tensor loss_and_gradients(const Fixture& fixture, int64_t step) {
+    space.zero_gradients();
+    Tape tape(TapeMode::Recording);
+    const auto [inputs, labels] = fixture.step(step);
+    const Tensor loss = model.loss(tape, inputs, labels, 1.0 / static_cast<double>(labels.elements()));
+    tape.backward(loss);
+    return loss;
+  }
+  void update(const Tensor& loss) { optimizer->step(learning_rate, optimizer->sum_of_squares(), loss); }
+
+  ParameterSpace space;
+  CausalLm model;
+  double learning_rate = 0;
+  std::optional<AdamW> optimizer;
+};
+
+// The logits of tokens[0] as decoding gives them: half of each sequence at once, the rest token by token.
+std::vector<double> decoded_logits(const Fixture& fixture, const Trained& trained) {
+  const std::vector<int32_t> tokens = fixture.step(0).first.to_vector<int32_t>();
+  std::vector<double> logits;
+  for (int64_t b = 0; b < fixture.batch; ++b) {
+    DecodingCache cache(fixture.config, fixture.sequence, trained.space.dtype(), trained.space.device());
+    for (int64_t at = 0, count = (fixture.sequence + 1) / 2; at < fixture.sequence; at += count, count = 1) {
+      const auto from = tokens.begin() + b * fixture.sequence + at;
+      const std::vector<double> last = to_doubles(trained.model.decode(Tensor::from<int32_t>({1, count}, {from, from + count}), cache));
+      logits.insert(logits.end(), last.begin(), last.end());
+    }
+  }
+  return logits;
+}
+
+// What decoded_logits() should be: the rows of the logits from the middle of each sequence on.
+std::vector<double> last_half(const Fixture& fixture, const std::vector<double>& logits) {
+  const auto vocab = static_cast<int64_t>(logits.size()) / (fixture.batch * fixture.sequence);
+  std::vector<double> rows;
+  for (int64_t b = 0; b < fixture.batch; ++b)
+    rows.insert(rows.end(), logits.begin() + (b * fixture.sequence + (fixture.sequence + 1) / 2 - 1) * vocab, logits.begin() + (b + 1) * fixture.sequence * vocab);
+  return rows;
+}
+
+// What every dtype owes to the fixture itself.
+void compare_model(const Fixture& fixture, const Trained& trained, const VerifyTolerance& tolerance, std::vector<VerifyRow>& rows) {
+  const double cache = fixture.file.read_double("/cache_per_token").at(0);
+  rows.push_back({"cache per token", "", std::abs(cache - static_cast<double>(cache_widths(fixture.config).total())), 0});
+  const std::vector<double> want = fixture.file.read_double("/logits");
+  Comparison logits;
+  logits.add("", to_doubles(trained.model.logits(fixture.step(0).first)), want);
+  rows.push_back(logits.elements("logits", tolerance.logits));
+  rows.push_back(logits.l2("logits L2", tolerance.logits_l2));
+  Comparison decoded;
+  decoded.add("", decoded_logits(fixture, trained), last_half(fixture, want));
+  rows.push_back(decoded.elements("decoded logits", tolerance.logits));
+  rows.push_back(decoded.l2("decoded logits L2", tolerance.logits_l2));
+}
+
+void compare_gradients(const Fixture& fixture, const Trained& trained, const VerifyTolerance& tolerance, std::vector<VerifyRow>& rows) {
+  Comparison gradients;
+  for (const Parameter& parameter : trained.space.parameters())
+    gradients.add(parameter.name, gradient_of(trained.space, parameter), fixture.file.read_double("/grad/" + parameter.name));
+  rows.push_back(gradients.elements("gradients", tolerance.gradients));
+  rows.push_back(gradients.l2("gradients L2", tolerance.gradients_l2));
+  rows.push_back(compare("gradient norm", tolerance.norm, {trained.optimizer->gradient_norm()}, fixture.file.read_double("/grad_norm")));
+}
+
+// float64 trains on its own: every loss, and the weights at the end.
+void compare_training(const Fixture& fixture, std::vector<VerifyRow>& rows) {
+  const VerifyTolerance tolerance = verify_tolerance(DType::F64);
+  Trained trained(fixture, DType::F64, Device{});
+  compare_model(fixture, trained, tolerance, rows);
+  std::vector<double> losses;
+  for (int64_t step = 0; step < fixture.steps; ++step) {
+    const Tensor loss = trained.loss_and_gradients(fixture, step);
+    losses.push_back(loss.to_vector<double>()[0]);
+    if (step == 0) compare_gradients(fixture, trained, tolerance, rows);
+    trained.update(loss);
+  }
+  rows.push_back(compare("losses", tolerance.losses, losses, fixture.file.read_double("/losses")));
+  Comparison weights;
+  for (const Parameter& parameter : trained.space.parameters()) weights.add(parameter.name, values_of(trained.space, parameter), fixture.file.read_double("/final/" + parameter.name));
+  rows.push_back(weights.elements("final weights", tolerance.weights));
+}
+
+// The values that products read: a bfloat16 model's matrices are rounded.
+std::vector<double> read_by_products(const ParameterSpace& space, const Parameter& parameter) {
+  const bool rounded = parameter.kind == ParameterKind::Matrix && space.rounded_matrices().defined();
+  return to_doubles(space.view(rounded ? space.rounded_matrices() : space.values(parameter.kind), parameter));
+}
+
+// Beside a float64 model that is given the same weights before each step, and gives its gradients to the update of both.
+void compare_steps(const Fixture& fixture, DType dtype, Device device, std::vector<VerifyRow>& rows) {
+  const VerifyTolerance tolerance = verify_tolerance(dtype);
+  Trained trained(fixture, dtype, device), exact(fixture, DType::F64, Device{});
+  const std::vector<Parameter>& parameters = trained.space.parameters();
+  compare_model(fixture, trained, tolerance, rows);
+  Comparison gradients, weights, rounded;
+  std::vector<double> losses, exact_losses;
+  for (int64_t step = 0; step < fixture.steps; ++step) {
+    for (const Parameter& parameter : parameters) put(exact.space, exact.space.values(parameter.kind), parameter, read_by_products(trained.space, parameter));
+    const Tensor loss = trained.loss_and_gradients(fixture, step), exact_loss = exact.loss_and_gradients(fixture, step);
+    if (step == 0) compare_gradients(fixture, trained, tolerance, rows);
+    losses.push_back(loss.to_vector<double>()[0]);
+    exact_losses.push_back(exact_loss.to_vector<double>()[0]);
+    for (const Parameter& parameter : parameters) {
+      const std::vector<double> want = gradient_of(exact.space, parameter);
+      gradients.add(parameter.name, gradient_of(trained.space, parameter), want);
+      put(trained.space, trained.space.gradients(parameter.kind), parameter, want);
+      put(exact.space, exact.space.values(parameter.kind), parameter, values_of(trained.space, parameter));
+    }
+    trained.update(loss);
+    exact.update(exact_loss);
+    for (const Parameter& parameter : parameters) {
+      const std::vector<double> values = values_of(trained.space, parameter);
+      weights.add(parameter.name, values, values_of(exact.space, parameter));
+      if (parameter.kind == ParameterKind::Matrix && dtype == DType::BF16)
+        rounded.add(parameter.name, read_by_products(trained.space, parameter), to_doubles(from_doubles(parameter.shape, values, dtype)));
+    }
+  }
+  rows.push_back(compare("step losses", tolerance.losses, losses, exact_losses));
+  rows.push_back(gradients.l2("step gradients", tolerance.step_gradients));
+  rows.push_back(gradients.scale("their scale", tolerance.step_scale));
+  rows.push_back(weights.elements("step weights", tolerance.weights));
+  if (dtype == DType::BF16) rows.push_back(rounded.elements("rounded weights", 0));
+}
+
 }  // namespace
 
 bool VerifyReport::holds() const {
   return std::all_of(rows.begin(), rows.end(), [](const VerifyRow& row) { return row.holds(); });
 }
 
-VerifyReport verify_fixture(const std::string& path, DType dtype, Device device) {
+std::vector<VerifyReport> verify_fixture(const std::string& path, const std::vector<DType>& dtypes, Device device) {
   const Fixture fixture(path);
-  const Tolerance tolerance = tolerance_of(dtype);
   ParameterSpace space;
   const CausalLm model(space, fixture.config);
-  space.allocate(dtype, device, SpaceUse::Training);
-  load_parameters(fixture, space);
-  VerifyReport report{path, name_of(fixture.config.attention.type), space.parameter_count(), {}};
-
-  const double cache = fixture.file.read_double("/cache_per_token").at(0);
-  report.rows.push_back({"cache per token", "", std::abs(cache - static_cast<double>(cache_widths(fixture.config).total())), 0});
-  Errors logits("logits", tolerance.logits, tolerance.all_logits);
-  logits.add("", to_doubles(model.logits(fixture.step(0).first)), fixture.file.read_double("/logits"));
-  logits.report(report.rows);
-
-  OptimizerConfig settings;
-  settings.learning_rate = fixture.file.real("lr");
-  settings.beta1 = fixture.file.real("beta1");
-  settings.beta2 = fixture.file.real("beta2");
-  settings.eps = fixture.file.real("eps");
-  settings.weight_decay = fixture.file.real("weight_decay");
-  settings.clip_norm = fixture.file.real("clip");
-  AdamW optimizer(space, settings);
-  const std::vector<double> losses = fixture.file.read_double("/losses");
-  if (static_cast<int64_t>(losses.size()) != fixture.steps) bad_input(path, "has {} losses for {} steps", losses.size(), fixture.steps);
-  Errors gradients("gradients", tolerance.gradients, tolerance.all_gradients), weights("final weights", tolerance.weights, tolerance.all_weights);
-  std::vector<double> got_losses;
-  for (int64_t step = 0; step < fixture.steps; ++step) {
-    space.zero_gradients();
-    Tape tape(TapeMode::Recording);
-    const auto [inputs, labels] = fixture.step(step);
-    const Tensor loss = model.loss(tape, inputs, labels, 1.0 / static_cast<double>(labels.elements()));
-    tape.backward(loss);
-    const Tensor squares = optimizer.sum_of_squares();
-    if (step == 0) {
-      report.rows.push_back({"loss", "", relative_error(loss.to_vector<double>(), fixture.file.read_double("/loss")), tolerance.all_logits});
-      report.rows.push_back({"gradient norm", "", relative_error({optimizer.gradient_norm()}, fixture.file.read_double("/grad_norm")), tolerance.all_gradients});
-      for (const Parameter& parameter : space.parameters())
-        gradients.add(parameter.name, to_doubles(space.view(space.gradients(parameter.kind), parameter)), fixture.file.read_double("/grad/" + parameter.name));
-    }
-    got_losses.push_back(loss.to_vector<double>()[0]);
-    optimizer.step(settings.learning_rate, squares, loss);
+  const VerifyReport empty{path, name_of(fixture.config.attention.type), space.parameter_count(), DType::F64, Device{}, {}};
+  std::vector<VerifyReport> reports = {empty};
+  compare_training(fixture, reports[0].rows);
+  for (DType dtype : dtypes) {
+    if (dtype == DType::F64) continue;
+    VerifyReport& report = reports.emplace_back(empty);
+    report.dtype = dtype;
+    report.device = device;
+    compare_steps(fixture, dtype, device, report.rows);
   }
-  for (const Parameter& parameter : space.parameters())
-    weights.add(parameter.name, to_doubles(space.view(space.values(parameter.kind), parameter)), fixture.file.read_double("/final/" + parameter.name));
-  gradients.report(report.rows);
-  report.rows.push_back({"losses", "", relative_error(got_losses, losses), tolerance.losses});
-  weights.report(report.rows);
-  return report;
+  return reports;
 }
 
 }  // namespace gta

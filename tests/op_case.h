@@ -458,16 +458,18 @@ inline void check_threads(const OpCase& c) {
   }
 }
 
-// Ops of one output: the tape gives the gradients that the op gives.
+// The tape gives the gradients that the op gives, from every output that has one.
 inline void check_tape(const OpCase& c) {
-  if (c.d_outputs.size() != 1) return;
   const Outcome expected = run_case(c, DType::F64);
   Tape tape(TapeMode::Recording);
   std::vector<Tensor> x = contiguous_inputs(c, DType::F64);
   for (Tensor& input : x)
     if (input.defined()) input = tape.watch(input);
-  const Tensor root = c.op(DType::F64).apply(tape, x)[0];
-  tape.backward(root, start_tensor(c, 0, root));
+  const std::vector<Tensor> roots = c.op(DType::F64).apply(tape, x);
+  ASSERT_EQ(roots.size(), c.d_outputs.size());
+  std::vector<Tensor> starts;
+  for (size_t i = 0; i < roots.size(); ++i) starts.push_back(start_tensor(c, i, roots[i]));
+  tape.backward(roots, starts);
   for (size_t i = 0; i < x.size(); ++i)
     if (x[i].defined()) {
       EXPECT_EQ(to_bytes(tape.gradient_of(x[i])), to_bytes(expected.gradients[i])) << c.inputs[i].name;
@@ -500,8 +502,8 @@ inline void check_non_finite_of(const OpCase& c, std::initializer_list<DType> dt
 
 inline void check_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F64, DType::F32, DType::BF16}, Device{}); }
 
-inline void check_cuda(const OpCase& c) {
-  for (DType dtype : {DType::F32, DType::BF16}) {
+inline void check_cuda_of(const OpCase& c, std::initializer_list<DType> dtypes) {
+  for (DType dtype : dtypes) {
     const bool half = dtype == DType::BF16;
     const OpCase rounded = half ? rounded_case(c) : c;
     const Outcome exact = run_case(rounded, DType::F64), device = run_case(rounded, dtype, *cuda_device());
@@ -515,6 +517,9 @@ inline void check_cuda(const OpCase& c) {
       }
   }
 }
+
+inline void check_cuda(const OpCase& c) { check_cuda_of(c, {DType::F32, DType::BF16}); }
+inline void check_cuda_bfloat16(const OpCase& c) { check_cuda_of(c, {DType::BF16}); }
 
 inline void check_cuda_slots(const OpCase& c) {
   const size_t n = c.inputs.size();

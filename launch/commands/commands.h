@@ -80,7 +80,7 @@ int run_bench_step(const BenchCommand& command);
 struct VerifyCommand {
   std::vector<std::string> fixtures;
   std::string device = "auto";
-  std::vector<std::string> dtypes = {"float64", "float32"};
+  std::vector<std::string> dtypes = {"float64", "float32", "bfloat16"};
 };
 int run_verify(const VerifyCommand& command);
 

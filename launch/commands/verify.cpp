@@ -9,6 +9,8 @@ namespace gta {
 
 int run_verify(const VerifyCommand& command) {
   const Device device = device_from_name(command.device);
+  std::vector<DType> dtypes;
+  for (const std::string& name : command.dtypes) dtypes.push_back(dtype_from_name(name));
   try {
     cpu::check_products();
   } catch (const Error& error) {
@@ -17,12 +19,12 @@ int run_verify(const VerifyCommand& command) {
   }
   bool all = true;
   for (const std::string& path : command.fixtures)
-    for (const std::string& dtype : command.dtypes) {
-      const VerifyReport report = verify_fixture(path, dtype_from_name(dtype), device);
+    for (const VerifyReport& report : verify_fixture(path, dtypes, device)) {
       all &= report.holds();
-      fmt::print("{} {}: {}, {} parameters, {}\n", report.holds() ? "holds" : "FAILS", path, report.attention, report.parameters, dtype);
+      fmt::print("{} {}: {}, {} parameters, {} on {}\n", report.holds() ? "holds" : "FAILS", path, report.attention, report.parameters,
+                 name_of(report.dtype), name_of(report.device));
       for (const VerifyRow& row : report.rows)
-        fmt::print("  {:<5} {:<16} error {:.1e}, allowed {:.0e}{}{}\n", row.holds() ? "ok" : "FAIL", row.what, row.error, row.tolerance,
+        fmt::print("  {:<5} {:<17} error {:.1e}, allowed {:.1e}{}{}\n", row.holds() ? "ok" : "FAIL", row.what, row.error, row.tolerance,
                    row.worst.empty() ? "" : "  worst: ", row.worst);
     }
   return all ? 0 : kExitCheckFailed;

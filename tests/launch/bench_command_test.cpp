@@ -79,7 +79,7 @@ TEST_F(BenchCommandTest, AStepAsJsonAgreesWithItself) {
 }
 
 TEST_F(BenchCommandTest, WithoutADataSheetThereIsNoMfu) {
-  ASSERT_EQ(bench("step " + folder_ + "/model.yaml --sequence 16 --steps 1 --warmup-steps 0 --dtype float64 --json"), 0) << errors();
+  ASSERT_EQ(bench("step " + folder_ + "/model.yaml --sequence 16 --steps 1 --warmup-steps 0 --dtype float64 --device cpu --json"), 0) << errors();
   const Json json = Json::parse(output());
   EXPECT_FALSE(json.contains("mfu"));
   EXPECT_EQ(json["dtype"], "float64");
@@ -107,7 +107,7 @@ model: model.yaml
 data: {tokenizer: none.model, train: [none.h5], sequence_length: 8}
 train: {steps: 10, global_batch_size: 6, micro_batch_size: 3, dtype: float64}
 )");
-  ASSERT_EQ(bench("step " + folder_ + "/run.yaml --steps 1 --set model.attention.type=mha --json"), 0) << errors();
+  ASSERT_EQ(bench("step " + folder_ + "/run.yaml --steps 1 --device cpu --set model.attention.type=mha --json"), 0) << errors();
   const Json json = Json::parse(output());
   EXPECT_EQ(json["micro_batch_size"], 3);
   EXPECT_EQ(json["sequence_length"], 8);

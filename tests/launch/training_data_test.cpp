@@ -28,7 +28,7 @@ TEST_F(MaskedTraining, WithADocumentMaskTheLossIsTheMeanOverTheLabelsWithinDocum
     if (const nlohmann::json row = nlohmann::json::parse(line); row.contains("loss")) reported.push_back(row["loss"]);
   ASSERT_EQ(reported.size(), 6u);
 
-  const LoadedModel trained = load_model(folder_ + "/masked", "cpu");
+  const LoadedModel trained = load_model(folder_ + "/masked", "auto");
   Loader loader(open_training_data(run.config.data, trained.tokenizer, static_cast<uint64_t>(run.config.seed)), 4, 0);
   std::set<int64_t> counts;
   for (double loss_of_step : reported) {

@@ -94,6 +94,11 @@ std::vector<OpCase> many_sequences_cases() {
   return {attention_case({256, 4, 2, 1, 64, 64, 0}, 2, 3), attention_case({256, 4, 2, 1, 3, 5, 0}, 2, 3)};
 }
 
+// GTA-1B's groups: a block sums over all five maps and, for each, over tiles of queries.
+std::vector<OpCase> five_maps_cases() { return {attention_case({342, 5, 1, 1, 64, 128, 0}, 33, 130)}; }
+// Many tiles of keys and of queries in one sequence.
+std::vector<OpCase> long_cuda_cases() { return {attention_case({1, 2, 1, 1, 64, 128, 0}, 1030, 1040, 700), attention_case({1, 2, 1, 2, 3, 5, 0}, 523, 530, 211)}; }
+
 struct DecoderSizes { int64_t tokens, maps, latent, copies; };
 OpCase value_decoder_case(const DecoderSizes& s, GateType gate, bool learned) {
   OpCase c{.name = fmt::format("{} tokens, {} maps of {}, {} copies, {}{}", s.tokens, s.maps, s.latent, s.copies, name_of(gate), learned ? ", learned" : ""),
@@ -145,6 +150,8 @@ GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaGivesTheSameBitsTwice, small_
 GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaWritesWhatTheSlotsSay, small_tiled_attention_cases(), check_cuda_slots)
 GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaShowsNonFiniteInputs, small_tiled_attention_cases(), check_cuda_non_finite)
 GTA_OP_CASE_CUDA_TEST(ManySequences, CudaIsNearTheReference, many_sequences_cases(), check_cuda)
+GTA_OP_CASE_CUDA_TEST(ManySequences, CudaSumsFiveMapsOverTilesOfQueries, five_maps_cases(), check_cuda_bfloat16)
+GTA_OP_CASE_CUDA_TEST(LongSharedMapAttention, CudaIsNearTheReference, long_cuda_cases(), check_cuda)
 
 std::vector<Device> devices() {
   std::vector<Device> all = {Device{}};
