@@ -1,11 +1,14 @@
 #include "core/allocator.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+#include <utility>
+#include <vector>
 
 #include "core/sanitizer.h"
 #include "core/tensor.h"
@@ -67,6 +70,23 @@ TEST(Allocator, PartsOfBlocksAreUsedAndGivenBack) {
   }
   release_pooled_memory(Device{});
   EXPECT_EQ(memory_report(Device{}).pooled, 0);
+}
+
+// Holes of many sizes, as other libraries' mappings leave them, do not draw blocks away from each other.
+TEST(Allocator, BlocksLieSideBySideWhateverElseIsMapped) {
+  release_pooled_memory(Device{});
+  std::vector<std::pair<void*, size_t>> others;
+  for (size_t i = 1; i <= 40; ++i) {
+    const size_t bytes = i << 20;
+    others.emplace_back(mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), bytes);
+  }
+  for (size_t i = 0; i < others.size(); i += 2) munmap(others[i].first, others[i].second);
+  reset_memory_peak(Device{});
+  const int64_t before = memory_report(Device{}).total_in_use();
+  for (int64_t mib = 1; mib <= 30; ++mib) Tensor::empty({mib << 20}, DType::U8, {}, Purpose::Workspace);
+  EXPECT_LE(memory_report(Device{}).reserved_peak - before, int64_t{60} << 20) << "apart from each other they are 465 MiB";
+  for (size_t i = 1; i < others.size(); i += 2) munmap(others[i].first, others[i].second);
+  release_pooled_memory(Device{});
 }
 
 TEST(Allocator, ALargeTensorTakesItsPagesAndNoMore) {

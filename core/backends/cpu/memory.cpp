@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -21,11 +22,16 @@ constexpr int64_t kCopyGrain = int64_t{1} << 18;  // bytes; below this a second 
 }  // namespace
 
 // All but small blocks are mapped: what is kept for a whole run would otherwise lie between a library's passing blocks in the heap, which
-// then grows around it. Huge pages where the kernel offers them mean fewer TLB misses in the products; neighbours become one mapping.
+// then grows around it. Each block is wished for below the one before, far from what else is mapped: free neighbours become one block
+// (free_blocks.h), so what a step holds does not depend on the holes that a process happens to have. Where the place is taken the system chooses.
+// Huge pages where the kernel offers them mean fewer TLB misses in the products.
 void* raw_allocate(const Device&, int64_t bytes) noexcept {
   if (bytes < kMappedBytes) return std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64));
-  void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  static std::atomic<uintptr_t> last{uintptr_t{3} << 44};
+  void* const wish = reinterpret_cast<void*>(last.load() - static_cast<uintptr_t>(bytes));
+  void* data = mmap(wish, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return nullptr;
+  last = reinterpret_cast<uintptr_t>(data);
   madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
   return data;
 }
