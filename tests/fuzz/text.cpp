@@ -12,7 +12,10 @@ bool read_text(const std::string& bytes) {
     const std::string path = scratch_file(name, bytes);
     CorpusOptions options;
     options.largest_document = 1 << 14;
-    if (bytes.size() % 2) options.document_separator = "";
+    // JSON lines have no separator, and what begins as JSON is no text unless it is said to be.
+    const bool json = path.find(".jsonl") != std::string::npos;
+    options.format = json || bytes.size() % 4 == 0 ? TextFormat::Auto : TextFormat::Text;
+    if (bytes.size() % 2 && !json) options.document_separator = "";
     any |= taken([&] {
       read_documents({path}, options, [](std::string&& document) {
         expect(!document.empty(), "a document is empty");
