@@ -104,7 +104,8 @@ TEST_F(ShortShards, TrainingSaysWhatIsLeftOutAndWithWindowsAcrossShardsUsesIt) {
                                     "data.windows_across_shards=" + across};
   };
   int64_t of_short = 0, of_all = 0;
-  for (const std::string& path : load(overrides(2, "false")).config.data.train[0].shards) {
+  const std::vector<DataSource> sources = load(overrides(2, "false")).config.data.train;
+  for (const std::string& path : sources[0].shards) {
     const int64_t tokens = TokenShard(path).summary().tokens;
     of_all += tokens;
     if (tokens < 17) of_short += tokens;
