@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/io/file.h"
 #include "core/log.h"
 #include "data/input_file.h"
 #include "launch/commands/commands.h"
