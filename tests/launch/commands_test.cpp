@@ -61,7 +61,7 @@ TEST_F(Commands, EvalWantsOneThingToScore) {
   expect(2, "eval " + run + " --text " + folder_ + "/empty.txt", "there is no text to score");
   publish_text(folder_ + "/lines", "{\"text\": \"abc\"}\n");
   expect(2, "eval " + run + " --text " + folder_ + "/lines", "begins as JSON");
-  expect(2, "eval " + run + " --tokens " + text + " --logits-out " + folder_ + "/missing/out.npy", "its folder");
+  expect(2, "eval " + run + " --tokens " + text + " --logits-out " + folder_ + "/missing/out.npy", "the folder " + folder_ + "/missing does not exist");
 
   const auto tokens = [&](const std::string& shape, const std::vector<int32_t>& values) {
     const std::string header = "{'descr': '<i4', 'fortran_order': False, 'shape': (" + shape + "), }\n";
@@ -124,7 +124,8 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
            {"train " + run + " --run-dir ''", "--run-dir: expected a name, got ''"},
            {"data tokenizer --input x --out y --vocab-size 299", "--vocab-size: expected an integer from 300 to 1048576, got '299'"},
            {"data shards --input x --out y --tokenizer z --shard-tokens 0", "--shard-tokens: expected an integer from 1 to "},
-           {"verify-resume " + run + " --kills 0", "--kills: expected an integer from 1 to "},
+           {"verify-resume " + run + " --kills -1", "--kills: expected an integer from 0 to "},
+           {"verify-resume " + run + " --stops -1", "--stops: expected an integer from 0 to "},
            {"bench step " + run + " --data-sheet-tflops 0", "--data-sheet-tflops: expected a number above 0 to 1000000"},
            {"train", "'gta train' needs config (YAML, docs/configuration.md); see 'gta train --help'"},
            {"generate x", "'gta generate' needs --prompt (text to continue)"},
