@@ -134,7 +134,7 @@ class LiveLine : public SmallRun {
   }
   static int rows_of_steps(const Terminal& terminal) {
     int count = 0, step = 0;
-    for (const std::string& row : terminal.rows()) count += sscanf(row.c_str(), "step %d/400", &step);
+    for (const std::string& row : terminal.rows()) count += sscanf(row.c_str(), "step %d/400", &step) == 1;
     return count;
   }
 };

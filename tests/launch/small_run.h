@@ -19,6 +19,9 @@ namespace gta {
 
 inline const std::string kGta = GTA_BINARY;
 
+// One number of a flat tensor, on whatever device it is.
+inline void set(const Tensor& flat, int64_t index, float value) { flat.column_slice(index, 1).copy_from(Tensor::from<float>({1}, {value})); }
+
 class SmallRun : public testing::Test {
  protected:
   void SetUp() override {

@@ -168,7 +168,7 @@ TEST_F(Resume, TheLastCheckpointBeforeARowOfSkippedStepsStaysAndALowerLearningRa
   };
   TrainOptions o = options("row");
   o.before_update = [](int64_t step, ParameterSpace& space) {
-    if (step >= 4) space.gradients(ParameterKind::Matrix).data<float>()[0] = INFINITY;
+    if (step >= 4) set(space.gradients(ParameterKind::Matrix), 0, INFINITY);
   };
   try {
     train(load(every), o);
