@@ -1,4 +1,5 @@
-// By the SDPA graphs of NVIDIA's cudnn-frontend. cudnn_attention_absent.cpp takes this file's place in a build without it.
+// By the SDPA graphs of NVIDIA's cudnn-frontend. cudnn_attention_absent.cpp takes this file's place in a build without
+// it.
 #include "bench/cudnn_attention.h"
 
 #include <cudnn_frontend.h>
@@ -67,21 +68,22 @@ Pass pass_of(const AttentionForward& a) {
   ensure(!a.document_starts.defined(), kName, "is given no document masks");
   const int64_t queries = a.q.rows(), keys = a.k.rows();
   const Tensor& logsumexp = a.logsumexp;
-  ensure(logsumexp.defined() && logsumexp.dtype() == DType::F32 && logsumexp.contiguous() && logsumexp.rows() == batch * nq &&
-              logsumexp.columns() == queries / batch,
+  ensure(logsumexp.defined() && logsumexp.dtype() == DType::F32 && logsumexp.contiguous() &&
+             logsumexp.rows() == batch * nq && logsumexp.columns() == queries / batch,
          kName, "expected logsumexp float32 ({}, {}), got {}", batch * nq, queries / batch,
          logsumexp.defined() ? describe(logsumexp) : "none");
   return {a,
-          {operand(Id::Q, "q", a.q, queries, nq, dk), operand(Id::K, "k", a.k, keys, nk, dk), operand(Id::V, "v", a.v, keys, nv, dv),
-           operand(Id::U, "u", a.u, queries, nq, dv)}};
+          {operand(Id::Q, "q", a.q, queries, nq, dk), operand(Id::K, "k", a.k, keys, nk, dk),
+           operand(Id::V, "v", a.v, keys, nv, dv), operand(Id::U, "u", a.u, queries, nq, dv)}};
 }
 
 Pass pass_of(const AttentionBackward& a) {
   const auto& [batch, nq, nk, nv, dk, dv, scale] = a.forward.shape;
   Pass pass = pass_of(a.forward);
   const int64_t queries = a.forward.q.rows(), keys = a.forward.k.rows();
-  for (const Operand& x : {operand(Id::DU, "d_u", a.d_u, queries, nq, dv), operand(Id::DQ, "d_q", a.d_q, queries, nq, dk),
-                           operand(Id::DK, "d_k", a.d_k, keys, nk, dk), operand(Id::DV, "d_v", a.d_v, keys, nv, dv)})
+  for (const Operand& x :
+       {operand(Id::DU, "d_u", a.d_u, queries, nq, dv), operand(Id::DQ, "d_q", a.d_q, queries, nq, dk),
+        operand(Id::DK, "d_k", a.d_k, keys, nk, dk), operand(Id::DV, "d_v", a.d_v, keys, nv, dv)})
     pass.operands.push_back(x);
   for (const GradientMode mode : {a.mode_q, a.mode_k, a.mode_v})
     ensure(mode == GradientMode::Overwrite, kName, "overwrites every gradient: it cannot add to one or leave one out");
@@ -101,15 +103,16 @@ void place(Tensor_attributes& attributes, const Pass& pass, const Operand& x) {
       .set_data_type(fe::DataType_t::BFLOAT16);
 }
 void place_logsumexp(Tensor_attributes& attributes, const Pass& pass) {
-  const int64_t batch = pass.forward.shape.batch, maps = pass.forward.shape.query_heads, queries = pass.forward.q.rows() / batch;
+  const int64_t batch = pass.forward.shape.batch, maps = pass.forward.shape.query_heads,
+                queries = pass.forward.q.rows() / batch;
   attributes.set_uid(static_cast<int64_t>(Id::Logsumexp))
       .set_dim({batch, maps, queries, 1})
       .set_stride({maps * queries, queries, 1, 1})
       .set_data_type(fe::DataType_t::FLOAT);
 }
 
-// The core's mask: the last query sees every key, each one before it a key less. With as many queries as keys that begins at the upper left
-// corner too, which is cuDNN's common case.
+// The core's mask: the last query sees every key, each one before it a key less. With as many queries as keys that
+// begins at the upper left corner too, which is cuDNN's common case.
 template <class Attributes>
 Attributes causal(const Pass& pass, const char* name) {
   Attributes attributes;
@@ -140,8 +143,9 @@ void describe_pass(Graph& graph, const Pass& pass) {
   const auto u = input(pass.operands[3]), d_u = input(pass.operands[4]);
   Tensor_attributes logsumexp;
   place_logsumexp(logsumexp, pass);
-  const auto gradients = graph.sdpa_backward(q, k, v, u, d_u, graph.tensor(logsumexp),
-                                             causal<SDPA_backward_attributes>(pass, "backward").set_deterministic_algorithm(true));
+  const auto gradients =
+      graph.sdpa_backward(q, k, v, u, d_u, graph.tensor(logsumexp),
+                          causal<SDPA_backward_attributes>(pass, "backward").set_deterministic_algorithm(true));
   for (size_t i = 0; i < gradients.size(); ++i) place(gradients[i]->set_output(true), pass, pass.operands[5 + i]);
 }
 
@@ -199,11 +203,13 @@ std::string refusal(const Arguments& arguments, const CudnnGpu* gpu) {
 
 std::string cudnn_absence() {
   static const std::string absence = []() -> std::string {
-    // The frontend opens the CUDA runtime too, the oldest major version that it finds: let it be the one that this program is linked with.
+    // The frontend opens the CUDA runtime too, the oldest major version that it finds: let it be the one that this
+    // program is linked with.
     setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", fmt::format("libcudart.so.{}", CUDART_VERSION / 1000).c_str(), 0);
     fe::cudnn_dlhandle = dlopen(fmt::format("libcudnn.so.{}", CUDNN_MAJOR).c_str(), RTLD_NOW);
     return fe::cudnn_dlhandle ? ""
-                              : fmt::format("cuDNN {} is not installed, or its folder not in LD_LIBRARY_PATH: {}", CUDNN_MAJOR, dlerror());
+                              : fmt::format("cuDNN {} is not installed, or its folder not in LD_LIBRARY_PATH: {}",
+                                            CUDNN_MAJOR, dlerror());
   }();
   return absence;
 }
@@ -234,9 +240,12 @@ struct CudnnAttention::Plan {
 };
 
 CudnnAttention::CudnnAttention(const AttentionForward& arguments) : plan_(std::make_unique<Plan>(pass_of(arguments))) {}
-CudnnAttention::CudnnAttention(const AttentionBackward& arguments) : plan_(std::make_unique<Plan>(pass_of(arguments))) {}
+CudnnAttention::CudnnAttention(const AttentionBackward& arguments)
+    : plan_(std::make_unique<Plan>(pass_of(arguments))) {}
 CudnnAttention::~CudnnAttention() = default;
 
-void CudnnAttention::run() { check(plan_->graph.execute(plan_->handle, plan_->addresses, plan_->workspace.raw_data())); }
+void CudnnAttention::run() {
+  check(plan_->graph.execute(plan_->handle, plan_->addresses, plan_->workspace.raw_data()));
+}
 
 }  // namespace gta

@@ -1,9 +1,9 @@
-// cuDNN's attention on the core's tensors: what the core is checked against (tests/layers/attention) and timed beside (gta bench ops).
-// Nothing trains with it.
+// cuDNN's attention on the core's tensors: what the core is checked against (tests/layers/attention) and timed beside
+// (gta bench ops). Nothing trains with it.
 //
-// The same U, dQ, dK and dV as shared_map_attention.h where cuDNN has them: bfloat16, causal, no documents, every gradient wanted and
-// overwritten. nk and nv may differ, and so may dk and dv; backward adds in a fixed order, as ours does. One thing differs: `logsumexp` is
-// (batch * nq, queries), the only layout that cuDNN's backward reads.
+// The same U, dQ, dK and dV as shared_map_attention.h where cuDNN has them: bfloat16, causal, no documents, every
+// gradient wanted and overwritten. nk and nv may differ, and so may dk and dv; backward adds in a fixed order, as ours
+// does. One thing differs: `logsumexp` is (batch * nq, queries), the only layout that cuDNN's backward reads.
 //
 // libcudnn is opened at the first call, so that the program also starts where it is not installed.
 #pragma once
@@ -24,8 +24,8 @@ struct CudnnGpu {
   std::string properties;  // cuDNN's JSON of a device
 };
 
-// Why it does not run this on the tensors' device, or would not on `gpu`: its absence, what was expected of the arguments, or cuDNN's own
-// words. Empty: it does.
+// Why it does not run this on the tensors' device, or would not on `gpu`: its absence, what was expected of the
+// arguments, or cuDNN's own words. Empty: it does.
 std::string cudnn_refusal(const AttentionForward& arguments, const CudnnGpu* gpu = nullptr);
 std::string cudnn_refusal(const AttentionBackward& arguments, const CudnnGpu* gpu = nullptr);
 

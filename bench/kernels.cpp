@@ -23,8 +23,8 @@
 namespace gta {
 namespace {
 
-// An input of an op and what becomes of its gradient: of an activation it is new, of a parameter it is added to what is there. An
-// activation may be columns of a merged one; its gradient is then columns of a buffer of that width.
+// An input of an op and what becomes of its gradient: of an activation it is new, of a parameter it is added to what is
+// there. An activation may be columns of a merged one; its gradient is then columns of a buffer of that width.
 struct Operand {
   enum class Role : uint8_t { Absent, Activation, Parameter } role = Role::Absent;
   Tensor tensor, gradient;  // gradient: of a parameter
@@ -64,13 +64,14 @@ class Bench {
     for (const Product& p : products_of_step(m_, tokens_, s_.device.type)) {
       if (!wants(p.name)) continue;
       const bool at = p.transpose_a == Transpose::Yes, bt = p.transpose_b == Transpose::Yes;
-      const Gemm gemm_arguments{.a = random(at ? Shape{p.k, p.m} : Shape{p.m, p.k}),
-                                .transpose_a = p.transpose_a,
-                                .b = random(bt ? Shape{p.n, p.k} : Shape{p.k, p.n}),
-                                .transpose_b = p.transpose_b,
-                                // A weight's gradient, the one product whose first operand is transposed, is float32 in any case.
-                                .c = random_tensor("c", {p.m, p.n}, at ? state_dtype(s_.dtype) : s_.dtype, s_.device),
-                                .mode = p.mode};
+      const Gemm gemm_arguments{
+          .a = random(at ? Shape{p.k, p.m} : Shape{p.m, p.k}),
+          .transpose_a = p.transpose_a,
+          .b = random(bt ? Shape{p.n, p.k} : Shape{p.k, p.n}),
+          .transpose_b = p.transpose_b,
+          // A weight's gradient, the one product whose first operand is transposed, is float32 in any case.
+          .c = random_tensor("c", {p.m, p.n}, at ? state_dtype(s_.dtype) : s_.dtype, s_.device),
+          .mode = p.mode};
       add(
           {RowKind::Product, p.name, fmt::format("{} x {} x {}", p.m, p.n, p.k), p.calls, p.flops(), 0, {}}, [] {},
           [&] { gemm(gemm_arguments); });
@@ -78,7 +79,8 @@ class Bench {
   }
 
   void ops() {
-    const int64_t hidden = m_.hidden_size, layers = m_.layers, both = (core_.query_heads + core_.key_heads) * core_.head_dim;
+    const int64_t hidden = m_.hidden_size, layers = m_.layers,
+                  both = (core_.query_heads + core_.key_heads) * core_.head_dim;
     const int64_t values = core_.value_heads * core_.value_dim, width = m_.heads * m_.head_dim,
                   latent = core_.query_heads * core_.value_dim;
     const int64_t merged = linear_shapes(m_)[0].out;
@@ -87,15 +89,17 @@ class Bench {
       op(1, EmbeddingOp{tokens({s_.micro_batch, s_.sequence})}, {parameter({m_.vocab_size, hidden})},
          {numbers(2 * hidden), numbers(3 * hidden)});
     if (wants_op(RmsNormOp::name))
-      op(1, RmsNormOp{m_.norm_eps}, {activation(hidden), parameter({hidden})}, {numbers(2 * hidden), numbers(3 * hidden)});
+      op(1, RmsNormOp{m_.norm_eps}, {activation(hidden), parameter({hidden})},
+         {numbers(2 * hidden), numbers(3 * hidden)});
     if (wants_op(ResidualRmsNormOp::name))
       op(2 * layers, ResidualRmsNormOp{m_.norm_eps}, {activation(hidden), activation(hidden), parameter({hidden})},
          {numbers(4 * hidden), numbers(4 * hidden)});
     for (const LinearShape& linear : linear_shapes(m_))
       if (wants_op(fmt::format("{} {}", LinearOp::name, linear.name)))
         op(layers, LinearOp{},
-           {activation(linear.in), parameter({linear.out, linear.in}), linear.bias ? parameter({linear.out}) : Operand{}}, {0, 0},
-           linear.name);
+           {activation(linear.in), parameter({linear.out, linear.in}),
+            linear.bias ? parameter({linear.out}) : Operand{}},
+           {0, 0}, linear.name);
     if (!grouped()) latent_attention();
     if (grouped() && wants_op(RopeOp::name))
       op(layers,
@@ -125,41 +129,53 @@ class Bench {
   // MLA's ops between its products: the latent's norm, both rotations, and the heads put together.
   void latent_attention() {
     const AttentionConfig& a = m_.attention;
-    const int64_t layers = m_.layers, rank = a.kv_lora_rank, merged = linear_shapes(m_)[0].out, kv = linear_shapes(m_)[1].out;
+    const int64_t layers = m_.layers, rank = a.kv_lora_rank, merged = linear_shapes(m_)[0].out,
+                  kv = linear_shapes(m_)[1].out;
     const int64_t q_and_k = core_.query_heads * core_.head_dim, values = core_.value_heads * core_.value_dim;
     const auto rope = [&](const char* part, const RopeHeads& heads, int64_t first) {
       if (wants_op(fmt::format("{} {}", RopeOp::name, part)))
-        op(layers, RopeOp{heads, {s_.sequence, 0, rope_table(s_.sequence, a.rope_dim, m_.rope_theta, s_.dtype, s_.device)}},
+        op(layers,
+           RopeOp{heads, {s_.sequence, 0, rope_table(s_.sequence, a.rope_dim, m_.rope_theta, s_.dtype, s_.device)}},
            {columns(merged, first, heads.heads * heads.head_width())},
            {numbers(2 * heads.heads * heads.head_width()), numbers(2 * heads.heads * heads.head_width())}, part);
     };
     if (wants_op(fmt::format("{} latent", RmsNormOp::name)))
-      op(layers, RmsNormOp{m_.norm_eps}, {columns(merged, q_and_k, rank), parameter({rank})}, {numbers(2 * rank), numbers(3 * rank)}, "latent");
+      op(layers, RmsNormOp{m_.norm_eps}, {columns(merged, q_and_k, rank), parameter({rank})},
+         {numbers(2 * rank), numbers(3 * rank)}, "latent");
     rope("q", {m_.heads, a.rope_dim, a.nope_dim}, 0);
     rope("k", {1, a.rope_dim}, q_and_k + rank);
     if (wants_op(LatentHeadsOp::name)) {
       const double moved = numbers(kv + a.rope_dim + q_and_k + values);
-      op(layers, LatentHeadsOp{{m_.heads, a.nope_dim, a.rope_dim, a.value_dim}}, {activation(kv), activation(a.rope_dim)}, {moved, moved});
+      op(layers, LatentHeadsOp{{m_.heads, a.nope_dim, a.rope_dim, a.value_dim}},
+         {activation(kv), activation(a.rope_dim)}, {moved, moved});
     }
   }
 
-  // The core on operands that lie as in a step, and its peer on such tensors: grouped variants have q and k in one buffer and v behind them in the
-  // merged projection's; MLA puts each together anew.
+  // The core on operands that lie as in a step, and its peer on such tensors: grouped variants have q and k in one
+  // buffer and v behind them in the merged projection's; MLA puts each together anew.
   void core_attention() {
-    const std::string name = SharedMapAttentionOp::name, forward_name = name + " forward (cuDNN)", backward_name = name + " backward (cuDNN)";
-    const bool ours = wants_op(name), peer = s_.device.type == DeviceType::Cuda && s_.dtype == DType::BF16 && (wants(forward_name) || wants(backward_name));
+    const std::string name = SharedMapAttentionOp::name, forward_name = name + " forward (cuDNN)",
+                      backward_name = name + " backward (cuDNN)";
+    const bool ours = wants_op(name), peer = s_.device.type == DeviceType::Cuda && s_.dtype == DType::BF16 &&
+                                             (wants(forward_name) || wants(backward_name));
     if (!ours && !peer) return;
-    const int64_t q = core_.query_heads * core_.head_dim, k = core_.key_heads * core_.head_dim, v = core_.value_heads * core_.value_dim;
+    const int64_t q = core_.query_heads * core_.head_dim, k = core_.key_heads * core_.head_dim,
+                  v = core_.value_heads * core_.value_dim;
     const int64_t merged = linear_shapes(m_)[0].out;
-    const Operand operands[] = {grouped() ? columns(q + k, 0, q) : activation(q), grouped() ? columns(q + k, q, k) : activation(k),
+    const Operand operands[] = {grouped() ? columns(q + k, 0, q) : activation(q),
+                                grouped() ? columns(q + k, q, k) : activation(k),
                                 grouped() ? columns(merged, q + k, v) : activation(v)};
     if (ours) op(m_.layers, SharedMapAttentionOp{core_, {}}, operands, {0, 0});
     if (peer) cudnn_attention(operands, forward_name, backward_name);
   }
 
   // Bytes of that many columns of every token.
-  double numbers(int64_t columns) const { return static_cast<double>(tokens_ * columns) * static_cast<double>(size_of(s_.dtype)); }
-  Tensor tokens(const Shape& shape) const { return random_tokens("tokens", shape, m_.vocab_size).to(s_.device, Purpose::Data); }
+  double numbers(int64_t columns) const {
+    return static_cast<double>(tokens_ * columns) * static_cast<double>(size_of(s_.dtype));
+  }
+  Tensor tokens(const Shape& shape) const {
+    return random_tokens("tokens", shape, m_.vocab_size).to(s_.device, Purpose::Data);
+  }
 
   bool grouped() const { return m_.attention.type != AttentionType::Mla; }
   bool wants(const std::string& name) const { return name.find(s_.only) != std::string::npos; }
@@ -190,7 +206,8 @@ class Bench {
   template <class O, size_t n>
   void op(int64_t calls, const O& op, const Operand (&operands)[n], Bytes bytes, const std::string& part = "") {
     const std::string name = part.empty() ? O::name : fmt::format("{} {}", O::name, part);
-    [&]<size_t... i>(std::index_sequence<i...>) { op.check(operands[i].tensor...); }(std::make_index_sequence<n>{});
+    [&]<size_t... i>(std::index_sequence<i...>) { op.check(operands[i].tensor...); }
+    (std::make_index_sequence<n>{});
     const auto apply = [&](Saved& saved) {
       return as_vector([&]<size_t... i>(std::index_sequence<i...>) {
         return op.forward(saved, operands[i].tensor...);
@@ -211,7 +228,8 @@ class Bench {
 
     Saved saved(TapeMode::Recording);
     std::vector<Tensor> starts, d_outputs;
-    for (const Tensor& output : apply(saved)) starts.push_back(random_tensor("d_output", output.shape(), output.dtype(), output.device()));
+    for (const Tensor& output : apply(saved))
+      starts.push_back(random_tensor("d_output", output.shape(), output.dtype(), output.device()));
     // An op may overwrite a gradient that only it looks at, as it does in a step: each call has its own.
     const auto prepare = [&] {
       d_outputs.clear();
@@ -238,9 +256,12 @@ class Bench {
     add({RowKind::Op, name + " backward", shape, calls, flops, bytes.backward, {}}, prepare, backward);
   }
 
-  void cudnn_attention(const Operand (&operands)[3], const std::string& forward_name, const std::string& backward_name) {
+  void cudnn_attention(const Operand (&operands)[3], const std::string& forward_name,
+                       const std::string& backward_name) {
     const auto& [batch, nq, nk, nv, dk, dv, scale] = core_;
-    const auto gradient = [&](const Operand& o) { return random({tokens_, o.all_columns}).column_slice(o.first_column, o.tensor.columns()); };
+    const auto gradient = [&](const Operand& o) {
+      return random({tokens_, o.all_columns}).column_slice(o.first_column, o.tensor.columns());
+    };
     const AttentionForward forward{core_,
                                    operands[0].tensor,
                                    operands[1].tensor,
@@ -307,11 +328,13 @@ class Bench {
     AdamW optimizer(space, config);
     double held = 0;  // bytes of weights, and of gradients or one moment
     const Tensor& rounded = space.rounded_matrices();
-    const double copied = rounded.defined() ? static_cast<double>(rounded.elements()) * static_cast<double>(size_of(rounded.dtype())) : 0;
+    const double copied =
+        rounded.defined() ? static_cast<double>(rounded.elements()) * static_cast<double>(size_of(rounded.dtype())) : 0;
     for (ParameterKind kind : kParameterKinds) {
       const Tensor flat = space.gradients(kind);
       held += static_cast<double>(flat.elements()) * static_cast<double>(size_of(flat.dtype()));
-      const Tensor some = random_tensor("gradient", {1, std::min<int64_t>(flat.elements(), 1 << 20)}, flat.dtype(), s_.device);
+      const Tensor some =
+          random_tensor("gradient", {1, std::min<int64_t>(flat.elements(), 1 << 20)}, flat.dtype(), s_.device);
       for (int64_t first = 0; first < flat.elements(); first += some.columns()) {
         const int64_t count = std::min(some.columns(), flat.elements() - first);
         flat.column_slice(first, count).copy_from(some.column_slice(0, count));
@@ -324,7 +347,8 @@ class Bench {
     };
     const Tensor squares = optimizer.sum_of_squares(), loss = Tensor::zeros({1}, DType::F64, s_.device);
     row("gradient_norm", held, [&] { optimizer.sum_of_squares(); });
-    row("adamw", 7 * held + copied, [&] { optimizer.step(config.learning_rate, squares, loss); });  // weight and both moments read and written, gradient read
+    // weight and both moments read and written, gradient read
+    row("adamw", 7 * held + copied, [&] { optimizer.step(config.learning_rate, squares, loss); });
     row("zero_gradients", held, [&] { space.zero_gradients(); });
   }
 
@@ -342,7 +366,8 @@ const char* name_of(RowKind kind) { return kind == RowKind::Product ? "product" 
 
 KernelMeasurement measure_kernels(const KernelBenchmark& settings) {
   require(settings.repeats > 0 && settings.micro_batch > 0 && settings.sequence > 0, "bench",
-          "expected positive repeats, micro-batch and sequence, got {}, {}, {}", settings.repeats, settings.micro_batch, settings.sequence);
+          "expected positive repeats, micro-batch and sequence, got {}, {}, {}", settings.repeats, settings.micro_batch,
+          settings.sequence);
   KernelMeasurement measured;
   // Neighbours and frequency change: a limit is the better of two moments.
   const auto limits = [&] {

@@ -1,9 +1,9 @@
-// Every op of a training step, forward and backward, and every product alone, on operands of the step's shapes: time, and share of the
-// machine's limit.
+// Every op of a training step, forward and backward, and every product alone, on operands of the step's shapes: time,
+// and share of the machine's limit.
 //
-// Operands come from memory: the caches are swept before each repeat. So a row is what the op costs where its operands are not warm; in a
-// step (step.h) some are. FLOPs are those of the products that the op really makes, counted by the profiler. Bytes are the least an op has
-// to move: each operand once.
+// Operands come from memory: the caches are swept before each repeat. So a row is what the op costs where its operands
+// are not warm; in a step (step.h) some are. FLOPs are those of the products that the op really makes, counted by the
+// profiler. Bytes are the least an op has to move: each operand once.
 #pragma once
 
 #include <string>

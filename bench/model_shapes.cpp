@@ -18,12 +18,19 @@ AttentionShape core_shape(const ModelConfig& config, int64_t batch) {
     }
     case AttentionType::Gva:
     case AttentionType::Gha: {
-      const int64_t group = config.heads / a.query_heads, values = a.type == AttentionType::Gva ? config.heads : a.value_heads;
+      const int64_t group = config.heads / a.query_heads,
+                    values = a.type == AttentionType::Gva ? config.heads : a.value_heads;
       return {batch, a.query_heads, a.key_heads, values / group, config.head_dim, group * config.head_dim, scale};
     }
     case AttentionType::Mla: {
       const int64_t key_dim = a.nope_dim + a.rope_dim;
-      return {batch, config.heads, config.heads, config.heads, key_dim, a.value_dim, 1.0 / std::sqrt(static_cast<double>(key_dim))};
+      return {batch,
+              config.heads,
+              config.heads,
+              config.heads,
+              key_dim,
+              a.value_dim,
+              1.0 / std::sqrt(static_cast<double>(key_dim))};
     }
     case AttentionType::Gta:
       return {batch, a.query_heads, a.key_heads, a.latent_heads, config.head_dim, a.latent_dim, scale};
@@ -44,7 +51,10 @@ std::vector<LinearShape> linear_shapes(const ModelConfig& config) {
             down};
   const int64_t width = config.heads * config.head_dim, gate = has_value_decoder(config) ? width : 0;
   const int64_t merged = (core.query_heads + core.key_heads) * core.head_dim + core.value_heads * core.value_dim + gate;
-  return {{gate ? "q+k+c+z" : "q+k+v", merged, config.hidden_size, a.qkv_bias}, {"o", config.hidden_size, width, false}, gate_up, down};
+  return {{gate ? "q+k+c+z" : "q+k+v", merged, config.hidden_size, a.qkv_bias},
+          {"o", config.hidden_size, width, false},
+          gate_up,
+          down};
 }
 
 }  // namespace gta

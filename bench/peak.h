@@ -1,5 +1,5 @@
-// What this machine reaches: the denominators of SOL and of a kernel's share of its limit. Measured on random data, never zeros, in about a
-// quarter of a second each.
+// What this machine reaches: the denominators of SOL and of a kernel's share of its limit. Measured on random data,
+// never zeros, in about a quarter of a second each.
 #pragma once
 
 #include "core/device.h"

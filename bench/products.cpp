@@ -10,17 +10,24 @@ namespace {
 
 void add_linear(std::vector<Product>& products, const LinearShape& shape, int64_t tokens, int64_t calls) {
   const auto& [name, out, in, bias] = shape;
-  products.push_back({name + " forward", tokens, out, in, Transpose::No, Transpose::Yes, GradientMode::Overwrite, calls});
-  products.push_back({name + " d_input", tokens, in, out, Transpose::No, Transpose::No, GradientMode::Overwrite, calls});
-  products.push_back({name + " d_weight", out, in, tokens, Transpose::Yes, Transpose::No, GradientMode::Accumulate, calls});
+  products.push_back(
+      {name + " forward", tokens, out, in, Transpose::No, Transpose::Yes, GradientMode::Overwrite, calls});
+  products.push_back(
+      {name + " d_input", tokens, in, out, Transpose::No, Transpose::No, GradientMode::Overwrite, calls});
+  products.push_back(
+      {name + " d_weight", out, in, tokens, Transpose::Yes, Transpose::No, GradientMode::Accumulate, calls});
 }
 
 void add_value_decoder(std::vector<Product>& products, const ModelConfig& config, int64_t tokens) {
   const AttentionConfig& a = config.attention;
-  const int64_t latent = a.latent_dim, width = config.heads / a.query_heads * config.head_dim, calls = config.layers * a.query_heads;
-  products.push_back({"value decoder forward", tokens, width, latent, Transpose::No, Transpose::No, GradientMode::Overwrite, 2 * calls});
-  products.push_back({"value decoder d_input", tokens, latent, width, Transpose::No, Transpose::Yes, GradientMode::Accumulate, calls});
-  products.push_back({"value decoder d_weight", latent, width, tokens, Transpose::Yes, Transpose::No, GradientMode::Accumulate, calls});
+  const int64_t latent = a.latent_dim, width = config.heads / a.query_heads * config.head_dim,
+                calls = config.layers * a.query_heads;
+  products.push_back({"value decoder forward", tokens, width, latent, Transpose::No, Transpose::No,
+                      GradientMode::Overwrite, 2 * calls});
+  products.push_back(
+      {"value decoder d_input", tokens, latent, width, Transpose::No, Transpose::Yes, GradientMode::Accumulate, calls});
+  products.push_back({"value decoder d_weight", latent, width, tokens, Transpose::Yes, Transpose::No,
+                      GradientMode::Accumulate, calls});
 }
 
 }  // namespace

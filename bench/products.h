@@ -1,7 +1,7 @@
 // Every product shape of a training step, by the model's configuration.
 //
-//   a linear map y = x W^T of `tokens` rows:    y (tokens, out) = x W^T      dx (tokens, in) = dy W      dW (out, in) += dy^T x
-//   GTA's value decoder, map by map:            y = u P (again in backward)  du += dy P^T               dP += u^T dy
+//   a linear map y = x W^T of `tokens` rows:  y (tokens, out) = x W^T   dx (tokens, in) = dy W   dW (out, in) += dy^T x
+//   GTA's value decoder, map by map:          y = u P (again in backward)   du += dy P^T             dP += u^T dy
 //   the head, chunk by chunk of tokens:         as a linear map
 //
 // The products of attention's own blocks are inside its kernel (bench/kernels.h).

@@ -22,7 +22,8 @@ Tensor random_tensor(std::string_view name, const Shape& shape, DType dtype, Dev
 Tensor random_tokens(std::string_view name, const Shape& shape, int64_t below) {
   const RandomStream random(1, name);
   std::vector<int32_t> values(shape.elements());
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int32_t>(random.bits(i) % static_cast<uint64_t>(below));
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<int32_t>(random.bits(i) % static_cast<uint64_t>(below));
   return Tensor::from<int32_t>(shape, values);
 }
 

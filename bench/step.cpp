@@ -50,8 +50,10 @@ class Parts {
   std::vector<StepPart> per_step() const {
     std::vector<StepPart> parts;
     const double n = static_cast<double>(steps_);
-    for (const auto& [key, part] : parts_) parts.push_back({key.first, key.second, part.calls / n, part.seconds / n, part.flops / n});
-    std::stable_sort(parts.begin(), parts.end(), [](const StepPart& a, const StepPart& b) { return a.seconds > b.seconds; });
+    for (const auto& [key, part] : parts_)
+      parts.push_back({key.first, key.second, part.calls / n, part.seconds / n, part.flops / n});
+    std::stable_sort(parts.begin(), parts.end(),
+                     [](const StepPart& a, const StepPart& b) { return a.seconds > b.seconds; });
     return parts;
   }
 
@@ -99,9 +101,11 @@ StepMeasurement measure_step(const StepBenchmark& s) {
   Parts parts(s.device);
   // To profile costs a GPU some of its time: it makes a few more steps for the parts. A CPU does not notice.
   const bool apart = s.device.type == DeviceType::Cuda;
-  const int64_t timed_end = s.warmup_steps + s.steps, end = timed_end + (apart ? std::min<int64_t>(s.steps, kProfiledSteps) : 0);
+  const int64_t timed_end = s.warmup_steps + s.steps,
+                end = timed_end + (apart ? std::min<int64_t>(s.steps, kProfiledSteps) : 0);
   for (int64_t i = 0; i < end; ++i) {
-    const bool warming = i < s.warmup_steps, timed = !warming && i < timed_end, profiled = apart ? i >= timed_end : timed;
+    const bool warming = i < s.warmup_steps, timed = !warming && i < timed_end,
+               profiled = apart ? i >= timed_end : timed;
     const Shape shape{s.micro_batch, s.sequence};
     const Tensor tokens = random_tokens(fmt::format("tokens {}", i), shape, s.model.vocab_size);
     const Tensor labels = random_tokens(fmt::format("labels {}", i), shape, s.model.vocab_size);
@@ -113,11 +117,16 @@ StepMeasurement measure_step(const StepBenchmark& s) {
         result = model.loss(tape, tokens, labels, label_weight);
       });
       parts.run(profiled, StepPhase::Backward, [&] { tape.backward(result); });
-      parts.run(profiled, StepPhase::Update, [&] { optimizer.step(s.optimizer.learning_rate, optimizer.sum_of_squares(), result); });
+      parts.run(profiled, StepPhase::Update,
+                [&] { optimizer.step(s.optimizer.learning_rate, optimizer.sum_of_squares(), result); });
     });
     const double loss = result.to_vector<double>()[0];
     if (!std::isfinite(loss)) fail("bench", "the loss of step {} is {}: lower optimizer.learning_rate", i + 1, loss);
-    log::info("{} {}: {:.3f} s, loss {:.3f}", warming ? "warm-up" : timed ? "step" : "profiled step", warming ? i + 1 : i + 1 - s.warmup_steps, seconds, loss);
+    log::info("{} {}: {:.3f} s, loss {:.3f}",
+              warming ? "warm-up"
+              : timed ? "step"
+                      : "profiled step",
+              warming ? i + 1 : i + 1 - s.warmup_steps, seconds, loss);
     if (profiled) parts.count_step();
     if (!timed) continue;
     measured.loss = loss;

@@ -1,5 +1,6 @@
-// A whole training step on random tokens, as the training loop makes it: gradients to zero, forward, backward, clipping, AdamW. Its time
-// against the machine's measured products (SOL), where that time goes, and what memory it takes.
+// A whole training step on random tokens, as the training loop makes it: gradients to zero, forward, backward,
+// clipping, AdamW. Its time against the machine's measured products (SOL), where that time goes, and what memory it
+// takes.
 #pragma once
 
 #include <string>

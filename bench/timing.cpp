@@ -31,11 +31,13 @@ double time_once(Device device, const std::function<void()>& work) {
   return seconds_since(start);
 }
 
-Timing time_repeated(int64_t repeats, Device device, const std::function<void()>& prepare, const std::function<void()>& work) {
+Timing time_repeated(int64_t repeats, Device device, const std::function<void()>& prepare,
+                     const std::function<void()>& work) {
   prepare();
   work();
   std::vector<double> seconds;
-  // Between marks on the stream: a GPU is still preparing while the host queues the work, so that what is timed is the work alone.
+  // Between marks on the stream: a GPU is still preparing while the host queues the work, so that what is timed is the
+  // work alone.
   for (int64_t i = 0; i < repeats; ++i) {
     GTA_DISPATCH(device, synchronize, Stream{device});
     prepare();

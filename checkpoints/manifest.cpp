@@ -52,7 +52,8 @@ void check_entry(const ManifestEntry& entry, const std::map<std::string, int64_t
   const std::string name = entry.part + " " + entry.parameter;
   int64_t elements = 1, bytes = 0, end = 0, last = 0, held = -1;
   for (int64_t size : entry.shape)
-    if (size < 0 || __builtin_mul_overflow(elements, size, &elements)) throw std::invalid_argument(name + " has an impossible shape");
+    if (size < 0 || __builtin_mul_overflow(elements, size, &elements))
+      throw std::invalid_argument(name + " has an impossible shape");
   if (__builtin_add_overflow(entry.first, entry.count, &last) || last > elements)
     throw std::invalid_argument(name + " has more elements than its shape");
   if (const auto file = bytes_of.find(entry.file); file != bytes_of.end()) held = file->second;
@@ -68,8 +69,9 @@ void check_overlaps(const Manifest& manifest) {
   const auto overlap = [](const ManifestEntry* e) {
     return std::invalid_argument(e->part + " " + e->parameter + " overlaps another range");
   };
-  std::sort(sorted.begin(), sorted.end(),
-            [](const auto* a, const auto* b) { return std::tie(a->file, a->offset, a->count) < std::tie(b->file, b->offset, b->count); });
+  std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) {
+    return std::tie(a->file, a->offset, a->count) < std::tie(b->file, b->offset, b->count);
+  });
   for (size_t i = 1; i < sorted.size(); ++i)
     if (sorted[i]->file == sorted[i - 1]->file && sorted[i - 1]->offset + sorted[i - 1]->bytes() > sorted[i]->offset)
       throw overlap(sorted[i]);
@@ -122,8 +124,8 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
   // The hash covers the bytes between the first line and the closing brace.
   constexpr size_t kHashAt = 19, kHashDigits = 16;
   const size_t begin = text.find('\n');
-  if (begin == std::string::npos || text.size() < begin + 4 || text.compare(0, kHashAt, "{\"manifest_xxh3\": \"") != 0 ||
-      !text.ends_with("}\n"))
+  if (begin == std::string::npos || text.size() < begin + 4 ||
+      text.compare(0, kHashAt, "{\"manifest_xxh3\": \"") != 0 || !text.ends_with("}\n"))
     bad_input(path, "is damaged: it is no checkpoint's manifest");
   const std::string inner = text.substr(begin + 1, text.size() - begin - 3);
   if (text.substr(kHashAt, kHashDigits) != hash_text(hash_bytes(inner)) ||
@@ -133,11 +135,14 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     const Json body = Json::parse(inner);
     const Json& version = body.at("format_version");
     if (!version.is_number_integer() || version < kOldestVersion || version > kFormatVersion)
-      bad_input(path, "has format version {}, this build reads {} to {}", version.dump(), kOldestVersion, kFormatVersion);
+      bad_input(path, "has format version {}, this build reads {} to {}", version.dump(), kOldestVersion,
+                kFormatVersion);
     Manifest manifest;
-    each_field(manifest.position, [&](const char* name, int64_t& value) { value = natural(body.at("position").at(name)); });
+    each_field(manifest.position,
+               [&](const char* name, int64_t& value) { value = natural(body.at("position").at(name)); });
     manifest.position.data_hash = parse_hash(body.at("position").at("data_hash"));
-    manifest.position.sound = version == 1 ? manifest.position.consecutive_skipped == 0 : body.at("position").at("sound").get<bool>();
+    manifest.position.sound =
+        version == 1 ? manifest.position.consecutive_skipped == 0 : body.at("position").at("sound").get<bool>();
     manifest.world_size = natural(body.at("world_size"));
     manifest.config_yaml = body.at("config").get<std::string>();
     std::map<std::string, int64_t> bytes_of;
@@ -149,14 +154,10 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
       manifest.files.push_back(std::move(read));
     }
     for (const Json& e : body.at("ranges")) {
-      ManifestEntry entry{e.at("part").get<std::string>(),
-                          e.at("parameter").get<std::string>(),
-                          naturals(e.at("shape")),
-                          dtype_from_name(e.at("dtype").get<std::string>()),
-                          natural(e.at("first")),
-                          natural(e.at("count")),
-                          e.at("file").get<std::string>(),
-                          natural(e.at("offset")),
+      ManifestEntry entry{e.at("part").get<std::string>(), e.at("parameter").get<std::string>(),
+                          naturals(e.at("shape")),         dtype_from_name(e.at("dtype").get<std::string>()),
+                          natural(e.at("first")),          natural(e.at("count")),
+                          e.at("file").get<std::string>(), natural(e.at("offset")),
                           parse_hash(e.at("xxh3"))};
       check_entry(entry, bytes_of);
       manifest.entries.push_back(std::move(entry));
@@ -167,7 +168,8 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     // key 'NAME' not found
     const std::string said = error.what();
     const size_t name = said.find('\''), end = said.find('\'', name + 1);
-    bad_input(path, "is damaged: it lacks {}", end == std::string::npos ? "a field" : said.substr(name, end + 1 - name));
+    bad_input(path, "is damaged: it lacks {}",
+              end == std::string::npos ? "a field" : said.substr(name, end + 1 - name));
   } catch (const nlohmann::json::exception&) {
     bad_input(path, "is damaged: a field holds something else than it should");
   } catch (const Error& error) {

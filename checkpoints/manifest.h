@@ -1,5 +1,5 @@
-// manifest.json of a checkpoint: the position, the configuration, and for every file and range its size, place and xxh3. It carries a hash
-// of itself, so that a flipped digit in it is found too.
+// manifest.json of a checkpoint: the position, the configuration, and for every file and range its size, place and
+// xxh3. It carries a hash of itself, so that a flipped digit in it is found too.
 #pragma once
 
 #include <string>

@@ -5,7 +5,14 @@ namespace {
 
 StateRange range_of(const ParameterSpace& space, const Parameter& parameter, const char* part, const Tensor& flat) {
   const Tensor view = space.view(flat, parameter);
-  return {part, parameter.name, {parameter.shape.begin(), parameter.shape.end()}, flat.dtype(), 0, parameter.elements(), view.raw_data(), view.device()};
+  return {part,
+          parameter.name,
+          {parameter.shape.begin(), parameter.shape.end()},
+          flat.dtype(),
+          0,
+          parameter.elements(),
+          view.raw_data(),
+          view.device()};
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 namespace gta {
 
 void refuse_hash(const std::string& folder, const ManifestEntry& entry) {
-  bad_input(folder, "is damaged: {} {} (elements {} to {}) does not have its hash", entry.part, entry.parameter, entry.first,
-            entry.first + entry.count);
+  bad_input(folder, "is damaged: {} {} (elements {} to {}) does not have its hash", entry.part, entry.parameter,
+            entry.first, entry.first + entry.count);
 }
 
 uint64_t hash_checked(const std::string& folder, const ManifestFile& file, const std::vector<ManifestEntry>& entries,

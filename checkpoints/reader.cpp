@@ -39,7 +39,8 @@ Checkpoint Checkpoint::open(const std::string& path) {
     const std::string name = path + "/" + file.name;
     std::error_code error;
     if (!exists(name)) bad_input(path, "is damaged: {} is missing", file.name);
-    if (!std::filesystem::is_regular_file(name, error)) bad_input(path, "is damaged: {} is not a regular file", file.name);
+    if (!std::filesystem::is_regular_file(name, error))
+      bad_input(path, "is damaged: {} is not a regular file", file.name);
     const int64_t bytes = File(name, File::Mode::Read).size();
     if (bytes != file.bytes) bad_input(path, "is damaged: {} has {} bytes, expected {}", file.name, bytes, file.bytes);
   }
@@ -81,11 +82,13 @@ void Checkpoint::check_fits(const std::vector<StateRange>& ranges) const {
     }
     for (const StateRange* range : found->second) {
       if (range->shape != entry.shape || range->dtype != entry.dtype) {
-        problems += fmt::format("; {} {} is {} {}, the model wants {} {}", entry.part, entry.parameter, name_of(entry.dtype),
-                                shape_text(entry.shape), name_of(range->dtype), shape_text(range->shape));
+        problems +=
+            fmt::format("; {} {} is {} {}, the model wants {} {}", entry.part, entry.parameter, name_of(entry.dtype),
+                        shape_text(entry.shape), name_of(range->dtype), shape_text(range->shape));
         continue;
       }
-      const int64_t overlap = std::min(range->first + range->count, entry.first + entry.count) - std::max(range->first, entry.first);
+      const int64_t overlap =
+          std::min(range->first + range->count, entry.first + entry.count) - std::max(range->first, entry.first);
       filled[range - ranges.data()] += std::max<int64_t>(0, overlap);
     }
   }
@@ -103,15 +106,17 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
     if (found == wanted.end()) return;
     const auto size = static_cast<int64_t>(size_of(entry.dtype));
     for (const StateRange* range : found->second) {
-      // Elements that both have; then, in bytes of the entry, what of those is here. No product is larger than the entry or the range.
-      const int64_t first = std::max(range->first, entry.first), last = std::min(range->first + range->count, entry.first + entry.count);
+      // Elements that both have; then, in bytes of the entry, what of those is here. No product is larger than the
+      // entry or the range.
+      const int64_t first = std::max(range->first, entry.first),
+                    last = std::min(range->first + range->count, entry.first + entry.count);
       if (first >= last) continue;
       const int64_t both = (first - entry.first) * size, begin = std::max(both, offset),
                     end = std::min((last - entry.first) * size, offset + bytes);
       if (begin < end)
         GTA_DISPATCH(range->device, copy_from_host, Stream{range->device},
-                     static_cast<char*>(range->data) + (first - range->first) * size + (begin - both), end - begin, data + (begin - offset),
-                     end - begin, 1, end - begin);
+                     static_cast<char*>(range->data) + (first - range->first) * size + (begin - both), end - begin,
+                     data + (begin - offset), end - begin, 1, end - begin);
     }
   });
 }
@@ -124,11 +129,13 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
   const std::vector<std::string> all = list_directory(directory);
   for (const std::string& name : all) {
     const std::string stem = name.ends_with(kReplaced) ? name.substr(0, name.size() - std::strlen(kReplaced)) : name;
-    if (stem.size() < 13 || stem.size() > 20 || !stem.starts_with("step-") || stem.find_first_not_of("0123456789", 5) != std::string::npos)
+    if (stem.size() < 13 || stem.size() > 20 || !stem.starts_with("step-") ||
+        stem.find_first_not_of("0123456789", 5) != std::string::npos)
       continue;
     if (stem == name || !std::binary_search(all.begin(), all.end(), stem)) names.push_back(name);
   }
-  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) { return step_of(a) < step_of(b); });
+  std::sort(names.begin(), names.end(),
+            [](const std::string& a, const std::string& b) { return step_of(a) < step_of(b); });
   return names;
 }
 
@@ -183,10 +190,15 @@ Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const Checkpoint
   for (const std::string& directory : {path + "/checkpoints", path})
     if (!list_checkpoints(directory).empty()) {
       if (const auto newest = use_newest_good(directory, use)) return *newest;
-      bad_input(path, "has no checkpoint that is whole: the warnings above say what is damaged; restore one from a copy, or train again");
+      bad_input(path,
+                "has no checkpoint that is whole: the warnings above say what is damaged; restore one from a copy, or "
+                "train again");
     }
-  if (!exists(path)) bad_input(path, "does not exist: expected a run's folder RUN, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
-  bad_input(path, "holds no checkpoint: expected a run's folder RUN that has saved one, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
+  if (!exists(path))
+    bad_input(path, "does not exist: expected a run's folder RUN, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
+  bad_input(path,
+            "holds no checkpoint: expected a run's folder RUN that has saved one, or a checkpoint "
+            "RUN/checkpoints/step-NNNNNNNN");
 }
 
 std::string resolve_checkpoint(const std::string& run_or_checkpoint) {

@@ -26,11 +26,11 @@ class Checkpoint {
   std::string tokenizer() const;
   // Reads everything and compares every range's and every file's hash; Error(BadInput) names the first that differs.
   void verify() const;
-  // Error(BadInput) names the parameters that are missing, left over, or of another shape or dtype; parts that no range asks for ("exp_avg"
-  // when sampling) are left alone.
+  // Error(BadInput) names the parameters that are missing, left over, or of another shape or dtype; parts that no range
+  // asks for ("exp_avg" when sampling) are left alone.
   void check_fits(const std::vector<StateRange>& ranges) const;
-  // Fills the ranges, however they are cut; check_fits() before anything is written. Every byte is read once and verified as it comes, as
-  // by verify(): after an Error the ranges hold nothing that is of use.
+  // Fills the ranges, however they are cut; check_fits() before anything is written. Every byte is read once and
+  // verified as it comes, as by verify(): after an Error the ranges hold nothing that is of use.
   void load(const std::vector<StateRange>& ranges) const;
 
  private:
@@ -40,23 +40,25 @@ class Checkpoint {
   Manifest manifest_;
 };
 
-// Folder names, lowest step first; empty when there is no such folder. "step-00001000.replaced" stands for its step while a writer that
-// cannot exchange two folders in one call is between its two renames.
+// Folder names, lowest step first; empty when there is no such folder. "step-00001000.replaced" stands for its step
+// while a writer that cannot exchange two folders in one call is between its two renames.
 std::vector<std::string> list_checkpoints(const std::string& directory);
 int64_t step_of(const std::string& checkpoint_name);
 
-// What becomes of a checkpoint: `consider` says whether it is wanted, and what it throws is thrown; then `load` reads all of it, and an
-// Error there means that it is damaged.
+// What becomes of a checkpoint: `consider` says whether it is wanted, and what it throws is thrown; then `load` reads
+// all of it, and an Error there means that it is damaged.
 struct CheckpointUse {
   std::function<bool(const Checkpoint&)> consider = [](const Checkpoint&) { return true; };
   std::function<void(const Checkpoint&)> load = [](const Checkpoint& checkpoint) { checkpoint.verify(); };
 };
-// The newest one that is wanted and loads, so that nothing is read twice; damaged ones are named in a warning and skipped.
+// The newest one that is wanted and loads, so that nothing is read twice; damaged ones are named in a warning and
+// skipped.
 std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use);
 std::optional<std::string> find_newest_good(const std::string& directory);  // that verifies
 // The newest one whose position is sound, by its manifest alone.
 std::optional<std::string> find_newest_sound(const std::string& directory);
-// RUN, RUN/checkpoints or a checkpoint's own folder: the checkpoint, or the newest good one of a run. Error(BadInput) says what would do.
+// RUN, RUN/checkpoints or a checkpoint's own folder: the checkpoint, or the newest good one of a run. Error(BadInput)
+// says what would do.
 Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use);
 std::string resolve_checkpoint(const std::string& run_or_checkpoint);  // its folder; of a run, one that verifies
 

@@ -11,7 +11,8 @@ namespace gta {
 namespace {
 
 void warn_unsaved(int64_t step, const std::exception& error) {
-  log::warning("the checkpoint of step {} could not be saved: {}; earlier ones are untouched, training goes on", step, error.what());
+  log::warning("the checkpoint of step {} could not be saved: {}; earlier ones are untouched, training goes on", step,
+               error.what());
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -20,7 +21,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous, PieceOptions options)
+CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous,
+                                 PieceOptions options)
     : directory_(std::move(directory)),
       keep_(keep),
       keep_every_steps_(keep_every_steps),
@@ -72,8 +74,10 @@ void CheckpointSaver::reserve_snapshot() {
   if (pinned > 0) snapshot_ = GTA_DISPATCH(device, make_snapshot, device, pinned);
   const int64_t room = snapshot_ ? snapshot_->bytes() : 0;
   if (room < bytes)
-    log::warning("{} of the state's {} MiB have room in the host's pinned memory: when a save is in flight, the next update waits for the rest", room >> 20,
-                 bytes >> 20);
+    log::warning(
+        "{} of the state's {} MiB have room in the host's pinned memory: when a save is in flight, the next update "
+        "waits for the rest",
+        room >> 20, bytes >> 20);
 }
 
 void CheckpointSaver::before_update() {

@@ -1,13 +1,14 @@
-// Saves while training goes on: a thread writes, verifies and prunes. It writes from the training's own memory for as long as that does not
-// change, which is until the next update; only what is left then is copied.
+// Saves while training goes on: a thread writes, verifies and prunes. It writes from the training's own memory for as
+// long as that does not change, which is until the next update; only what is left then is copied.
 //
 //   saver.save(state);          the thread begins
 //   forward, backward           read the weights, as the thread does
 //   saver.before_update();      copies what is not written yet
 //   optimizer.step(...)         changes the memory; the thread goes on from the copies
 //
-// On a GPU the copies go to pinned memory, which is taken at the first save and kept: they are queued, and the update waits for them on the device.
-// Of a state that is larger than what may be pinned (PieceOptions::most_pinned) the host itself copies the rest, and waits.
+// On a GPU the copies go to pinned memory, which is taken at the first save and kept: they are queued, and the update
+// waits for them on the device. Of a state that is larger than what may be pinned (PieceOptions::most_pinned) the host
+// itself copies the rest, and waits.
 #pragma once
 
 #include <condition_variable>
@@ -23,16 +24,18 @@ namespace gta {
 
 class CheckpointSaver {
  public:
-  CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous, PieceOptions options = {});
+  CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous,
+                  PieceOptions options = {});
   ~CheckpointSaver();  // waits for a save in flight
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
-  // Waits for an earlier save, then saves, or when asynchronous lets the thread begin and returns: from then on nobody may change or free
-  // the ranges' memory but after before_update() or finish() has returned. A save that fails is a warning: training goes on.
+  // Waits for an earlier save, then saves, or when asynchronous lets the thread begin and returns: from then on nobody
+  // may change or free the ranges' memory but after before_update() or finish() has returned. A save that fails is a
+  // warning: training goes on.
   void save(const TrainingState& state);
-  // To be called, by the thread that calls save(), before anything changes the ranges' memory: the optimizer's update, a load. What is done,
-  // or queued for a GPU, afterwards is not seen by a save in flight; nothing to do without one. A
+  // To be called, by the thread that calls save(), before anything changes the ranges' memory: the optimizer's update,
+  // a load. What is done, or queued for a GPU, afterwards is not seen by a save in flight; nothing to do without one. A
   // copy that cannot be made fails that save.
   void before_update();
   // Waits; false when the last save failed.

@@ -29,13 +29,15 @@ StatePieces::StatePieces(const std::vector<StateRange>& ranges, PieceOptions opt
     : options_(std::move(options)), snapshot_(snapshot) {
   for (const StateRange& range : ranges)
     ensure(range.first >= 0 && range.count >= 0 && range.count <= range.elements() - range.first, "checkpoint",
-           "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, range.elements(), range.count, range.first);
+           "{} {} has {} elements: cannot save {} from {}", range.part, range.parameter, range.elements(), range.count,
+           range.first);
   int64_t place = (snapshot_ ? snapshot_->bytes() : 0) - bytes_of(ranges);
   for (size_t range = 0; range < ranges.size(); ++range) {
     const int64_t most = ranges[range].device.type == DeviceType::Cpu ? options_.bytes : options_.bytes_on_gpu;
     for (int64_t offset = 0; offset < ranges[range].bytes(); offset += most) {
       const int64_t bytes = std::min(most, ranges[range].bytes() - offset);
-      pieces_.push_back({range, offset, bytes, static_cast<const char*>(ranges[range].data) + offset, ranges[range].device, place, nullptr});
+      pieces_.push_back({range, offset, bytes, static_cast<const char*>(ranges[range].data) + offset,
+                         ranges[range].device, place, nullptr});
       place += bytes;
     }
   }

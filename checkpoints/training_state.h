@@ -33,7 +33,8 @@ struct TrainingPosition {
   int64_t updates = 0;      // of the optimizer
   int64_t skipped_steps = 0, consecutive_skipped = 0;
   uint64_t data_hash = 0;
-  bool sound = true;  // not within a row of skipped steps, and its weights of a size that trained ones have: worth going back to
+  // not within a row of skipped steps, and its weights of a size that trained ones have: worth going back to
+  bool sound = true;
   friend bool operator==(const TrainingPosition&, const TrainingPosition&) = default;
 };
 

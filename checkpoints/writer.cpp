@@ -26,7 +26,8 @@ constexpr const char* kSetAside = ".set-aside";  // no name that list_checkpoint
 
 // A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
 std::string dataset_name(const StateRange& range, bool whole) {
-  return whole ? fmt::format("/{}/{}", range.part, range.parameter) : fmt::format("/{}/{}@{}", range.part, range.parameter, range.first);
+  return whole ? fmt::format("/{}/{}", range.part, range.parameter)
+               : fmt::format("/{}/{}@{}", range.part, range.parameter, range.first);
 }
 
 uint64_t write_hashed(const File& file, StatePieces& pieces, size_t range, int64_t start) {
@@ -67,14 +68,21 @@ Manifest write_rank_file(const std::string& folder, const TrainingState& state, 
   for (size_t i = 0; i < state.ranges.size(); ++i) {
     const StateRange& range = state.ranges[i];
     const int64_t offset = std::max<int64_t>(0, datasets[i].offset);  // none is given to a dataset without elements
-    manifest.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count, kRankFile, offset,
-                                write_hashed(file, pieces, i, offset)});
+    manifest.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count,
+                                kRankFile, offset, write_hashed(file, pieces, i, offset)});
   }
   const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
   const int64_t tokenizer_offset = std::max<int64_t>(0, datasets.back().offset);
   file.write_at(state.tokenizer.data(), tokenizer_bytes, tokenizer_offset);
-  manifest.entries.push_back(
-      {"tokenizer", "", {tokenizer_bytes}, DType::U8, 0, tokenizer_bytes, kRankFile, tokenizer_offset, hash_bytes(state.tokenizer)});
+  manifest.entries.push_back({"tokenizer",
+                              "",
+                              {tokenizer_bytes},
+                              DType::U8,
+                              0,
+                              tokenizer_bytes,
+                              kRankFile,
+                              tokenizer_offset,
+                              hash_bytes(state.tokenizer)});
   file.sync();
   check_headers(path, datasets);
   ManifestFile written{kRankFile, file.size(), 0};
@@ -109,8 +117,9 @@ void remove_leftovers(const std::string& directory) {
   }
 }
 
-// temporary becomes directory/name. What had that name is left under a temporary name, or under name.replaced where the file system cannot
-// exchange two names in one call (NFS): list_checkpoints knows that name, so that no moment is without the old or the new one.
+// temporary becomes directory/name. What had that name is left under a temporary name, or under name.replaced where the
+// file system cannot exchange two names in one call (NFS): list_checkpoints knows that name, so that no moment is
+// without the old or the new one.
 void publish(const std::string& directory, const std::string& temporary, const std::string& name) {
   const std::string path = directory + "/" + name;
   if (exists(path)) {
@@ -142,12 +151,14 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
   make_directories(temporary);
   bool published = false;
   try {
-    const std::string manifest = to_json(write_rank_file(temporary, state, pieces)), manifest_path = temporary + "/manifest.json";
+    const std::string manifest = to_json(write_rank_file(temporary, state, pieces)),
+                      manifest_path = temporary + "/manifest.json";
     File file(manifest_path, File::Mode::Create);
     file.write_at(manifest.data(), static_cast<int64_t>(manifest.size()), 0);
     file.sync();
     file.close();
-    if (read_file(manifest_path) != manifest) fail(manifest_path, "was not written as it should: it reads back differently");
+    if (read_file(manifest_path) != manifest)
+      fail(manifest_path, "was not written as it should: it reads back differently");
     sync_directory(temporary);
     publish(directory, temporary, name);
     published = true;
@@ -179,7 +190,8 @@ void set_aside(const std::string& directory, const std::vector<std::string>& nam
     remove_tree(aside);
     rename_path(path, aside);
   }
-  if (const std::vector<std::string> left = list_checkpoints(directory); !left.empty()) point_latest(directory, left.back());
+  if (const std::vector<std::string> left = list_checkpoints(directory); !left.empty())
+    point_latest(directory, left.back());
   sync_directory(directory);
 }
 
@@ -190,8 +202,8 @@ void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_
   const std::string sound = find_newest_sound(directory).value_or("");
   const auto stays = [&](size_t i) {
     const int64_t step = step_of(names[i]);
-    return names.size() - i <= static_cast<size_t>(std::max<int64_t>(keep, 1)) || (keep_every_steps > 0 && step % keep_every_steps == 0) ||
-           directory + "/" + names[i] == sound;
+    return names.size() - i <= static_cast<size_t>(std::max<int64_t>(keep, 1)) ||
+           (keep_every_steps > 0 && step % keep_every_steps == 0) || directory + "/" + names[i] == sound;
   };
   for (size_t i = 0; i < names.size(); ++i)
     if (!stays(i)) remove_checkpoint(directory, names[i]);

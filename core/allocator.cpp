@@ -15,10 +15,12 @@ namespace {
 
 constexpr int64_t kPage = 4096;
 
-// Of the heap's blocks eight sizes per power of two, of mapped ones (free_blocks.h) whole pages: at most an eighth of a block is lost.
+// Of the heap's blocks eight sizes per power of two, of mapped ones (free_blocks.h) whole pages: at most an eighth of a
+// block is lost.
 int64_t rounded(int64_t bytes) {
   if (bytes <= 512) return 512;
-  const int64_t step = bytes < kMappedBytes ? static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8 : kPage;
+  const int64_t step =
+      bytes < kMappedBytes ? static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8 : kPage;
   return (bytes + step - 1) / step * step;
 }
 
@@ -34,12 +36,13 @@ struct Pool {
 
 Pool& pool_of(const Device& device) {
   static std::mutex mutex;
-  static auto& pools = *new std::map<std::pair<DeviceType, int>, Pool>;  // never destroyed: storage may outlive static destruction
+  // never destroyed: storage may outlive static destruction
+  static auto& pools = *new std::map<std::pair<DeviceType, int>, Pool>;
   std::lock_guard lock(mutex);
   const auto [found, made] = pools.try_emplace({device.type, device.index});
   if (made)
-    found->second.report.limit =
-        device.type == DeviceType::Meta ? std::numeric_limits<int64_t>::max() / 2 : GTA_DISPATCH(device, device_memory_bytes, device);
+    found->second.report.limit = device.type == DeviceType::Meta ? std::numeric_limits<int64_t>::max() / 2
+                                                                 : GTA_DISPATCH(device, device_memory_bytes, device);
   return found->second;
 }
 
@@ -98,7 +101,8 @@ std::string describe(const MemoryReport& report) {
   constexpr double mib = 1 << 20;
   std::string text;
   for (int i = 0; i < kPurposes; ++i)
-    text += fmt::format("{}{} {:.1f} MiB (peak {:.1f})", i ? ", " : "", name_of(static_cast<Purpose>(i)), report.in_use[i] / mib, report.peak[i] / mib);
+    text += fmt::format("{}{} {:.1f} MiB (peak {:.1f})", i ? ", " : "", name_of(static_cast<Purpose>(i)),
+                        report.in_use[i] / mib, report.peak[i] / mib);
   return text + fmt::format(", kept for reuse {:.1f} MiB, limit {:.1f} MiB", report.pooled / mib, report.limit / mib);
 }
 
@@ -148,8 +152,8 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
     }
     if (!data)
       throw Error(ErrorKind::OutOfMemory, "memory",
-                  fmt::format("out of memory on {}: asked for {:.1f} MiB of {}; held: {}", name_of(device), bytes / double(1 << 20),
-                              name_of(purpose), describe(report)));
+                  fmt::format("out of memory on {}: asked for {:.1f} MiB of {}; held: {}", name_of(device),
+                              bytes / double(1 << 20), name_of(purpose), describe(report)));
   }
   const int i = static_cast<int>(purpose);
   mark(device, data, bytes, size);

@@ -1,4 +1,5 @@
-// bfloat16: the upper half of a float32. Rounds to nearest, ties to even; a NaN stays a NaN. Arithmetic happens in float.
+// bfloat16: the upper half of a float32. Rounds to nearest, ties to even; a NaN stays a NaN. Arithmetic happens in
+// float.
 #pragma once
 
 #include <bit>
@@ -22,7 +23,8 @@ struct bfloat16 {
   }
 };
 
-// to = value, rounded. What loops over elements store with: assigning a whole bfloat16 keeps a compiler from using vectors.
+// to = value, rounded. What loops over elements store with: assigning a whole bfloat16 keeps a compiler from using
+// vectors.
 inline void store(bfloat16& to, float value) { to.bits = bfloat16::rounded(value); }
 inline void store(float& to, float value) { to = value; }
 inline void store(float& to, double value) { to = static_cast<float>(value); }

@@ -9,15 +9,19 @@
 namespace gta {
 namespace {
 
-// Of every group from the process's own to the outermost, the folder that shows it; version 2's if `controller` is empty.
-std::vector<std::string> folders(const std::string& membership, const std::string& mount, const std::string& controller) {
+// Of every group from the process's own to the outermost, the folder that shows it; version 2's if `controller` is
+// empty.
+std::vector<std::string> folders(const std::string& membership, const std::string& mount,
+                                 const std::string& controller) {
   std::vector<std::string> found;
   std::ifstream file(membership);
   for (std::string line; std::getline(file, line);) {  // number:controller,controller:/path
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    if (controller.empty() ? !controllers.empty() : ("," + controllers + ",").find("," + controller + ",") == std::string::npos) continue;
+    if (controller.empty() ? !controllers.empty()
+                           : ("," + controllers + ",").find("," + controller + ",") == std::string::npos)
+      continue;
     std::string path = line.substr(second + 1);
     while (path.size() > 1 && path.back() == '/') path.pop_back();
     const std::string root = controller.empty() ? mount : mount + "/" + controller;
@@ -42,7 +46,8 @@ std::optional<T> number_in(const std::string& path) {
 
 }  // namespace
 
-ControlGroups::ControlGroups(std::string membership, std::string mount) : membership_(std::move(membership)), mount_(std::move(mount)) {}
+ControlGroups::ControlGroups(std::string membership, std::string mount)
+    : membership_(std::move(membership)), mount_(std::move(mount)) {}
 
 std::optional<double> ControlGroups::processors() const {
   std::optional<double> limit;
@@ -52,7 +57,8 @@ std::optional<double> ControlGroups::processors() const {
     if (file >> quota >> period && quota > 0 && period > 0) lower(limit, quota / period);
   }
   for (const std::string& folder : folders(membership_, mount_, "cpu")) {
-    const auto quota = number_in<double>(folder + "/cpu.cfs_quota_us"), period = number_in<double>(folder + "/cpu.cfs_period_us");
+    const auto quota = number_in<double>(folder + "/cpu.cfs_quota_us"),
+               period = number_in<double>(folder + "/cpu.cfs_period_us");
     if (quota && period && *quota > 0 && *period > 0) lower(limit, *quota / *period);
   }
   return limit;

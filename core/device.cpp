@@ -28,7 +28,8 @@ constexpr bool kGpu = false;
 constexpr bool kGpu = true;
 #endif
 
-// Where the CPU executes CUDA kernels, auto is still the CPU, unless a test wants to see what a machine with a GPU would do.
+// Where the CPU executes CUDA kernels, auto is still the CPU, unless a test wants to see what a machine with a GPU
+// would do.
 bool auto_is_cuda() {
   static const bool asked = kGpu || std::getenv("GTA_HOST_CUDA_AUTO");
   return asked && cuda::device_count() > 0;
@@ -61,11 +62,15 @@ Device device_from_name(const std::string& name) {
   int index = 0;
   if (name.rfind("cuda", 0) == 0 && (name.size() == 4 || index_after(name, "cuda:", index))) {
 #ifdef GTA_CUDA
-    if (const std::string reason = cuda::no_device_because(); !reason.empty()) bad_input("device", "{} cannot be used: {}; --device cpu can", name, reason);
+    if (const std::string reason = cuda::no_device_because(); !reason.empty())
+      bad_input("device", "{} cannot be used: {}; --device cpu can", name, reason);
     if (index >= cuda::device_count())
       bad_input("device", "{} is not there: this machine has cuda:0 to cuda:{}", name, cuda::device_count() - 1);
     static std::once_flag said;
-    if (!kGpu) std::call_once(said, [] { log::warning("this build executes CUDA kernels on the CPU, for tests: nothing it shows is a result of a GPU"); });
+    if (!kGpu)
+      std::call_once(said, [] {
+        log::warning("this build executes CUDA kernels on the CPU, for tests: nothing it shows is a result of a GPU");
+      });
     return Device{DeviceType::Cuda, index};
 #else
     fail_without_cuda(name.c_str());
@@ -76,7 +81,8 @@ Device device_from_name(const std::string& name) {
 
 void fail_without_cuda(const char* kernel) {
   bad_input("device",
-            "'{}' needs CUDA and this build of gta has the CPU backend alone: use --device cpu, or install the CUDA Toolkit 13 (NVIDIA's package, "
+            "'{}' needs CUDA and this build of gta has the CPU backend alone: use --device cpu, or install the CUDA "
+            "Toolkit 13 (NVIDIA's package, "
             "https://developer.nvidia.com/cuda-downloads) and build with cmake --preset cuda",
             kernel);
 }

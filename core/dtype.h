@@ -1,4 +1,5 @@
-// Element types, spelt everywhere as in configurations: float32, float64, bfloat16, int32, uint16, uint32, uint64, uint8.
+// Element types, spelt everywhere as in configurations: float32, float64, bfloat16, int32, uint16, uint32, uint64,
+// uint8.
 #pragma once
 
 #include <cstddef>
@@ -77,7 +78,8 @@ struct dtype_of_type<uint64_t> : std::integral_constant<DType, DType::U64> {};
 template <class T>
 inline constexpr DType dtype_of = dtype_of_type<T>::value;
 
-// What arithmetic on elements of T happens in, and what its sums, norms and biases are kept in: float32 for bfloat16, else T itself.
+// What arithmetic on elements of T happens in, and what its sums, norms and biases are kept in: float32 for bfloat16,
+// else T itself.
 template <class T>
 struct compute_type_of {
   using type = T;
@@ -92,8 +94,8 @@ using compute_type = typename compute_type_of<T>::type;
 constexpr DType state_dtype(DType dtype) { return dtype == DType::BF16 ? DType::F32 : dtype; }
 
 // Calls f with a value of the C++ type behind a dtype: the one place where a dtype becomes a template argument.
-//   dispatch_floating(x.dtype(), "swiglu", [&](auto zero) { using T = decltype(zero); ... });     float, double, bfloat16
-//   dispatch_state(w.dtype(), "adamw", [&](auto zero) { ... });                                   float, double
+//   dispatch_floating(x.dtype(), "swiglu", [&](auto zero) { using T = decltype(zero); ... });  float, double, bfloat16
+//   dispatch_state(w.dtype(), "adamw", [&](auto zero) { ... });                                float, double
 template <class F>
 auto dispatch_state(DType dtype, const char* where, F&& f) {
   switch (dtype) {

@@ -1,5 +1,6 @@
-// One exception type for the whole program. `where` is the op, file or configuration key that speaks; the message says what was expected,
-// what came and what to do. Nothing below launch/ prints or exits: launch/ turns the kind into an exit code.
+// One exception type for the whole program. `where` is the op, file or configuration key that speaks; the message says
+// what was expected, what came and what to do. Nothing below launch/ prints or exits: launch/ turns the kind into an
+// exit code.
 #pragma once
 
 #include <fmt/format.h>
@@ -11,8 +12,10 @@
 namespace gta {
 
 enum class ErrorKind {
-  BadInput,     // wrong usage, configuration or file from outside: nothing was started or written (exit code 2)
-  Failed,       // could not be done here and now: a full disk, a lost file, one that was damaged in the middle of the work (exit code 1)
+  BadInput,  // wrong usage, configuration or file from outside: nothing was started or written (exit code 2)
+  // could not be done here and now: a full disk, a lost file, one that was damaged in the middle of the work (exit code
+  // 1)
+  Failed,
   Internal,     // gta broke a promise of its own: no input is at fault (exit code 1, and launch/ says so)
   CheckFailed,  // a comparison that the user asked for did not hold (exit code 3)
   OutOfMemory,  // exit code 1, after launch/ has added which configuration key to lower
@@ -21,7 +24,9 @@ enum class ErrorKind {
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, std::string where, const std::string& message)
-      : std::runtime_error(where.empty() ? message : "[" + where + "] " + message), kind_(kind), where_(std::move(where)) {}
+      : std::runtime_error(where.empty() ? message : "[" + where + "] " + message),
+        kind_(kind),
+        where_(std::move(where)) {}
 
   ErrorKind kind() const { return kind_; }
   const std::string& where() const { return where_; }
@@ -53,8 +58,8 @@ template <class... Arguments>
   throw Error(ErrorKind::Internal, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
 }
 
-// Both are checked always, not only in debug builds; the arguments are formatted only when the condition does not hold. What the user gave:
-// Error(BadInput).
+// Both are checked always, not only in debug builds; the arguments are formatted only when the condition does not hold.
+// What the user gave: Error(BadInput).
 template <class... Arguments>
 void require(bool condition, const char* where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
   if (!condition) [[unlikely]]

@@ -1,8 +1,9 @@
 // Freed memory that the allocator keeps, and hands out again.
 //
-// Blocks of kMappedBytes and more are whole pages of mappings: any part of one can be used, or given back to the system, alone. A request
-// takes the smallest range that holds it and leaves the rest, which is nothing or kMappedBytes and more; ranges side by side become one again. So no size that is asked for once stays
-// behind for nobody else to use. Smaller blocks are the heap's, and serve requests of their own size only.
+// Blocks of kMappedBytes and more are whole pages of mappings: any part of one can be used, or given back to the
+// system, alone. A request takes the smallest range that holds it and leaves the rest, which is nothing or kMappedBytes
+// and more; ranges side by side become one again. So no size that is asked for once stays behind for nobody else to
+// use. Smaller blocks are the heap's, and serve requests of their own size only.
 #pragma once
 
 #include <cstdint>

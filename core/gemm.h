@@ -1,8 +1,9 @@
 // The one matrix product:  C = op(A) op(B) (+ C) (+ bias),  op(X) = X or X^T.
 // A (m, k), B (k, n), C (m, n) after op, bias (n) added to every row; rows of any pitch.
 //
-// A and B have one dtype, C the same; of bfloat16 operands C may also be float32 (weight gradients, logits). Sums are float32 there, and C is
-// rounded once. The bias is float32 beside bfloat16. CPUs without bfloat16 products convert to float32 and work in that.
+// A and B have one dtype, C the same; of bfloat16 operands C may also be float32 (weight gradients, logits). Sums are
+// float32 there, and C is rounded once. The bias is float32 beside bfloat16. CPUs without bfloat16 products convert to
+// float32 and work in that.
 //
 // The bits of C depend on the shapes and the elements alone, not on the number of threads (docs/decisions.md says how).
 #pragma once
@@ -39,13 +40,14 @@ GTA_KERNEL(std::string product_library())
 namespace cpu {
 // Whether this CPU multiplies bfloat16 in hardware.
 bool has_bfloat16_products();
-// Error(Failed) unless products are right, and the same bits by one thread and by all at once. Takes milliseconds; made before a model is
-// used, since a library that is mistaken about its threads gives wrong numbers without a word.
+// Error(Failed) unless products are right, and the same bits by one thread and by all at once. Takes milliseconds; made
+// before a model is used, since a library that is mistaken about its threads gives wrong numbers without a word.
 void check_products();
-// One thread's product of blocks, also inside a kernel's own parallel loop, row-major: c (m, n) = op(a) op(b) (+ c). T is float or double.
+// One thread's product of blocks, also inside a kernel's own parallel loop, row-major: c (m, n) = op(a) op(b) (+ c). T
+// is float or double.
 template <class T>
-void block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t pitch_a, const T* b,
-                int64_t pitch_b, T* c, int64_t pitch_c, GradientMode mode);
+void block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const T* a,
+                int64_t pitch_a, const T* b, int64_t pitch_b, T* c, int64_t pitch_c, GradientMode mode);
 }  // namespace cpu
 
 }  // namespace gta

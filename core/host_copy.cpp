@@ -4,8 +4,8 @@ namespace gta {
 
 HostCopy::HostCopy(const Tensor& tensor) : elements_(tensor.elements()), dtype_(tensor.dtype()) {
   const int64_t size = static_cast<int64_t>(size_of(dtype_));
-  copy_ = GTA_DISPATCH(tensor.device(), begin_copy_to_host, Stream{tensor.device()}, tensor.raw_data(), tensor.pitch() * size, tensor.rows(),
-                       tensor.columns() * size);
+  copy_ = GTA_DISPATCH(tensor.device(), begin_copy_to_host, Stream{tensor.device()}, tensor.raw_data(),
+                       tensor.pitch() * size, tensor.rows(), tensor.columns() * size);
 }
 
 template <class T>

@@ -1,6 +1,8 @@
-// A small tensor on its way to the host: begun behind what is queued for its device, so that work queued later does not hold it up.
+// A small tensor on its way to the host: begun behind what is queued for its device, so that work queued later does not
+// hold it up.
 //
-//   HostCopy loss(tensor);  ...more work is queued...  loss.values<double>();        // waits only for what was queued before the first line
+//   HostCopy loss(tensor);  ...more work is queued...  loss.values<double>();
+//                                                   waits only for what was queued before the first line
 #pragma once
 
 #include <memory>

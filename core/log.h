@@ -1,4 +1,5 @@
-// Progress and warnings go to stderr (and to a run's log.txt when one is attached), results to stdout. Safe from any thread.
+// Progress and warnings go to stderr (and to a run's log.txt when one is attached), results to stdout. Safe from any
+// thread.
 #pragma once
 
 #include <fmt/format.h>

@@ -17,8 +17,9 @@
 namespace gta {
 namespace {
 
-// A thread that has nothing to do looks again this often, about a tenth of a millisecond, before it sleeps: longer than what lies between two
-// loops of a step (a quarter of it cost 8% of one), shorter than what a neighbour on the same processor would notice.
+// A thread that has nothing to do looks again this often, about a tenth of a millisecond, before it sleeps: longer than
+// what lies between two loops of a step (a quarter of it cost 8% of one), shorter than what a neighbour on the same
+// processor would notice.
 constexpr int kSpins = 4000;
 
 void pause() {
@@ -59,7 +60,8 @@ class Pool {
     round_.fetch_add(1);
     round_.notify_all();
     do_items();
-    // No one may enter any more; who is inside is waited for, who has not come (another program has its processor) is not.
+    // No one may enter any more; who is inside is waited for, who has not come (another program has its processor) is
+    // not.
     state_.fetch_and(~kOpen, std::memory_order_acq_rel);
     wait_while_inside();
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
@@ -79,7 +81,8 @@ class Pool {
 
   void wait_while_inside() {
     if (spin_until([&] { return state_.load(std::memory_order_acquire) == 0; })) return;
-    for (uint32_t state; (state = state_.load(std::memory_order_acquire)) != 0;) state_.wait(state, std::memory_order_acquire);
+    for (uint32_t state; (state = state_.load(std::memory_order_acquire)) != 0;)
+      state_.wait(state, std::memory_order_acquire);
   }
 
   void do_items() {
@@ -99,7 +102,8 @@ class Pool {
   void work(uint32_t round) {
     run_on_available_processors();
     while (true) {
-      if (!spin_until([&] { return round_.load(std::memory_order_acquire) != round; })) round_.wait(round, std::memory_order_acquire);
+      if (!spin_until([&] { return round_.load(std::memory_order_acquire) != round; }))
+        round_.wait(round, std::memory_order_acquire);
       round = round_.load(std::memory_order_acquire);
       if (stop_.load(std::memory_order_relaxed)) return;
       // A look without entering: of many threads most come too late for a loop of few items.
@@ -116,9 +120,11 @@ class Pool {
     spins_ = threads <= available_processors() ? kSpins : 0;
     const SignalsBlocked blocked;
     try {
-      while (static_cast<int>(workers_.size()) + 1 < threads) workers_.emplace_back([this, round = round_.load()] { work(round); });
+      while (static_cast<int>(workers_.size()) + 1 < threads)
+        workers_.emplace_back([this, round = round_.load()] { work(round); });
     } catch (const std::system_error& error) {
-      log::warning("only {} of {} threads could be started ({}); results are the same, later", workers_.size() + 1, threads, error.what());
+      log::warning("only {} of {} threads could be started ({}); results are the same, later", workers_.size() + 1,
+                   threads, error.what());
     }
   }
 
@@ -143,12 +149,13 @@ class Pool {
   std::exception_ptr error_;
   std::atomic<bool> failed_{false}, stop_{false};
   std::atomic<int64_t> items_{0};
-  alignas(64) std::atomic<int64_t> next_{0};      // item to be done
-  alignas(64) std::atomic<uint32_t> state_{0};    // whether the loop is open, and how many workers are inside
-  alignas(64) std::atomic<uint32_t> round_{0};    // one more with each loop: what workers wait for
+  alignas(64) std::atomic<int64_t> next_{0};    // item to be done
+  alignas(64) std::atomic<uint32_t> state_{0};  // whether the loop is open, and how many workers are inside
+  alignas(64) std::atomic<uint32_t> round_{0};  // one more with each loop: what workers wait for
 };
 
-// Never destroyed: its threads wait for work until the process ends. A forked child has none of them, and begins with a pool of its own.
+// Never destroyed: its threads wait for work until the process ends. A forked child has none of them, and begins with a
+// pool of its own.
 Pool*& pool() {
   static Pool* instance = [] {
     pthread_atfork(nullptr, nullptr, [] { pool() = new Pool(pool()->threads()); });

@@ -1,5 +1,5 @@
-// Loops over independent work items of the CPU backend, by one pool of threads. Items are cut by size, never by the number of threads, so
-// that results do not depend on it; an exception in an item is rethrown in the caller.
+// Loops over independent work items of the CPU backend, by one pool of threads. Items are cut by size, never by the
+// number of threads, so that results do not depend on it; an exception in an item is rethrown in the caller.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,13 @@ struct ItemBody {
 };
 void run_items(int64_t items, ItemBody body);
 
-// body(i) for each i in [0, items), in any order, by any thread. A loop inside of an item runs in that item's thread alone, and so does a loop
-// that a second thread begins while the pool works for a first one.
+// body(i) for each i in [0, items), in any order, by any thread. A loop inside of an item runs in that item's thread
+// alone, and so does a loop that a second thread begins while the pool works for a first one.
 template <class F>
 void parallel_for(int64_t items, F&& body) {
   using Body = std::remove_reference_t<F>;
-  run_items(items, {[](const void* f, int64_t item) { (*const_cast<Body*>(static_cast<const Body*>(f)))(item); }, std::addressof(body)});
+  run_items(items, {[](const void* f, int64_t item) { (*const_cast<Body*>(static_cast<const Body*>(f)))(item); },
+                    std::addressof(body)});
 }
 
 // body(first, last) over [0, count) in pieces of at most `grain`.

@@ -11,7 +11,8 @@ namespace gta {
 namespace {
 
 constexpr int64_t kAlignElements = 16;  // 64 bytes of float32
-constexpr int64_t kMostElements = int64_t{1} << 58;  // whose bytes, in float64 and with two moments, still have a number
+// whose bytes, in float64 and with two moments, still have a number
+constexpr int64_t kMostElements = int64_t{1} << 58;
 constexpr int64_t kInitGrain = 1 << 14;
 
 Tensor flat_view(const Tensor& flat, int64_t offset, const Shape& shape) {
@@ -22,7 +23,9 @@ Tensor flat_view(const Tensor& flat, int64_t offset, const Shape& shape) {
 }  // namespace
 
 const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
-  if (values_[0].defined()) internal_error("parameter_space", "cannot declare {} after allocate()", merged.empty() ? "nothing" : merged[0].name);
+  if (values_[0].defined())
+    internal_error("parameter_space", "cannot declare {} after allocate()",
+                   merged.empty() ? "nothing" : merged[0].name);
   if (merged.empty()) internal_error("parameter_space", "a weight needs at least one parameter");
   const int rank = merged[0].shape.rank();
   const ParameterKind kind = rank == 2 ? ParameterKind::Matrix : ParameterKind::Vector;
@@ -33,11 +36,15 @@ const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
   weight.offset = size;
   int64_t rows = 0;
   for (const ParameterSpec& spec : merged) {
-    if (spec.shape.rank() != rank || rank < 1 || rank > 2 || (rank == 2 && spec.shape[1] != merged[0].shape[1]) || spec.shape.elements() == 0)
-      internal_error("parameter_space", "{} {} cannot be merged with {} {}", spec.name, to_string(spec.shape), merged[0].name, to_string(merged[0].shape));
-    if (!places_.emplace(spec.name, parameters_.size()).second) internal_error("parameter_space", "{} is declared twice", spec.name);
+    if (spec.shape.rank() != rank || rank < 1 || rank > 2 || (rank == 2 && spec.shape[1] != merged[0].shape[1]) ||
+        spec.shape.elements() == 0)
+      internal_error("parameter_space", "{} {} cannot be merged with {} {}", spec.name, to_string(spec.shape),
+                     merged[0].name, to_string(merged[0].shape));
+    if (!places_.emplace(spec.name, parameters_.size()).second)
+      internal_error("parameter_space", "{} is declared twice", spec.name);
     if (spec.shape.elements() > kMostElements - size)
-      bad_input("model", "{} {} makes more than 2^58 parameters: lower the model's sizes", spec.name, to_string(spec.shape));
+      bad_input("model", "{} {} makes more than 2^58 parameters: lower the model's sizes", spec.name,
+                to_string(spec.shape));
     parameters_.push_back({spec.name, spec.shape, spec.initializer, kind, size});
     size += spec.shape.elements();
     rows += spec.shape[0];
@@ -72,7 +79,8 @@ void ParameterSpace::allocate(DType dtype, Device device, SpaceUse use) {
   if (state != dtype) rounded_ = Tensor::zeros(matrices.shape(), dtype, device, Purpose::Parameters);
   for (Weight& weight : weights_) {
     const int i = static_cast<int>(weight.kind);
-    weight.value = flat_view(weight.kind == ParameterKind::Matrix && rounded_.defined() ? rounded_ : values_[i], weight.offset, weight.shape);
+    weight.value = flat_view(weight.kind == ParameterKind::Matrix && rounded_.defined() ? rounded_ : values_[i],
+                             weight.offset, weight.shape);
     if (use == SpaceUse::Training) weight.gradient = flat_view(gradients_[i], weight.offset, weight.shape);
   }
 }
@@ -93,9 +101,10 @@ void ParameterSpace::initialize(uint64_t seed) {
       parallel_ranges(parameter.elements(), kInitGrain, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i)
           // Rounded to float32 in a double run too: both start from the same model.
-          values[i] = initializer.kind == Initializer::Kind::Normal ? static_cast<float>(initializer.deviation * stream.normal(static_cast<uint64_t>(i)))
+          values[i] = initializer.kind == Initializer::Kind::Normal
+                          ? static_cast<float>(initializer.deviation * stream.normal(static_cast<uint64_t>(i)))
                       : initializer.kind == Initializer::Kind::Ones ? T{1}
-                                                        : T{0};
+                                                                    : T{0};
       });
       view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host);
     });
@@ -109,6 +118,8 @@ void ParameterSpace::zero_gradients() {
     if (gradient.defined()) gradient.fill_zero();
 }
 
-Tensor ParameterSpace::view(const Tensor& flat, const Parameter& parameter) const { return flat_view(flat, parameter.offset, parameter.shape); }
+Tensor ParameterSpace::view(const Tensor& flat, const Parameter& parameter) const {
+  return flat_view(flat, parameter.offset, parameter.shape);
+}
 
 }  // namespace gta

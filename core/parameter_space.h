@@ -1,14 +1,15 @@
-// The flat parameter space: every parameter of a model has an offset in one of two flat buffers, and so have its gradient and the
-// optimizer's moments.
+// The flat parameter space: every parameter of a model has an offset in one of two flat buffers, and so have its
+// gradient and the optimizer's moments.
 //
 //   matrices   rank 2: weight decay applies; in bfloat16 a rounded copy beside the float32 masters, which products read
-//   vectors    rank 1: norms and biases; no decay; float32 beside bfloat16 (a bfloat16 norm weight near 1 would step by 2^-8)
+//   vectors    rank 1: norms and biases; no decay; float32 beside bfloat16 (where a weight near 1 would step by 2^-8)
 //
 // Masters, gradients and moments are float32 in a bfloat16 model, else of the compute dtype.
 //
-// A module declares its parameters once, in its constructor, with add(); everything else (initialisation, counting, checkpoint names)
-// follows from that list. A Weight is what one product multiplies with: one parameter, or several that lie next to each other without
-// padding so that one product serves them all (q, k, latent and gate of GTA). Weights start at 64 bytes.
+// A module declares its parameters once, in its constructor, with add(); everything else (initialisation, counting,
+// checkpoint names) follows from that list. A Weight is what one product multiplies with: one parameter, or several
+// that lie next to each other without padding so that one product serves them all (q, k, latent and gate of GTA).
+// Weights start at 64 bytes.
 #pragma once
 
 #include <array>
@@ -51,8 +52,8 @@ struct ParameterSpec {
   Initializer initializer;
 };
 
-// value (in the compute dtype for a matrix) and gradient are (sum of rows, in) or (sum of sizes); undefined until allocate(), gradient also
-// in a space without gradients.
+// value (in the compute dtype for a matrix) and gradient are (sum of rows, in) or (sum of sizes); undefined until
+// allocate(), gradient also in a space without gradients.
 struct Weight {
   ParameterKind kind = ParameterKind::Matrix;
   int64_t offset = 0;
@@ -65,7 +66,8 @@ enum class SpaceUse : uint8_t { Training, Inference };  // Inference holds no gr
 
 class ParameterSpace {
  public:
-  // Parameters that one product merges: all of rank 1, or all of rank 2 with the same number of columns. The Weight lives as long as the space.
+  // Parameters that one product merges: all of rank 1, or all of rank 2 with the same number of columns. The Weight
+  // lives as long as the space.
   const Weight* add(const std::vector<ParameterSpec>& merged);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -75,18 +77,23 @@ class ParameterSpace {
   int64_t flat_size(ParameterKind kind) const { return sizes_[static_cast<int>(kind)]; }
 
   void allocate(DType dtype, Device device, SpaceUse use);
-  // Sets every value from (seed, name): does not depend on the device, nor on what else the space contains. Padding is zero.
+  // Sets every value from (seed, name): does not depend on the device, nor on what else the space contains. Padding is
+  // zero.
   void initialize(uint64_t seed);
   void zero_gradients();
-  // Rounds the masters to the copy that products read, after something but the optimizer has written them. Nothing to do but in bfloat16.
+  // Rounds the masters to the copy that products read, after something but the optimizer has written them. Nothing to
+  // do but in bfloat16.
   void masters_changed();
 
-  DType dtype() const { return dtype_; }                      // of compute
+  DType dtype() const { return dtype_; }  // of compute
   Device device() const { return device_; }
-  const Tensor& values(ParameterKind kind) const { return values_[static_cast<int>(kind)]; }        // (flat_size), the masters
-  const Tensor& rounded_matrices() const { return rounded_; }                                       // bfloat16 (flat_size), or undefined
+  // (flat_size), the masters
+  const Tensor& values(ParameterKind kind) const { return values_[static_cast<int>(kind)]; }
+  // bfloat16 (flat_size), or undefined
+  const Tensor& rounded_matrices() const { return rounded_; }
   const Tensor& gradients(ParameterKind kind) const { return gradients_[static_cast<int>(kind)]; }  // (flat_size)
-  // The part of a flat buffer of this space's layout (values, gradients or a moment) that belongs to a parameter, in its shape.
+  // The part of a flat buffer of this space's layout (values, gradients or a moment) that belongs to a parameter, in
+  // its shape.
   Tensor view(const Tensor& flat, const Parameter& parameter) const;
 
  private:

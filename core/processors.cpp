@@ -23,7 +23,8 @@ const ProcessorSet& allowed() {
   static const ProcessorSet set = [] {
     ProcessorSet s;
     for (int processor : cpu::openmp_places())
-      if (processor >= 0 && processor < ProcessorSet::kMost) CPU_SET_S(static_cast<size_t>(processor), sizeof s.bits, s.bits);
+      if (processor >= 0 && processor < ProcessorSet::kMost)
+        CPU_SET_S(static_cast<size_t>(processor), sizeof s.bits, s.bits);
     s.bound = CPU_COUNT_S(sizeof s.bits, s.bits) > 0;
     s.known = s.bound || sched_getaffinity(0, sizeof s.bits, s.bits) == 0;
     return s;
@@ -33,8 +34,10 @@ const ProcessorSet& allowed() {
 
 int count() {
   const ProcessorSet& set = allowed();
-  int processors = set.known ? CPU_COUNT_S(sizeof set.bits, set.bits) : static_cast<int>(std::thread::hardware_concurrency());
-  if (const auto quota = ControlGroups().processors()) processors = std::min(processors, static_cast<int>(std::ceil(*quota)));
+  int processors =
+      set.known ? CPU_COUNT_S(sizeof set.bits, set.bits) : static_cast<int>(std::thread::hardware_concurrency());
+  if (const auto quota = ControlGroups().processors())
+    processors = std::min(processors, static_cast<int>(std::ceil(*quota)));
   // A list (one number to a level of nesting) begins with the number that is meant here.
   if (const char* const text = std::getenv("OMP_NUM_THREADS"))
     if (const int wanted = std::atoi(text); wanted > 0) processors = std::min(processors, wanted);

@@ -54,7 +54,8 @@ void Profiler::stop() {
 
 const std::vector<ProfilerEvent>& Profiler::events() const {
   const auto seconds = [](int64_t nanoseconds) { return 1e-9 * static_cast<double>(nanoseconds); };
-  std::map<uint64_t, std::vector<int64_t>> inside;  // by thread and depth: the time of ranges whose outer one has not ended
+  // by thread and depth: the time of ranges whose outer one has not ended
+  std::map<uint64_t, std::vector<int64_t>> inside;
   for (const Ended& range : ended_) {
     const StreamMark& start = device_of(range.thread) == Device{} ? *host_start_ : *device_start_;
     const int64_t begin = range.begin->nanoseconds_since(start), duration = range.end->nanoseconds_since(start) - begin;
@@ -62,7 +63,8 @@ const std::vector<ProfilerEvent>& Profiler::events() const {
     inner.resize(std::max(inner.size(), static_cast<size_t>(range.depth) + 2));
     const int64_t self = duration - std::exchange(inner[range.depth + 1], 0);
     inner[range.depth] += duration;
-    events_.push_back({range.name, seconds(begin), seconds(duration), seconds(self), range.flops, range.depth, range.thread});
+    events_.push_back(
+        {range.name, seconds(begin), seconds(duration), seconds(self), range.flops, range.depth, range.thread});
   }
   ended_.clear();
   return events_;
@@ -88,7 +90,8 @@ std::vector<Profiler::Row> Profiler::summary(const std::string& root) const {
   }
   std::vector<Row> sorted;
   for (auto& [name, row] : rows) sorted.push_back(row);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Row& a, const Row& b) { return a.self_seconds > b.self_seconds; });
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const Row& a, const Row& b) { return a.self_seconds > b.self_seconds; });
   return sorted;
 }
 
@@ -100,15 +103,17 @@ void Profiler::write_chrome_trace(const std::string& path) const {
     const ProfilerEvent& event = all[i];
     const int thread = threads.emplace(event.thread, static_cast<int>(threads.size())).first->second;
     fmt::format_to(std::back_inserter(text),
-                   "{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":0,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"self\":{:.3f},\"flops\":{:."
+                   "{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":0,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{"
+                   "\"self\":{:.3f},\"flops\":{:."
                    "0f}}}}}{}\n",
-                   event.name, thread, event.start_seconds * 1e6, event.seconds * 1e6, event.self_seconds * 1e6, event.flops,
-                   i + 1 < all.size() ? "," : "");
+                   event.name, thread, event.start_seconds * 1e6, event.seconds * 1e6, event.self_seconds * 1e6,
+                   event.flops, i + 1 < all.size() ? "," : "");
   }
   publish_text(path, text + "]}\n");
 }
 
-ProfilerRange::ProfilerRange(const char* name) : profiler_(active.load(std::memory_order_relaxed)), parent_(innermost), name_(name) {
+ProfilerRange::ProfilerRange(const char* name)
+    : profiler_(active.load(std::memory_order_relaxed)), parent_(innermost), name_(name) {
   if (!profiler_) return;
   depth_ = parent_ ? parent_->depth_ + 1 : 0;
   innermost = this;

@@ -1,7 +1,9 @@
-// Ranges of a profile: name, start, duration and the FLOPs of the products inside. Off (and nearly free) unless a Profiler is active.
+// Ranges of a profile: name, start, duration and the FLOPs of the products inside. Off (and nearly free) unless a
+// Profiler is active.
 //
-// On the thread that starts it a range lasts from where the device's stream is when the range begins to where it is when it ends: of a GPU, that is
-// the time of the work queued inside (each end costs the stream about a microsecond). Other threads' ranges are the host's time.
+// On the thread that starts it a range lasts from where the device's stream is when the range begins to where it is
+// when it ends: of a GPU, that is the time of the work queued inside (each end costs the stream about a microsecond).
+// Other threads' ranges are the host's time.
 //
 //   Profiler profiler;  profiler.start();  { ProfilerRange range("swiglu"); ... }  profiler.stop();
 //   profiler.write_chrome_trace(path);     // chrome://tracing, Perfetto
@@ -37,11 +39,12 @@ class Profiler {
   void stop();
   // In the order in which they ended. What is asked first waits for the device.
   const std::vector<ProfilerEvent>& events() const;
-  // Complete events in microseconds, with "self" and "flops" as arguments. Error(Failed) when the file cannot be written.
+  // Complete events in microseconds, with "self" and "flops" as arguments. Error(Failed) when the file cannot be
+  // written.
   void write_chrome_trace(const std::string& path) const;
 
-  // One row per name, by falling self time: of all ranges, or of the outermost ones called `root` with all inside them. The self times add
-  // up to the time of the outermost ones.
+  // One row per name, by falling self time: of all ranges, or of the outermost ones called `root` with all inside them.
+  // The self times add up to the time of the outermost ones.
   struct Row {
     std::string name;
     int64_t calls = 0;
@@ -56,7 +59,7 @@ class Profiler {
   Device device_of(uint64_t thread) const { return thread == thread_ ? device_ : Device{}; }
 
   Device device_;
-  uint64_t thread_ = 0;                              // that started it
+  uint64_t thread_ = 0;  // that started it
   std::unique_ptr<StreamMark> host_start_, device_start_;
   std::mutex mutex_;
   mutable std::vector<Ended> ended_;

@@ -1,5 +1,6 @@
-// Which sanitizer this build carries, and what AddressSanitizer has to be told: the pooling allocator hands out parts of larger blocks and
-// keeps freed ones, where an access beyond a tensor's end, or after its end of life, would otherwise hit memory that is valid.
+// Which sanitizer this build carries, and what AddressSanitizer has to be told: the pooling allocator hands out parts
+// of larger blocks and keeps freed ones, where an access beyond a tensor's end, or after its end of life, would
+// otherwise hit memory that is valid.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,8 @@ class Shape {
  public:
   Shape() = default;
   Shape(std::initializer_list<int64_t> sizes) {
-    if (sizes.size() > sizes_.size()) internal_error("shape", "has {} dimensions, expected at most {}", sizes.size(), sizes_.size());
+    if (sizes.size() > sizes_.size())
+      internal_error("shape", "has {} dimensions, expected at most {}", sizes.size(), sizes_.size());
     for (int64_t size : sizes) {
       if (size < 0) internal_error("shape", "has the negative size {}", size);
       sizes_[rank_++] = size;

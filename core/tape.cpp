@@ -78,7 +78,8 @@ Tensor GradientSlot::destination() {
   if (!wanted()) internal_error("tape", "a gradient was asked for that nobody wants");
   if (value_) {
     ensure_gradient(*value_);
-    return value_->gradient.column_slice(first_column_, columns_).reshape(value_->gradient.columns() == columns_ ? value_->shape : Shape{value_->gradient.rows(), columns_});
+    return value_->gradient.column_slice(first_column_, columns_)
+        .reshape(value_->gradient.columns() == columns_ ? value_->shape : Shape{value_->gradient.rows(), columns_});
   }
   return destination_;
 }
@@ -105,7 +106,8 @@ int32_t Tape::new_value(const Tensor& tensor) {
 
 Tensor Tape::use(const Weight& weight) {
   if (!recording()) return weight.value;
-  if (!weight.gradient.defined()) internal_error("tape", "cannot record: the parameter space was allocated without gradients");
+  if (!weight.gradient.defined())
+    internal_error("tape", "cannot record: the parameter space was allocated without gradients");
   const int32_t id = new_value(weight.value);
   values_[id].parameter = true;
   values_[id].gradient = weight.gradient;
@@ -119,8 +121,8 @@ Tensor Tape::gradient_of(const Tensor& tensor) const {
   return values_.at(tensor.link().value).gradient;
 }
 
-void Tape::record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns, std::span<Tensor> outputs,
-                  Backward backward) {
+void Tape::record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns,
+                  std::span<Tensor> outputs, Backward backward) {
   if (std::none_of(inputs.begin(), inputs.end(), [](const TapeLink& link) { return static_cast<bool>(link); })) return;
   Node node{name, {inputs.begin(), inputs.end()}, {columns.begin(), columns.end()}, {}, std::move(backward)};
   for (Tensor& output : outputs) {
@@ -193,22 +195,26 @@ std::vector<Tensor> Tape::checkpoint(const char* name, const Function& f, const 
 
 void Tape::backward(const Tensor& root, Tensor d_root) {
   if (!d_root.defined()) {
-    if (root.elements() != 1) internal_error("tape", "backward from {} needs the gradient to start with", describe(root));
-    d_root = from_doubles(root.shape(), {1.0}, root.dtype(), Purpose::Activations);  // on the host: a loss looks at it, and a device would have to be asked
+    if (root.elements() != 1)
+      internal_error("tape", "backward from {} needs the gradient to start with", describe(root));
+    // on the host: a loss looks at it, and a device would have to be asked
+    d_root = from_doubles(root.shape(), {1.0}, root.dtype(), Purpose::Activations);
   }
   backward(std::span(&root, 1), std::span(&d_root, 1));
 }
 
 void Tape::backward(std::span<const Tensor> roots, std::span<Tensor> d_roots) {
   if (!recording()) internal_error("tape", "backward on a tape that does not record");
-  if (roots.size() != d_roots.size()) internal_error("tape", "backward from {} tensors with {} gradients", roots.size(), d_roots.size());
+  if (roots.size() != d_roots.size())
+    internal_error("tape", "backward from {} tensors with {} gradients", roots.size(), d_roots.size());
   for (size_t i = 0; i < roots.size(); ++i) {
     const Tensor& root = roots[i];
     Tensor& d_root = d_roots[i];
     if (!d_root.defined()) continue;
     if (!root.link()) internal_error("tape", "backward from a tensor that is not on the tape");
     TapeValue& start = values_.at(root.link().value);
-    if (root.link().first_column != 0 || root.elements() != start.shape.elements()) internal_error("tape", "backward from a slice: start from the whole tensor");
+    if (root.link().first_column != 0 || root.elements() != start.shape.elements())
+      internal_error("tape", "backward from a slice: start from the whole tensor");
     if (d_root.rows() != root.rows() || d_root.columns() != root.columns() || d_root.dtype() != root.dtype())
       internal_error("tape", "backward from {} cannot start with the gradient {}", describe(root), describe(d_root));
     if (!start.written.empty()) internal_error("tape", "backward from one tensor twice");
@@ -242,7 +248,8 @@ void Tape::play() {
   }
   // Of a watched tensor, columns that nothing used.
   for (TapeValue& value : values_)
-    if (!value.parameter && !value.written.empty() && value.gradient.defined()) fill_unwritten(value, 0, value.gradient.columns());
+    if (!value.parameter && !value.written.empty() && value.gradient.defined())
+      fill_unwritten(value, 0, value.gradient.columns());
 }
 
 }  // namespace gta

@@ -1,18 +1,20 @@
 // The tape: applies ops one after the other, eagerly, and plays them backwards.
 //
 // An Op is a small struct of attributes with
-//   void check(const Inputs&...) const;                                  the only place that validates
-//   Outputs forward(Saved& saved, const Inputs&...) const;               Tensor or std::array<Tensor, n>; says what it saves
+//   void check(const Inputs&...) const;                      the only place that validates
+//   Outputs forward(Saved& saved, const Inputs&...) const;   Tensor or std::array<Tensor, n>; says what it saves
 //   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 //   static constexpr const char* name;
 // and, where an output is cheap to compute again from what the op saves,
-//   static constexpr size_t recomputed_output;   Tensor recompute(const Saved& saved) const;       the same bits as that output
+//   static constexpr size_t recomputed_output;
+//   Tensor recompute(const Saved& saved) const;              the same bits as that output
 //
 // Rules of gradients, stated once:
-// - The gradient of a parameter accumulates into the flat space; every other gradient is overwritten, unless branches meet: then the
-//   second one accumulates. A GradientSlot says which; an op does as it is told.
+// - The gradient of a parameter accumulates into the flat space; every other gradient is overwritten, unless branches
+//   meet: then the second one accumulates. A GradientSlot says which; an op does as it is told.
 // - An output that nothing used has an undefined d_output. An input that needs no gradient has a slot with mode Ignore.
-// - backward may overwrite a d_output that is unique(), and may hand a tensor over as a gradient with GradientSlot::give().
+// - backward may overwrite a d_output that is unique(), and may hand a tensor over as a gradient with
+//   GradientSlot::give().
 // - Column slices of a value share its gradient: slots of slices are slices of one buffer.
 #pragma once
 
@@ -34,11 +36,11 @@ namespace gta {
 class Tape;
 
 enum class TapeMode : uint8_t { Recording, Inference };
-// What backward computes again instead of keeping. Elementwise: outputs that ops say they can recompute. Block: everything inside
-// Tape::checkpoint.
+// What backward computes again instead of keeping. Elementwise: outputs that ops say they can recompute. Block:
+// everything inside Tape::checkpoint.
 enum class Recompute : uint8_t { None, Elementwise, Block };
-const char* name_of(Recompute recompute);                  // "none", "elementwise", "block"
-Recompute recompute_from_name(const std::string& name);   // Error(BadInput) naming the three
+const char* name_of(Recompute recompute);                // "none", "elementwise", "block"
+Recompute recompute_from_name(const std::string& name);  // Error(BadInput) naming the three
 
 // Computes a tensor again that was not kept.
 using Again = std::function<Tensor()>;
@@ -89,7 +91,8 @@ class GradientSlot {
 };
 
 template <class O, class... Inputs>
-concept Op = requires(const O op, Saved saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs, const Inputs&... inputs) {
+concept Op = requires(const O op, Saved saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs,
+                      const Inputs&... inputs) {
   { O::name } -> std::convertible_to<const char*>;
   op.check(inputs...);
   op.forward(saved, inputs...);
@@ -119,7 +122,7 @@ class Tape {
   Tensor gradient_of(const Tensor& tensor) const;
 
   template <class O, class... Inputs>
-    requires Op<O, Inputs...>
+  requires Op<O, Inputs...>
   auto apply(const O& op, const Inputs&... inputs) {
     op.check(inputs...);
     const auto saved = std::make_shared<Saved>(mode_, this);
@@ -147,11 +150,13 @@ class Tape {
     return outputs;
   }
 
-  // f(tape, inputs) -> outputs, of which backward keeps the inputs alone and computes everything inside again. What f refers to lives until then.
+  // f(tape, inputs) -> outputs, of which backward keeps the inputs alone and computes everything inside again. What f
+  // refers to lives until then.
   using Function = std::function<std::vector<Tensor>(Tape&, const std::vector<Tensor>&)>;
   std::vector<Tensor> checkpoint(const char* name, const Function& f, const std::vector<Tensor>& inputs);
 
-  // d_root is the gradient of a tensor that this tape made; without it the tensor has one element and its gradient is 1.
+  // d_root is the gradient of a tensor that this tape made; without it the tensor has one element and its gradient is
+  // 1.
   void backward(const Tensor& root, Tensor d_root = {});
   // From several tensors at once; one whose gradient is undefined is left out.
   void backward(std::span<const Tensor> roots, std::span<Tensor> d_roots);
@@ -173,7 +178,8 @@ class Tape {
     return outputs;
   }
   int32_t new_value(const Tensor& tensor);
-  void record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns, std::span<Tensor> outputs, Backward backward);
+  void record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns,
+              std::span<Tensor> outputs, Backward backward);
   GradientSlot slot_of(TapeLink link, int64_t columns);
   void set_again(const Tensor& output, Again again);
   const Again* again_of(const Tensor& tensor) const;

@@ -1,9 +1,10 @@
-// Tensor: a view of Storage as rows of `columns` elements, contiguous but for the pitch (elements from one row to the next).
+// Tensor: a view of Storage as rows of `columns` elements, contiguous but for the pitch (elements from one row to the
+// next).
 //
-//   rows    = product of all sizes but the last        columns = the last size        element (r, c) at data[r * pitch + c]
+//   rows    = product of all sizes but the last      columns = the last size      element (r, c) at data[r * pitch + c]
 //
-// Copying a Tensor copies the view, not the elements. Views are reshapes, slices of rows and slices of columns; there are no other
-// strides. A tensor that a recording Tape has made carries a link to it (tape.h).
+// Copying a Tensor copies the view, not the elements. Views are reshapes, slices of rows and slices of columns; there
+// are no other strides. A tensor that a recording Tape has made carries a link to it (tape.h).
 #pragma once
 
 #include <cstdint>
@@ -51,17 +52,20 @@ class Tensor {
     if (!storage_ || dtype_ != dtype_of<T>) fail_data(dtype_of<T>);
     return reinterpret_cast<T*>(storage_->data()) + offset_;
   }
-  void* raw_data() const { return storage_ ? storage_->data() + offset_ * static_cast<int64_t>(size_of(dtype_)) : nullptr; }
+  void* raw_data() const {
+    return storage_ ? storage_->data() + offset_ * static_cast<int64_t>(size_of(dtype_)) : nullptr;
+  }
 
-  Tensor reshape(const Shape& shape) const;                    // rows of another length only when contiguous
-  Tensor row_slice(int64_t first, int64_t count) const;        // (count, columns)
-  Tensor column_slice(int64_t first, int64_t count) const;     // (rows, count), same pitch
+  Tensor reshape(const Shape& shape) const;                 // rows of another length only when contiguous
+  Tensor row_slice(int64_t first, int64_t count) const;     // (count, columns)
+  Tensor column_slice(int64_t first, int64_t count) const;  // (rows, count), same pitch
 
   // The same elements on another device; itself where it is there already, or undefined.
   Tensor to(Device device, Purpose purpose) const;
   // New contiguous storage with the same elements.
   Tensor clone(Purpose purpose = Purpose::Activations) const;
-  // Same shape and dtype, any pitch; from any device to itself, from the host to any, from any to adjacent rows of the host (which alone waits).
+  // Same shape and dtype, any pitch; from any device to itself, from the host to any, from any to adjacent rows of the
+  // host (which alone waits).
   void copy_from(const Tensor& other) const;
   void fill_zero() const;
 
@@ -89,7 +93,8 @@ class Tensor {
 
 // Elements of a floating tensor in row order on the host, and such a tensor on the CPU from them, rounded to its dtype.
 std::vector<double> to_doubles(const Tensor& tensor);
-Tensor from_doubles(const Shape& shape, const std::vector<double>& values, DType dtype, Purpose purpose = Purpose::Data);
+Tensor from_doubles(const Shape& shape, const std::vector<double>& values, DType dtype,
+                    Purpose purpose = Purpose::Data);
 
 // "float32 (2, 3)" for messages.
 std::string describe(const Tensor& tensor);

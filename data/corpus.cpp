@@ -24,20 +24,20 @@ class Separator {
   explicit Separator(const std::string& pattern) {
     int code = 0;
     PCRE2_SIZE offset = 0;
-    regex_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED,
-                               &code, &offset, nullptr));
+    regex_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                               PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED, &code, &offset, nullptr));
     if (!regex_) {
       unsigned char message[256];
       pcre2_get_error_message(code, message, sizeof message);
-      bad_input("document-separator", "'{}' is no regular expression: {} at character {}", pattern, reinterpret_cast<char*>(message),
-                offset);
+      bad_input("document-separator", "'{}' is no regular expression: {} at character {}", pattern,
+                reinterpret_cast<char*>(message), offset);
     }
     match_.reset(pcre2_match_data_create_from_pattern(regex_.get(), nullptr));
   }
   // The line without its end; its text is UTF-8.
   bool matches(std::string_view line, const std::string& path, int64_t number) const {
-    const int status =
-        pcre2_match(regex_.get(), reinterpret_cast<PCRE2_SPTR>(line.data()), line.size(), 0, PCRE2_NO_UTF_CHECK, match_.get(), nullptr);
+    const int status = pcre2_match(regex_.get(), reinterpret_cast<PCRE2_SPTR>(line.data()), line.size(), 0,
+                                   PCRE2_NO_UTF_CHECK, match_.get(), nullptr);
     if (status < PCRE2_ERROR_NOMATCH)
       bad_input(path + ":" + std::to_string(number),
                 "the document separator needs too long on this line (PCRE2 error {}): write a simpler one", status);
@@ -93,17 +93,22 @@ const char* name_of_binary(std::string_view head) {
                                     {0, "PAR1"sv, "a Parquet file"},
                                     {0, "%PDF-"sv, "a PDF"},
                                     {0, "BZh"sv, "compressed by bzip2"},
-                                    {0, "\xfd"
-                                        "7zXZ"sv, "compressed by xz"},
+                                    {0,
+                                     "\xfd"
+                                     "7zXZ"sv,
+                                     "compressed by xz"},
                                     {0, "\xff\xfe"sv, "UTF-16 or UTF-32"},
                                     {0, "\xfe\xff"sv, "UTF-16"},
                                     {0, "SQLite format 3"sv, "an SQLite database"},
                                     {0, "\x89HDF"sv, "an HDF5 file"}};
   for (const Known& k : known) {
     if (head.size() < k.at + k.bytes.size() || head.substr(k.at, k.bytes.size()) != k.bytes) continue;
-    // A word may begin like it; what follows in a file of this kind is no text. (A text's head may end within a character.)
+    // A word may begin like it; what follows in a file of this kind is no text. (A text's head may end within a
+    // character.)
     const int64_t bad = find_bad_utf8(head);
-    if ((bad >= 0 && bad + 3 < static_cast<int64_t>(head.size())) || head.find('\0') != std::string_view::npos || k.bytes == "%PDF-") return k.name;
+    if ((bad >= 0 && bad + 3 < static_cast<int64_t>(head.size())) || head.find('\0') != std::string_view::npos ||
+        k.bytes == "%PDF-")
+      return k.name;
   }
   return "";
 }
@@ -116,7 +121,9 @@ TextFormat format_of(const std::string& path, const CorpusOptions& options, Text
   if (format == TextFormat::Auto) {
     format = is_named_json(path) ? TextFormat::JsonLines : TextFormat::Text;
     if (format == TextFormat::Text && begins_as_json(head))
-      bad_input(path, "begins as JSON and is not named .jsonl: say --format jsonl for one object a line, --format text to take it as it is");
+      bad_input(path,
+                "begins as JSON and is not named .jsonl: say --format jsonl for one object a line, --format text to "
+                "take it as it is");
   }
   if (format == TextFormat::Text && options.field)
     bad_input(path, "is text, which has no field '{}': leave --field out, or say --format jsonl", *options.field);
@@ -154,7 +161,9 @@ struct CorpusReader::State {
     return true;
   }
 
-  std::string place() const { return inputs.empty() ? "" : inputs[std::min(input, inputs.size() - 1)] + ":" + std::to_string(number); }
+  std::string place() const {
+    return inputs.empty() ? "" : inputs[std::min(input, inputs.size() - 1)] + ":" + std::to_string(number);
+  }
 
   void refuse_line(const std::string& reason) {
     if (!options.skip_bad_lines) bad_input(place(), "{}; --skip-bad-lines leaves such lines out", reason);
@@ -164,7 +173,9 @@ struct CorpusReader::State {
   // Whether the line (or part of a line) is UTF-8.
   bool is_text() {
     const int64_t bad = find_bad_utf8(line.text);
-    if (bad >= 0) refuse_line(fmt::format("is not UTF-8 at byte {} of the file", offset - static_cast<int64_t>(line.text.size()) + bad));
+    if (bad >= 0)
+      refuse_line(
+          fmt::format("is not UTF-8 at byte {} of the file", offset - static_cast<int64_t>(line.text.size()) + bad));
     return bad < 0;
   }
 
@@ -191,7 +202,8 @@ struct CorpusReader::State {
     line.text.swap(json);
     json.clear();
     if (is_text() && !without_blanks(line.text).empty()) {
-      if (const std::string reason = read_json_field(line.text, options.field.value_or("text"), part.text); !reason.empty())
+      if (const std::string reason = read_json_field(line.text, options.field.value_or("text"), part.text);
+          !reason.empty())
         refuse_line(reason);
       document_bytes = static_cast<int64_t>(part.text.size());
       end_document(part);
@@ -206,12 +218,16 @@ struct CorpusReader::State {
 
   void check_size() const {
     if (document_bytes > options.largest_document)
-      bad_input(inputs[input], "has a document of more than {} bytes (at line {}): split it, with --document-separator where it has separators",
+      bad_input(inputs[input],
+                "has a document of more than {} bytes (at line {}): split it, with --document-separator where it has "
+                "separators",
                 options.largest_document, number);
   }
 
   void say_skipped() {
-    if (skipped > 0) log::warning("{} bad lines were left out{}", skipped, skipped > kMostListed ? fmt::format("; the first {} are named above", kMostListed) : "");
+    if (skipped > 0)
+      log::warning("{} bad lines were left out{}", skipped,
+                   skipped > kMostListed ? fmt::format("; the first {} are named above", kMostListed) : "");
     skipped = 0;
   }
 
@@ -253,7 +269,8 @@ bool CorpusReader::next(DocumentPart& part) {
   return false;
 }
 
-void read_documents(const std::vector<std::string>& inputs, const CorpusOptions& options, const std::function<void(std::string&&)>& take) {
+void read_documents(const std::vector<std::string>& inputs, const CorpusOptions& options,
+                    const std::function<void(std::string&&)>& take) {
   CorpusReader reader(inputs, options);
   DocumentPart part;
   for (std::string document; reader.next(part);) {

@@ -1,4 +1,5 @@
-// What `data:` says. Paths are absolute once launch/config has resolved them; globs are expanded, sorted, and have matched at least once.
+// What `data:` says. Paths are absolute once launch/config has resolved them; globs are expanded, sorted, and have
+// matched at least once.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,8 @@ namespace {
 template <class F>
 void each_start(const std::vector<uint64_t>& offsets, int64_t first, int64_t last, F&& take) {
   int64_t before = -1;
-  for (auto at = std::lower_bound(offsets.begin(), offsets.end(), static_cast<uint64_t>(first)); at != offsets.end(); ++at) {
+  for (auto at = std::lower_bound(offsets.begin(), offsets.end(), static_cast<uint64_t>(first)); at != offsets.end();
+       ++at) {
     const auto start = static_cast<int64_t>(*at);
     if (start > last) return;
     if (start != before) take(start - first);
@@ -25,7 +26,8 @@ int64_t count_labels(const std::vector<uint64_t>& offsets, int64_t first, int64_
   return labels;
 }
 
-int64_t mask_documents(const std::vector<uint64_t>& offsets, int64_t first, std::span<int32_t> labels, std::span<int32_t> starts) {
+int64_t mask_documents(const std::vector<uint64_t>& offsets, int64_t first, std::span<int32_t> labels,
+                       std::span<int32_t> starts) {
   const auto length = static_cast<int64_t>(labels.size());
   int64_t left = length, row = 0, start = 0;
   const auto document_ends = [&](int64_t end) {

@@ -75,13 +75,14 @@ void encode(const Tokenizer& tokenizer, Segment& segment) {
 std::string EncodingReport::lost_text() const {
   if (changed == 0) return "";
   return fmt::format(
-      "{} of {} documents do not come back from their tokens as they were, the first of them near {}: of {} bytes of text the tokens stand for "
+      "{} of {} documents do not come back from their tokens as they were, the first of them near {}: of {} bytes of "
+      "text the tokens stand for "
       "{} (the tokenizer has no piece for a character, or it normalises text)",
       changed, documents, first_changed, text_bytes, token_bytes);
 }
 
-EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, const CorpusOptions& options,
-                             const std::function<void(const EncodedPart&)>& take) {
+EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
+                             const CorpusOptions& options, const std::function<void(const EncodedPart&)>& take) {
   tokenizer.require_document_token();
   SegmentReader reader(tokenizer, inputs, options);
   EncodingReport report;
@@ -105,7 +106,8 @@ EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::
     }
     if (const auto now = std::chrono::steady_clock::now(); now - said >= kBetweenReports) {
       said = now;
-      log::info("{} MB of text, {} documents, {} tokens so far", report.text_bytes / 1'000'000, report.documents, tokens);
+      log::info("{} MB of text, {} documents, {} tokens so far", report.text_bytes / 1'000'000, report.documents,
+                tokens);
     }
   }
   return report;

@@ -1,4 +1,5 @@
-// Text files as tokens: read, encoded by all threads batch by batch, and handed on in order, so that the result does not depend on them.
+// Text files as tokens: read, encoded by all threads batch by batch, and handed on in order, so that the result does
+// not depend on them.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +22,14 @@ struct EncodedPart {
 // What became of the text.
 struct EncodingReport {
   int64_t documents = 0, text_bytes = 0;
-  int64_t token_bytes = 0;          // that the tokens stand for
-  int64_t changed = 0;              // documents that the tokens do not give back
-  std::string first_changed;        // "FILE:LINE" where the first of these was read
-  std::string lost_text() const;    // a sentence, or "" when all of it comes back
+  int64_t token_bytes = 0;        // that the tokens stand for
+  int64_t changed = 0;            // documents that the tokens do not give back
+  std::string first_changed;      // "FILE:LINE" where the first of these was read
+  std::string lost_text() const;  // a sentence, or "" when all of it comes back
 };
 
 // Memory is bounded: some MiB for each thread, and what CorpusReader holds.
-EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, const CorpusOptions& options,
-                             const std::function<void(const EncodedPart&)>& take);
+EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
+                             const CorpusOptions& options, const std::function<void(const EncodedPart&)>& take);
 
 }  // namespace gta

@@ -30,7 +30,9 @@ void EvaluationSet::add_tokens(const std::vector<int32_t>& ids, bool begins_docu
     ++scored_tokens_;
     scored_bytes_ += tokenizer_.token_bytes(ids[i]);
     // The space that encoding put before the text is none of its bytes.
-    if (begins_document && i == 1 && tokenizer_.bos() >= 0 && tokenizer_.adds_space() && tokenizer_.starts_with_space(ids[i])) --scored_bytes_;
+    if (begins_document && i == 1 && tokenizer_.bos() >= 0 && tokenizer_.adds_space() &&
+        tokenizer_.starts_with_space(ids[i]))
+      --scored_bytes_;
   }
 }
 
@@ -44,13 +46,14 @@ void EvaluationSet::add_text(const std::vector<int32_t>& ids, bool begins_docume
   if (begins_document && tokenizer_.bos() < 0) scored_bytes_ -= std::min(text_bytes, tokenizer_.token_bytes(ids[0]));
 }
 
-EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer, int64_t sequence_length,
-                                         int64_t most_tokens) {
+EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
+                                         int64_t sequence_length, int64_t most_tokens) {
   EvaluationSet set(tokenizer, sequence_length, most_tokens);
   for (const std::string& path : paths) {
     const TokenShard shard(path);
     shard.check_tokenizer(tokenizer);
-    const int64_t documents = shard.summary().documents, tokens_before = set.scored_tokens_, bytes_before = set.scored_bytes_;
+    const int64_t documents = shard.summary().documents, tokens_before = set.scored_tokens_,
+                  bytes_before = set.scored_bytes_;
     for (int64_t first = 0; first < documents && !set.full(); first += kOffsetsAtOnce) {
       const int64_t count = std::min(kOffsetsAtOnce, documents - first);
       const std::vector<uint64_t> offsets = shard.document_offsets(first, count + 1);
@@ -63,14 +66,16 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
     // What was lost is known of the whole shard.
     const ShardSummary& all = shard.summary();
     if (const int64_t most = all.tokens - all.documents; !tokenizer.gives_text_back() && most > 0)
-      set.scored_bytes_ = bytes_before + static_cast<int64_t>(static_cast<double>(all.text_bytes) *
-                                                              (static_cast<double>(set.scored_tokens_ - tokens_before) / static_cast<double>(most)));
+      set.scored_bytes_ =
+          bytes_before +
+          static_cast<int64_t>(static_cast<double>(all.text_bytes) *
+                               (static_cast<double>(set.scored_tokens_ - tokens_before) / static_cast<double>(most)));
   }
   return set;
 }
 
-EvaluationSet EvaluationSet::from_files(const std::vector<std::string>& inputs, const CorpusOptions& options, const Tokenizer& tokenizer,
-                                        int64_t sequence_length, int64_t most_tokens) {
+EvaluationSet EvaluationSet::from_files(const std::vector<std::string>& inputs, const CorpusOptions& options,
+                                        const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens) {
   EvaluationSet set(tokenizer, sequence_length, most_tokens);
   bool begins = true;
   const EncodingReport report = encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) {

@@ -1,5 +1,5 @@
-// A fixed set of tokens to score: windows of sequence_length inputs one after the other, each token after the first of a document scored
-// exactly once.
+// A fixed set of tokens to score: windows of sequence_length inputs one after the other, each token after the first of
+// a document scored exactly once.
 #pragma once
 
 #include <cstdint>
@@ -14,24 +14,24 @@ namespace gta {
 class EvaluationSet {
  public:
   // The first most_tokens scored tokens (0: all) of the shards in order.
-  static EvaluationSet from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer, int64_t sequence_length,
-                                   int64_t most_tokens);
+  static EvaluationSet from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
+                                   int64_t sequence_length, int64_t most_tokens);
   // Of text files (corpus.h), one document each or split by a separator.
-  static EvaluationSet from_files(const std::vector<std::string>& inputs, const CorpusOptions& options, const Tokenizer& tokenizer,
-                                  int64_t sequence_length, int64_t most_tokens);
+  static EvaluationSet from_files(const std::vector<std::string>& inputs, const CorpusOptions& options,
+                                  const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens);
   // One document.
   static EvaluationSet from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length);
 
   int64_t windows() const;
   int64_t scored_tokens() const { return scored_tokens_; }
-  // Bytes of text that the scored tokens were made of, also where the tokenizer loses some. Of whole documents, the bytes of their text; but
-  // a tokenizer without BOS leaves each document's first piece unscored. Of a part of a shard whose tokenizer loses text, the share of its
-  // tokens in the shard's bytes.
+  // Bytes of text that the scored tokens were made of, also where the tokenizer loses some. Of whole documents, the
+  // bytes of their text; but a tokenizer without BOS leaves each document's first piece unscored. Of a part of a shard
+  // whose tokenizer loses text, the share of its tokens in the shard's bytes.
   int64_t scored_bytes() const { return scored_bytes_; }
   // Of from_files(): what of the text its tokens do not give back, a sentence (encoded_corpus.h), or "".
   const std::string& lost_text() const { return lost_text_; }
-  // sequence_length inputs, labels, and first rows of the row's document (document_mask.h; null: not wanted). Label kNoLabel: not scored
-  // (a document's first token, or beyond the end).
+  // sequence_length inputs, labels, and first rows of the row's document (document_mask.h; null: not wanted). Label
+  // kNoLabel: not scored (a document's first token, or beyond the end).
   void window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts = nullptr) const;
 
  private:

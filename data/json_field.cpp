@@ -81,8 +81,10 @@ std::string read_json_field(std::string_view line, const std::string& field, std
     return fmt::format("is {}: expected an object on each line{}", reader.found,
                        reader.found == "an array" ? " (jq -c '.[]' makes such lines of an array)" : "");
   if (!parsed) return reader.problem;
-  if (reader.found.empty()) return fmt::format("has no field '{}' (it has: {}): name it with --field", field, reader.keys);
-  if (reader.found != "a string") return fmt::format("has {} in the field '{}': expected a string", reader.found, field);
+  if (reader.found.empty())
+    return fmt::format("has no field '{}' (it has: {}): name it with --field", field, reader.keys);
+  if (reader.found != "a string")
+    return fmt::format("has {} in the field '{}': expected a string", reader.found, field);
   text = std::move(reader.text);
   return "";
 }

@@ -34,14 +34,17 @@ int64_t TrainingData::count_labels(int64_t first_sample, int64_t samples) const 
   for (int64_t sample = first_sample; sample < first_sample + samples; ++sample) {
     const Mixture::Position at = sampler.at(sample);
     const int64_t first = at.window * sequence_length;
-    labels += gta::count_labels(streams[at.shard].document_starts(first, first + sequence_length), first, sequence_length);
+    labels +=
+        gta::count_labels(streams[at.shard].document_starts(first, first + sequence_length), first, sequence_length);
   }
   return labels;
 }
 
 namespace {
 
-int64_t windows_of(int64_t tokens, int64_t sequence_length) { return std::max<int64_t>(0, (tokens - 1) / sequence_length); }
+int64_t windows_of(int64_t tokens, int64_t sequence_length) {
+  return std::max<int64_t>(0, (tokens - 1) / sequence_length);
+}
 
 }  // namespace
 
@@ -63,8 +66,9 @@ std::string describe_unsampled(const TrainingData& data) {
   if (u.tokens == 0) return "";
   std::string text = fmt::format("{} of {} tokens ({:.2f}%) are in no sample", u.tokens, u.of, 100 * u.share());
   if (u.short_shards > 0)
-    text += fmt::format(": {} of {} shards, with {} tokens, are shorter than a sample of {}; the rest are the ends of longer ones",
-                        u.short_shards, data.shards.size(), u.short_tokens, data.sequence_length + 1);
+    text += fmt::format(
+        ": {} of {} shards, with {} tokens, are shorter than a sample of {}; the rest are the ends of longer ones",
+        u.short_shards, data.shards.size(), u.short_tokens, data.sequence_length + 1);
   else
     text += data.across_shards ? ": the ends of the sources" : ": the ends of the shards";
   if (!data.across_shards && data.shards.size() > static_cast<size_t>(data.sampler.sources()))
@@ -73,7 +77,8 @@ std::string describe_unsampled(const TrainingData& data) {
 }
 
 TrainingData open_training_data(const DataConfig& config, const Tokenizer& tokenizer, uint64_t seed) {
-  require(config.sequence_length > 0, "data.sequence_length", "expected a positive length, got {}", config.sequence_length);
+  require(config.sequence_length > 0, "data.sequence_length", "expected a positive length, got {}",
+          config.sequence_length);
   const auto files = std::make_shared<OpenFiles>();
   std::vector<TokenShard> shards;
   std::vector<TokenStream> streams;
@@ -85,7 +90,8 @@ TrainingData open_training_data(const DataConfig& config, const Tokenizer& token
       shards.back().check_tokenizer(tokenizer);
       if (!config.windows_across_shards) streams.emplace_back(std::vector{shards.back()});
     }
-    if (config.windows_across_shards) streams.emplace_back(std::vector(shards.begin() + static_cast<std::ptrdiff_t>(first), shards.end()));
+    if (config.windows_across_shards)
+      streams.emplace_back(std::vector(shards.begin() + static_cast<std::ptrdiff_t>(first), shards.end()));
     sources.push_back({{}, source.weight});
     for (size_t i = first_stream; i < streams.size(); ++i)
       sources.back().windows_per_shard.push_back(windows_of(streams[i].tokens(), config.sequence_length));
@@ -99,10 +105,13 @@ TrainingData open_training_data(const DataConfig& config, const Tokenizer& token
 }
 
 Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth)
-    : data_(data), samples_per_batch_(samples_per_batch), next_sample_(first_sample), depth_(static_cast<size_t>(depth)) {
+    : data_(data),
+      samples_per_batch_(samples_per_batch),
+      next_sample_(first_sample),
+      depth_(static_cast<size_t>(depth)) {
   ensure(samples_per_batch > 0 && first_sample >= 0 && depth > 0, "loader",
-         "expected positive samples per batch and depth and a sample to begin with, got {}, {} and {}", samples_per_batch, depth,
-         first_sample);
+         "expected positive samples per batch and depth and a sample to begin with, got {}, {} and {}",
+         samples_per_batch, depth, first_sample);
   thread_ = std::thread([this] { read_ahead(); });
 }
 
@@ -163,7 +172,8 @@ Batch Loader::read(int64_t first_sample) const {
     batch.labels.insert(batch.labels.end(), window.begin() + 1, window.end());
     batch.label_count += data_.document_mask == DocumentMask::Off
                              ? length
-                             : mask_documents(stream.document_starts(first, first + length), first, std::span(batch.labels).subspan(i * length, length),
+                             : mask_documents(stream.document_starts(first, first + length), first,
+                                              std::span(batch.labels).subspan(i * length, length),
                                               std::span(batch.document_starts).subspan(i * length, length));
   }
   return batch;

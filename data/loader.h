@@ -15,8 +15,8 @@
 
 namespace gta {
 
-// What a run trains on. Window w of a stream is its tokens [w L, w L + L], L = sequence_length: inputs, and the labels one further. A
-// stream is a shard, or with data.windows_across_shards all shards of a source one after the other.
+// What a run trains on. Window w of a stream is its tokens [w L, w L + L], L = sequence_length: inputs, and the labels
+// one further. A stream is a shard, or with data.windows_across_shards all shards of a source one after the other.
 struct TrainingData {
   std::vector<TokenShard> shards;    // source after source
   std::vector<TokenStream> streams;  // the same tokens; the sampler's "shards"
@@ -24,13 +24,14 @@ struct TrainingData {
   int64_t sequence_length;
   DocumentMask document_mask = DocumentMask::Off;
   bool across_shards = false;
-  // Of the shards' content in order, the sequence length, of a mixture which shards make a source and how often it comes, and whether
-  // windows go across shards: a run may only go on with the same.
+  // Of the shards' content in order, the sequence length, of a mixture which shards make a source and how often it
+  // comes, and whether windows go across shards: a run may only go on with the same.
   uint64_t hash() const;
-  // Labels of samples [first_sample, first_sample + samples), read from the documents' offsets alone: a loss is a mean over the labels of
-  // its whole global batch, and every rank has to know their number before its first micro-batch.
+  // Labels of samples [first_sample, first_sample + samples), read from the documents' offsets alone: a loss is a mean
+  // over the labels of its whole global batch, and every rank has to know their number before its first micro-batch.
   int64_t count_labels(int64_t first_sample, int64_t samples) const;
-  // Tokens that no sample holds: of shards shorter than a sample (sequence_length + 1 tokens), and at the ends of streams.
+  // Tokens that no sample holds: of shards shorter than a sample (sequence_length + 1 tokens), and at the ends of
+  // streams.
   struct Unsampled {
     int64_t tokens = 0, of = 0;                  // of all tokens
     int64_t short_shards = 0, short_tokens = 0;  // shards that give no sample at all, and their tokens

@@ -11,8 +11,8 @@ namespace gta {
 namespace {
 
 constexpr int64_t kLongestPeriod = int64_t{1} << 20;
-// Rounding errors of a share times the period stay below half of this; a ratio that is only near integers drifts by no more than this many
-// samples a period.
+// Rounding errors of a share times the period stay below half of this; a ratio that is only near integers drifts by no
+// more than this many samples a period.
 constexpr double kNear = 1e-9;
 
 // The shares of the weights; each is at least one part of the longest period.
@@ -20,14 +20,16 @@ std::vector<double> shares_of(const std::vector<MixtureSource>& sources) {
   long double total = 0;
   for (size_t i = 0; i < sources.size(); ++i) {
     const double weight = sources[i].weight;
-    require(std::isfinite(weight) && weight > 0, "data.train", "source {} has weight {}: expected a positive number", i, weight);
+    require(std::isfinite(weight) && weight > 0, "data.train", "source {} has weight {}: expected a positive number", i,
+            weight);
     total += weight;
   }
   std::vector<double> shares;
   for (size_t i = 0; i < sources.size(); ++i) {
     shares.push_back(static_cast<double>(sources[i].weight / total));
     require(shares[i] * kLongestPeriod >= 1, "data.train",
-            "source {} with weight {} is less than one of {} samples: leave it out or raise it", i, sources[i].weight, kLongestPeriod);
+            "source {} with weight {} is less than one of {} samples: leave it out or raise it", i, sources[i].weight,
+            kLongestPeriod);
   }
   return shares;
 }
@@ -66,7 +68,9 @@ Mixture::Schedule Mixture::make_schedule(std::vector<int64_t> parts) {
     // Products stay below 2^41. The first source with room is always there: the counts add up to s, the rooms to s + 1.
     int64_t best = -1;
     for (int64_t i = 0; i < static_cast<int64_t>(parts.size()); ++i)
-      if (counts[i] * period < (s + 1) * parts[i] && (best < 0 || (counts[i] + 1) * parts[best] < (counts[best] + 1) * parts[i])) best = i;
+      if (counts[i] * period < (s + 1) * parts[i] &&
+          (best < 0 || (counts[i] + 1) * parts[best] < (counts[best] + 1) * parts[i]))
+        best = i;
     slots.push_back({static_cast<int32_t>(best), static_cast<int32_t>(counts[best]++)});
   }
   return {std::move(parts), std::move(slots)};
@@ -77,8 +81,11 @@ Mixture::Mixture(const std::vector<MixtureSource>& sources, uint64_t seed) {
   int64_t shard = 0;
   for (size_t i = 0; i < sources.size(); ++i) {
     const std::vector<int64_t>& windows = sources[i].windows_per_shard;
-    require(sources.size() == 1 || std::any_of(windows.begin(), windows.end(), [](int64_t count) { return count > 0; }), "data.train",
-            "source {} holds no whole sample: lower data.sequence_length, add text, set data.windows_across_shards, or leave it out", i);
+    require(sources.size() == 1 || std::any_of(windows.begin(), windows.end(), [](int64_t count) { return count > 0; }),
+            "data.train",
+            "source {} holds no whole sample: lower data.sequence_length, add text, set data.windows_across_shards, or "
+            "leave it out",
+            i);
     // Sources of one size are not to be shuffled alike; the first one is shuffled as it is alone.
     samplers_.emplace_back(windows, i == 0 ? seed : RandomStream(seed, "data.train").bits(i));
     first_shard_.push_back(shard);

@@ -1,22 +1,24 @@
-// Which source, and which of its windows, is sample number n of a mixture: in closed form from n, so that the sampler's whole state stays
-// one integer.
+// Which source, and which of its windows, is sample number n of a mixture: in closed form from n, so that the sampler's
+// whole state stays one integer.
 //
-// The weights become parts_i, the smallest integers in their ratio; P = sum of the parts is the period. The slots of one period are given
-// to the sources once, at the start. Then, with q = n / P and s = n mod P,
+// The weights become parts_i, the smallest integers in their ratio; P = sum of the parts is the period. The slots of
+// one period are given to the sources once, at the start. Then, with q = n / P and s = n mod P,
 //
-//   source(n) = slot[s]        index(n) = q parts_source + earlier[s],        earlier[s]: slots before s of the same source
+//   source(n) = slot[s]      index(n) = q parts_source + earlier[s]      earlier[s]: slots before s of the same source
 //
-// and the window is the source's own keyed permutation (sampler.h) of index(n), in its epoch index(n) / samples_i. For every n and every
-// source i, with count_i(n) the samples of source i among the first n:
+// and the window is the source's own keyed permutation (sampler.h) of index(n), in its epoch index(n) / samples_i. For
+// every n and every source i, with count_i(n) the samples of source i among the first n:
 //
-//   - |count_i(n) - n parts_i / P| < 1: the proportions hold within one sample after every sample, hence in every batch within two;
+//   - |count_i(n) - n parts_i / P| < 1: the proportions hold within one sample after every sample, hence in every
+//     batch within two;
 //   - index counts 0, 1, 2, ... in each source: each of its windows comes exactly once in each of its epochs;
 //   - nothing depends on ranks, or on where a run began. One source alone has P = 1 and index(n) = n.
 //
-// Slot s goes, of the sources with count_i(s) < (s + 1) parts_i / P, to the one with the least (count_i(s) + 1) / parts_i; the first of
-// equals (Balinski and Young, "The quota method of apportionment", 1975). The condition keeps a source from being one ahead. None falls one
-// behind, because slots are unit jobs scheduled by earliest deadline: job c of source i fits into slots [floor(c P / parts_i),
-// ceil((c + 1) P / parts_i)), and no more than b - a jobs have to lie within any [a, b).
+// Slot s goes, of the sources with count_i(s) < (s + 1) parts_i / P, to the one with the least (count_i(s) + 1) /
+// parts_i; the first of equals (Balinski and Young, "The quota method of apportionment", 1975). The condition keeps a
+// source from being one ahead. None falls one behind, because slots are unit jobs scheduled by earliest deadline: job c
+// of source i fits into slots [floor(c P / parts_i), ceil((c + 1) P / parts_i)), and no more than b - a jobs have to
+// lie within any [a, b).
 //
 // Weights in no ratio of integers whose sum is up to 2^20 are rounded to that sum: shares within 2^-20.
 #pragma once
@@ -34,12 +36,13 @@ struct MixtureSource {
 
 class Mixture {
  public:
-  // Error(BadInput) naming the source by its number: without a whole sample, with a weight that is not positive and finite, or with a
-  // share below 2^-20.
+  // Error(BadInput) naming the source by its number: without a whole sample, with a weight that is not positive and
+  // finite, or with a share below 2^-20.
   Mixture(const std::vector<MixtureSource>& sources, uint64_t seed);
 
   struct Position {
-    int64_t source, shard, window;  // shards (or what else windows are cut from, loader.h) count on from source to source
+    // shards (or what else windows are cut from, loader.h) count on from source to source
+    int64_t source, shard, window;
   };
   Position at(int64_t sample) const;                     // sample >= 0, without end
   int64_t count(int64_t source, int64_t samples) const;  // of the source among the first `samples`

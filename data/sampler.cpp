@@ -18,13 +18,16 @@ uint64_t mix(uint64_t x) {
 
 Sampler::Sampler(const std::vector<int64_t>& windows_per_shard, uint64_t seed) : starts_{0}, seed_(seed) {
   for (int64_t windows : windows_per_shard) starts_.push_back(starts_.back() + windows);
-  require(samples_per_epoch() > 0, "data", "the training shards hold no whole sample: lower data.sequence_length, add text, or set data.windows_across_shards");
+  require(samples_per_epoch() > 0, "data",
+          "the training shards hold no whole sample: lower data.sequence_length, add text, or set "
+          "data.windows_across_shards");
   while ((int64_t{1} << (2 * half_bits_)) < samples_per_epoch()) ++half_bits_;
 }
 
 Sampler::Position Sampler::at(int64_t sample) const {
   const int64_t total = samples_per_epoch();
-  const uint64_t key = mix(seed_ + 0x9e3779b97f4a7c15u * static_cast<uint64_t>(sample / total + 1)), mask = (uint64_t{1} << half_bits_) - 1;
+  const uint64_t key = mix(seed_ + 0x9e3779b97f4a7c15u * static_cast<uint64_t>(sample / total + 1)),
+                 mask = (uint64_t{1} << half_bits_) - 1;
   auto value = static_cast<uint64_t>(sample % total);
   do {
     uint64_t left = value >> half_bits_, right = value & mask;

@@ -1,8 +1,10 @@
-// Which window of which shard is sample number n: a keyed permutation of all windows, another one each epoch, so that the sampler's whole
-// state is one integer, every window comes exactly once per epoch, and the order does not depend on the number of ranks.
+// Which window of which shard is sample number n: a keyed permutation of all windows, another one each epoch, so that
+// the sampler's whole state is one integer, every window comes exactly once per epoch, and the order does not depend on
+// the number of ranks.
 //
-// The permutation is a four-round Feistel network over the smallest even number of bits that holds the windows; values beyond them walk on
-// through the network until they land inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+// The permutation is a four-round Feistel network over the smallest even number of bits that holds the windows; values
+// beyond them walk on through the network until they land inside (Black and Rogaway, "Ciphers with arbitrary finite
+// domains", 2002).
 #pragma once
 
 #include <cstdint>

@@ -91,7 +91,8 @@ std::string check_charsmap(std::string_view map) {
     // The children lie in one block of 256, the leaf at its base.
     const uint32_t base = i ^ (node >> 10) << ((node & 1u << 9) >> 6);
     if ((base | 0xff) >= units) return "its normaliser's trie leads out of itself";
-    if (node & 1u << 8 && (unit(base) & 0x7fffffff) >= texts.size()) return "its normaliser's trie leads out of its texts";
+    if (node & 1u << 8 && (unit(base) & 0x7fffffff) >= texts.size())
+      return "its normaliser's trie leads out of its texts";
   }
   return "";
 }
@@ -104,7 +105,8 @@ std::string find_sentencepiece_problem(std::string_view model) {
     if (fields.number != 1 && fields.number != 3 && fields.number != 5) continue;
     Message part(fields.content);
     while (part.next()) {
-      if (fields.number == 1 && part.number == 1 && part.content.find('\0') != std::string_view::npos) return "a piece holds a zero byte";
+      if (fields.number == 1 && part.number == 1 && part.content.find('\0') != std::string_view::npos)
+        return "a piece holds a zero byte";
       if (fields.number != 1 && part.number == 2)
         if (std::string problem = check_charsmap(part.content); !problem.empty()) return problem;
     }

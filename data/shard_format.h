@@ -18,7 +18,8 @@ struct ShardSummary {
 namespace shard_format {
 
 inline constexpr int64_t kVersion = 1;
-// Of /tokens: what is hashed together. Blocks name the content; pages are what a reader of short windows reads and checks.
+// Of /tokens: what is hashed together. Blocks name the content; pages are what a reader of short windows reads and
+// checks.
 inline constexpr int64_t kBlockBytes = 1 << 20;
 inline constexpr int64_t kPageBytes = 1 << 14;
 

@@ -17,7 +17,8 @@ ShardTable::ShardTable(const File& file, const hdf5::Dataset& dataset, Hasher& h
                        const std::function<void(std::span<const uint64_t>)>& see)
     : offset_(dataset.offset), size_(dataset.elements()) {
   if (dataset.dtype != DType::U64 || dataset.shape.size() != 1)
-    bad_input(file.path(), "{} is {} of rank {}: expected a list of uint64", dataset.name, name_of(dataset.dtype), dataset.shape.size());
+    bad_input(file.path(), "{} is {} of rank {}: expected a list of uint64", dataset.name, name_of(dataset.dtype),
+              dataset.shape.size());
   hashes_.reserve((size_ + kChunk - 1) / kChunk);
   firsts_.reserve(hashes_.capacity());
   std::vector<uint64_t> entries;
@@ -37,7 +38,8 @@ std::vector<uint64_t> ShardTable::read_chunk(const File& file, int64_t chunk) co
   std::vector<uint64_t> entries(std::min(kChunk, size_ - chunk * kChunk));
   file.read_at(entries.data(), static_cast<int64_t>(entries.size()) * kEntry, offset_ + chunk * kChunk * kEntry);
   if (hash_bytes(entries.data(), entries.size() * kEntry) != hashes_[chunk])
-    bad_input(file.path(), "is damaged: its tables are not those that were there when it was opened; write the shard again");
+    bad_input(file.path(),
+              "is damaged: its tables are not those that were there when it was opened; write the shard again");
   return entries;
 }
 

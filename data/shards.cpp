@@ -21,7 +21,8 @@ namespace {
 
 std::vector<uint64_t> hash_pieces(std::span<const char> bytes, int64_t piece) {
   std::vector<uint64_t> hashes;
-  for (size_t at = 0; at < bytes.size(); at += piece) hashes.push_back(hash_bytes(bytes.data() + at, std::min<size_t>(piece, bytes.size() - at)));
+  for (size_t at = 0; at < bytes.size(); at += piece)
+    hashes.push_back(hash_bytes(bytes.data() + at, std::min<size_t>(piece, bytes.size() - at)));
   return hashes;
 }
 
@@ -34,7 +35,8 @@ uint64_t hash_of(std::initializer_list<const std::vector<uint64_t>*> tables) {
 // Collects documents into shards under temporary names; publish() gives them their own.
 class ShardWriter {
  public:
-  ShardWriter(const Tokenizer& tokenizer, std::string directory, std::string name, std::string source, int64_t shard_tokens)
+  ShardWriter(const Tokenizer& tokenizer, std::string directory, std::string name, std::string source,
+              int64_t shard_tokens)
       : tokenizer_(tokenizer),
         directory_(std::move(directory)),
         name_(std::move(name)),
@@ -68,7 +70,8 @@ class ShardWriter {
     for (const std::string& found : list_directory(directory_))
       if (const int64_t number = number_of(found); number >= static_cast<int64_t>(paths_.size()))
         bad_input(directory_ + "/" + found,
-                  "is left from an earlier run, which had more shards than the {} of this one: remove it or choose another --name",
+                  "is left from an earlier run, which had more shards than the {} of this one: remove it or choose "
+                  "another --name",
                   paths_.size());
     for (auto path = paths_.rbegin(); path != paths_.rend(); ++path) rename_path(temporary(*path), *path);
     sync_directory(directory_);
@@ -83,7 +86,8 @@ class ShardWriter {
 
   // Of a shard's file name, or -1.
   int64_t number_of(const std::string& file) const {
-    if (file.size() < name_.size() + 9 || file.size() > name_.size() + 16 || !file.starts_with(name_ + "-") || !file.ends_with(".h5"))
+    if (file.size() < name_.size() + 9 || file.size() > name_.size() + 16 || !file.starts_with(name_ + "-") ||
+        !file.ends_with(".h5"))
       return -1;
     const std::string digits = file.substr(name_.size() + 1, file.size() - name_.size() - 4);
     return digits.find_first_not_of("0123456789") == std::string::npos ? std::stoll(digits) : -1;
@@ -96,8 +100,10 @@ class ShardWriter {
     paths_.push_back(directory_ + "/" + file_name(static_cast<int64_t>(paths_.size())));
     const std::string path = temporary(paths_.back());
     const auto bytes = std::span<const char>(bytes_).first(shard_bytes);
-    const std::vector<uint64_t> blocks = hash_pieces(bytes, shard_format::kBlockBytes), pages = hash_pieces(bytes, shard_format::kPageBytes);
-    const ShardSummary summary{path, source_, tokens(), 0, text_bytes_, tokenizer_.vocab_size(), tokenizer_.eos(), tokenizer_.hash()};
+    const std::vector<uint64_t> blocks = hash_pieces(bytes, shard_format::kBlockBytes),
+                                pages = hash_pieces(bytes, shard_format::kPageBytes);
+    const ShardSummary summary{
+        path, source_, tokens(), 0, text_bytes_, tokenizer_.vocab_size(), tokenizer_.eos(), tokenizer_.hash()};
     hdf5::Writer writer(path);
     writer.add("/tokens", {tokens()}, wide_ ? DType::U32 : DType::U16);
     writer.add("/document_offsets", {static_cast<int64_t>(offsets_.size())}, DType::U64);
@@ -136,10 +142,12 @@ class ShardWriter {
 
 }  // namespace
 
-std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, const CorpusOptions& options,
-                                      const std::string& directory, const std::string& name, int64_t shard_tokens) {
+std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
+                                      const CorpusOptions& options, const std::string& directory,
+                                      const std::string& name, int64_t shard_tokens) {
   require(shard_tokens > 0, "shards", "expected a positive number of tokens in a shard, got {}", shard_tokens);
-  require(!name.empty() && name.find('/') == std::string::npos, "shards", "expected a name without '/', got '{}'", name);
+  require(!name.empty() && name.find('/') == std::string::npos, "shards", "expected a name without '/', got '{}'",
+          name);
   check_documents(inputs, options);
   make_directories(directory);
   std::string source;
@@ -148,7 +156,8 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
     source += input.substr(input.rfind('/') + 1);
   }
   ShardWriter writer(tokenizer, directory, name, source.substr(0, 1024), shard_tokens);
-  const EncodingReport report = encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) { writer.add(part); });
+  const EncodingReport report =
+      encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) { writer.add(part); });
   if (const std::string lost = report.lost_text(); !lost.empty()) log::warning("{}", lost);
   return writer.publish();
 }

@@ -1,14 +1,17 @@
 // Token shards: HDF5 files of tokenised documents, read in place.
 //
-//   /tokens            uint16 (vocabulary up to 65536) or uint32, contiguous: read with pread at the dataset's offset, HDF5 not involved
+//   /tokens            uint16 (vocabulary up to 65536) or uint32, contiguous: read with pread at the dataset's offset,
+//                      HDF5 not involved
 //   /document_offsets  uint64 (documents + 1): document i is tokens [offset i, offset i+1)
 //   /block_hashes      uint64: xxh3 of each 1 MiB of /tokens
 //   /page_hashes       uint64: xxh3 of each 16 KiB of /tokens; shards of earlier builds have none
-//   attributes         format_version, vocab_size, tokenizer_hash, end_of_document, text_bytes, source, header_hash: xxh3 of the offsets,
-//                      the block hashes and the other attributes; page_table_hash: xxh3 of the page hashes
+//   attributes         format_version, vocab_size, tokenizer_hash, end_of_document, text_bytes, source,
+//                      header_hash: xxh3 of the offsets, the block hashes and the other attributes;
+//                      page_table_hash: xxh3 of the page hashes
 //
-// Whatever is read is checked: a window costs the pages that it lies in (of a shard without page hashes: the blocks), and nothing else of
-// the shard. The tables stay in the file (shard_table.h), and shards read through one OpenFiles hold no more descriptors than that.
+// Whatever is read is checked: a window costs the pages that it lies in (of a shard without page hashes: the blocks),
+// and nothing else of the shard. The tables stay in the file (shard_table.h), and shards read through one OpenFiles
+// hold no more descriptors than that.
 //
 // A document is BOS, its pieces, EOS (those of the two that the tokenizer has), and lies in one shard.
 #pragma once
@@ -25,11 +28,13 @@
 
 namespace gta {
 
-// Writes DIRECTORY/NAME-00000.h5 and so on, each of at most shard_tokens unless one document alone has more. Nothing appears before all
-// are written, and the first one last: when it is there, all are. Shards of an earlier run under the same name are replaced;
-// Error(BadInput) when it had more of them, which a glob would mix with the new ones. Holds one shard in memory. Returns the paths.
-std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs, const CorpusOptions& options,
-                                      const std::string& directory, const std::string& name, int64_t shard_tokens = 100'000'000);
+// Writes DIRECTORY/NAME-00000.h5 and so on, each of at most shard_tokens unless one document alone has more. Nothing
+// appears before all are written, and the first one last: when it is there, all are. Shards of an earlier run under the
+// same name are replaced; Error(BadInput) when it had more of them, which a glob would mix with the new ones. Holds one
+// shard in memory. Returns the paths.
+std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
+                                      const CorpusOptions& options, const std::string& directory,
+                                      const std::string& name, int64_t shard_tokens = 100'000'000);
 
 class TokenShard {
  public:
@@ -38,8 +43,8 @@ class TokenShard {
 
   const ShardSummary& summary() const;
   void check_tokenizer(const Tokenizer& tokenizer) const;
-  // Tokens [first, first + count). Safe from any thread. Error(BadInput) when a page does not have its hash, Error(Failed) when the
-  // file cannot be read any more.
+  // Tokens [first, first + count). Safe from any thread. Error(BadInput) when a page does not have its hash,
+  // Error(Failed) when the file cannot be read any more.
   void read(int64_t first, int64_t count, int32_t* to) const;
   // Entries [first, first + count) of /document_offsets, of which there are documents + 1.
   std::vector<uint64_t> document_offsets(int64_t first, int64_t count) const;

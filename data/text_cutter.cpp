@@ -14,7 +14,8 @@ uint32_t take_character(std::string_view text, size_t& at) {
   const auto lead = static_cast<unsigned char>(text[at]);
   const size_t length = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
   uint32_t character = length == 1 ? lead : lead & (0x7fu >> length);
-  for (size_t i = 1; i < length && at + i < text.size(); ++i) character = character << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3f);
+  for (size_t i = 1; i < length && at + i < text.size(); ++i)
+    character = character << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3f);
   at = std::min(text.size(), at + length);
   return character;
 }
@@ -28,7 +29,8 @@ bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc
 
 }  // namespace
 
-CutPlaces::CutPlaces(const SentencepieceSettings& settings, const std::vector<std::string>& pieces) : settings_(settings) {
+CutPlaces::CutPlaces(const SentencepieceSettings& settings, const std::vector<std::string>& pieces)
+    : settings_(settings) {
   for (const std::string& piece : pieces) {
     if (find_bad_utf8(piece) >= 0) continue;  // no text has it
     uint32_t last = 0;
@@ -44,7 +46,9 @@ CutPlaces::CutPlaces(const SentencepieceSettings& settings, const std::vector<st
 }
 
 bool CutPlaces::allow(uint32_t left, uint32_t right, uint32_t next) const {
-  const auto as_piece = [&](uint32_t character) { return character == ' ' && settings_.marks_spaces ? kSpaceMark : character; };
+  const auto as_piece = [&](uint32_t character) {
+    return character == ' ' && settings_.marks_spaces ? kSpaceMark : character;
+  };
   // Characters without a piece, side by side, are one unknown token.
   if (!settings_.byte_fallback && !known_.contains(as_piece(left)) && !known_.contains(as_piece(right))) return false;
   if (settings_.normalises || settings_.joins_spaces) {

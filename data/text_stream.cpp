@@ -34,7 +34,7 @@ struct TextStream::Source {
     for (int64_t more = 1; more > 0 && available < 4; available += more) more = refill(available);
     const std::string_view first(input.data(), static_cast<size_t>(available));
     const std::string name = lower(path);
-    kind = first.starts_with("\x1f\x8b") || name.ends_with(".gz")              ? Kind::Gzip
+    kind = first.starts_with("\x1f\x8b") || name.ends_with(".gz")            ? Kind::Gzip
            : first.starts_with("\x28\xb5\x2f\xfd") || name.ends_with(".zst") ? Kind::Zstd
                                                                              : Kind::Plain;
     if (kind == Kind::Gzip && inflateInit2(&gzip, 15 + 16) != Z_OK) fail(path, "zlib has no memory");
@@ -58,7 +58,8 @@ struct TextStream::Source {
         available = refill(0);
         used = 0;
         if (available == 0 && !full) {
-          if (!at_end) bad_input(file.path(), "ends in the middle of its compressed data: it was not copied to the end");
+          if (!at_end)
+            bad_input(file.path(), "ends in the middle of its compressed data: it was not copied to the end");
           return false;
         }
       }
@@ -149,7 +150,9 @@ bool TextStream::read(LinePart& part) {
     if (!found && more && count < most_bytes_ + 4) continue;
     size_t bytes = found ? end + 1 - begin_ : std::min(count, most_bytes_);
     if (bytes < count && !found)
-      for (size_t back = 0; back < 3 && bytes > 1 && (static_cast<unsigned char>(buffer_[begin_ + bytes]) & 0xc0) == 0x80; ++back) --bytes;
+      for (size_t back = 0;
+           back < 3 && bytes > 1 && (static_cast<unsigned char>(buffer_[begin_ + bytes]) & 0xc0) == 0x80; ++back)
+        --bytes;
     part.text.assign(buffer_, begin_, bytes);
     part.begins = !in_line_;
     part.ends = found || bytes == count;

@@ -1,4 +1,5 @@
-// Lines of a file or pipe that may be compressed (gzip or zstd: one stream or several, one after the other), in bounded memory.
+// Lines of a file or pipe that may be compressed (gzip or zstd: one stream or several, one after the other), in bounded
+// memory.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ class TextStream {
   ~TextStream();
   // The text's first bytes, as many as asked for where there are so many; nothing is taken by it.
   std::string_view peek(size_t bytes);
-  // False at the end of the file. Error(BadInput) when a compressed file is damaged or ends early, or there is no such file.
+  // False at the end of the file. Error(BadInput) when a compressed file is damaged or ends early, or there is no such
+  // file.
   bool read(LinePart& part);
 
  private:

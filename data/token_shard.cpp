@@ -39,8 +39,8 @@ struct TokenShard::State {
     for (int64_t i = first; i <= last; ++i) {
       const int64_t at = (i - first) * piece, count = std::min(piece, static_cast<int64_t>(data.size()) - at);
       if (hash_bytes(data.data() + at, count) != expected[i - first])
-        bad_input(summary.path, "is damaged: tokens {} to {} do not have their hash; write the shard again", i * piece / width,
-                  (i * piece + count) / width - 1);
+        bad_input(summary.path, "is damaged: tokens {} to {} do not have their hash; write the shard again",
+                  i * piece / width, (i * piece + count) / width - 1);
     }
     return data;
   }
@@ -54,10 +54,12 @@ TokenShard::TokenShard(const std::string& path, std::shared_ptr<OpenFiles> files
   const hdf5::Reader reader(path);
   if (!reader.has_attribute("format_version")) bad_input(path, "is no token shard: make one with 'gta data shards'");
   const int64_t version = reader.integer("format_version");
-  if (version != kVersion) bad_input(path, "has format version {}, this build reads {}: write the shard again", version, kVersion);
+  if (version != kVersion)
+    bad_input(path, "has format version {}, this build reads {}: write the shard again", version, kVersion);
   const hdf5::Dataset& tokens = reader.dataset("/tokens");
   if (tokens.shape.size() != 1 || (tokens.dtype != DType::U16 && tokens.dtype != DType::U32) || tokens.offset < 0)
-    bad_input(path, "/tokens is {} of rank {}: expected contiguous uint16 or uint32", name_of(tokens.dtype), tokens.shape.size());
+    bad_input(path, "/tokens is {} of rank {}: expected contiguous uint16 or uint32", name_of(tokens.dtype),
+              tokens.shape.size());
   s.summary = {path,
                reader.text("source"),
                tokens.elements(),
@@ -88,15 +90,17 @@ TokenShard::TokenShard(const std::string& path, std::shared_ptr<OpenFiles> files
     if (hasher.digest() != parse_hash(reader.text("page_table_hash"), path, "page_table_hash"))
       bad_input(path, "is damaged: its page hashes are not those that were written; write the shard again");
   }
-  if (s.documents.size() < 2 || s.documents.read(*file, 0, 1)[0] != 0 || last != static_cast<uint64_t>(s.summary.tokens) || !ascending ||
+  if (s.documents.size() < 2 || s.documents.read(*file, 0, 1)[0] != 0 ||
+      last != static_cast<uint64_t>(s.summary.tokens) || !ascending ||
       s.blocks.size() != pieces(s.bytes, kBlockBytes) || (paged && s.pages.size() != pieces(s.bytes, kPageBytes)) ||
       hash_header(s.summary, s.content) != parse_hash(reader.text("header_hash"), path, "header_hash"))
     bad_input(path, "is damaged: its header does not fit its tokens; write the shard again");
   const int64_t vocab_size = s.summary.vocab_size;
-  if (vocab_size < 1 || vocab_size > INT32_MAX || s.summary.end_of_document < -1 || s.summary.end_of_document >= vocab_size ||
-      s.summary.text_bytes < 0)
-    bad_input(path, "has vocabulary size {}, end of document {} and {} bytes of text, which cannot be; write the shard again", vocab_size,
-              s.summary.end_of_document, s.summary.text_bytes);
+  if (vocab_size < 1 || vocab_size > INT32_MAX || s.summary.end_of_document < -1 ||
+      s.summary.end_of_document >= vocab_size || s.summary.text_bytes < 0)
+    bad_input(path,
+              "has vocabulary size {}, end of document {} and {} bytes of text, which cannot be; write the shard again",
+              vocab_size, s.summary.end_of_document, s.summary.text_bytes);
   s.summary.documents = s.documents.size() - 1;
 }
 
@@ -114,7 +118,8 @@ std::vector<uint64_t> TokenShard::document_starts(int64_t first, int64_t last) c
   const State& s = *state_;
   const std::shared_ptr<const File> file = s.file();
   std::vector<uint64_t> starts;
-  for (int64_t at = s.documents.lower_bound(*file, static_cast<uint64_t>(std::max<int64_t>(first, 0))); at < s.documents.size(); at += kAtOnce)
+  for (int64_t at = s.documents.lower_bound(*file, static_cast<uint64_t>(std::max<int64_t>(first, 0)));
+       at < s.documents.size(); at += kAtOnce)
     for (const uint64_t offset : s.documents.read(*file, at, std::min(kAtOnce, s.documents.size() - at))) {
       if (static_cast<int64_t>(offset) > last) return starts;
       if (starts.empty() || starts.back() != offset) starts.push_back(offset);
@@ -126,7 +131,8 @@ void TokenShard::check_tokenizer(const Tokenizer& tokenizer) const {
   const ShardSummary& s = state_->summary;
   if (s.tokenizer_hash != tokenizer.hash() || s.vocab_size != tokenizer.vocab_size())
     bad_input(s.path,
-              "was written with another tokenizer (hash {}, {} pieces; the run's has {}, {}): write the shard again, or name its tokenizer",
+              "was written with another tokenizer (hash {}, {} pieces; the run's has {}, {}): write the shard again, "
+              "or name its tokenizer",
               hash_text(s.tokenizer_hash), s.vocab_size, hash_text(tokenizer.hash()), tokenizer.vocab_size());
 }
 
@@ -137,7 +143,8 @@ void TokenShard::read(int64_t first, int64_t count, int32_t* to) const {
   if (count == 0) return;
   const bool paged = s.pages.size() > 0;
   const int64_t piece = paged ? kPageBytes : kBlockBytes, begin = first * s.width / piece;
-  const std::vector<char> raw = s.read(*s.file(), paged ? s.pages : s.blocks, piece, begin, ((first + count) * s.width - 1) / piece);
+  const std::vector<char> raw =
+      s.read(*s.file(), paged ? s.pages : s.blocks, piece, begin, ((first + count) * s.width - 1) / piece);
   const char* const from = raw.data() + first * s.width - begin * piece;
   for (int64_t i = 0; i < count; ++i) {
     uint32_t id = 0;

@@ -16,7 +16,8 @@ class TokenStream {
   int64_t shards() const { return static_cast<int64_t>(shards_.size()); }
   // Tokens [first, first + count); errors as of TokenShard::read().
   void read(int64_t first, int64_t count, int32_t* to) const;
-  // Where documents begin in [first, last], ascending, each once; and the end of the last document. A shard begins with a document.
+  // Where documents begin in [first, last], ascending, each once; and the end of the last document. A shard begins with
+  // a document.
   std::vector<uint64_t> document_starts(int64_t first, int64_t last) const;
 
  private:

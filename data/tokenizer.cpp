@@ -44,7 +44,8 @@ sentencepiece::util::Status parse_model(sentencepiece::SentencePieceProcessor& p
 
 struct Tokenizer::State {
   sentencepiece::SentencePieceProcessor processor;
-  // For a segment that does not begin the text. It gets no space; but where spaces are joined, those that it begins with were taken.
+  // For a segment that does not begin the text. It gets no space; but where spaces are joined, those that it begins
+  // with were taken.
   sentencepiece::SentencePieceProcessor continuation;
   bool same = false;  // the two would be
   SentencepieceSettings settings;
@@ -69,7 +70,8 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   // An empty file parses as a model without pieces.
   const auto status = parse_model(state->processor, bytes);
   if (!status.ok() || state->processor.GetPieceSize() <= 0)
-    bad_input(name, "is not a sentencepiece model: {}", status.ok() ? "it has no pieces" : "it is damaged, or another kind of file");
+    bad_input(name, "is not a sentencepiece model: {}",
+              status.ok() ? "it has no pieces" : "it is damaged, or another kind of file");
   const SentencepieceSettings settings = state->settings = read_sentencepiece_settings(bytes);
   state->same = settings.adds_space == settings.joins_spaces;
   if (!state->same && !parse_model(state->continuation, with_added_space(bytes, settings.joins_spaces)).ok())
@@ -81,7 +83,8 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   for (int id = 0; id < state->processor.GetPieceSize(); ++id) {
     std::string text;
     if (state->processor.IsByte(id)) {
-      const auto byte = static_cast<unsigned char>(std::strtol(state->processor.IdToPiece(id).substr(3, 2).c_str(), nullptr, 16));
+      const auto byte =
+          static_cast<unsigned char>(std::strtol(state->processor.IdToPiece(id).substr(3, 2).c_str(), nullptr, 16));
       text.push_back(static_cast<char>(byte));
       state->bytes_of_text[byte] = id;
     } else if (!state->processor.IsControl(id) && !state->processor.IsUnknown(id)) {
@@ -92,8 +95,8 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   }
   state->places = std::make_unique<CutPlaces>(settings, pieces);
   const auto& b = state->bytes_of_text;
-  state->spells_marks =
-      settings.byte_fallback && std::find(b.begin(), b.end(), -1) == b.end() && settings.marks_spaces && !settings.joins_spaces;
+  state->spells_marks = settings.byte_fallback && std::find(b.begin(), b.end(), -1) == b.end() &&
+                        settings.marks_spaces && !settings.joins_spaces;
   // The library does not show the model's settings, but a letter shows this one.
   std::vector<int> letter;
   if (!state->processor.Encode("a", &letter).ok() || letter.empty())
@@ -105,7 +108,8 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
-  if (const int64_t bad = find_bad_utf8(text); bad >= 0) bad_input("tokenizer", "the text is not UTF-8 at byte {}", bad);
+  if (const int64_t bad = find_bad_utf8(text); bad >= 0)
+    bad_input("tokenizer", "the text is not UTF-8 at byte {}", bad);
   std::vector<int32_t> ids;
   TextCutter cutter(cut_places());
   cutter.push(text);
@@ -140,7 +144,8 @@ std::vector<int32_t> Tokenizer::encode_segment(std::string_view text, bool first
 }
 
 void Tokenizer::require_document_token() const {
-  require(bos() >= 0 || eos() >= 0, "tokenizer", "has neither a begin- nor an end-of-document token: documents could not be told apart");
+  require(bos() >= 0 || eos() >= 0, "tokenizer",
+          "has neither a begin- nor an end-of-document token: documents could not be told apart");
 }
 
 std::vector<int32_t> Tokenizer::encode_document(std::string_view text) const {

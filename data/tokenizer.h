@@ -21,26 +21,29 @@ class Tokenizer {
 
   // Without BOS and EOS. Error(BadInput) when the text is not UTF-8: sentencepiece would change it silently.
   std::vector<int32_t> encode(std::string_view text) const;
-  // BOS, the pieces, EOS (those of the two that the tokenizer has; Error(BadInput) without either): a document as shards hold it.
+  // BOS, the pieces, EOS (those of the two that the tokenizer has; Error(BadInput) without either): a document as
+  // shards hold it.
   std::vector<int32_t> encode_document(std::string_view text) const;
   void require_document_token() const;  // that Error
-  // The tokens of a segment of a text (text_cutter.h): those of its segments, one after the other, are encode() of the whole. Memory is
-  // about 100 times the segment's. Safe from any thread. The text is UTF-8.
+  // The tokens of a segment of a text (text_cutter.h): those of its segments, one after the other, are encode() of the
+  // whole. Memory is about 100 times the segment's. Safe from any thread. The text is UTF-8.
   std::vector<int32_t> encode_segment(std::string_view text, bool first, bool last) const;
   const CutPlaces& cut_places() const;
   // decode(encode(text)) == text where gives_text_back(). Control tokens give nothing.
   std::string decode(std::span<const int32_t> ids) const;
-  // It has a piece for every byte, changes no character and joins no spaces (ours, Llama 2): no text is lost. U+2581, sentencepiece's own
-  // mark for a space, is then spelt in bytes.
+  // It has a piece for every byte, changes no character and joins no spaces (ours, Llama 2): no text is lost. U+2581,
+  // sentencepiece's own mark for a space, is then spelt in bytes.
   bool gives_text_back() const;
   int64_t vocab_size() const;
   int32_t bos() const;               // begin-of-document token, -1 without one
   int32_t eos() const;               // end-of-document token, -1 without one
   uint64_t hash() const;             // xxh3 of the file
   const std::string& bytes() const;  // the file
-  // Bytes of text that a token stands for: 0 for control tokens, 1 for a byte-fallback piece; the space mark counts as one space.
+  // Bytes of text that a token stands for: 0 for control tokens, 1 for a byte-fallback piece; the space mark counts as
+  // one space.
   int64_t token_bytes(int32_t id) const;
-  // Encoding puts a space before the text (Llama does): a document's first piece then carries one that the text does not have.
+  // Encoding puts a space before the text (Llama does): a document's first piece then carries one that the text does
+  // not have.
   bool adds_space() const;
   bool starts_with_space(int32_t id) const;
   // The text of one token, the space mark as a space: part of a character for a byte-fallback piece.
@@ -51,22 +54,24 @@ class Tokenizer {
   std::shared_ptr<const State> state_;
 };
 
-// Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is lost. Pieces never
-// cross a control character (line end, tab), and have a space at their beginning alone. The same text gives the same file on any machine. `output` appears whole or not at all.
-// Error(BadInput) when the text is too small for so many pieces.
+// Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is
+// lost. Pieces never cross a control character (line end, tab), and have a space at their beginning alone. The same
+// text gives the same file on any machine. `output` appears whole or not at all. Error(BadInput) when the text is too
+// small for so many pieces.
 void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output);
 
 struct TokenizerTraining {
-  int64_t table_bytes = int64_t{1} << 28;  // of words and how often they come: beyond it, of rare words an even sample is used
+  // of words and how often they come: beyond it, of rare words an even sample is used
+  int64_t table_bytes = int64_t{1} << 28;
   std::chrono::steady_clock::duration between_reports = std::chrono::seconds(10);  // of progress, to the log
 };
 
 // The same on files of any size in bounded memory, about 0.7 GiB at most. Returns the number of documents.
-int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size, const std::string& output,
-                        const TokenizerTraining& training = {});
+int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size,
+                        const std::string& output, const TokenizerTraining& training = {});
 
-// Text of tokens that come one at a time, in whole characters. All that push() and finish() give is decode() of the same tokens, but for
-// bytes that are no UTF-8 (a model may pick any), which become U+FFFD.
+// Text of tokens that come one at a time, in whole characters. All that push() and finish() give is decode() of the
+// same tokens, but for bytes that are no UTF-8 (a model may pick any), which become U+FFFD.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer), drop_space_(tokenizer.adds_space()) {}

@@ -31,10 +31,11 @@ constexpr int64_t kEntryBytes = 96;  // what the table takes for a word besides 
 // U+2581 and U+2585 are the trainer's own: one a space, and of text with the other it takes nothing.
 const std::string kMarks[] = {"\xe2\x96\x81", "\xe2\x96\x85"};
 
-// How often each word of a text comes. Pieces never cross a space or a control character, so that the words between them are all that the
-// trainer needs. Memory is bounded: when there are too many different words, of the rare ones (met rare_ times or fewer) those of one half
-// of all hashes go, and the others stand for them; when the rare ones are few, twice as many count as rare. What is frequent all stays,
-// what is rare is an even sample of it, whatever its place in the text.
+// How often each word of a text comes. Pieces never cross a space or a control character, so that the words between
+// them are all that the trainer needs. Memory is bounded: when there are too many different words, of the rare ones
+// (met rare_ times or fewer) those of one half of all hashes go, and the others stand for them; when the rare ones are
+// few, twice as many count as rare. What is frequent all stays, what is rare is an even sample of it, whatever its
+// place in the text.
 class WordCounts {
  public:
   explicit WordCounts(int64_t most_bytes) : most_bytes_(most_bytes) {}
@@ -54,7 +55,8 @@ class WordCounts {
   std::vector<std::string> take() {
     shrink([](const std::string& word) { return static_cast<int64_t>(word.size()); }, kTrainerWordBytes);
     std::vector<std::string> lines;
-    for (const auto& [word, count] : counts_) lines.push_back(fmt::format("{}\t{}", word, count <= rare_ ? count << halvings_ : count));
+    for (const auto& [word, count] : counts_)
+      lines.push_back(fmt::format("{}\t{}", word, count <= rare_ ? count << halvings_ : count));
     counts_ = {};
     std::sort(lines.begin(), lines.end());
     return lines;
@@ -89,7 +91,8 @@ class WordCounts {
     }
     counts_.emplace(word, 1);
     bytes_ += entry_bytes(word);
-    if (bytes_ > most_bytes_) bytes_ = shrink([](const std::string& kept) { return entry_bytes(kept); }, most_bytes_ / 2);
+    if (bytes_ > most_bytes_)
+      bytes_ = shrink([](const std::string& kept) { return entry_bytes(kept); }, most_bytes_ / 2);
   }
 
   static int64_t entry_bytes(std::string_view word) { return kEntryBytes + static_cast<int64_t>(word.size()); }
@@ -140,10 +143,12 @@ class LinesIterator : public sentencepiece::SentenceIterator {
   size_t at_ = 0;
 };
 
-// The trainer tells of itself on std::cerr alone, in lines like "... LOG(INFO) Added: freq=8 size=60 all=...": while this lives, they come here.
+// The trainer tells of itself on std::cerr alone, in lines like "... LOG(INFO) Added: freq=8 size=60 all=...": while
+// this lives, they come here.
 class TrainerProgress : public std::streambuf {
  public:
-  TrainerProgress(int64_t pieces, Clock::duration between) : pieces_(pieces), between_(between), before_(std::cerr.rdbuf(this)) {}
+  TrainerProgress(int64_t pieces, Clock::duration between)
+      : pieces_(pieces), between_(between), before_(std::cerr.rdbuf(this)) {}
   ~TrainerProgress() override { std::cerr.rdbuf(before_); }
 
  protected:
@@ -160,10 +165,12 @@ class TrainerProgress : public std::streambuf {
  private:
   void say() {
     const size_t size = line_.find("size=");
-    if (line_.find("Added: ") == std::string::npos || size == std::string::npos || Clock::now() - said_ < between_) return;
+    if (line_.find("Added: ") == std::string::npos || size == std::string::npos || Clock::now() - said_ < between_)
+      return;
     said_ = Clock::now();
     // Bytes and control tokens come without training.
-    log::info("{} of {} pieces so far", std::min<int64_t>(pieces_, 259 + std::atoll(line_.c_str() + size + 5)), pieces_);
+    log::info("{} of {} pieces so far", std::min<int64_t>(pieces_, 259 + std::atoll(line_.c_str() + size + 5)),
+              pieces_);
   }
 
   int64_t pieces_;
@@ -174,8 +181,8 @@ class TrainerProgress : public std::streambuf {
 };
 
 void check_vocab_size(int64_t vocab_size) {
-  require(vocab_size >= kFewestPieces && vocab_size <= 1 << 20, "tokenizer", "expected {} to 1048576 pieces (256 of them single bytes), got {}",
-          kFewestPieces, vocab_size);
+  require(vocab_size >= kFewestPieces && vocab_size <= 1 << 20, "tokenizer",
+          "expected {} to 1048576 pieces (256 of them single bytes), got {}", kFewestPieces, vocab_size);
 }
 
 // The number after `mark` in what the library said, or 0.
@@ -187,10 +194,13 @@ int64_t number_after(const std::string& said, const std::string& mark) {
 // The library speaks of options of its own, but knows how many pieces there can be.
 [[noreturn]] void refuse(int64_t vocab_size, const std::string& said) {
   if (const int64_t least = number_after(said, " vs "); least > vocab_size)
-    bad_input("tokenizer", "the different characters of this text and the single bytes are {} pieces already, more than {}: ask for at least {}", least, vocab_size,
-              least);
+    bad_input("tokenizer",
+              "the different characters of this text and the single bytes are {} pieces already, more than {}: ask for "
+              "at least {}",
+              least, vocab_size, least);
   if (const int64_t most = number_after(said, "<= "); most > 0 && most < vocab_size)
-    bad_input("tokenizer", "this text gives at most {} pieces, not {}: {}give more text", most, vocab_size, most < kFewestPieces ? "" : "ask for fewer, or ");
+    bad_input("tokenizer", "this text gives at most {} pieces, not {}: {}give more text", most, vocab_size,
+              most < kFewestPieces ? "" : "ask for fewer, or ");
   bad_input("tokenizer", "this text does not give {} pieces: ask for another number, or give more text", vocab_size);
 }
 
@@ -230,16 +240,18 @@ void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_si
   check_vocab_size(vocab_size);
   WordCounts words(TokenizerTraining().table_bytes);
   for (const std::string& document : documents) {
-    if (const int64_t bad = find_bad_utf8(document); bad >= 0) bad_input("tokenizer", "a document is not UTF-8 at byte {}", bad);
+    if (const int64_t bad = find_bad_utf8(document); bad >= 0)
+      bad_input("tokenizer", "a document is not UTF-8 at byte {}", bad);
     words.add(document);
   }
   train(words, vocab_size, output, TokenizerTraining().between_reports);
 }
 
-int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size, const std::string& output,
-                        const TokenizerTraining& training) {
+int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size,
+                        const std::string& output, const TokenizerTraining& training) {
   check_vocab_size(vocab_size);
-  require(training.table_bytes > 0, "tokenizer", "expected a positive number of bytes for the table of words, got {}", training.table_bytes);
+  require(training.table_bytes > 0, "tokenizer", "expected a positive number of bytes for the table of words, got {}",
+          training.table_bytes);
   WordCounts words(training.table_bytes);
   int64_t documents = 0;
   CorpusOptions of_any_size = options;

@@ -11,7 +11,9 @@ namespace {
 constexpr size_t kMostBuffered = 1 << 14;
 constexpr std::chrono::seconds kLongestWait{2};  // so that whoever follows the file sees a slow run's last step
 
-File open_or_make(const std::string& path) { return File(path, exists(path) ? File::Mode::ReadWrite : File::Mode::Create); }
+File open_or_make(const std::string& path) {
+  return File(path, exists(path) ? File::Mode::ReadWrite : File::Mode::Create);
+}
 
 }  // namespace
 

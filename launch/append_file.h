@@ -1,5 +1,6 @@
-// A log that only grows and that training never waits for: what is added is buffered and handed to the system every few seconds. A disk
-// error stops nothing and loses nothing while the process lives: one warning, and the bytes wait for the next try.
+// A log that only grows and that training never waits for: what is added is buffered and handed to the system every few
+// seconds. A disk error stops nothing and loses nothing while the process lives: one warning, and the bytes wait for
+// the next try.
 #pragma once
 
 #include <chrono>

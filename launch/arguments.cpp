@@ -44,11 +44,14 @@ const CLI::App& chosen(const CLI::App& app) {
   return subcommands.empty() ? app : chosen(*subcommands.front());
 }
 
-std::string command_of(const CLI::App& app) { return (app.get_parent() ? command_of(*app.get_parent()) + " " : "") + app.get_name(); }
+std::string command_of(const CLI::App& app) {
+  return (app.get_parent() ? command_of(*app.get_parent()) + " " : "") + app.get_name();
+}
 
 std::vector<std::string> commands_below(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
   return names;
 }
 
@@ -63,8 +66,11 @@ std::string extra_problem(const CLI::App& app, const std::string& word) {
     known = commands_below(app);
   }
   const std::string nearest = nearest_word(name, known);
-  return fmt::format("'{}' is no {} of '{}'{}", name, word.starts_with("-") ? "option" : known.empty() ? "argument" : "command", command_of(app),
-                     nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
+  return fmt::format("'{}' is no {} of '{}'{}", name,
+                     word.starts_with("-") ? "option"
+                     : known.empty()       ? "argument"
+                                           : "command",
+                     command_of(app), nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
 }
 
 // What is missing; nothing if nothing is.
@@ -72,7 +78,9 @@ std::string missing(const CLI::App& app) {
   std::vector<std::string> absent;
   for (const CLI::Option* option : app.get_options())
     if (option->get_required() && option->count() == 0)
-      absent.push_back(option->get_description().empty() ? option->get_name() : fmt::format("{} ({})", option->get_name(), option->get_description()));
+      absent.push_back(option->get_description().empty()
+                           ? option->get_name()
+                           : fmt::format("{} ({})", option->get_name(), option->get_description()));
   if (!absent.empty()) return fmt::format("'{}' needs {}", command_of(app), fmt::join(absent, " and "));
   if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty())
     return fmt::format("'{}' needs one of the commands {}", command_of(app), fmt::join(commands_below(app), ", "));
@@ -86,7 +94,8 @@ std::string problem_of(const CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error))
     // What a command does not know falls through to those around it.
     for (const CLI::App* from = &app; from; from = from->get_parent())
-      if (const std::vector<std::string> words = from->remaining(); !words.empty()) return extra_problem(app, words.front());
+      if (const std::vector<std::string> words = from->remaining(); !words.empty())
+        return extra_problem(app, words.front());
   if (dynamic_cast<const CLI::RequiredError*>(&error)) return missing(app);
   // The others speak of one option: of how often it has a value.
   for (const CLI::App* from = &app; from; from = from->get_parent())
@@ -94,7 +103,9 @@ std::string problem_of(const CLI::App& app, const CLI::ParseError& error) {
       const std::string name = option->get_name();
       if (name.empty() || said.find(name) == std::string::npos) continue;
       if (option->get_expected_max() == 0) return name + " takes no value";
-      return option->results().size() > 1 ? fmt::format("{} is given {} times: expected one", name, option->results().size()) : name + " needs a value";
+      return option->results().size() > 1
+                 ? fmt::format("{} is given {} times: expected one", name, option->results().size())
+                 : name + " needs a value";
     }
   return fmt::format("the arguments of '{}' are not understood", command_of(app));
 }
@@ -109,16 +120,20 @@ CLI::Validator integer_value(int64_t least, int64_t most) {
 }
 
 CLI::Validator number_value(double least, LeastValue lower, double most) {
-  return value(fmt::format("a number {} {} to {}", lower == LeastValue::Excluded ? "above" : "from", least, most), [least, lower, most](const std::string& text) {
-    double number = 0;
-    // In this form a NaN is refused.
-    return parse(text, number) && (lower == LeastValue::Excluded ? number > least : number >= least) && number <= most;
-  });
+  return value(fmt::format("a number {} {} to {}", lower == LeastValue::Excluded ? "above" : "from", least, most),
+               [least, lower, most](const std::string& text) {
+                 double number = 0;
+                 // In this form a NaN is refused.
+                 return parse(text, number) && (lower == LeastValue::Excluded ? number > least : number >= least) &&
+                        number <= most;
+               });
 }
 
 CLI::Validator one_of(std::vector<std::string> words) {
   const std::string description = fmt::format("one of {}", fmt::join(words, ", "));
-  return value(description, [words = std::move(words)](const std::string& text) { return std::find(words.begin(), words.end(), text) != words.end(); });
+  return value(description, [words = std::move(words)](const std::string& text) {
+    return std::find(words.begin(), words.end(), text) != words.end();
+  });
 }
 
 CLI::Validator some_text() {

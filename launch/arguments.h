@@ -1,4 +1,5 @@
-// Values of the command line: what they may be, and what is said of a wrong one. CLI11 reads the words; its own messages are never shown.
+// Values of the command line: what they may be, and what is said of a wrong one. CLI11 reads the words; its own
+// messages are never shown.
 #pragma once
 
 #include <CLI/CLI.hpp>

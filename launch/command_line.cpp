@@ -25,7 +25,8 @@ namespace gta {
 namespace {
 
 // The most that numbers of the command line may be; of those that configurations have too, as there.
-constexpr int64_t kMany = 1'000'000'000'000'000, kLongestSequence = 1 << 24, kLargestBatch = 1 << 20, kLargestSeed = 9'000'000'000'000'000;
+constexpr int64_t kMany = 1'000'000'000'000'000, kLongestSequence = 1 << 24, kLargestBatch = 1 << 20,
+                  kLargestSeed = 9'000'000'000'000'000;
 
 // Everything the command line can fill in; `run` is what the chosen command does.
 struct Choices {
@@ -50,23 +51,33 @@ void add_overrides(CLI::App* app, std::vector<std::string>& overrides) {
 }
 
 void add_model_overrides(CLI::App* app, std::vector<std::string>& overrides) {
-  app->add_option("--set", overrides, "key.path=value, over the checkpoint's configuration (repeatable): " + loaded_model_keys())->allow_extra_args(false);
+  app->add_option("--set", overrides,
+                  "key.path=value, over the checkpoint's configuration (repeatable): " + loaded_model_keys())
+      ->allow_extra_args(false);
 }
 
-void add_device(CLI::App* app, std::string& device) { app->add_option("--device", device, "cpu, cuda, cuda:N or auto")->capture_default_str()->check(some_text()); }
+void add_device(CLI::App* app, std::string& device) {
+  app->add_option("--device", device, "cpu, cuda, cuda:N or auto")->capture_default_str()->check(some_text());
+}
 
 // A file or a folder.
-CLI::Option* add_path(CLI::App* app, const char* name, std::string& path, const char* help) { return app->add_option(name, path, help)->check(some_text()); }
+CLI::Option* add_path(CLI::App* app, const char* name, std::string& path, const char* help) {
+  return app->add_option(name, path, help)->check(some_text());
+}
 
 void add_train(CLI::App& app, Choices& c) {
-  CLI::App* train = app.add_subcommand("train", "pretrain; goes on from the newest good checkpoint of the run's folder");
+  CLI::App* train =
+      app.add_subcommand("train", "pretrain; goes on from the newest good checkpoint of the run's folder");
   add_path(train, "config", c.train.config, "YAML, docs/configuration.md")->required();
   add_path(train, "--run-dir", c.train.run_dir, "instead of runs/NAME");
   train->add_flag("--fresh", c.train.fresh, "begin anew; an existing folder is moved aside, not deleted");
-  train->add_option("--profile", c.train.profile_steps, "write RUN/profile.json (Chrome trace) of the first STEPS steps")->check(integer_value(1, kMany));
+  train
+      ->add_option("--profile", c.train.profile_steps, "write RUN/profile.json (Chrome trace) of the first STEPS steps")
+      ->check(integer_value(1, kMany));
   add_overrides(train, c.train.overrides);
   add_device(train, c.train.device);
-  train->footer("example: gta train configs/runs/quickstart.yaml --set model.attention.type=gqa --run-dir runs/kjv-gqa");
+  train->footer(
+      "example: gta train configs/runs/quickstart.yaml --set model.attention.type=gqa --run-dir runs/kjv-gqa");
   train->final_callback([&c] {
     c.saves_when_signalled = true;
     c.run = [&c] { return run_train(c.train); };
@@ -80,8 +91,12 @@ void add_eval(CLI::App& app, Choices& c) {
   eval->add_option("--data", c.eval.data, "score these token shards")->check(some_text());
   add_path(eval, "--tokens", c.eval.tokens, "int32 .npy (batch, sequence), for --logits-out");
   add_path(eval, "--logits-out", c.eval.logits_out, "float32 .npy (batch, sequence, vocab)");
-  const CLI::Option* most = eval->add_option("--max-tokens", c.eval.most_tokens, "score only so many of the shards; 0: all")->check(integer_value(0, kMany));
-  eval->add_option("--window", c.eval.window, "tokens that are scored with one context; default: data.sequence_length of the training")->check(integer_value(1, kLongestSequence));
+  const CLI::Option* most =
+      eval->add_option("--max-tokens", c.eval.most_tokens, "score only so many of the shards; 0: all")
+          ->check(integer_value(0, kMany));
+  eval->add_option("--window", c.eval.window,
+                   "tokens that are scored with one context; default: data.sequence_length of the training")
+      ->check(integer_value(1, kLongestSequence));
   eval->add_flag("--json", c.json, "for programs");
   add_model_overrides(eval, c.eval.overrides);
   add_device(eval, c.eval.device);
@@ -97,10 +112,16 @@ void add_generate(CLI::App& app, Choices& c) {
   CLI::App* generate = app.add_subcommand("generate", "continue a text, streamed to the terminal");
   add_path(generate, "checkpoint", c.generate.checkpoint, "a run's folder or a checkpoint")->required();
   generate->add_option("--prompt", c.generate.prompt, "text to continue")->required();
-  generate->add_option("--max-tokens", c.generate.max_tokens, "fewer where the text or the model's context ends")->capture_default_str()->check(integer_value(1, kMany));
-  generate->add_option("--temperature", c.generate.temperature, "0: always the most probable token")->capture_default_str()->check(number_value(0, LeastValue::Included, 1000));
+  generate->add_option("--max-tokens", c.generate.max_tokens, "fewer where the text or the model's context ends")
+      ->capture_default_str()
+      ->check(integer_value(1, kMany));
+  generate->add_option("--temperature", c.generate.temperature, "0: always the most probable token")
+      ->capture_default_str()
+      ->check(number_value(0, LeastValue::Included, 1000));
   generate->add_option("--top-k", c.generate.top_k, "0: all")->capture_default_str()->check(integer_value(0, kMany));
-  generate->add_option("--top-p", c.generate.top_p, "the smallest set of tokens with this much probability")->capture_default_str()->check(number_value(0, LeastValue::Included, 1));
+  generate->add_option("--top-p", c.generate.top_p, "the smallest set of tokens with this much probability")
+      ->capture_default_str()
+      ->check(number_value(0, LeastValue::Included, 1));
   generate->add_option("--seed", c.generate.seed)->capture_default_str()->check(integer_value(0, kLargestSeed));
   add_model_overrides(generate, c.generate.overrides);
   add_device(generate, c.generate.device);
@@ -109,11 +130,17 @@ void add_generate(CLI::App& app, Choices& c) {
 }
 
 void add_corpus(CLI::App* app, DataCommand& data) {
-  app->add_option("--input", data.inputs, "text, or JSON lines (.jsonl, .ndjson, .jsonlines, .json); also .gz, .zst")->required()->check(some_text());
-  app->add_option("--format", data.format, "text or jsonl, whatever the names of the inputs")->capture_default_str()->check(CLI::IsMember({"auto", "text", "jsonl"}));
+  app->add_option("--input", data.inputs, "text, or JSON lines (.jsonl, .ndjson, .jsonlines, .json); also .gz, .zst")
+      ->required()
+      ->check(some_text());
+  app->add_option("--format", data.format, "text or jsonl, whatever the names of the inputs")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "text", "jsonl"}));
   app->add_option("--field", data.field, "of a JSON line: where its text is [text]")->check(some_text());
-  app->add_flag("--skip-bad-lines", data.skip_bad_lines, "leave them out, named and counted, where otherwise the first one ends the command");
-  app->add_option("--document-separator", data.document_separator, "regular expression: a line that matches it separates documents ('' an empty line)");
+  app->add_flag("--skip-bad-lines", data.skip_bad_lines,
+                "leave them out, named and counted, where otherwise the first one ends the command");
+  app->add_option("--document-separator", data.document_separator,
+                  "regular expression: a line that matches it separates documents ('' an empty line)");
 }
 
 void add_data(CLI::App& app, Choices& c) {
@@ -124,7 +151,9 @@ void add_data(CLI::App& app, Choices& c) {
   };
   CLI::App* tokenizer = data->add_subcommand("tokenizer", "train a sentencepiece tokenizer");
   add_corpus(tokenizer, c.data);
-  tokenizer->add_option("--vocab-size", c.data.vocab_size, "pieces, 256 of them single bytes")->capture_default_str()->check(integer_value(300, 1 << 20));
+  tokenizer->add_option("--vocab-size", c.data.vocab_size, "pieces, 256 of them single bytes")
+      ->capture_default_str()
+      ->check(integer_value(300, 1 << 20));
   add_path(tokenizer, "--out", c.data.out, "the .model file")->required();
   tokenizer->footer("example: gta data tokenizer --input kjv.txt --vocab-size 4096 --out kjv.model");
   chosen(tokenizer, run_data_tokenizer);
@@ -132,8 +161,12 @@ void add_data(CLI::App& app, Choices& c) {
   add_corpus(shards, c.data);
   add_path(shards, "--tokenizer", c.data.tokenizer, "the .model file")->required();
   add_path(shards, "--out", c.data.out, "folder")->required();
-  shards->add_option("--name", c.data.name, "of the shards: NAME-00000.h5 ...")->capture_default_str()->check(some_text());
-  shards->add_option("--shard-tokens", c.data.shard_tokens, "at most, of each")->capture_default_str()->check(integer_value(1, kMany));
+  shards->add_option("--name", c.data.name, "of the shards: NAME-00000.h5 ...")
+      ->capture_default_str()
+      ->check(some_text());
+  shards->add_option("--shard-tokens", c.data.shard_tokens, "at most, of each")
+      ->capture_default_str()
+      ->check(integer_value(1, kMany));
   shards->footer("example: gta data shards --tokenizer kjv.model --input kjv.txt --out shards --name train");
   chosen(shards, run_data_shards);
   CLI::App* inspect = data->add_subcommand("inspect", "look into shards and check every block's hash");
@@ -144,8 +177,11 @@ void add_data(CLI::App& app, Choices& c) {
 void add_plan(CLI::App& app, Choices& c) {
   CLI::App* plan = app.add_subcommand("plan", "parameters, FLOPs, cache and memory before anything is spent");
   add_path(plan, "config", c.plan.config, "a run's or a model's YAML")->required();
-  plan->add_option("--sequence-length", c.plan.sequence_length, "instead of the configuration's")->check(integer_value(1, kLongestSequence));
-  plan->add_option("--device", c.plan.device, "cpu, cuda or auto: whose memory is counted; cuda needs no GPU here")->capture_default_str()->check(some_text());
+  plan->add_option("--sequence-length", c.plan.sequence_length, "instead of the configuration's")
+      ->check(integer_value(1, kLongestSequence));
+  plan->add_option("--device", c.plan.device, "cpu, cuda or auto: whose memory is counted; cuda needs no GPU here")
+      ->capture_default_str()
+      ->check(some_text());
   plan->add_flag("--json", c.json, "for programs");
   add_overrides(plan, c.plan.overrides);
   plan->footer("example: gta plan configs/models/gta-1b.yaml --json");
@@ -161,8 +197,10 @@ void add_bench(CLI::App& app, Choices& c) {
   const auto add = [&c, bench](const char* name, const char* help, int (*action)(const BenchCommand&)) {
     CLI::App* sub = bench->add_subcommand(name, help);
     add_path(sub, "config", c.bench.config, "a run's or a model's YAML")->required();
-    sub->add_option("--micro-batch", c.bench.micro_batch, "sequences computed at once; default: the run's, or 2")->check(integer_value(1, kLargestBatch));
-    sub->add_option("--sequence", c.bench.sequence, "tokens of each; default: the run's, or 512")->check(integer_value(1, kLongestSequence));
+    sub->add_option("--micro-batch", c.bench.micro_batch, "sequences computed at once; default: the run's, or 2")
+        ->check(integer_value(1, kLargestBatch));
+    sub->add_option("--sequence", c.bench.sequence, "tokens of each; default: the run's, or 512")
+        ->check(integer_value(1, kLongestSequence));
     sub->add_option("--dtype", c.bench.dtype, "default: the run's, or float32")->check(some_text());
     sub->add_flag("--json", c.json, "for programs");
     add_overrides(sub, c.bench.overrides);
@@ -174,44 +212,63 @@ void add_bench(CLI::App& app, Choices& c) {
     return sub;
   };
   CLI::App* ops = add("ops", "every op and every product of a training step, alone", run_bench_ops);
-  ops->add_option("--repeats", c.bench.repeats, "of each row; the table shows the median")->capture_default_str()->check(integer_value(1, kMany));
+  ops->add_option("--repeats", c.bench.repeats, "of each row; the table shows the median")
+      ->capture_default_str()
+      ->check(integer_value(1, kMany));
   ops->add_option("--only", c.bench.only, "rows whose name contains this");
   ops->footer("example: gta bench ops configs/models/gta1-160m.yaml --only swiglu");
   CLI::App* step = add("step", "whole training steps on random tokens, and where their time goes", run_bench_step);
   step->add_option("--steps", c.bench.steps, "timed")->capture_default_str()->check(integer_value(1, kMany));
-  step->add_option("--warmup-steps", c.bench.warmup_steps, "before them, not timed")->capture_default_str()->check(integer_value(0, kMany));
-  step->add_option("--recompute", c.bench.recompute, "none, elementwise or block; default: the run's, or none")->check(some_text());
-  step->add_option("--data-sheet-tflops", c.bench.data_sheet_tflops, "the device's for this dtype: adds MFU")->check(number_value(0, LeastValue::Excluded, 1e6));
+  step->add_option("--warmup-steps", c.bench.warmup_steps, "before them, not timed")
+      ->capture_default_str()
+      ->check(integer_value(0, kMany));
+  step->add_option("--recompute", c.bench.recompute, "none, elementwise or block; default: the run's, or none")
+      ->check(some_text());
+  step->add_option("--data-sheet-tflops", c.bench.data_sheet_tflops, "the device's for this dtype: adds MFU")
+      ->check(number_value(0, LeastValue::Excluded, 1e6));
   step->footer("example: gta bench step configs/models/gta1-160m.yaml --micro-batch 2 --sequence 512 --steps 5 --json");
 }
 
 void add_checks(CLI::App& app, Choices& c) {
-  CLI::App* inspect = app.add_subcommand("inspect", "names, shapes, dtypes, statistics and hashes of a checkpoint, shard or fixture");
+  CLI::App* inspect =
+      app.add_subcommand("inspect", "names, shapes, dtypes, statistics and hashes of a checkpoint, shard or fixture");
   add_path(inspect, "file", c.inspect.file, "a run's folder, a checkpoint or an HDF5 file")->required();
   inspect->footer("example: gta inspect runs/kjv-gta");
   inspect->final_callback([&c] { c.run = [&c] { return run_inspect(c.inspect); }; });
 
-  CLI::App* devices = app.add_subcommand("devices", "what --device may name on this machine: one line each, name and description");
+  CLI::App* devices =
+      app.add_subcommand("devices", "what --device may name on this machine: one line each, name and description");
   devices->final_callback([&c] { c.run = run_devices; });
 
   CLI::App* verify = app.add_subcommand("verify", "this build, on this machine, against an independent reference");
   verify->add_option("fixtures", c.verify.fixtures, "HDF5 fixtures, tests/fixtures")->required()->check(some_text());
-  verify->add_option("--dtype", c.verify.dtypes, "float64 (always, on the CPU), float32, bfloat16")->capture_default_str();
+  verify->add_option("--dtype", c.verify.dtypes, "float64 (always, on the CPU), float32, bfloat16")
+      ->capture_default_str();
   add_device(verify, c.verify.device);
   verify->footer("example: gta verify tests/fixtures/gta-tiny.h5");
   verify->final_callback([&c] { c.run = [&c] { return run_verify(c.verify); }; });
 
-  CLI::App* resume = app.add_subcommand("verify-resume", "proves that an interrupted run equals an uninterrupted one, bit for bit");
+  CLI::App* resume =
+      app.add_subcommand("verify-resume", "proves that an interrupted run equals an uninterrupted one, bit for bit");
   add_path(resume, "config", c.verify_resume.config, "YAML, docs/configuration.md")->required();
-  add_path(resume, "--run-dir", c.verify_resume.run_dir, "instead of runs/NAME.verify-resume; new, empty, or an earlier one of this command, whose runs go");
-  resume->add_option("--kills", c.verify_resume.kills, "how often to kill (SIGKILL)")->capture_default_str()->check(integer_value(0, kMany));
-  resume->add_option("--stops", c.verify_resume.stops, "how often to stop by SIGTERM, SIGINT, SIGUSR1 and SIGHUP in turn, each of which has to end with a save and 75")
+  add_path(resume, "--run-dir", c.verify_resume.run_dir,
+           "instead of runs/NAME.verify-resume; new, empty, or an earlier one of this command, whose runs go");
+  resume->add_option("--kills", c.verify_resume.kills, "how often to kill (SIGKILL)")
       ->capture_default_str()
       ->check(integer_value(0, kMany));
-  resume->add_option("--seed", c.verify_resume.seed, "of the moments; 0: the clock")->check(integer_value(0, kLargestSeed));
+  resume
+      ->add_option("--stops", c.verify_resume.stops,
+                   "how often to stop by SIGTERM, SIGINT, SIGUSR1 and SIGHUP in turn, each of which has to end with a "
+                   "save and 75")
+      ->capture_default_str()
+      ->check(integer_value(0, kMany));
+  resume->add_option("--seed", c.verify_resume.seed, "of the moments; 0: the clock")
+      ->check(integer_value(0, kLargestSeed));
   add_overrides(resume, c.verify_resume.overrides);
   add_device(resume, c.verify_resume.device);
-  resume->footer("example: gta verify-resume configs/runs/quickstart.yaml --set train.steps=60 --set train.checkpoint.every_steps=5");
+  resume->footer(
+      "example: gta verify-resume configs/runs/quickstart.yaml --set train.steps=60 --set "
+      "train.checkpoint.every_steps=5");
   resume->final_callback([&c] { c.run = [&c] { return run_verify_resume(c.verify_resume); }; });
 
   CLI::App* docs = app.add_subcommand("docs", "pages that are made from the program");
@@ -226,7 +283,8 @@ void add_checks(CLI::App& app, Choices& c) {
 
 // Which keys take memory, in the order in which lowering them costs least.
 constexpr const char* kMemoryAdvice =
-    "lower train.micro_batch_size first (same result of training up to rounding), then data.sequence_length or model.*; "
+    "lower train.micro_batch_size first (same result of training up to rounding), then data.sequence_length or "
+    "model.*; "
     "train.checkpoint.asynchronous: false saves a copy of weights and optimizer; 'gta plan' shows what each takes";
 
 }  // namespace
@@ -248,7 +306,9 @@ int report(const Error& error) {
       log::write(log::Level::Error, kMemoryAdvice);
       return 1;
     case ErrorKind::Internal:
-      log::write(log::Level::Error, "this is a mistake in gta itself, not in what it was given: please report it with the command and the lines above");
+      log::write(log::Level::Error,
+                 "this is a mistake in gta itself, not in what it was given: please report it with the command and the "
+                 "lines above");
       return 1;
     case ErrorKind::Failed:
       return 1;
@@ -278,10 +338,13 @@ int parse_and_run(int argc, char** argv) {
   CLI::App app("gta: pretrain language models with grouped-head latent attention, and compare it with others", "gta");
   Choices choices;
   app.set_version_flag("--version", version_text());
-  app.add_option("--log-level", choices.log_level, "of the messages on stderr")->check(one_of({"debug", "info", "warning", "error"}));
-  app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")->check(integer_value(1, 1024));
+  app.add_option("--log-level", choices.log_level, "of the messages on stderr")
+      ->check(one_of({"debug", "info", "warning", "error"}));
+  app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")
+      ->check(integer_value(1, 1024));
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_bench, add_checks}) add(app, choices);
+  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_bench, add_checks})
+    add(app, choices);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {
@@ -297,8 +360,12 @@ int parse_and_run(int argc, char** argv) {
     return 0;
   }
   const std::string& level = choices.log_level;
-  log::set_level(level == "debug" ? log::Level::Debug : level == "warning" ? log::Level::Warning : level == "error" ? log::Level::Error : log::Level::Info);
-  if (choices.saves_when_signalled) install_signal_handlers();  // before anyone takes signals: none that comes early ends the program
+  log::set_level(level == "debug"     ? log::Level::Debug
+                 : level == "warning" ? log::Level::Warning
+                 : level == "error"   ? log::Level::Error
+                                      : log::Level::Info);
+  // before anyone takes signals: none that comes early ends the program
+  if (choices.saves_when_signalled) install_signal_handlers();
   take_signals_aside();
   run_on_available_processors();
   if (choices.threads > 0) set_threads(choices.threads);

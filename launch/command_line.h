@@ -5,7 +5,8 @@
 
 namespace gta {
 
-// 0 done; 1 failed; 2 wrong usage, configuration or input; 3 a check did not hold; 75 stopped by a signal after a good checkpoint.
+// 0 done; 1 failed; 2 wrong usage, configuration or input; 3 a check did not hold; 75 stopped by a signal after a good
+// checkpoint.
 int run_command_line(int argc, char** argv);
 
 // Says what went wrong on stderr; the exit code.

@@ -19,13 +19,15 @@ std::string part_of(const std::string& name) {
 
 }  // namespace
 
-nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens, const Tensor& document_starts) {
+nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens,
+                        const Tensor& document_starts) {
   nlohmann::json row = {{"step", step}};
   std::map<std::string, Tensor> squares;
   const auto add = [&](const char* what, const Parameter& parameter, const Tensor& flat) {
     Tensor& sum = squares[std::string(what) + "/" + part_of(parameter.name)];
     if (!sum.defined()) sum = Tensor::zeros({1}, DType::F64, space.device(), Purpose::Workspace);
-    GTA_DISPATCH(space.device(), sum_of_squares, space.view(flat, parameter).reshape({parameter.elements()}), sum, GradientMode::Accumulate);
+    GTA_DISPATCH(space.device(), sum_of_squares, space.view(flat, parameter).reshape({parameter.elements()}), sum,
+                 GradientMode::Accumulate);
   };
   for (const Parameter& parameter : space.parameters()) {
     add("gradient_norm", parameter, space.gradients(parameter.kind));

@@ -7,10 +7,13 @@
 
 namespace gta {
 
-// {"step": 100, "gradient_norm/layers.0": ..., "weight_norm/layers.0": ..., "stream_rms/layers.0": ..., "largest_score/layers.0": ..., ...}
+// {"step": 100, "gradient_norm/layers.0": ..., "weight_norm/layers.0": ..., "stream_rms/layers.0": ...,
+// "largest_score/layers.0": ..., ...}
 //
-// Norms are L2 over all parameters of a part (embed_tokens, layers.N, norm, lm_head), of the gradients as they stand now; stream_rms and
-// largest_score (the largest scaled attention score) are of a forward pass of these tokens before the update.
-nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens, const Tensor& document_starts);
+// Norms are L2 over all parameters of a part (embed_tokens, layers.N, norm, lm_head), of the gradients as they stand
+// now; stream_rms and largest_score (the largest scaled attention score) are of a forward pass of these tokens before
+// the update.
+nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens,
+                        const Tensor& document_starts);
 
 }  // namespace gta

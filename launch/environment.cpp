@@ -56,7 +56,8 @@ std::string command_line() {
 }  // namespace
 
 std::string version_text() {
-  return fmt::format("gta {} (commit {})\ncompiler {}, kernels for {}\nbackends: cpu{}\n", GTA_VERSION, GTA_COMMIT, __VERSION__, vector_width(), kBackends);
+  return fmt::format("gta {} (commit {})\ncompiler {}, kernels for {}\nbackends: cpu{}\n", GTA_VERSION, GTA_COMMIT,
+                     __VERSION__, vector_width(), kBackends);
 }
 
 std::string environment_json(const Device& device) {
@@ -90,18 +91,22 @@ std::vector<std::string> changes_since(const std::string& earlier_file, const De
   } catch (const Error&) {
     return {};
   }
-  const nlohmann::json before = nlohmann::json::parse(text, nullptr, false), now = nlohmann::json::parse(environment_json(device));
+  const nlohmann::json before = nlohmann::json::parse(text, nullptr, false),
+                       now = nlohmann::json::parse(environment_json(device));
   if (!before.is_object()) return {};
   std::vector<std::string> lines;
   for (const char* key : {"gta", "compiler", "vector_width", "device", "products", "processor"}) {
     if (device.type == DeviceType::Cuda && std::string(key) == "processor") continue;
     const auto found = before.find(key);
     if (found != before.end() && found->is_string() && *found != now.at(key))
-      lines.push_back(fmt::format("since the last start, sums may round otherwise: {}: {} -> {}", key, found->get<std::string>().substr(0, 200), now.at(key).get<std::string>()));
+      lines.push_back(fmt::format("since the last start, sums may round otherwise: {}: {} -> {}", key,
+                                  found->get<std::string>().substr(0, 200), now.at(key).get<std::string>()));
   }
   if (before.value("schedule_version", nlohmann::json(1)) != kScheduleVersion && schedule != ScheduleType::Constant)
-    lines.push_back("since the last start, the learning rate follows a rule that reaches final_ratio at the last step (before: one step after it), and is a little "
-                    "lower or higher than it would have been");
+    lines.push_back(
+        "since the last start, the learning rate follows a rule that reaches final_ratio at the last step (before: one "
+        "step after it), and is a little "
+        "lower or higher than it would have been");
   return lines;
 }
 

@@ -17,8 +17,9 @@ struct EvaluationResult {
   double bits_per_byte() const;  // all nats over all text bytes of the scored tokens
 };
 
-// With a mask a window's tokens see their own document only, as in training with data.document_mask. `stop` is asked before each batch.
-EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch, DocumentMask mask,
-                          const std::function<bool()>& stop = {});
+// With a mask a window's tokens see their own document only, as in training with data.document_mask. `stop` is asked
+// before each batch.
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch,
+                          DocumentMask mask, const std::function<bool()>& stop = {});
 
 }  // namespace gta

@@ -26,7 +26,8 @@ void refuse_override(const std::vector<std::string>& overrides, const std::strin
     if (key_of(text) == key) bad_input("--set", "{} {}", key, why);
 }
 
-LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device, const std::vector<std::string>& overrides) {
+LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device,
+                       const std::vector<std::string>& overrides) {
   for (const std::string& text : overrides) {
     const std::string key = key_of(text);
     if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys))
@@ -38,8 +39,11 @@ LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& 
   CheckpointUse use;
   use.consider = [&](const Checkpoint& checkpoint) {
     loaded.reset();  // of a newer one that turned out damaged
-    loaded.emplace(LoadedModel{checkpoint.path(), parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config", overrides), {},
-                               std::make_unique<ParameterSpace>(), nullptr});
+    loaded.emplace(LoadedModel{checkpoint.path(),
+                               parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config", overrides),
+                               {},
+                               std::make_unique<ParameterSpace>(),
+                               nullptr});
     loaded->model = std::make_unique<CausalLm>(*loaded->space, loaded->config.model);
     loaded->space->allocate(loaded->config.train.dtype, on, SpaceUse::Inference);
     return true;

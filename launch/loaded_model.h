@@ -19,9 +19,11 @@ struct LoadedModel {
   std::unique_ptr<CausalLm> model;
 };
 
-// RUN (its newest good checkpoint) or CHECKPOINT. Every byte used is verified against its hash. Overrides are `key.path=value` for keys that
-// leave the parameters as they are: a larger rope_theta and max_sequence_length for longer contexts, another dtype of compute.
-LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device, const std::vector<std::string>& overrides = {});
+// RUN (its newest good checkpoint) or CHECKPOINT. Every byte used is verified against its hash. Overrides are
+// `key.path=value` for keys that leave the parameters as they are: a larger rope_theta and max_sequence_length for
+// longer contexts, another dtype of compute.
+LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device,
+                       const std::vector<std::string>& overrides = {});
 // Error(BadInput) when `key`, which load_model() takes, is among them: what it would change is not used; `why` says so.
 void refuse_override(const std::vector<std::string>& overrides, const std::string& key, const std::string& why);
 std::string loaded_model_keys();  // those keys, for a line of help

@@ -25,12 +25,14 @@ std::string between(const std::string& header, const std::string& before, const 
 NpyArray<int32_t> read_npy_int32(const std::string& path) {
   const std::string file = read_file(path, int64_t{1} << 32);
   if (file.size() < 10 || file.compare(0, 8, kMagic) != 0) bad_input(path, "is no .npy file of version 1");
-  const size_t header_bytes = static_cast<unsigned char>(file[8]) | static_cast<size_t>(static_cast<unsigned char>(file[9])) << 8;
+  const size_t header_bytes =
+      static_cast<unsigned char>(file[8]) | static_cast<size_t>(static_cast<unsigned char>(file[9])) << 8;
   if (file.size() < 10 + header_bytes) bad_input(path, "ends in its header");
   const std::string header = file.substr(10, header_bytes), kind = between(header, "'descr': '", "'");
   const int64_t size = kind == "<i4" ? 4 : kind == "<i8" ? 8 : 0;
   if (size == 0) bad_input(path, "holds '{}': expected int32 or int64", kind);
-  if (header.find("'fortran_order': False") == std::string::npos) bad_input(path, "is in Fortran order: expected C order");
+  if (header.find("'fortran_order': False") == std::string::npos)
+    bad_input(path, "is in Fortran order: expected C order");
   NpyArray<int32_t> array;
   int64_t elements = 1;
   const std::string shape = between(header, "'shape': (", ")");
@@ -40,11 +42,13 @@ NpyArray<int32_t> read_npy_int32(const std::string& path) {
     at = comma + 1;
     if (word.find_first_not_of(' ') == std::string::npos) continue;
     const int64_t dimension = std::strtoll(word.c_str(), nullptr, 10);
-    if (dimension < 0 || __builtin_mul_overflow(elements, dimension, &elements)) bad_input(path, "has the shape ({})", shape);
+    if (dimension < 0 || __builtin_mul_overflow(elements, dimension, &elements))
+      bad_input(path, "has the shape ({})", shape);
     array.shape.push_back(dimension);
   }
   const auto available = static_cast<int64_t>(file.size() - 10 - header_bytes);
-  if (elements > available / size || elements * size != available) bad_input(path, "has {} bytes of data, its shape ({}) needs {} elements of {}", available, shape, elements, size);
+  if (elements > available / size || elements * size != available)
+    bad_input(path, "has {} bytes of data, its shape ({}) needs {} elements of {}", available, shape, elements, size);
   array.values.resize(elements);
   for (int64_t i = 0; i < elements; ++i) {
     int64_t value = 0;

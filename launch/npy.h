@@ -13,7 +13,8 @@ struct NpyArray {
   std::vector<T> values;
 };
 
-NpyArray<int32_t> read_npy_int32(const std::string& path);  // int32 or int64 elements; Error(BadInput) for anything else
+// int32 or int64 elements; Error(BadInput) for anything else
+NpyArray<int32_t> read_npy_int32(const std::string& path);
 void write_npy(const std::string& path, const NpyArray<float>& array);
 
 }  // namespace gta

@@ -6,8 +6,8 @@
 
 #include "core/gemm.h"
 #include "core/parameter_space.h"
-#include "optim/adamw.h"
 #include "layers/transformer/causal_lm.h"
+#include "optim/adamw.h"
 
 namespace gta {
 namespace {
@@ -37,24 +37,28 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
   int64_t multiplying = 0;
   for (const Parameter& parameter : space.parameters()) {
     const std::string part = part_of(parameter.name);
-    std::find_if(plan.parts.begin(), plan.parts.end(), [&](const auto& p) { return p.first == part; })->second += parameter.elements();
+    std::find_if(plan.parts.begin(), plan.parts.end(), [&](const auto& p) { return p.first == part; })->second +=
+        parameter.elements();
     // The embedding is looked up; as a tied head it multiplies.
-    if (parameter.kind == ParameterKind::Matrix && (part != "embedding" || config.tie_embeddings)) multiplying += parameter.elements();
+    if (parameter.kind == ParameterKind::Matrix && (part != "embedding" || config.tie_embeddings))
+      multiplying += parameter.elements();
   }
   plan.parameters = space.parameter_count();
   plan.sequence_length = sequence_length;
   plan.map_multiply_adds = map_multiply_adds(config);
   plan.map_multiply_adds_decoding = map_multiply_adds_decoding(config);
   plan.cache_numbers_per_token_and_layer = cache_widths(config).total();
-  plan.flops_per_token_forward = 2.0 * static_cast<double>(multiplying) + 2.0 * static_cast<double>(config.layers * plan.map_multiply_adds) *
-                                                                              (static_cast<double>(sequence_length) + 1) / 2;
+  plan.flops_per_token_forward =
+      2.0 * static_cast<double>(multiplying) + 2.0 * static_cast<double>(config.layers * plan.map_multiply_adds) *
+                                                   (static_cast<double>(sequence_length) + 1) / 2;
   plan.flops_per_token_training = 3 * plan.flops_per_token_forward;
   return plan;
 }
 
 namespace {
 
-// A model on the meta device, on which steps are played: as many as are asked for, since making the model takes longer than a step.
+// A model on the meta device, on which steps are played: as many as are asked for, since making the model takes longer
+// than a step.
 class ModelOfMeta {
  public:
   // Of the shape's dtype, device and sequence length.
@@ -66,7 +70,8 @@ class ModelOfMeta {
       model_.emplace(space_, known);
       space_.allocate(shape.dtype, device_, SpaceUse::Training);
       optimizer_.emplace(space_, OptimizerConfig{});
-      if (shape.device == DeviceType::Cuda) of_products_ = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, device_, Purpose::Workspace);
+      if (shape.device == DeviceType::Cuda)
+        of_products_ = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, device_, Purpose::Workspace);
       step(1, 1, Recompute::None);  // what a first step leaves for the others is there
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::OutOfMemory) throw;
@@ -94,10 +99,12 @@ class ModelOfMeta {
     plan.activations = peak(Purpose::Activations);
     plan.workspace = peak(Purpose::Workspace);
     plan.peak = report.reserved_peak;
-    plan.checkpoint_staging = shape_.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;  // masters are as large as gradients
+    // masters are as large as gradients
+    plan.checkpoint_staging = shape_.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;
     plan.total = plan.peak + (shape_.device == DeviceType::Cpu ? plan.checkpoint_staging : 0);
     return plan;
   }
+
  private:
   void step(int64_t micro_batch, int64_t sequence_length, Recompute recompute) const {
     const Tensor tokens = Tensor::empty({micro_batch, sequence_length}, DType::I32, device_, Purpose::Data);
@@ -120,7 +127,9 @@ constexpr int64_t kMostLayers = 512;
 
 std::optional<int64_t> on_the_line(int64_t x0, int64_t y0, int64_t x1, int64_t y1, int64_t x) {
   int64_t rise = 0, y = 0;
-  if (__builtin_mul_overflow((y1 - y0) / (x1 - x0), x - x1, &rise) || __builtin_add_overflow(y1, rise, &y) || y > int64_t{1} << 62) return std::nullopt;
+  if (__builtin_mul_overflow((y1 - y0) / (x1 - x0), x - x1, &rise) || __builtin_add_overflow(y1, rise, &y) ||
+      y > int64_t{1} << 62)
+    return std::nullopt;
   return y;
 }
 
@@ -141,9 +150,11 @@ class PlayedModel {
     const std::optional<MemoryPlan> half = of_layers(kMostLayers / 2), most = of_layers(kMostLayers);
     if (!half || !most) return std::nullopt;
     MemoryPlan plan;
-    for (int64_t MemoryPlan::*number : {&MemoryPlan::parameters, &MemoryPlan::gradients, &MemoryPlan::optimizer, &MemoryPlan::activations,
-                                        &MemoryPlan::workspace, &MemoryPlan::peak, &MemoryPlan::checkpoint_staging, &MemoryPlan::total}) {
-      const std::optional<int64_t> bytes = on_the_line(kMostLayers / 2, (*half).*number, kMostLayers, (*most).*number, config_.layers);
+    for (int64_t MemoryPlan::*number :
+         {&MemoryPlan::parameters, &MemoryPlan::gradients, &MemoryPlan::optimizer, &MemoryPlan::activations,
+          &MemoryPlan::workspace, &MemoryPlan::peak, &MemoryPlan::checkpoint_staging, &MemoryPlan::total}) {
+      const std::optional<int64_t> bytes =
+          on_the_line(kMostLayers / 2, (*half).*number, kMostLayers, (*most).*number, config_.layers);
       if (!bytes) return std::nullopt;
       plan.*number = *bytes;
     }
@@ -152,7 +163,9 @@ class PlayedModel {
   MemoryPlan play_or_refuse(int64_t micro_batch, Recompute recompute) const {
     const std::optional<MemoryPlan> plan = play(micro_batch, recompute);
     if (!plan)
-      bad_input("plan", "a micro-batch of {} x {} tokens takes more than 2^62 bytes: lower train.micro_batch_size, data.sequence_length or the model's sizes",
+      bad_input("plan",
+                "a micro-batch of {} x {} tokens takes more than 2^62 bytes: lower train.micro_batch_size, "
+                "data.sequence_length or the model's sizes",
                 micro_batch, shape_.sequence_length);
     return *plan;
   }
@@ -170,17 +183,21 @@ MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
 }
 
 TrainingShape training_shape(const RunConfig& run, DeviceType device) {
-  return {run.data.sequence_length, run.train.micro_batch_size, run.train.dtype, run.train.recompute, run.train.checkpoint.asynchronous, device};
+  return {run.data.sequence_length, run.train.micro_batch_size,        run.train.dtype,
+          run.train.recompute,      run.train.checkpoint.asynchronous, device};
 }
 
 int64_t memory_for_training(const Device& device) { return memory_report(device).limit / 10 * 9; }
 
 int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes) {
-  const int64_t global = run.train.global_batch_size, most = largest_micro_batch(run.model, training_shape(run, device), bytes);
+  const int64_t global = run.train.global_batch_size,
+                most = largest_micro_batch(run.model, training_shape(run, device), bytes);
   for (int64_t size = std::min(global, most); size > 0; --size)
     if (global % size == 0) return size;
-  bad_input("train.micro_batch_size", "auto: not even one sequence of {} tokens fits into {:.1f} GiB: shorten data.sequence_length, or set "
-            "train.recompute to block or train.dtype to bfloat16", run.data.sequence_length, static_cast<double>(bytes) / (1 << 30));
+  bad_input("train.micro_batch_size",
+            "auto: not even one sequence of {} tokens fits into {:.1f} GiB: shorten data.sequence_length, or set "
+            "train.recompute to block or train.dtype to bfloat16",
+            run.data.sequence_length, static_cast<double>(bytes) / (1 << 30));
 }
 
 std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape) {
@@ -189,10 +206,12 @@ std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const Trai
   for (Recompute mode : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
     double flops = 0;
     const AttentionConfig& a = config.attention;
-    if (mode == Recompute::Elementwise && a.type == AttentionType::Gta && a.value_decoder == ValueDecoderType::DirectLearned)
+    if (mode == Recompute::Elementwise && a.type == AttentionType::Gta &&
+        a.value_decoder == ValueDecoderType::DirectLearned)
       flops = 2.0 * static_cast<double>(config.layers * config.heads * config.head_dim * a.latent_dim);  // U P
     if (mode == Recompute::Block)  // all of forward but the head
-      flops = plan_model(config, shape.sequence_length).flops_per_token_forward - 2.0 * static_cast<double>(config.vocab_size * config.hidden_size);
+      flops = plan_model(config, shape.sequence_length).flops_per_token_forward -
+              2.0 * static_cast<double>(config.vocab_size * config.hidden_size);
     costs.push_back({mode, model.play_or_refuse(shape.micro_batch, mode).peak, flops});
   }
   return costs;
@@ -216,7 +235,8 @@ int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shap
     } else {
       fails = guess;
     }
-    guess = slope > 0 && tries < 12 ? fits + std::max<int64_t>(1, (bytes - bytes_of_fits) / slope) : fits + (fits < 2 ? 1 : (fails - fits) / 2);
+    guess = slope > 0 && tries < 12 ? fits + std::max<int64_t>(1, (bytes - bytes_of_fits) / slope)
+                                    : fits + (fits < 2 ? 1 : (fails - fits) / 2);
     guess = std::clamp(guess, fits + 1, std::max(fails - 1, fits + 1));
   }
   return fits;

@@ -1,4 +1,5 @@
-// What a model costs, before anything is spent: parameters by part, FLOPs per token, cache per token, memory by purpose.
+// What a model costs, before anything is spent: parameters by part, FLOPs per token, cache per token, memory by
+// purpose.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +22,12 @@ struct TrainingShape {
   DeviceType device = DeviceType::Cpu;  // whose memory: how it keeps freed blocks, and how many logits exist at once
 };
 
-struct MemoryPlan {  // bytes
+struct MemoryPlan {                                                                      // bytes
   int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0;  // the most of each at any time
-  int64_t peak = 0;                // the most of all together, blocks kept for reuse included
-  int64_t checkpoint_staging = 0;  // of the CPU's memory, at most, while a checkpoint is being written; beside a GPU, from the first on
-  int64_t total = 0;               // of the device's memory: the peak, and on the CPU the staging
+  int64_t peak = 0;  // the most of all together, blocks kept for reuse included
+  // of the CPU's memory, at most, while a checkpoint is being written; beside a GPU, from the first on
+  int64_t checkpoint_staging = 0;
+  int64_t total = 0;  // of the device's memory: the peak, and on the CPU the staging
 };
 
 struct Plan {
@@ -35,13 +37,15 @@ struct Plan {
   double flops_per_token_training = 0;                 // 3 x forward
   int64_t sequence_length = 0;
   int64_t cache_numbers_per_token_and_layer = 0;
-  int64_t map_multiply_adds = 0;                       // per pair and layer
-  int64_t map_multiply_adds_decoding = 0;              // per query, cached token and layer; MLA decodes another way than it trains
+  int64_t map_multiply_adds = 0;  // per pair and layer
+  // per query, cached token and layer; MLA decodes another way than it trains
+  int64_t map_multiply_adds_decoding = 0;
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);
-// What training holds: a step is played on the meta device, where tensors are only counted. Needs no GPU to count for one. Of what kernels
-// take inside themselves the attention's is counted, on a CPU. Error(BadInput) when the bytes have no number (2^62).
+// What training holds: a step is played on the meta device, where tensors are only counted. Needs no GPU to count for
+// one. Of what kernels take inside themselves the attention's is counted, on a CPU. Error(BadInput) when the bytes have
+// no number (2^62).
 MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape);
 TrainingShape training_shape(const RunConfig& run, DeviceType device);
 // Every recompute mode: what it holds, and the products it makes a second time.

@@ -20,8 +20,8 @@ void report_profile(const Profiler& profiler, const std::string& trace_file) {
             100 * (1 - uncovered / total), trace_file);
   log::info("{:<24} {:>7} {:>10} {:>7} {:>9}", "range", "calls", "ms/step", "share", "GFLOP/s");
   for (const auto& row : rows)
-    log::info("{:<24} {:>7} {:>10.3f} {:>6.1f}% {:>9.1f}", row.name, row.calls, 1e3 * row.self_seconds / steps, 100 * row.self_seconds / total,
-              row.flops / row.self_seconds / 1e9);
+    log::info("{:<24} {:>7} {:>10.3f} {:>6.1f}% {:>9.1f}", row.name, row.calls, 1e3 * row.self_seconds / steps,
+              100 * row.self_seconds / total, row.flops / row.self_seconds / 1e9);
 }
 
 }  // namespace gta

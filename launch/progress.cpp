@@ -61,7 +61,8 @@ std::string progress_line(const StepReport& r, int64_t columns) {
     for (const Part& part : parts) line += (line.empty() ? "" : " | ") + part.text;
     if (static_cast<int64_t>(line.size()) <= columns) return line;
     if (parts.size() == 1) return line.substr(0, static_cast<size_t>(std::max<int64_t>(columns, 0)));
-    parts.erase(std::max_element(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.rank < b.rank; }));
+    parts.erase(
+        std::max_element(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.rank < b.rank; }));
   }
 }
 
@@ -91,7 +92,8 @@ void Progress::show(const StepReport& report, int64_t log_every_steps, bool impo
     const std::string line = progress_line(report, columns);
     const auto length = static_cast<int64_t>(line.size());
     const int64_t rest = std::clamp<int64_t>(std::min(shown_, columns) - length, 0, columns);
-    std::fputs(fmt::format("\r{}{}", line, std::string(static_cast<size_t>(rest), ' ')).c_str(), stderr);  // a terminal that is gone is no reason to end
+    // a terminal that is gone is no reason to end
+    std::fputs(fmt::format("\r{}{}", line, std::string(static_cast<size_t>(rest), ' ')).c_str(), stderr);
     std::fflush(stderr);
     shown_ = length;
   } else if (due) {

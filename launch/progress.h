@@ -1,5 +1,5 @@
-// What is said of a step: the one live line on a terminal, or one plain line per log_every_steps without one (or on a dumb one), on stderr; and a
-// row of numbers.
+// What is said of a step: the one live line on a terminal, or one plain line per log_every_steps without one (or on a
+// dumb one), on stderr; and a row of numbers.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ std::string progress_line(const StepReport& report);
 // The same in at most `columns`: what is least missed goes first, and what is still too long is cut.
 std::string progress_line(const StepReport& report, int64_t columns);
 nlohmann::json metrics_row(const StepReport& report);  // of metrics.jsonl
-std::string duration_text(double seconds);  // "01:12", "2:03:04"
-std::string count_text(double count);       // "950", "5.1k", "2.9M"
+std::string duration_text(double seconds);             // "01:12", "2:03:04"
+std::string count_text(double count);                  // "950", "5.1k", "2.9M"
 
 class Progress {
  public:

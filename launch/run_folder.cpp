@@ -19,8 +19,9 @@ namespace gta {
 
 namespace {
 
-// Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it returns false. Rows come in
-// the order of their steps, so what has to be looked at lies at the end. What is no row (torn by a kill) is left out.
+// Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
+// returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
+// (torn by a kill) is left out.
 void each_row_from_the_end(const std::string& path, const std::function<bool(const nlohmann::json&, int64_t)>& take) {
   constexpr int64_t kBlock = 1 << 16;
   if (!exists(path)) return;
@@ -28,7 +29,8 @@ void each_row_from_the_end(const std::string& path, const std::function<bool(con
   int64_t begin = file.size();
   std::string text;  // what is not taken yet of the bytes from `begin` on
   while (true) {
-    const size_t end = text.rfind('\n'), before = end == std::string::npos || end == 0 ? std::string::npos : text.rfind('\n', end - 1);
+    const size_t end = text.rfind('\n'),
+                 before = end == std::string::npos || end == 0 ? std::string::npos : text.rfind('\n', end - 1);
     if (before == std::string::npos && begin > 0) {
       const int64_t bytes = std::min(kBlock, begin);
       std::string block(static_cast<size_t>(bytes), '\0');
@@ -39,8 +41,11 @@ void each_row_from_the_end(const std::string& path, const std::function<bool(con
     }
     if (end == std::string::npos) return;
     const size_t first = before == std::string::npos ? 0 : before + 1;
-    const nlohmann::json row = nlohmann::json::parse(text.begin() + static_cast<int64_t>(first), text.begin() + static_cast<int64_t>(end), nullptr, false);
-    if (row.is_object() && row.contains("step") && row["step"].is_number_integer() && !take(row, begin + static_cast<int64_t>(end) + 1)) return;
+    const nlohmann::json row = nlohmann::json::parse(text.begin() + static_cast<int64_t>(first),
+                                                     text.begin() + static_cast<int64_t>(end), nullptr, false);
+    if (row.is_object() && row.contains("step") && row["step"].is_number_integer() &&
+        !take(row, begin + static_cast<int64_t>(end) + 1))
+      return;
     text.resize(first);
     if (first == 0 && begin == 0) return;
   }
@@ -75,7 +80,8 @@ RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
     fail(path_, "is in use by process {}: wait for it, or give this run another --run-dir", got > 0 ? holder : "?");
   }
   // Between open and flock the folder may have been moved aside: then this is the lock of another one.
-  struct stat held {}, named {};
+  struct stat held {
+  }, named{};
   if (::fstat(lock_, &held) != 0 || ::stat(lock.c_str(), &named) != 0 || !same_file(held, named)) {
     ::close(lock_);
     fail(path_, "was moved away just now by another process: run the command again");
@@ -131,7 +137,9 @@ std::string move_aside(const std::string& path) {
   const fs::path real = fs::canonical(path, error), here = fs::current_path(error);
   if (error) fail(path, "cannot find where it is: {}", error.message());
   if (std::mismatch(real.begin(), real.end(), here.begin(), here.end()).first == real.end())
-    bad_input(path, "is where this program runs, or around it, and cannot be moved aside: run it from elsewhere, or name another --run-dir");
+    bad_input(path,
+              "is where this program runs, or around it, and cannot be moved aside: run it from elsewhere, or name "
+              "another --run-dir");
   const bool linked = fs::is_symlink(folder_name(path));
   const std::string folder = linked ? real.string() : folder_name(path);
   for (int i = 1;; ++i) {

@@ -17,10 +17,12 @@ void require_finite(const std::vector<float>& logits) {
   bool possible = false;
   for (size_t id = 0; id < logits.size(); ++id) {
     if (std::isnan(logits[id]) || logits[id] == std::numeric_limits<float>::infinity())
-      fail("generate", "the model gives token {} the logit {}: its weights have diverged; take an earlier checkpoint", id, logits[id]);
+      fail("generate", "the model gives token {} the logit {}: its weights have diverged; take an earlier checkpoint",
+           id, logits[id]);
     possible |= std::isfinite(logits[id]);
   }
-  if (!possible) fail("generate", "the model finds every token impossible: its weights have diverged; take an earlier checkpoint");
+  if (!possible)
+    fail("generate", "the model finds every token impossible: its weights have diverged; take an earlier checkpoint");
 }
 
 }  // namespace
@@ -34,7 +36,8 @@ int32_t pick_token(std::vector<float> logits, const SamplingOptions& options, do
   const int32_t first = *std::max_element(heap.begin(), heap.end(), later);
   if (options.temperature <= 0) return first;
   const auto weight = [&](int32_t id) { return std::exp((logits[id] - logits[first]) / options.temperature); };
-  // The most probable tokens come from a heap, one by one: nearly always a few of them decide, and the others are never sorted.
+  // The most probable tokens come from a heap, one by one: nearly always a few of them decide, and the others are never
+  // sorted.
   std::make_heap(heap.begin(), heap.end(), later);
   std::vector<int32_t> order;
   const auto extend_to = [&](size_t count) {
@@ -83,7 +86,8 @@ std::vector<int32_t> prompt_tokens(const ModelConfig& config, const Tokenizer& t
   require(!tokens.empty(), "generate", "the prompt is empty and the tokenizer has no token to begin with");
   // The last token that is picked needs no place of its own.
   require(static_cast<int64_t>(tokens.size()) <= config.max_sequence_length, "generate",
-          "the prompt has {} tokens, the model sees at most {}: shorten it, or raise model.max_sequence_length", tokens.size(), config.max_sequence_length);
+          "the prompt has {} tokens, the model sees at most {}: shorten it, or raise model.max_sequence_length",
+          tokens.size(), config.max_sequence_length);
   return tokens;
 }
 
@@ -92,19 +96,23 @@ void generate(const CausalLm& model, const ParameterSpace& space, const Tokenize
   const int64_t longest = model.config().max_sequence_length;
   std::vector<int32_t> next = prompt_tokens(model.config(), tokenizer, prompt);
   const auto prompted = static_cast<int64_t>(next.size());
-  DecodingCache cache(model.config(), prompted + std::min(longest - prompted, options.max_tokens), space.dtype(), space.device());
+  DecodingCache cache(model.config(), prompted + std::min(longest - prompted, options.max_tokens), space.dtype(),
+                      space.device());
   const RandomStream random(options.seed, "generate");
   StreamDecoder decoder(tokenizer);
-  for (int32_t id : std::span(next).subspan(tokenizer.bos() >= 0 ? 1 : 0)) decoder.push(id);  // so that the first new piece keeps its space
+  // so that the first new piece keeps its space
+  for (int32_t id : std::span(next).subspan(tokenizer.bos() >= 0 ? 1 : 0)) decoder.push(id);
   for (int64_t i = 0; i < options.max_tokens; ++i) {
     const Tensor logits = model.decode(Tensor::from<int32_t>({1, static_cast<int64_t>(next.size())}, next), cache);
     const std::vector<double> doubles = to_doubles(logits);
     std::vector<float> values(doubles.begin(), doubles.end());
     // The model's vocabulary may be padded beyond the tokenizer's.
-    for (size_t id = static_cast<size_t>(tokenizer.vocab_size()); id < values.size(); ++id) values[id] = -std::numeric_limits<float>::infinity();
+    for (size_t id = static_cast<size_t>(tokenizer.vocab_size()); id < values.size(); ++id)
+      values[id] = -std::numeric_limits<float>::infinity();
     const int32_t token = pick_token(std::move(values), options, random.uniform(static_cast<uint64_t>(i)));
     // The bytes of a character that no further token completes are text too.
-    const bool at_eos = token == tokenizer.eos(), ends = at_eos || i + 1 == options.max_tokens || cache.filled() == longest;
+    const bool at_eos = token == tokenizer.eos(),
+               ends = at_eos || i + 1 == options.max_tokens || cache.filled() == longest;
     std::string piece = at_eos ? "" : decoder.push(token);
     if (ends) piece += decoder.finish();
     if (!at_eos || !piece.empty()) emit(piece);

@@ -18,15 +18,15 @@ struct SamplingOptions {
   uint64_t seed = 1234;
 };
 
-// The token that `random` in [0, 1) picks from logits (vocab): scaled by the temperature, cut to top_k, then to top_p. Error(Failed) for logits
-// that are not finite; -inf is a token that is never picked.
+// The token that `random` in [0, 1) picks from logits (vocab): scaled by the temperature, cut to top_k, then to top_p.
+// Error(Failed) for logits that are not finite; -inf is a token that is never picked.
 int32_t pick_token(std::vector<float> logits, const SamplingOptions& options, double random);
 
 // What a model is given to continue: BOS and the prompt's pieces. Error(BadInput) when it is longer than the context.
 std::vector<int32_t> prompt_tokens(const ModelConfig& config, const Tokenizer& tokenizer, const std::string& prompt);
 
-// Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces of complete
-// UTF-8, a last character that was not completed as U+FFFD.
+// Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces
+// of complete UTF-8, a last character that was not completed as U+FFFD.
 void generate(const CausalLm& model, const ParameterSpace& space, const Tokenizer& tokenizer, const std::string& prompt,
               const SamplingOptions& options, const std::function<void(const std::string&)>& emit);
 

@@ -38,8 +38,11 @@ void take_signals_aside() {
 
 void install_signal_handlers() {
   for (int signal : {SIGINT, SIGHUP, SIGTERM, SIGUSR1}) {
-    struct sigaction action {}, before {};
-    if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN && (signal == SIGINT || signal == SIGHUP)) continue;
+    struct sigaction action {
+    }, before{};
+    if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN &&
+        (signal == SIGINT || signal == SIGHUP))
+      continue;
     action.sa_handler = handle;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);

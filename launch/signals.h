@@ -1,15 +1,15 @@
-// Signals are taken by a thread that computes nothing (core/signal_mask.h says why). In a training SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask for
-// a save at the end of the step; a second SIGINT ends the program at once with code 130.
+// Signals are taken by a thread that computes nothing (core/signal_mask.h says why). In a training SIGINT, SIGTERM,
+// SIGHUP and SIGUSR1 ask for a save at the end of the step; a second SIGINT ends the program at once with code 130.
 #pragma once
 
 namespace gta {
 
-// At the start of the program, before it has other threads: from here on all of them, this one too, leave signals to one that only waits for
-// them. Other libraries' handlers (profilers, MPI) run there as well.
+// At the start of the program, before it has other threads: from here on all of them, this one too, leave signals to
+// one that only waits for them. Other libraries' handlers (profilers, MPI) run there as well.
 void take_signals_aside();
 
-// A training's. SIGINT and SIGHUP stay ignored where they were when the program began (nohup, background jobs); SIGPIPE is ignored: that no one
-// reads what is printed any more is no reason to end.
+// A training's. SIGINT and SIGHUP stay ignored where they were when the program began (nohup, background jobs); SIGPIPE
+// is ignored: that no one reads what is printed any more is no reason to end.
 void install_signal_handlers();
 // The signal that asked to stop, or 0.
 int stop_requested();

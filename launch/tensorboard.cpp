@@ -42,7 +42,9 @@ void put_varint(std::string& to, uint64_t value) {
   to += static_cast<char>(value);
 }
 
-void put_field(std::string& to, int number, Wire wire) { put_varint(to, static_cast<uint64_t>(number) << 3 | static_cast<uint64_t>(wire)); }
+void put_field(std::string& to, int number, Wire wire) {
+  put_varint(to, static_cast<uint64_t>(number) << 3 | static_cast<uint64_t>(wire));
+}
 
 void put_bytes(std::string& to, int number, std::string_view bytes) {
   put_field(to, number, Wire::Bytes);
@@ -79,7 +81,8 @@ std::string record_of(const std::string& data) {
 
 std::string tag_of(const std::string& key, const char* row_kind) {
   for (const std::string_view group : {"validation", "memory"})
-    if (key.starts_with(group) && key.substr(group.size(), 1) == "_") return fmt::format("{}/{}", group, key.substr(group.size() + 1));
+    if (key.starts_with(group) && key.substr(group.size(), 1) == "_")
+      return fmt::format("{}/{}", group, key.substr(group.size() + 1));
   return fmt::format("{}/{}", row_kind, key);
 }
 
@@ -143,14 +146,16 @@ Kept find_end(const File& file, int64_t step) {
   const int64_t size = file.size();
   Kept kept;
   const auto damaged = [&] {
-    log::warning("{} is damaged at byte {}: its scalars after that are removed; metrics.jsonl has them", file.path(), kept.bytes);
+    log::warning("{} is damaged at byte {}: its scalars after that are removed; metrics.jsonl has them", file.path(),
+                 kept.bytes);
     return kept;
   };
   std::string header(kHeaderBytes, '\0'), data;
   while (size - kept.bytes >= kHeaderBytes) {
     file.read_at(header.data(), kHeaderBytes, kept.bytes);
     const auto length = get<uint64_t>(header, 0);
-    if (get<uint32_t>(header, 8) != masked(crc32c(std::string_view(header).substr(0, 8))) || length > kLargestRecord) return damaged();
+    if (get<uint32_t>(header, 8) != masked(crc32c(std::string_view(header).substr(0, 8))) || length > kLargestRecord)
+      return damaged();
     const int64_t end = kept.bytes + kHeaderBytes + static_cast<int64_t>(length) + kFooterBytes;
     if (end > size) break;  // what a kill in the middle of a write leaves
     data.resize(length + kFooterBytes);

@@ -2,11 +2,12 @@
 //
 //   FOLDER/events.out.tfevents.NNNNNN   one for each start of the run, in the order of their numbers
 //   record   u64 length, u32 masked crc32c of the length, data, u32 masked crc32c of the data; little-endian
-//   data     protobuf Event {1 wall_time: double, 2 step: int64, and one of 3 file_version: text, 5 summary, 7 session_log}
+//   data     protobuf Event {1 wall_time: double, 2 step: int64, and one of
+//            3 file_version: text, 5 summary, 7 session_log}
 //            summary {1 value {1 tag: text, 2 simple_value: float} ...}, session_log {1 status: START = 1}
 //
-// A resumed run cuts the earlier files back to its step and begins a new file with START, upon which a TensorBoard that is already open
-// forgets what it had read of later steps.
+// A resumed run cuts the earlier files back to its step and begins a new file with START, upon which a TensorBoard that
+// is already open forgets what it had read of later steps.
 #pragma once
 
 #include <cstdint>

@@ -38,7 +38,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Weights whose root mean square is beyond this have diverged: matrices begin near 0.02, norms at 1, and trained ones stay near that.
+// Weights whose root mean square is beyond this have diverged: matrices begin near 0.02, norms at 1, and trained ones
+// stay near that.
 constexpr double kLargestWeights = 10;
 
 double root_mean_square(const ParameterSpace& space) {
@@ -61,7 +62,8 @@ class Trainer {
         data_(open_training_data(run.config.data, tokenizer_, static_cast<uint64_t>(run.config.seed))) {
     resolve_vocabulary();
     if (!config_.data.validation.empty())
-      validation_ = EvaluationSet::from_shards(config_.data.validation, tokenizer_, config_.data.sequence_length, config_.train.validation_tokens);
+      validation_ = EvaluationSet::from_shards(config_.data.validation, tokenizer_, config_.data.sequence_length,
+                                               config_.train.validation_tokens);
     run_dir_ = options.run_dir.empty() ? "runs/" + config_.name : options.run_dir;
     model_.emplace(space_, config_.model);
     // What only looks is checked here, before anything is started.
@@ -71,12 +73,14 @@ class Trainer {
         bad_input("train.sample_prompts", "'{}' cannot be continued: {}", prompt.substr(0, 60), error.what());
       }
     for (const std::string& key : run.unused_attention_keys)
-      notes_.push_back(fmt::format("model.{} is not used by attention.type {}", key, name_of(config_.model.attention.type)));
+      notes_.push_back(
+          fmt::format("model.{} is not used by attention.type {}", key, name_of(config_.model.attention.type)));
   }
 
   TrainResult run() {
     cpu::check_products();
-    // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on there.
+    // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on
+    // there.
     if (exists(run_dir_)) folder_.emplace(run_dir_);
     const bool fresh = options_.use == FolderUse::Fresh;
     std::optional<Checkpoint> resumed;
@@ -96,7 +100,8 @@ class Trainer {
     }
     if (!folder_) {
       folder_.emplace(run_dir_);
-      if (!list_checkpoints(folder_->checkpoints()).empty()) fail(run_dir_, "was made by another process just now: run the command again");
+      if (!list_checkpoints(folder_->checkpoints()).empty())
+        fail(run_dir_, "was made by another process just now: run the command again");
     }
     log::attach_file(run_dir_ + "/log.txt");
     struct Detach {
@@ -106,7 +111,8 @@ class Trainer {
     publish_text(folder_->config_file(), to_yaml(config_));
     const std::string environment = run_dir_ + "/environment.json";
     if (resumed)
-      for (const std::string& change : changes_since(environment, device_, config_.optimizer.schedule.type)) notes_.push_back(change);
+      for (const std::string& change : changes_since(environment, device_, config_.optimizer.schedule.type))
+        notes_.push_back(change);
     publish_text(environment, environment_json(device_));
     folder_->begin(position_.step);
     announce(resumed);
@@ -119,14 +125,16 @@ class Trainer {
   void resolve_vocabulary() {
     ModelConfig& model = config_.model;
     const int64_t pieces = tokenizer_.vocab_size();
-    if (model.vocab_size == 0) model.vocab_size = (pieces + model.vocab_multiple - 1) / model.vocab_multiple * model.vocab_multiple;
-    require(model.vocab_size >= pieces, "model.vocab_size", "{} is smaller than the tokenizer's {} pieces: leave it out or raise it",
-            model.vocab_size, pieces);
+    if (model.vocab_size == 0)
+      model.vocab_size = (pieces + model.vocab_multiple - 1) / model.vocab_multiple * model.vocab_multiple;
+    require(model.vocab_size >= pieces, "model.vocab_size",
+            "{} is smaller than the tokenizer's {} pieces: leave it out or raise it", model.vocab_size, pieces);
   }
 
-  // From the newest good checkpoint of the run's folder, if this configuration may go on from it; nothing when there is none. What was chosen
-  // stays chosen: another micro-batch would round sums in another order. With a lower learning rate the run goes back behind what is not sound:
-  // that is what the message of a run that ended in skipped steps advises.
+  // From the newest good checkpoint of the run's folder, if this configuration may go on from it; nothing when there is
+  // none. What was chosen stays chosen: another micro-batch would round sums in another order. With a lower learning
+  // rate the run goes back behind what is not sound: that is what the message of a run that ended in skipped steps
+  // advises.
   std::optional<Checkpoint> go_on() {
     const size_t saved = list_checkpoints(folder_->checkpoints()).size();
     std::vector<std::string> notes;
@@ -137,7 +145,8 @@ class Trainer {
         left_behind_.push_back(checkpoint_name(checkpoint.position().step));
         return false;
       }
-      if (config_.train.micro_batch_size == kAutoMicroBatch) config_.train.micro_batch_size = before.train.micro_batch_size;
+      if (config_.train.micro_batch_size == kAutoMicroBatch)
+        config_.train.micro_batch_size = before.train.micro_batch_size;
       notes = check_resume(run_dir_, checkpoint, before, config_, tokenizer_, data_.hash());
       position_ = checkpoint.position();
       owed_ = looks_owed();
@@ -153,13 +162,20 @@ class Trainer {
     };
     std::optional<Checkpoint> found = use_newest_good(folder_->checkpoints(), use);
     if (!found && !left_behind_.empty())
-      bad_input(run_dir_, "has no checkpoint from before its weights diverged: begin anew with --fresh, at the lower learning rate");
+      bad_input(
+          run_dir_,
+          "has no checkpoint from before its weights diverged: begin anew with --fresh, at the lower learning rate");
     if (!found && saved > 0)
-      bad_input(run_dir_, "has {} checkpoints, and none is whole: the warnings above say what is damaged; restore one from a copy, or begin anew with --fresh", saved);
+      bad_input(run_dir_,
+                "has {} checkpoints, and none is whole: the warnings above say what is damaged; restore one from a "
+                "copy, or begin anew with --fresh",
+                saved);
     notes_.insert(notes_.end(), notes.begin(), notes.end());
     if (found && !left_behind_.empty())
-      notes_.push_back(fmt::format("goes back to {}: the {} after it are not sound, and are now called NAME.set-aside (remove them when you like)", found->path(),
-                                   left_behind_.size()));
+      notes_.push_back(
+          fmt::format("goes back to {}: the {} after it are not sound, and are now called NAME.set-aside (remove them "
+                      "when you like)",
+                      found->path(), left_behind_.size()));
     return found;
   }
 
@@ -196,23 +212,31 @@ class Trainer {
     if (keep > 0 && train.steps % keep != 0) {
       int64_t first = 0;  // step that is saved and a multiple of keep
       if (every == 0 || __builtin_mul_overflow(keep / std::gcd(keep, every), every, &first) || first > train.steps)
-        notes_.push_back(fmt::format("train.checkpoint.keep_every_steps {} keeps nothing: checkpoints are saved {}, and none falls on a multiple of it", keep,
-                                     every == 0 ? "at the end only" : fmt::format("every {} steps", every)));
+        notes_.push_back(
+            fmt::format("train.checkpoint.keep_every_steps {} keeps nothing: checkpoints are saved {}, and none falls "
+                        "on a multiple of it",
+                        keep, every == 0 ? "at the end only" : fmt::format("every {} steps", every)));
     }
-    if (train.evaluate_every_steps > 0 && !validation_) notes_.push_back("train.evaluate_every_steps has no effect: data.validation is empty");
-    if (train.sample_every_steps > 0 && train.sample_prompts.empty()) notes_.push_back("train.sample_every_steps has no effect: train.sample_prompts is empty");
+    if (train.evaluate_every_steps > 0 && !validation_)
+      notes_.push_back("train.evaluate_every_steps has no effect: data.validation is empty");
+    if (train.sample_every_steps > 0 && train.sample_prompts.empty())
+      notes_.push_back("train.sample_every_steps has no effect: train.sample_prompts is empty");
     const ScheduleConfig& schedule = config_.optimizer.schedule;
     if (schedule.decay_steps > 0 && schedule.type != ScheduleType::Wsd)
-      notes_.push_back(fmt::format("optimizer.schedule.decay_steps has no effect: the schedule is {}", name_of(schedule.type)));
+      notes_.push_back(
+          fmt::format("optimizer.schedule.decay_steps has no effect: the schedule is {}", name_of(schedule.type)));
 
     std::map<uint64_t, std::string> trained;  // by content
     for (const TokenShard& shard : data_.shards)
       if (const auto [found, is_new] = trained.emplace(shard.content_hash(), shard.summary().path); !is_new)
-        notes_.push_back(fmt::format("data.train has the same shard twice, and trains on it twice as often: {} and {}", found->second, shard.summary().path));
+        notes_.push_back(fmt::format("data.train has the same shard twice, and trains on it twice as often: {} and {}",
+                                     found->second, shard.summary().path));
     for (const std::string& path : config_.data.validation)
       if (const auto found = trained.find(TokenShard(path).content_hash()); found != trained.end())
-        notes_.push_back(fmt::format("data.validation has what the run is trained on: {} is {}; its loss says nothing about text that the model has not seen", path,
-                                     found->second));
+        notes_.push_back(
+            fmt::format("data.validation has what the run is trained on: {} is {}; its loss says nothing about text "
+                        "that the model has not seen",
+                        path, found->second));
   }
 
   void allocate() {
@@ -225,39 +249,48 @@ class Trainer {
     const MemoryPlan memory = plan_memory(config_.model, training_shape(config_, device_.type));
     peak_ = measure_peak_flops(config_.train.dtype, device_);
     constexpr double mib = 1 << 20;
-    log::info("model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and layer",
-              name_of(config_.model.attention.type), count_text(static_cast<double>(plan_.parameters)), config_.model.layers,
-              config_.model.hidden_size, config_.model.vocab_size, plan_.cache_numbers_per_token_and_layer);
-    log::info("device   {}: products reach {:.0f} GFLOP/s in {}; training costs {} FLOP per token", describe(device_), peak_ / 1e9,
-              name_of(config_.train.dtype), count_text(plan_.flops_per_token_training));
+    log::info(
+        "model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and "
+        "layer",
+        name_of(config_.model.attention.type), count_text(static_cast<double>(plan_.parameters)), config_.model.layers,
+        config_.model.hidden_size, config_.model.vocab_size, plan_.cache_numbers_per_token_and_layer);
+    log::info("device   {}: products reach {:.0f} GFLOP/s in {}; training costs {} FLOP per token", describe(device_),
+              peak_ / 1e9, name_of(config_.train.dtype), count_text(plan_.flops_per_token_training));
     const std::string saving = fmt::format("saving {:.0f}", memory.checkpoint_staging / mib);
     const bool gpu = device_.type == DeviceType::Cuda;
-    log::info("memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}{}: {:.0f} MiB{}",
-              memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib, memory.workspace / mib,
-              gpu ? "" : ", " + saving, memory.total / mib, gpu ? " of the device's; " + saving + " MiB of the CPU's" : "");
+    log::info(
+        "memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}{}: "
+        "{:.0f} MiB{}",
+        memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib,
+        memory.workspace / mib, gpu ? "" : ", " + saving, memory.total / mib,
+        gpu ? " of the device's; " + saving + " MiB of the CPU's" : "");
     announce_data();
     if (resumed)
       log::info("resumes  {} (step {} of {})", resumed->path(), position_.step, config_.train.steps);
     else
-      log::info("begins   {} steps of {} sequences in {}", config_.train.steps, config_.train.global_batch_size, run_dir_);
+      log::info("begins   {} steps of {} sequences in {}", config_.train.steps, config_.train.global_batch_size,
+                run_dir_);
     for (const std::string& note : notes_) log::info("note     {}", note);
   }
 
   void announce_data() {
     const Mixture& sampler = data_.sampler;
-    const double samples = static_cast<double>(config_.train.steps) * static_cast<double>(config_.train.global_batch_size);
+    const double samples =
+        static_cast<double>(config_.train.steps) * static_cast<double>(config_.train.global_batch_size);
     for (int64_t i = 0; i < sampler.sources(); ++i) {
       const double share = static_cast<double>(sampler.parts(i)) / static_cast<double>(sampler.period());
       log::info("data     {}{} samples of {} tokens an epoch, {:.2f} epochs in all",
-                sampler.sources() > 1 ? fmt::format("source {}, {:.2f}% of the samples: ", i, 100 * share) : "", sampler.samples_per_epoch(i),
-                config_.data.sequence_length, samples * share / static_cast<double>(sampler.samples_per_epoch(i)));
+                sampler.sources() > 1 ? fmt::format("source {}, {:.2f}% of the samples: ", i, 100 * share) : "",
+                sampler.samples_per_epoch(i), config_.data.sequence_length,
+                samples * share / static_cast<double>(sampler.samples_per_epoch(i)));
     }
     if (const double share = data_.unsampled().share(); share > 0.01)
       log::warning("{}", describe_unsampled(data_));
     else if (share > 0)
       log::info("data     {}", describe_unsampled(data_));
     log::info("data     {} validation tokens; tokens see {}", validation_ ? validation_->scored_tokens() : 0,
-              data_.document_mask == DocumentMask::On ? "their own document only" : "the documents before theirs in the sample");
+              data_.document_mask == DocumentMask::On ? "their own document only"
+                                                      : "the documents before theirs in the sample");
   }
 
   // What only looks at the weights is never worth the run: what goes wrong there is said, and training goes on.
@@ -277,7 +310,8 @@ class Trainer {
   Looks looks_due() const {
     const bool last = position_.step == config_.train.steps;
     return {validation_ && position_.step > 0 && (last || due(config_.train.evaluate_every_steps)),
-            !config_.train.sample_prompts.empty() && (last || position_.step == 0 || due(config_.train.sample_every_steps))};
+            !config_.train.sample_prompts.empty() &&
+                (last || position_.step == 0 || due(config_.train.sample_every_steps))};
   }
   // Of those, what a run that ended at the checkpoint's step did not come to.
   Looks looks_owed() const {
@@ -294,7 +328,8 @@ class Trainer {
   TrainResult loop() {
     const TrainConfig& train = config_.train;
     Loader loader(data_, train.micro_batch_size, position_.next_sample);
-    CheckpointSaver& saver = saver_.emplace(folder_->checkpoints(), train.checkpoint.keep, train.checkpoint.keep_every_steps, train.checkpoint.asynchronous);
+    CheckpointSaver& saver = saver_.emplace(folder_->checkpoints(), train.checkpoint.keep,
+                                            train.checkpoint.keep_every_steps, train.checkpoint.asynchronous);
     Progress progress;
     Profiler profiler;
     const int64_t first_step = position_.step;
@@ -303,13 +338,15 @@ class Trainer {
     if (options_.profile_steps > 0) profiler.start(device_);
     std::optional<QueuedStep> before;  // the step that the device may still be working on
     while (position_.step < train.steps) {
-      if (before && due(train.diagnose_every_steps, position_.step + 1)) progress.show(conclude(*std::exchange(before, {})), train.log_every_steps, false);
+      if (before && due(train.diagnose_every_steps, position_.step + 1))
+        progress.show(conclude(*std::exchange(before, {})), train.log_every_steps, false);
       QueuedStep queued = queue_step(loader, saver);
       if (before) progress.show(conclude(*before), train.log_every_steps, false);
       before = std::move(queued);
 
       const bool last = position_.step == train.steps;
-      const bool profiled = options_.profile_steps > 0 && position_.step - first_step == std::min(options_.profile_steps, train.steps - first_step);
+      const bool profiled = options_.profile_steps > 0 &&
+                            position_.step - first_step == std::min(options_.profile_steps, train.steps - first_step);
       const bool stopping = stop_requested() != 0;
       const bool saves = last || stopping || due(train.checkpoint.every_steps);
       // A run that is to stop does not look any more; whoever goes on from its checkpoint does.
@@ -342,7 +379,8 @@ class Trainer {
         break;
       }
     }
-    if (!saver.finish()) fail("checkpoint", "the last one could not be saved: see the warning above; earlier ones are kept");
+    if (!saver.finish())
+      fail("checkpoint", "the last one could not be saved: see the warning above; earlier ones are kept");
     folder_->flush_metrics();
     result_.outcome = stopped_ ? TrainOutcome::Interrupted : TrainOutcome::Finished;
     result_.run_dir = run_dir_;
@@ -367,7 +405,8 @@ class Trainer {
     const int64_t labels = std::max<int64_t>(1, data_.count_labels(position_.next_sample, train.global_batch_size));
     double data_wait_seconds = 0;
     space_.zero_gradients();
-    const Tensor cross_entropies = Tensor::empty({parts}, DType::F64, device_, Purpose::Workspace);  // of the micro-batches
+    // of the micro-batches
+    const Tensor cross_entropies = Tensor::empty({parts}, DType::F64, device_, Purpose::Workspace);
     for (int64_t part = 0; part < parts; ++part) {
       const Batch batch = [&] {
         ProfilerRange waiting("data");
@@ -375,17 +414,20 @@ class Trainer {
       }();
       data_wait_seconds += loader.seconds_waited();
       const Shape shape{train.micro_batch_size, sequence};
-      const Tensor document_starts = batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);
+      const Tensor document_starts =
+          batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);
       Tape tape(TapeMode::Recording, train.recompute);
       const Tensor ids = Tensor::from<int32_t>(shape, batch.tokens);
-      const CausalLm::Losses losses =
-          model_->losses(tape, ids, Tensor::from<int32_t>(shape, batch.labels),
-                         {.label_weight = 1.0 / static_cast<double>(labels), .z_loss = train.z_loss, .document_starts = document_starts});
+      const CausalLm::Losses losses = model_->losses(tape, ids, Tensor::from<int32_t>(shape, batch.labels),
+                                                     {.label_weight = 1.0 / static_cast<double>(labels),
+                                                      .z_loss = train.z_loss,
+                                                      .document_starts = document_starts});
       cross_entropies.column_slice(part, 1).copy_from(losses.cross_entropy);
       tape.backward(losses.total);
       // The last micro-batch stands for the step.
       if (part == parts - 1 && due(train.diagnose_every_steps, position_.step + 1))
-        look("diagnosis", [&] { folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts)); });
+        look("diagnosis",
+             [&] { folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts)); });
     }
     if (options_.with_loss) options_.with_loss(position_.step, cross_entropies);
     if (options_.before_update) options_.before_update(position_.step, space_);
@@ -426,7 +468,8 @@ class Trainer {
     report.memory_bytes = memory_report(device_).reserved_peak;
     if (result_.validation_loss > 0) report.validation_loss = result_.validation_loss;
     steps_concluded_ += 1;
-    report.seconds_left = seconds_since(start_) / static_cast<double>(steps_concluded_) * static_cast<double>(report.steps - report.step);
+    report.seconds_left =
+        seconds_since(start_) / static_cast<double>(steps_concluded_) * static_cast<double>(report.steps - report.step);
     folder_->add_metrics(metrics_row(report));
     return report;
   }
@@ -437,21 +480,27 @@ class Trainer {
   void skip(const QueuedStep& step, const UpdateOutcome& outcome) {
     ++position_.skipped_steps;
     ++position_.consecutive_skipped;
-    log::warning("step {} skipped: loss {}, gradient norm {} ({} in a row, {} in all); the weights are unchanged", step.step, outcome.loss,
-                 outcome.gradient_norm, position_.consecutive_skipped, position_.skipped_steps);
+    log::warning("step {} skipped: loss {}, gradient norm {} ({} in a row, {} in all); the weights are unchanged",
+                 step.step, outcome.loss, outcome.gradient_norm, position_.consecutive_skipped,
+                 position_.skipped_steps);
     if (position_.consecutive_skipped < config_.train.max_skipped_steps) return;
     saver_->finish();
     const std::optional<std::string> sound = find_newest_sound(folder_->checkpoints());
-    fail("train", "{} steps in a row were not finite (train.max_skipped_steps): look at the data before sample {}, or {}",
+    fail("train",
+         "{} steps in a row were not finite (train.max_skipped_steps): look at the data before sample {}, or {}",
          position_.consecutive_skipped, step.first_sample + config_.train.global_batch_size,
-         sound ? fmt::format("run the same command with a lower optimizer.learning_rate: it then goes on from {}, the last checkpoint before them", *sound)
-               : "begin anew with --fresh and a lower optimizer.learning_rate: there is no checkpoint from before the weights diverged");
+         sound ? fmt::format("run the same command with a lower optimizer.learning_rate: it then goes on from {}, the "
+                             "last checkpoint before them",
+                             *sound)
+               : "begin anew with --fresh and a lower optimizer.learning_rate: there is no checkpoint from before the "
+                 "weights diverged");
   }
 
   void validate() {
     ProfilerRange range("evaluate");
-    const EvaluationResult e = evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size, data_.document_mask,
-                                         [] { return stop_requested() != 0; });
+    const EvaluationResult e =
+        evaluate(*model_, *validation_, config_.data.sequence_length, config_.train.micro_batch_size,
+                 data_.document_mask, [] { return stop_requested() != 0; });
     if (!e.complete) {
       stopped_ = true;
       return;
@@ -463,7 +512,8 @@ class Trainer {
                                         {"validation_loss", e.loss},
                                         {"validation_perplexity", e.perplexity()},
                                         {"validation_bits_per_byte", e.bits_per_byte()}});
-    log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", position_.step, e.loss, e.perplexity(), e.bits_per_byte());
+    log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", position_.step, e.loss,
+              e.perplexity(), e.bits_per_byte());
   }
 
   void sample() {
@@ -492,10 +542,14 @@ class Trainer {
   void save(CheckpointSaver& saver) {
     ProfilerRange range("save");
     folder_->flush_metrics();
-    const double size = root_mean_square(space_), largest = kLargestWeights * std::max(1.0, config_.model.initializer_range);
+    const double size = root_mean_square(space_),
+                 largest = kLargestWeights * std::max(1.0, config_.model.initializer_range);
     position_.sound = position_.consecutive_skipped == 0 && size <= largest;
     if (!(size <= largest))
-      log::warning("the weights have diverged: their root mean square is {:.3g} after step {}, beyond {:g}; lower optimizer.learning_rate", size, position_.step, largest);
+      log::warning(
+          "the weights have diverged: their root mean square is {:.3g} after step {}, beyond {:g}; lower "
+          "optimizer.learning_rate",
+          size, position_.step, largest);
     saver.save({position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_)});
   }
 
@@ -512,10 +566,10 @@ class Trainer {
   std::optional<AdamW> optimizer_;
   std::optional<RunFolder> folder_;
   TrainingPosition position_;
-  std::optional<CheckpointSaver> saver_;   // after what it reads
-  std::vector<std::string> left_behind_;   // checkpoints that the run goes back behind
-  Looks owed_;                             // at this step, and not taken yet
-  bool stopped_ = false;                   // by a signal, and something is left for whoever goes on
+  std::optional<CheckpointSaver> saver_;  // after what it reads
+  std::vector<std::string> left_behind_;  // checkpoints that the run goes back behind
+  Looks owed_;                            // at this step, and not taken yet
+  bool stopped_ = false;                  // by a signal, and something is left for whoever goes on
   Plan plan_;
   double peak_ = 1;
   Clock::time_point start_, concluded_;  // of the loop; when the last step was read

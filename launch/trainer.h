@@ -1,10 +1,11 @@
 // The pretraining loop.
 //
-// One step: global_batch_size sequences in micro-batches, gradients added up in the flat space; a step whose loss or gradient is not finite
-// never reaches the weights; clip, AdamW. Between steps: log, evaluate, sample, save. A signal saves at the end of the step.
+// One step: global_batch_size sequences in micro-batches, gradients added up in the flat space; a step whose loss or
+// gradient is not finite never reaches the weights; clip, AdamW. Between steps: log, evaluate, sample, save. A signal
+// saves at the end of the step.
 //
-// A GPU is given a step whole, without being waited for; what became of it (loss, gradient norm, whether it was skipped) is read when the next one
-// has been queued. Before anything looks at the weights every step is read.
+// A GPU is given a step whole, without being waited for; what became of it (loss, gradient norm, whether it was
+// skipped) is read when the next one has been queued. Before anything looks at the weights every step is read.
 #pragma once
 
 #include <functional>
@@ -22,8 +23,8 @@ struct TrainOptions {
   FolderUse use = FolderUse::Resume;
   std::string device = "auto";
   int64_t profile_steps = 0;  // of the first steps: their ranges as RUN/profile.json and a table
-  // For tests of what must never reach the weights: called with the loss (parts that are added, float64 on the device), and with the gradients, of
-  // each step before they are looked at.
+  // For tests of what must never reach the weights: called with the loss (parts that are added, float64 on the device),
+  // and with the gradients, of each step before they are looked at.
   std::function<void(int64_t step, const Tensor& losses)> with_loss;
   std::function<void(int64_t step, ParameterSpace& space)> before_update;
 };
@@ -37,8 +38,8 @@ struct TrainResult {
   double loss = 0, validation_loss = 0, validation_bits_per_byte = 0;
 };
 
-// Error(BadInput) before anything is written when configuration, data or an existing run do not fit; Error(Failed) after
-// max_skipped_steps, or when the final checkpoint could not be saved.
+// Error(BadInput) before anything is written when configuration, data or an existing run do not fit; Error(Failed)
+// after max_skipped_steps, or when the final checkpoint could not be saved.
 TrainResult train(const LoadedRun& run, const TrainOptions& options);
 
 }  // namespace gta

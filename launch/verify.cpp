@@ -24,9 +24,11 @@ struct Fixture {
     batch = file.integer("batch");
     sequence = file.integer("sequence");
     const std::vector<int64_t> expected = {steps, batch, sequence + 1};
-    if (file.dataset("/tokens").shape != expected) bad_input(path, "tokens do not have the shape (steps, batch, sequence + 1) of its attributes");
+    if (file.dataset("/tokens").shape != expected)
+      bad_input(path, "tokens do not have the shape (steps, batch, sequence + 1) of its attributes");
     tokens = file.read_int32("/tokens");
-    if (const auto losses = file.dataset("/losses").shape; losses != std::vector<int64_t>{steps}) bad_input(path, "has {} losses for {} steps", losses.empty() ? 1 : losses[0], steps);
+    if (const auto losses = file.dataset("/losses").shape; losses != std::vector<int64_t>{steps})
+      bad_input(path, "has {} losses for {} steps", losses.empty() ? 1 : losses[0], steps);
   }
 
   // Inputs and labels of one step: tokens[step, :, :-1] and tokens[step, :, 1:].
@@ -50,7 +52,8 @@ void load_parameters(const Fixture& fixture, ParameterSpace& space) {
   for (const Parameter& parameter : space.parameters()) {
     const std::string name = "/init/" + parameter.name;
     const std::vector<int64_t> shape(parameter.shape.begin(), parameter.shape.end());
-    if (fixture.file.dataset(name).shape != shape) bad_input(fixture.file.path(), "{} does not have the shape {}", name, to_string(parameter.shape));
+    if (fixture.file.dataset(name).shape != shape)
+      bad_input(fixture.file.path(), "{} does not have the shape {}", name, to_string(parameter.shape));
     const std::vector<double> values = fixture.file.read_double(name);
     const Tensor to = space.view(space.values(parameter.kind), parameter);
     to.copy_from(from_doubles(parameter.shape, values, to.dtype()));
@@ -63,7 +66,8 @@ void load_parameters(const Fixture& fixture, ParameterSpace& space) {
 std::vector<double> values_of(const ParameterSpace& space, const Parameter& parameter) {
   return to_doubles(space.view(space.values(parameter.kind), parameter));
 }
-void put(const ParameterSpace& space, const Tensor& flat, const Parameter& parameter, const std::vector<double>& values) {
+void put(const ParameterSpace& space, const Tensor& flat, const Parameter& parameter,
+         const std::vector<double>& values) {
   space.view(flat, parameter).copy_from(from_doubles(parameter.shape, values, flat.dtype()));
 }
 std::vector<double> gradient_of(const ParameterSpace& space, const Parameter& parameter) {
@@ -110,7 +114,8 @@ std::vector<double> decoded_logits(const Fixture& fixture, const Trained& traine
     DecodingCache cache(fixture.config, fixture.sequence, trained.space.dtype(), trained.space.device());
     for (int64_t at = 0, count = (fixture.sequence + 1) / 2; at < fixture.sequence; at += count, count = 1) {
       const auto from = tokens.begin() + b * fixture.sequence + at;
-      const std::vector<double> last = to_doubles(trained.model.decode(Tensor::from<int32_t>({1, count}, {from, from + count}), cache));
+      const std::vector<double> last =
+          to_doubles(trained.model.decode(Tensor::from<int32_t>({1, count}, {from, from + count}), cache));
       logits.insert(logits.end(), last.begin(), last.end());
     }
   }
@@ -122,14 +127,17 @@ std::vector<double> last_half(const Fixture& fixture, const std::vector<double>&
   const auto vocab = static_cast<int64_t>(logits.size()) / (fixture.batch * fixture.sequence);
   std::vector<double> rows;
   for (int64_t b = 0; b < fixture.batch; ++b)
-    rows.insert(rows.end(), logits.begin() + (b * fixture.sequence + (fixture.sequence + 1) / 2 - 1) * vocab, logits.begin() + (b + 1) * fixture.sequence * vocab);
+    rows.insert(rows.end(), logits.begin() + (b * fixture.sequence + (fixture.sequence + 1) / 2 - 1) * vocab,
+                logits.begin() + (b + 1) * fixture.sequence * vocab);
   return rows;
 }
 
 // What every dtype owes to the fixture itself.
-void compare_model(const Fixture& fixture, const Trained& trained, const VerifyTolerance& tolerance, std::vector<VerifyRow>& rows) {
+void compare_model(const Fixture& fixture, const Trained& trained, const VerifyTolerance& tolerance,
+                   std::vector<VerifyRow>& rows) {
   const double cache = fixture.file.read_double("/cache_per_token").at(0);
-  rows.push_back({"cache per token", "", std::abs(cache - static_cast<double>(cache_widths(fixture.config).total())), 0});
+  rows.push_back(
+      {"cache per token", "", std::abs(cache - static_cast<double>(cache_widths(fixture.config).total())), 0});
   const std::vector<double> want = fixture.file.read_double("/logits");
   Comparison logits;
   logits.add("", to_doubles(trained.model.logits(fixture.step(0).first)), want);
@@ -141,13 +149,16 @@ void compare_model(const Fixture& fixture, const Trained& trained, const VerifyT
   rows.push_back(decoded.l2("decoded logits L2", tolerance.logits_l2));
 }
 
-void compare_gradients(const Fixture& fixture, const Trained& trained, const VerifyTolerance& tolerance, std::vector<VerifyRow>& rows) {
+void compare_gradients(const Fixture& fixture, const Trained& trained, const VerifyTolerance& tolerance,
+                       std::vector<VerifyRow>& rows) {
   Comparison gradients;
   for (const Parameter& parameter : trained.space.parameters())
-    gradients.add(parameter.name, gradient_of(trained.space, parameter), fixture.file.read_double("/grad/" + parameter.name));
+    gradients.add(parameter.name, gradient_of(trained.space, parameter),
+                  fixture.file.read_double("/grad/" + parameter.name));
   rows.push_back(gradients.elements("gradients", tolerance.gradients));
   rows.push_back(gradients.l2("gradients L2", tolerance.gradients_l2));
-  rows.push_back(compare("gradient norm", tolerance.norm, {trained.optimizer->gradient_norm()}, fixture.file.read_double("/grad_norm")));
+  rows.push_back(compare("gradient norm", tolerance.norm, {trained.optimizer->gradient_norm()},
+                         fixture.file.read_double("/grad_norm")));
 }
 
 // float64 trains on its own: every loss, and the weights at the end.
@@ -164,7 +175,9 @@ void compare_training(const Fixture& fixture, std::vector<VerifyRow>& rows) {
   }
   rows.push_back(compare("losses", tolerance.losses, losses, fixture.file.read_double("/losses")));
   Comparison weights;
-  for (const Parameter& parameter : trained.space.parameters()) weights.add(parameter.name, values_of(trained.space, parameter), fixture.file.read_double("/final/" + parameter.name));
+  for (const Parameter& parameter : trained.space.parameters())
+    weights.add(parameter.name, values_of(trained.space, parameter),
+                fixture.file.read_double("/final/" + parameter.name));
   rows.push_back(weights.elements("final weights", tolerance.weights));
 }
 
@@ -174,7 +187,8 @@ std::vector<double> read_by_products(const ParameterSpace& space, const Paramete
   return to_doubles(space.view(rounded ? space.rounded_matrices() : space.values(parameter.kind), parameter));
 }
 
-// Beside a float64 model that is given the same weights before each step, and gives its gradients to the update of both.
+// Beside a float64 model that is given the same weights before each step, and gives its gradients to the update of
+// both.
 void compare_steps(const Fixture& fixture, DType dtype, Device device, std::vector<VerifyRow>& rows) {
   const VerifyTolerance tolerance = verify_tolerance(dtype);
   Trained trained(fixture, dtype, device), exact(fixture, DType::F64, Device{});
@@ -183,7 +197,8 @@ void compare_steps(const Fixture& fixture, DType dtype, Device device, std::vect
   Comparison gradients, weights, rounded;
   std::vector<double> losses, exact_losses;
   for (int64_t step = 0; step < fixture.steps; ++step) {
-    for (const Parameter& parameter : parameters) put(exact.space, exact.space.values(parameter.kind), parameter, read_by_products(trained.space, parameter));
+    for (const Parameter& parameter : parameters)
+      put(exact.space, exact.space.values(parameter.kind), parameter, read_by_products(trained.space, parameter));
     const Tensor loss = trained.loss_and_gradients(fixture, step), exact_loss = exact.loss_and_gradients(fixture, step);
     if (step == 0) compare_gradients(fixture, trained, tolerance, rows);
     losses.push_back(loss.to_vector<double>()[0]);
@@ -200,7 +215,8 @@ void compare_steps(const Fixture& fixture, DType dtype, Device device, std::vect
       const std::vector<double> values = values_of(trained.space, parameter);
       weights.add(parameter.name, values, values_of(exact.space, parameter));
       if (parameter.kind == ParameterKind::Matrix && dtype == DType::BF16)
-        rounded.add(parameter.name, read_by_products(trained.space, parameter), to_doubles(from_doubles(parameter.shape, values, dtype)));
+        rounded.add(parameter.name, read_by_products(trained.space, parameter),
+                    to_doubles(from_doubles(parameter.shape, values, dtype)));
     }
   }
   rows.push_back(compare("step losses", tolerance.losses, losses, exact_losses));
@@ -220,7 +236,8 @@ std::vector<VerifyReport> verify_fixture(const std::string& path, const std::vec
   const Fixture fixture(path);
   ParameterSpace space;
   const CausalLm model(space, fixture.config);
-  const VerifyReport empty{path, name_of(fixture.config.attention.type), space.parameter_count(), DType::F64, Device{}, {}};
+  const VerifyReport empty{path, name_of(fixture.config.attention.type), space.parameter_count(), DType::F64, Device{},
+                           {}};
   std::vector<VerifyReport> reports = {empty};
   compare_training(fixture, reports[0].rows);
   for (DType dtype : dtypes) {

@@ -6,8 +6,8 @@
 namespace gta {
 namespace {
 
-// A tensor counts as no smaller than this share of what the gradients of all tensors are in the root mean square: a sum whose terms cancel (all of
-// them, for q and k of sequences of one token) is rounded by what the terms are worth.
+// A tensor counts as no smaller than this share of what the gradients of all tensors are in the root mean square: a sum
+// whose terms cancel (all of them, for q and k of sequences of one token) is rounded by what the terms are worth.
 constexpr double kFloor = 0.2;
 
 double largest_of(const std::vector<double>& steps) { return *std::max_element(steps.begin(), steps.end()); }
@@ -22,14 +22,16 @@ double median_of(std::vector<double> steps) {
 VerifyTolerance verify_tolerance(DType dtype) {
   switch (dtype) {
     case DType::F64:
-      // Sums of a few hundred products, each rounded by 1e-16; errors of 1e-14 are usual. Losses and weights are those of its own AdamW steps, which divide by
-      // sqrt(v) + 1e-8: where a gradient is near zero its error of 1e-17 moves a weight by 1e-9 of the learning rate, and ten steps let that grow.
+      // Sums of a few hundred products, each rounded by 1e-16; errors of 1e-14 are usual. Losses and weights are those
+      // of its own AdamW steps, which divide by sqrt(v) + 1e-8: where a gradient is near zero its error of 1e-17 moves
+      // a weight by 1e-9 of the learning rate, and ten steps let that grow.
       return {1e-12, 1e-12, 1e-10, 1e-12, 1e-12, 1e-12, 1e-12, 1e-12, 1e-9};
     case DType::BF16:
-      // One rounding is 2^-8 = 0.004 at most, 0.001 in the mean square. A logit passes some twenty of them (weights, stream and branches of up
-      // to three layers), which add like a random walk: 0.01 over all of them; the worst of a thousand is several times that, where a token's
-      // stream is small and the norm enlarges it. Gradients pass as many again on the way back, and such a token may be most of a step's gradient;
-      // of ten steps it is not most. Rounding has no direction, so along the true gradient little of it is left: a gradient 5% too large is seen.
+      // One rounding is 2^-8 = 0.004 at most, 0.001 in the mean square. A logit passes some twenty of them (weights,
+      // stream and branches of up to three layers), which add like a random walk: 0.01 over all of them; the worst of a
+      // thousand is several times that, where a token's stream is small and the norm enlarges it. Gradients pass as
+      // many again on the way back, and such a token may be most of a step's gradient; of ten steps it is not most.
+      // Rounding has no direction, so along the true gradient little of it is left: a gradient 5% too large is seen.
       // Weights are float32.
       return {0.15, 0.03, 0.005, 0.5, 0.3, 0.03, 0.08, 0.02, 5e-7};
     default:
@@ -85,15 +87,20 @@ VerifyRow Comparison::worst(const char* what, double tolerance, Error error_of, 
 }
 
 VerifyRow Comparison::elements(const char* what, double tolerance) const {
-  return worst(what, tolerance, [](const Sums& s, double floor) { return s.largest_difference / std::max(s.largest, floor); }, largest_of);
+  return worst(
+      what, tolerance, [](const Sums& s, double floor) { return s.largest_difference / std::max(s.largest, floor); },
+      largest_of);
 }
 
 VerifyRow Comparison::l2(const char* what, double tolerance) const {
-  return worst(what, tolerance, [](const Sums& s, double floor) { return std::sqrt(s.difference) / s.size(floor); }, median_of);
+  return worst(
+      what, tolerance, [](const Sums& s, double floor) { return std::sqrt(s.difference) / s.size(floor); }, median_of);
 }
 
 VerifyRow Comparison::scale(const char* what, double tolerance) const {
-  return worst(what, tolerance, [](const Sums& s, double floor) { return s.along / (s.size(floor) * s.size(floor)); }, median_of);
+  return worst(
+      what, tolerance, [](const Sums& s, double floor) { return s.along / (s.size(floor) * s.size(floor)); },
+      median_of);
 }
 
 }  // namespace gta

@@ -19,8 +19,10 @@ UpdateOutcome::UpdateOutcome(const HostCopy& state) {
 AdamW::AdamW(ParameterSpace& space, const OptimizerConfig& config) : space_(space), config_(config) {
   for (ParameterKind kind : kParameterKinds) {
     const int i = static_cast<int>(kind);
-    exp_avg_[i] = Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
-    exp_avg_sq_[i] = Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
+    exp_avg_[i] =
+        Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
+    exp_avg_sq_[i] =
+        Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
   }
   state_ = Tensor::zeros({kUpdateStates}, DType::F64, space.device(), Purpose::Workspace);
 }
@@ -44,13 +46,15 @@ void AdamW::step(double learning_rate, const Tensor& squares, const Tensor& loss
   GTA_DISPATCH(space_.device(), plan_update, rule, losses, squares, state_);
   for (ParameterKind kind : kParameterKinds) {
     const bool matrices = kind == ParameterKind::Matrix;
-    GTA_DISPATCH(space_.device(), adamw_kernel, rule, state_, matrices ? config_.weight_decay : 0.0, space_.values(kind), space_.gradients(kind),
-                 exp_avg(kind), exp_avg_sq(kind), matrices ? space_.rounded_matrices() : Tensor{});
+    GTA_DISPATCH(space_.device(), adamw_kernel, rule, state_, matrices ? config_.weight_decay : 0.0,
+                 space_.values(kind), space_.gradients(kind), exp_avg(kind), exp_avg_sq(kind),
+                 matrices ? space_.rounded_matrices() : Tensor{});
   }
 }
 
 void AdamW::set_updates(int64_t updates) {
-  state_.column_slice(static_cast<int64_t>(UpdateState::Updates), 1).copy_from(Tensor::from<double>({1}, {static_cast<double>(updates)}));
+  state_.column_slice(static_cast<int64_t>(UpdateState::Updates), 1)
+      .copy_from(Tensor::from<double>({1}, {static_cast<double>(updates)}));
 }
 
 }  // namespace gta

@@ -6,8 +6,8 @@
 //   w = w (1 - lr weight_decay)        (matrices only)
 //   w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)        t = number of updates so far, from 1
 //
-// Where the loss or the norm is not finite nothing changes, t neither. That is decided where the gradients are: a step is queued whole, and the
-// host learns later what became of it.
+// Where the loss or the norm is not finite nothing changes, t neither. That is decided where the gradients are: a step
+// is queued whole, and the host learns later what became of it.
 #pragma once
 
 #include "core/gemm.h"
@@ -28,9 +28,11 @@ inline constexpr int64_t kUpdateStates = 7;
 
 // losses float64 (n), parts of one sum. Counts the update and writes all of the state.
 GTA_KERNEL(void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state))
-// rounded: bfloat16, receives the new weights for the products; or undefined. Does nothing when the state is not Applied.
-GTA_KERNEL(void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights, const Tensor& gradients,
-                             const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& rounded))
+// rounded: bfloat16, receives the new weights for the products; or undefined. Does nothing when the state is not
+// Applied.
+GTA_KERNEL(void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights,
+                             const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq,
+                             const Tensor& rounded))
 
 struct UpdateOutcome {
   double loss, gradient_norm;
@@ -46,7 +48,8 @@ class AdamW {
   // Sum of all gradients' squares, float64 (1) on the space's device; not finite when any gradient is not.
   Tensor sum_of_squares() const;
   double gradient_norm() const;  // its root; waits for it
-  // Queues one update from the gradients with these squares. losses, float64 (n) on the device: parts whose sum is the step's loss.
+  // Queues one update from the gradients with these squares. losses, float64 (n) on the device: parts whose sum is the
+  // step's loss.
   void step(double learning_rate, const Tensor& squares, const Tensor& losses);
   // Of the last step; UpdateOutcome(outcome()) waits for it.
   HostCopy outcome() const { return HostCopy(state_); }

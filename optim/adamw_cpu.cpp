@@ -14,8 +14,8 @@ void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squ
   plan_one_update(rule, losses.data<double>(), losses.elements(), *squares.data<double>(), state.data<double>());
 }
 
-void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights, const Tensor& gradients,
-                  const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& rounded) {
+void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights,
+                  const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& rounded) {
   const auto planned = [&](UpdateState which) { return state.data<double>()[static_cast<int>(which)]; };
   if (planned(UpdateState::Applied) == 0) return;
   dispatch_state(weights.dtype(), "adamw", [&](auto zero) {
@@ -24,8 +24,10 @@ void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_dec
     const T* const g = gradients.data<T>();
     T* const m = exp_avg.data<T>();
     T* const v = exp_avg_sq.data<T>();
-    const T scale = static_cast<T>(planned(UpdateState::Scale)), beta1 = static_cast<T>(rule.beta1), beta2 = static_cast<T>(rule.beta2);
-    const T rest1 = static_cast<T>(1 - rule.beta1), rest2 = static_cast<T>(1 - rule.beta2), eps = static_cast<T>(rule.eps);
+    const T scale = static_cast<T>(planned(UpdateState::Scale)), beta1 = static_cast<T>(rule.beta1),
+            beta2 = static_cast<T>(rule.beta2);
+    const T rest1 = static_cast<T>(1 - rule.beta1), rest2 = static_cast<T>(1 - rule.beta2),
+            eps = static_cast<T>(rule.eps);
     const T keep = static_cast<T>(1 - rule.learning_rate * weight_decay);
     const T rate = static_cast<T>(planned(UpdateState::Rate)), root = static_cast<T>(planned(UpdateState::Root));
     bfloat16* const r = rounded.defined() ? rounded.data<bfloat16>() : nullptr;

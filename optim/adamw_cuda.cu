@@ -16,13 +16,15 @@ struct Factors {
   float beta1, beta2, rest1, rest2, eps, keep;
 };
 
-// g = gradient scale        m = beta1 m + rest1 g        v = beta2 v + rest2 g^2        w = w keep - rate m / (sqrt(v) root + eps)
+// g = gradient scale    m = beta1 m + rest1 g    v = beta2 v + rest2 g^2    w = w keep - rate m / (sqrt(v) root + eps)
 // rounded: bfloat16 of the new w, or nullptr
 template <int n>
-__global__ void update(Factors f, const double* state, float* weights, const float* gradients, float* exp_avg, float* exp_avg_sq, __nv_bfloat16* rounded, int64_t count) {
+__global__ void update(Factors f, const double* state, float* weights, const float* gradients, float* exp_avg,
+                       float* exp_avg_sq, __nv_bfloat16* rounded, int64_t count) {
   if (state[static_cast<int>(UpdateState::Applied)] == 0) return;
   const float scale = static_cast<float>(state[static_cast<int>(UpdateState::Scale)]);
-  const float rate = static_cast<float>(state[static_cast<int>(UpdateState::Rate)]), root = static_cast<float>(state[static_cast<int>(UpdateState::Root)]);
+  const float rate = static_cast<float>(state[static_cast<int>(UpdateState::Rate)]),
+              root = static_cast<float>(state[static_cast<int>(UpdateState::Root)]);
   for_items(1, count / n, [&](int64_t, int64_t item) {
     const int64_t at = item * n;
     float w[n], g[n], m[n], v[n];
@@ -47,19 +49,21 @@ __global__ void update(Factors f, const double* state, float* weights, const flo
 }  // namespace
 
 void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state) {
-  GTA_LAUNCH(plan, dim3(1), dim3(1), 0, stream_of(state.device()), rule, losses.data<double>(), losses.elements(), squares.data<double>(),
-             state.data<double>());
+  GTA_LAUNCH(plan, dim3(1), dim3(1), 0, stream_of(state.device()), rule, losses.data<double>(), losses.elements(),
+             squares.data<double>(), state.data<double>());
 }
 
-void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights, const Tensor& gradients,
-                  const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& rounded) {
+void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights,
+                  const Tensor& gradients, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& rounded) {
   const int64_t count = weights.elements();
-  const Factors factors{static_cast<float>(rule.beta1),     static_cast<float>(rule.beta2), static_cast<float>(1 - rule.beta1),
-                        static_cast<float>(1 - rule.beta2), static_cast<float>(rule.eps),   static_cast<float>(1 - rule.learning_rate * weight_decay)};
+  const Factors factors{static_cast<float>(rule.beta1),     static_cast<float>(rule.beta2),
+                        static_cast<float>(1 - rule.beta1), static_cast<float>(1 - rule.beta2),
+                        static_cast<float>(rule.eps),       static_cast<float>(1 - rule.learning_rate * weight_decay)};
   with_vectors<4>({count}, {&weights, &gradients, &exp_avg, &exp_avg_sq, &rounded}, [&](auto n) {
     const Threads threads = threads_of(1, count / n);
-    GTA_LAUNCH(update<n>, threads.grid, threads.block, 0, stream_of(weights.device()), factors, state.data<double>(), weights.data<float>(), gradients.data<float>(),
-               exp_avg.data<float>(), exp_avg_sq.data<float>(), rounded.defined() ? device_data<__nv_bfloat16>(rounded) : nullptr, count);
+    GTA_LAUNCH(update<n>, threads.grid, threads.block, 0, stream_of(weights.device()), factors, state.data<double>(),
+               weights.data<float>(), gradients.data<float>(), exp_avg.data<float>(), exp_avg_sq.data<float>(),
+               rounded.defined() ? device_data<__nv_bfloat16>(rounded) : nullptr, count);
   });
 }
 

@@ -10,7 +10,9 @@ double learning_rate(const OptimizerConfig& config, int64_t step, int64_t steps)
   const auto& [type, warmup, decay, ratio] = config.schedule;
   const double peak = config.learning_rate;
   if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  const auto fraction = [](int64_t done, int64_t length) { return done >= length ? 1.0 : std::max(0.0, static_cast<double>(done) / static_cast<double>(length)); };
+  const auto fraction = [](int64_t done, int64_t length) {
+    return done >= length ? 1.0 : std::max(0.0, static_cast<double>(done) / static_cast<double>(length));
+  };
   const double t = fraction(step - warmup, steps - 1 - warmup);
   switch (type) {
     case ScheduleType::Cosine:

@@ -1,12 +1,13 @@
-// The learning rate of each step, 0 to steps - 1. The first after warm-up has the peak; the last has final_ratio times the peak, unless the schedule
-// is constant or nothing but warm-up.
+// The learning rate of each step, 0 to steps - 1. The first after warm-up has the peak; the last has final_ratio times
+// the peak, unless the schedule is constant or nothing but warm-up.
 //
 //   warm-up (step < warmup_steps):  peak (step + 1) / warmup_steps
 //   then, with t = (step - warmup_steps) / (steps - 1 - warmup_steps), 1 where that is 0 / 0, and r = final_ratio:
 //     cosine    peak (r + (1 - r) (1 + cos(pi t)) / 2)
 //     linear    peak (1 - (1 - r) t)
 //     constant  peak
-//     wsd       peak, but in the last decay_steps peak (1 - (1 - r) d),  d = (step - (steps - decay_steps) + 1) / decay_steps
+//     wsd       peak, but in the last decay_steps peak (1 - (1 - r) d),
+//               d = (step - (steps - decay_steps) + 1) / decay_steps
 #pragma once
 
 #include "optim/optimizer_config.h"

@@ -15,7 +15,8 @@
 namespace gta {
 
 // losses[0 .. count), state[kUpdateStates]
-GTA_HOST_DEVICE inline void plan_one_update(const UpdateRule& rule, const double* losses, int64_t count, double squares, double* state) {
+GTA_HOST_DEVICE inline void plan_one_update(const UpdateRule& rule, const double* losses, int64_t count, double squares,
+                                            double* state) {
   double loss = 0;
   for (int64_t i = 0; i < count; ++i) loss += losses[i];
   const double norm = sqrt(squares);

@@ -1,14 +1,15 @@
 // One description of an op's case yields every check of that op.
 //
-// A case says what the inputs are, how to make the op for a dtype, and what it must compute, written plainly in double (the reference).
-// From it follow, with GTA_OP_CASE_TESTS(Suite, cases()):
-//   forward in float64 and float32 against the reference;   gradients in float64 against differences of the reference;
-//   gradients in float32 against those in float64;           both in bfloat16 against float64 from the same rounded inputs;
+// A case says what the inputs are, how to make the op for a dtype, and what it must compute, written plainly in double
+// (the reference). From it follow, with GTA_OP_CASE_TESTS(Suite, cases()):
+//   forward in float64 and float32 against the reference; gradients in float64 against differences of the reference;
+//   gradients in float32 against those in float64; both in bfloat16 against float64 from the same rounded inputs;
 //   inputs and destinations that are slices inside larger tensors full of NaN, which must neither be read nor written;
-//                   Overwrite, Accumulate and Ignore;   the same bits for 1 to 4 threads;
-//   the same gradients through the tape;                     a NaN or infinity of an input that stays visible in the outputs.
-// Where the build has CUDA and the machine a device for it, the same there, against float64 on the CPU: float32 and bfloat16, slices inside larger
-// tensors (rows that are aligned and rows that are not), the same bits twice, NaN and infinity.
+//   Overwrite, Accumulate and Ignore; the same bits for 1 to 4 threads;
+//   the same gradients through the tape; a NaN or infinity of an input that stays visible in the outputs.
+// Where the build has CUDA and the machine a device for it, the same there, against float64 on the CPU: float32 and
+// bfloat16, slices inside larger tensors (rows that are aligned and rows that are not), the same bits twice, NaN and
+// infinity.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -47,11 +48,13 @@ inline std::vector<double> random_values(const std::string& name, int64_t count,
   const RandomStream stream(20, name);
   std::vector<double> values(count);
   // Float32 values, so that both dtypes start from the same numbers.
-  for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(deviation * stream.normal(static_cast<uint64_t>(i)));
+  for (int64_t i = 0; i < count; ++i)
+    values[i] = static_cast<float>(deviation * stream.normal(static_cast<uint64_t>(i)));
   return values;
 }
 
-// What an input is to a bfloat16 model: an activation or a matrix is bfloat16, a vector (norm, bias) float32; gradients of parameters are float32.
+// What an input is to a bfloat16 model: an activation or a matrix is bfloat16, a vector (norm, bias) float32; gradients
+// of parameters are float32.
 enum class Role { Activation, Matrix, Vector };
 
 struct Input {
@@ -64,8 +67,12 @@ struct Input {
   static Input random(const std::string& name, const Shape& shape, double deviation = 1) {
     return {name, shape, random_values(name, shape.elements(), deviation)};
   }
-  static Input matrix(const std::string& name, const Shape& shape) { return {name, shape, random_values(name, shape.elements()), true, Role::Matrix}; }
-  static Input vector(const std::string& name, const Shape& shape) { return {name, shape, random_values(name, shape.elements()), true, Role::Vector}; }
+  static Input matrix(const std::string& name, const Shape& shape) {
+    return {name, shape, random_values(name, shape.elements()), true, Role::Matrix};
+  }
+  static Input vector(const std::string& name, const Shape& shape) {
+    return {name, shape, random_values(name, shape.elements()), true, Role::Vector};
+  }
   static Input undefined(const std::string& name) { return {name, {}, {}}; }
   bool defined() const { return shape.rank() > 0; }
   DType value_dtype(DType dtype) const { return role == Role::Vector ? state_dtype(dtype) : dtype; }
@@ -88,14 +95,19 @@ std::vector<Tensor> as_vector(const std::array<Tensor, n>& tensors) {
 template <size_t inputs, class O>
 AnyOp any_op(const O& op) {
   const auto spread = [](auto f, const std::vector<Tensor>& x) {
-    return [&]<size_t... i>(std::index_sequence<i...>) { return f(x[i]...); }(std::make_index_sequence<inputs>{});
+    return [&]<size_t... i>(std::index_sequence<i...>) { return f(x[i]...); }
+    (std::make_index_sequence<inputs>{});
   };
-  return {[=](Tape& tape, const std::vector<Tensor>& x) { return as_vector(spread([&](const auto&... t) { return tape.apply(op, t...); }, x)); },
+  return {[=](Tape& tape, const std::vector<Tensor>& x) {
+            return as_vector(spread([&](const auto&... t) { return tape.apply(op, t...); }, x));
+          },
           [=](Saved& saved, const std::vector<Tensor>& x) {
             spread([&](const auto&... t) { op.check(t...); }, x);
             return as_vector(spread([&](const auto&... t) { return op.forward(saved, t...); }, x));
           },
-          [=](const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) { op.backward(saved, d_outputs, d_inputs); }};
+          [=](const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
+            op.backward(saved, d_outputs, d_inputs);
+          }};
 }
 
 // Makes the op for a dtype; one that holds tensors of its own (tokens, a table) is told the device as well.
@@ -103,11 +115,10 @@ class MakeOp {
  public:
   MakeOp() = default;
   template <class F>
-    requires std::is_invocable_r_v<AnyOp, F, DType, Device>
-  MakeOp(F make) : make_(make) {}
+  requires std::is_invocable_r_v<AnyOp, F, DType, Device> MakeOp(F make) : make_(make) {}
   template <class F>
-    requires std::is_invocable_r_v<AnyOp, F, DType>
-  MakeOp(F make) : make_([make](DType dtype, Device) { return make(dtype); }) {}
+  requires std::is_invocable_r_v<AnyOp, F, DType> MakeOp(F make)
+      : make_([make](DType dtype, Device) { return make(dtype); }) {}
   AnyOp operator()(DType dtype, Device device = {}) const { return make_(dtype, device); }
 
  private:
@@ -122,10 +133,12 @@ struct OpCase {
   // Relative to the largest magnitude of the tensor compared. Each case says why its float32 bound is what it is.
   double float32_tolerance = 2e-6;
   double float32_gradient_tolerance = 5e-6;
-  // bfloat16 rounds by up to 2^-8 of each number; a result is rounded about twice on its way, a gradient a few times more.
+  // bfloat16 rounds by up to 2^-8 of each number; a result is rounded about twice on its way, a gradient a few times
+  // more.
   double bfloat16_tolerance = 0.01;
   double bfloat16_gradient_tolerance = 0.02;
-  // The gradient that backward starts from, by output: random, all ones (a loss, as a tape starts it: on the host), or undefined (an output that nothing used).
+  // The gradient that backward starts from, by output: random, all ones (a loss, as a tape starts it: on the host), or
+  // undefined (an output that nothing used).
   enum class DOutput { Random, Ones, Undefined };
   std::vector<DOutput> d_outputs = {DOutput::Random};
 };
@@ -152,12 +165,15 @@ inline double largest_of(const std::vector<double>& values) {
 }
 
 // |actual - expected| <= tolerance * largest |expected|, element by element; NaN never passes.
-inline ::testing::AssertionResult near(const std::vector<double>& actual, const std::vector<double>& expected, double tolerance) {
-  if (actual.size() != expected.size()) return ::testing::AssertionFailure() << actual.size() << " elements, expected " << expected.size();
+inline ::testing::AssertionResult near(const std::vector<double>& actual, const std::vector<double>& expected,
+                                       double tolerance) {
+  if (actual.size() != expected.size())
+    return ::testing::AssertionFailure() << actual.size() << " elements, expected " << expected.size();
   const double bound = tolerance * std::max(largest_of(expected), 1e-30);
   for (size_t i = 0; i < actual.size(); ++i)
     if (!(std::abs(actual[i] - expected[i]) <= bound))
-      return ::testing::AssertionFailure() << "element " << i << " is " << actual[i] << ", expected " << expected[i] << " within " << bound;
+      return ::testing::AssertionFailure()
+             << "element " << i << " is " << actual[i] << ", expected " << expected[i] << " within " << bound;
   return ::testing::AssertionSuccess();
 }
 
@@ -167,9 +183,11 @@ enum class Margin { Odd, Aligned };
 // A tensor that is a slice of rows and columns of a larger one, which is full of a NaN that no arithmetic makes.
 class Guarded {
  public:
-  Guarded(const Shape& shape, DType dtype, Device device = {}, Margin margin = Margin::Odd) : before_columns_(margin == Margin::Odd ? 3 : 8) {
+  Guarded(const Shape& shape, DType dtype, Device device = {}, Margin margin = Margin::Odd)
+      : before_columns_(margin == Margin::Odd ? 3 : 8) {
     const int64_t columns = shape[shape.rank() - 1], rows = columns ? shape.elements() / columns : 0;
-    const Tensor whole = Tensor::empty({rows + 2, margin == Margin::Odd ? columns + 8 : (columns + 7) / 8 * 8 + 16}, dtype, Device{}, Purpose::Data);
+    const Tensor whole = Tensor::empty({rows + 2, margin == Margin::Odd ? columns + 8 : (columns + 7) / 8 * 8 + 16},
+                                       dtype, Device{}, Purpose::Data);
     fill(whole);
     whole_ = whole.to(device, Purpose::Data);
     inner_ = hole(whole_, rows, columns).reshape(shape);
@@ -191,7 +209,9 @@ class Guarded {
   }
 
  private:
-  Tensor hole(const Tensor& whole, int64_t rows, int64_t columns) const { return whole.row_slice(1, rows).column_slice(before_columns_, columns); }
+  Tensor hole(const Tensor& whole, int64_t rows, int64_t columns) const {
+    return whole.row_slice(1, rows).column_slice(before_columns_, columns);
+  }
   static void fill(const Tensor& tensor) {
     dispatch_floating(tensor.dtype(), "guard", [&](auto zero) {
       using T = decltype(zero);
@@ -213,7 +233,9 @@ struct Outcome {
 inline std::vector<Tensor> contiguous_inputs(const OpCase& c, DType dtype, Device device = {}) {
   std::vector<Tensor> inputs;
   for (const Input& input : c.inputs)
-    inputs.push_back(input.defined() ? from_doubles(input.shape, input.values, input.value_dtype(dtype)).to(device, Purpose::Data) : Tensor{});
+    inputs.push_back(input.defined()
+                         ? from_doubles(input.shape, input.values, input.value_dtype(dtype)).to(device, Purpose::Data)
+                         : Tensor{});
   return inputs;
 }
 
@@ -239,7 +261,8 @@ inline Device start_device(const OpCase& c, size_t output, const Tensor& like) {
 
 inline Tensor start_tensor(const OpCase& c, size_t output, const Tensor& like) {
   if (c.d_outputs.at(output) == OpCase::DOutput::Undefined) return {};
-  return from_doubles(like.shape(), start_values(c, output, like.elements()), like.dtype()).to(start_device(c, output, like), Purpose::Data);
+  return from_doubles(like.shape(), start_values(c, output, like.elements()), like.dtype())
+      .to(start_device(c, output, like), Purpose::Data);
 }
 
 inline Outcome run_case(const OpCase& c, DType dtype, Device device = {}) {
@@ -253,7 +276,8 @@ inline Outcome run_case(const OpCase& c, DType dtype, Device device = {}) {
   for (const Input& input : c.inputs) {
     const std::vector<double> unwritten(input.shape.elements(), std::nan(""));
     outcome.gradients.push_back(
-        input.defined() ? from_doubles(input.shape, unwritten, input.gradient_dtype(dtype)).to(device, Purpose::Data) : Tensor{});
+        input.defined() ? from_doubles(input.shape, unwritten, input.gradient_dtype(dtype)).to(device, Purpose::Data)
+                        : Tensor{});
     slots.push_back(input.defined() ? GradientSlot(outcome.gradients.back(), GradientMode::Overwrite) : GradientSlot{});
   }
   op.backward(saved, d_outputs, slots);
@@ -278,18 +302,21 @@ inline void check_forward(const OpCase& c) {
     const std::vector<Tensor> outputs = c.op(dtype).forward(saved, contiguous_inputs(c, dtype));
     ASSERT_EQ(outputs.size(), expected.size());
     for (size_t i = 0; i < outputs.size(); ++i)
-      EXPECT_TRUE(near(to_doubles(outputs[i]), expected[i].values, dtype == DType::F64 ? kFloat64Tolerance : c.float32_tolerance))
+      EXPECT_TRUE(near(to_doubles(outputs[i]), expected[i].values,
+                       dtype == DType::F64 ? kFloat64Tolerance : c.float32_tolerance))
           << name_of(dtype) << " output " << i;
     // What a recording forward makes is no different.
     const Outcome recorded = run_case(c, dtype);
     for (size_t i = 0; i < outputs.size(); ++i)
-      EXPECT_TRUE(near(to_doubles(recorded.outputs[i]), expected[i].values, dtype == DType::F64 ? kFloat64Tolerance : c.float32_tolerance))
+      EXPECT_TRUE(near(to_doubles(recorded.outputs[i]), expected[i].values,
+                       dtype == DType::F64 ? kFloat64Tolerance : c.float32_tolerance))
           << name_of(dtype) << " recorded output " << i;
   }
 }
 
 // The derivative of sum(d_output * output) along a direction of one input.
-inline double difference(const OpCase& c, const Matrices& at, size_t input, const std::vector<std::pair<int64_t, double>>& direction) {
+inline double difference(const OpCase& c, const Matrices& at, size_t input,
+                         const std::vector<std::pair<int64_t, double>>& direction) {
   constexpr double h = 1e-3;
   const auto moved = [&](double distance) {
     Matrices x = at;
@@ -314,7 +341,8 @@ inline void check_gradients(const OpCase& c) {
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     if (!c.inputs[i].defined()) continue;
     const std::vector<double> gradient = to_doubles(outcome.gradients[i]);
-    const double bound = kDifferenceTolerance * std::max(1.0, largest_of(gradient)) * std::max(1.0, std::sqrt(outputs) / 30);
+    const double bound =
+        kDifferenceTolerance * std::max(1.0, largest_of(gradient)) * std::max(1.0, std::sqrt(outputs) / 30);
     const int64_t count = static_cast<int64_t>(gradient.size());
     // Every element of a small input, a fixed sample of a large one; and one direction that touches all.
     const int64_t stride = count <= 200 && outputs <= 3000 ? 1 : std::max<int64_t>(1, count / 7);
@@ -335,7 +363,8 @@ inline void check_float32_gradients(const OpCase& c) {
   const Outcome exact = run_case(c, DType::F64), single = run_case(c, DType::F32);
   for (size_t i = 0; i < c.inputs.size(); ++i)
     if (c.inputs[i].defined()) {
-      EXPECT_TRUE(near(to_doubles(single.gradients[i]), to_doubles(exact.gradients[i]), c.float32_gradient_tolerance)) << c.inputs[i].name;
+      EXPECT_TRUE(near(to_doubles(single.gradients[i]), to_doubles(exact.gradients[i]), c.float32_gradient_tolerance))
+          << c.inputs[i].name;
     }
 }
 
@@ -353,18 +382,22 @@ inline void check_bfloat16(const OpCase& c) {
   const OpCase rounded = rounded_case(c);
   const Outcome exact = run_case(rounded, DType::F64), half = run_case(rounded, DType::BF16);
   for (size_t i = 0; i < exact.outputs.size(); ++i)
-    EXPECT_TRUE(near(to_doubles(half.outputs[i]), to_doubles(exact.outputs[i]), c.bfloat16_tolerance)) << "output " << i;
+    EXPECT_TRUE(near(to_doubles(half.outputs[i]), to_doubles(exact.outputs[i]), c.bfloat16_tolerance))
+        << "output " << i;
   for (size_t i = 0; i < c.inputs.size(); ++i)
     if (c.inputs[i].defined()) {
-      EXPECT_TRUE(near(to_doubles(half.gradients[i]), to_doubles(exact.gradients[i]), c.bfloat16_gradient_tolerance)) << c.inputs[i].name;
+      EXPECT_TRUE(near(to_doubles(half.gradients[i]), to_doubles(exact.gradients[i]), c.bfloat16_gradient_tolerance))
+          << c.inputs[i].name;
     }
 }
 
 // modes[i] for input i; everything lies inside larger tensors. expected: what run_case gives in that dtype.
-inline void check_guarded(const OpCase& c, DType dtype, const Outcome& expected, const std::vector<GradientMode>& modes, Device device = {},
-                          Margin margin = Margin::Odd) {
+inline void check_guarded(const OpCase& c, DType dtype, const Outcome& expected, const std::vector<GradientMode>& modes,
+                          Device device = {}, Margin margin = Margin::Odd) {
   // Other addresses may make a kernel add in another order.
-  const double tolerance = dtype == DType::F64 ? kFloat64Tolerance : dtype == DType::F32 ? c.float32_gradient_tolerance : c.bfloat16_tolerance;
+  const double tolerance = dtype == DType::F64   ? kFloat64Tolerance
+                           : dtype == DType::F32 ? c.float32_gradient_tolerance
+                                                 : c.bfloat16_tolerance;
   const AnyOp op = c.op(dtype, device);
   std::vector<Guarded> inputs, starts, destinations;
   std::vector<Tensor> x;
@@ -414,7 +447,8 @@ inline void check_guarded(const OpCase& c, DType dtype, const Outcome& expected,
 // All gradients in one mode, and each in another than the rest.
 inline std::vector<std::vector<GradientMode>> all_modes(size_t inputs) {
   std::vector<std::vector<GradientMode>> all;
-  for (GradientMode mode : {GradientMode::Overwrite, GradientMode::Accumulate, GradientMode::Ignore}) all.emplace_back(inputs, mode);
+  for (GradientMode mode : {GradientMode::Overwrite, GradientMode::Accumulate, GradientMode::Ignore})
+    all.emplace_back(inputs, mode);
   for (size_t i = 0; inputs > 1 && i < inputs; ++i) {
     all.emplace_back(inputs, GradientMode::Overwrite)[i] = GradientMode::Ignore;
     all.emplace_back(inputs, GradientMode::Ignore)[i] = GradientMode::Accumulate;
@@ -448,7 +482,8 @@ inline void check_threads(const OpCase& c) {
       set_threads(count);
       const Outcome other = run_case(c, dtype);
       for (size_t i = 0; i < one.outputs.size(); ++i)
-        EXPECT_EQ(to_bytes(one.outputs[i]) == to_bytes(other.outputs[i]), true) << name_of(dtype) << " output " << i << ", " << count << " threads";
+        EXPECT_EQ(to_bytes(one.outputs[i]) == to_bytes(other.outputs[i]), true)
+            << name_of(dtype) << " output " << i << ", " << count << " threads";
       for (size_t i = 0; i < one.gradients.size(); ++i)
         if (one.gradients[i].defined()) {
           EXPECT_EQ(to_bytes(one.gradients[i]) == to_bytes(other.gradients[i]), true)
@@ -495,12 +530,15 @@ inline void check_non_finite_of(const OpCase& c, std::initializer_list<DType> dt
         bool visible = false;
         for (const Tensor& output : c.op(dtype, device).forward(saved, contiguous_inputs(spoilt, dtype, device)))
           for (double v : to_doubles(output)) visible |= !std::isfinite(v);
-        EXPECT_TRUE(visible) << c.inputs[i].name << "[" << element << "] = " << bad << " vanishes in " << name_of(dtype);
+        EXPECT_TRUE(visible) << c.inputs[i].name << "[" << element << "] = " << bad << " vanishes in "
+                             << name_of(dtype);
       }
   }
 }
 
-inline void check_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F64, DType::F32, DType::BF16}, Device{}); }
+inline void check_non_finite(const OpCase& c) {
+  check_non_finite_of(c, {DType::F64, DType::F32, DType::BF16}, Device{});
+}
 
 inline void check_cuda_of(const OpCase& c, std::initializer_list<DType> dtypes) {
   for (DType dtype : dtypes) {
@@ -508,11 +546,13 @@ inline void check_cuda_of(const OpCase& c, std::initializer_list<DType> dtypes) 
     const OpCase rounded = half ? rounded_case(c) : c;
     const Outcome exact = run_case(rounded, DType::F64), device = run_case(rounded, dtype, *cuda_device());
     for (size_t i = 0; i < exact.outputs.size(); ++i)
-      EXPECT_TRUE(near(to_doubles(device.outputs[i]), to_doubles(exact.outputs[i]), half ? c.bfloat16_tolerance : c.float32_tolerance))
+      EXPECT_TRUE(near(to_doubles(device.outputs[i]), to_doubles(exact.outputs[i]),
+                       half ? c.bfloat16_tolerance : c.float32_tolerance))
           << name_of(dtype) << " output " << i;
     for (size_t i = 0; i < c.inputs.size(); ++i)
       if (c.inputs[i].defined()) {
-        EXPECT_TRUE(near(to_doubles(device.gradients[i]), to_doubles(exact.gradients[i]), half ? c.bfloat16_gradient_tolerance : c.float32_gradient_tolerance))
+        EXPECT_TRUE(near(to_doubles(device.gradients[i]), to_doubles(exact.gradients[i]),
+                         half ? c.bfloat16_gradient_tolerance : c.float32_gradient_tolerance))
             << name_of(dtype) << " gradient of " << c.inputs[i].name;
       }
   }
@@ -525,7 +565,8 @@ inline void check_cuda_slots(const OpCase& c) {
   const size_t n = c.inputs.size();
   for (DType dtype : {DType::F32, DType::BF16}) {
     const Outcome expected = run_case(c, dtype, *cuda_device());
-    for (const std::vector<GradientMode>& modes : all_modes(n)) check_guarded(c, dtype, expected, modes, *cuda_device());
+    for (const std::vector<GradientMode>& modes : all_modes(n))
+      check_guarded(c, dtype, expected, modes, *cuda_device());
     for (GradientMode mode : {GradientMode::Overwrite, GradientMode::Accumulate})
       check_guarded(c, dtype, expected, std::vector(n, mode), *cuda_device(), Margin::Aligned);
   }
@@ -538,46 +579,49 @@ inline void check_cuda_bits(const OpCase& c) {
       EXPECT_TRUE(to_bytes(first.outputs[i]) == to_bytes(second.outputs[i])) << name_of(dtype) << " output " << i;
     for (size_t i = 0; i < first.gradients.size(); ++i)
       if (first.gradients[i].defined()) {
-        EXPECT_TRUE(to_bytes(first.gradients[i]) == to_bytes(second.gradients[i])) << name_of(dtype) << " gradient of " << c.inputs[i].name;
+        EXPECT_TRUE(to_bytes(first.gradients[i]) == to_bytes(second.gradients[i]))
+            << name_of(dtype) << " gradient of " << c.inputs[i].name;
       }
   }
 }
 
-inline void check_cuda_non_finite(const OpCase& c) { check_non_finite_of(c, {DType::F32, DType::BF16}, *cuda_device()); }
+inline void check_cuda_non_finite(const OpCase& c) {
+  check_non_finite_of(c, {DType::F32, DType::BF16}, *cuda_device());
+}
 
 }  // namespace gta::testing
 
-#define GTA_OP_CASE_LOOP(cases, check)                         \
-  const std::vector<::gta::testing::OpCase> all = cases;       \
-  ASSERT_FALSE(all.empty());                                   \
-  for (const ::gta::testing::OpCase& op_case : all) {          \
-    SCOPED_TRACE(op_case.name);                                \
-    ::gta::testing::check(op_case);                            \
-    if (HasFatalFailure()) return;                             \
+#define GTA_OP_CASE_LOOP(cases, check)                   \
+  const std::vector<::gta::testing::OpCase> all = cases; \
+  ASSERT_FALSE(all.empty());                             \
+  for (const ::gta::testing::OpCase& op_case : all) {    \
+    SCOPED_TRACE(op_case.name);                          \
+    ::gta::testing::check(op_case);                      \
+    if (HasFatalFailure()) return;                       \
   }
 
 #define GTA_OP_CASE_TEST(Suite, Name, cases, check) \
   TEST(Suite, Name) { GTA_OP_CASE_LOOP(cases, check) }
 
 #define GTA_OP_CASE_CUDA_TEST(Suite, Name, cases, check) \
-  TEST(Suite, Name) {                                     \
-    GTA_NEEDS_CUDA();                                     \
-    GTA_OP_CASE_LOOP(cases, check)                        \
+  TEST(Suite, Name) {                                    \
+    GTA_NEEDS_CUDA();                                    \
+    GTA_OP_CASE_LOOP(cases, check)                       \
   }
 
-#define GTA_OP_CASE_CUDA_TESTS(Suite, cases)                                           \
-  GTA_OP_CASE_CUDA_TEST(Suite, CudaIsNearTheReference, cases, check_cuda)              \
-  GTA_OP_CASE_CUDA_TEST(Suite, CudaWritesWhatTheSlotsSay, cases, check_cuda_slots)     \
-  GTA_OP_CASE_CUDA_TEST(Suite, CudaGivesTheSameBitsTwice, cases, check_cuda_bits)      \
+#define GTA_OP_CASE_CUDA_TESTS(Suite, cases)                                       \
+  GTA_OP_CASE_CUDA_TEST(Suite, CudaIsNearTheReference, cases, check_cuda)          \
+  GTA_OP_CASE_CUDA_TEST(Suite, CudaWritesWhatTheSlotsSay, cases, check_cuda_slots) \
+  GTA_OP_CASE_CUDA_TEST(Suite, CudaGivesTheSameBitsTwice, cases, check_cuda_bits)  \
   GTA_OP_CASE_CUDA_TEST(Suite, CudaShowsNonFiniteInputs, cases, check_cuda_non_finite)
 
-#define GTA_OP_CASE_TESTS(Suite, cases)                                             \
-  GTA_OP_CASE_TEST(Suite, ForwardIsTheReference, cases, check_forward)              \
-  GTA_OP_CASE_TEST(Suite, GradientsAreTheDifferences, cases, check_gradients)       \
+#define GTA_OP_CASE_TESTS(Suite, cases)                                                   \
+  GTA_OP_CASE_TEST(Suite, ForwardIsTheReference, cases, check_forward)                    \
+  GTA_OP_CASE_TEST(Suite, GradientsAreTheDifferences, cases, check_gradients)             \
   GTA_OP_CASE_TEST(Suite, Float32GradientsAreNearFloat64, cases, check_float32_gradients) \
-  GTA_OP_CASE_TEST(Suite, Bfloat16IsNearFloat64, cases, check_bfloat16)             \
-  GTA_OP_CASE_TEST(Suite, WritesWhatTheSlotsSayAndNothingElse, cases, check_slots)  \
-  GTA_OP_CASE_TEST(Suite, SameBitsForAnyNumberOfThreads, cases, check_threads)      \
-  GTA_OP_CASE_TEST(Suite, TheTapeGivesTheSameGradients, cases, check_tape)          \
-  GTA_OP_CASE_TEST(Suite, NonFiniteInputsStayVisible, cases, check_non_finite)      \
+  GTA_OP_CASE_TEST(Suite, Bfloat16IsNearFloat64, cases, check_bfloat16)                   \
+  GTA_OP_CASE_TEST(Suite, WritesWhatTheSlotsSayAndNothingElse, cases, check_slots)        \
+  GTA_OP_CASE_TEST(Suite, SameBitsForAnyNumberOfThreads, cases, check_threads)            \
+  GTA_OP_CASE_TEST(Suite, TheTapeGivesTheSameGradients, cases, check_tape)                \
+  GTA_OP_CASE_TEST(Suite, NonFiniteInputsStayVisible, cases, check_non_finite)            \
   GTA_OP_CASE_CUDA_TESTS(Suite, cases)

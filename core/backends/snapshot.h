@@ -1,9 +1,10 @@
-// What lies on a device at one moment, on its way to pinned memory of the host: copied piece by piece beside the compute stream, on a stream of
-// its own, while the host goes on and the device computes.
+// What lies on a device at one moment, on its way to pinned memory of the host: copied piece by piece beside the
+// compute stream, on a stream of its own, while the host goes on and the device computes.
 //
 //   snapshot->follow_compute();           the moment: behind all that is queued for the device
 //   copy = snapshot->begin(...)           as often as there are pieces; queued, not waited for
-//   snapshot->hold_compute();             what is queued from now on, and may change the memory, runs when the copies have been made
+//   snapshot->hold_compute();             what is queued from now on runs when the copies have been made,
+//                                         so it may change the memory
 //   ...that is queued...
 //   copy->wait()                          from any thread, at any time
 #pragma once

@@ -1,4 +1,5 @@
-// CRC-32C (Castagnoli: reflected, polynomial 0x82f63b78, first and last xor 0xffffffff), the checksum of TensorBoard's event files.
+// CRC-32C (Castagnoli: reflected, polynomial 0x82f63b78, first and last xor 0xffffffff), the checksum of TensorBoard's
+// event files.
 #pragma once
 
 #include <cstdint>

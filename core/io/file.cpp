@@ -162,7 +162,8 @@ std::string output_file(const std::string& path) {
   } else if (file.filename().empty() || !is_directory(folder)) {
     bad_input(path, "cannot be written: the folder {} does not exist", folder);
   }
-  if (::access(folder.c_str(), W_OK) != 0) bad_input(path, "cannot be written: {} in its folder {}", std::strerror(errno), folder);
+  if (::access(folder.c_str(), W_OK) != 0)
+    bad_input(path, "cannot be written: {} in its folder {}", std::strerror(errno), folder);
   return file.string();
 }
 

@@ -1,5 +1,5 @@
-// Files with every return code checked, and the two ways in which something appears whole or not at all. Errors are Error(Failed) with
-// the path and the system's reason.
+// Files with every return code checked, and the two ways in which something appears whole or not at all. Errors are
+// Error(Failed) with the path and the system's reason.
 #pragma once
 
 #include <cstdint>
@@ -41,11 +41,13 @@ void sync_directory(const std::string& path);
 void rename_path(const std::string& from, const std::string& to);
 std::string parent_of(const std::string& path);
 
-// Where a result named `path` is written: the end of its symbolic links, so that they stay. Error(BadInput) where no file can be: a device, a
-// pipe or a folder has the name, or its folder does not exist. Commands ask before they begin to work, publish_file() asks again.
+// Where a result named `path` is written: the end of its symbolic links, so that they stay. Error(BadInput) where no
+// file can be: a device, a pipe or a folder has the name, or its folder does not exist. Commands ask before they begin
+// to work, publish_file() asks again.
 std::string output_file(const std::string& path);
 
-// Writes output_file(path).tmp-PID through `write`, syncs, renames, syncs the folder: path is the old file or the whole new one.
+// Writes output_file(path).tmp-PID through `write`, syncs, renames, syncs the folder: path is the old file or the whole
+// new one.
 void publish_file(const std::string& path, const std::function<void(const std::string& temporary)>& write);
 void publish_text(const std::string& path, const std::string& text);
 

@@ -17,7 +17,8 @@ std::recursive_mutex& library() {
   static std::recursive_mutex& mutex = *[] {
     // File locks fail on some network file systems; our folders have a lock of their own. An existing setting wins.
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
-    // Its clean-up at exit closes again what could not be closed before, and crashes; every file here has an owner that closes it.
+    // Its clean-up at exit closes again what could not be closed before, and crashes; every file here has an owner that
+    // closes it.
     H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
@@ -91,13 +92,18 @@ Writer::~Writer() {
 void Writer::add(const std::string& name, const std::vector<int64_t>& shape, DType dtype) {
   Lock lock(library());
   std::vector<hsize_t> sizes(shape.begin(), shape.end());
-  const Id space(shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr), H5Sclose);
+  const Id space(
+      shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr),
+      H5Sclose);
   const Id create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose), link(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   // The bytes are ours to write: HDF5 must not fill them first.
-  const bool ready = H5Pset_layout(create, H5D_CONTIGUOUS) >= 0 && H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY) >= 0 &&
-                     H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_create_intermediate_group(link, 1) >= 0 &&
-                     H5Pset_obj_track_times(create, 0) >= 0;  // equal content, equal bytes: no second in which a dataset was made
-  const Id dataset(ready ? H5Dcreate2(file_, name.c_str(), native_type(dtype), space, link, create, H5P_DEFAULT) : -1, H5Dclose);
+  const bool ready =
+      H5Pset_layout(create, H5D_CONTIGUOUS) >= 0 && H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY) >= 0 &&
+      H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_create_intermediate_group(link, 1) >= 0 &&
+      // equal content, equal bytes: no second in which a dataset was made
+      H5Pset_obj_track_times(create, 0) >= 0;
+  const Id dataset(ready ? H5Dcreate2(file_, name.c_str(), native_type(dtype), space, link, create, H5P_DEFAULT) : -1,
+                   H5Dclose);
   if (dataset.bad()) fail(path_, "cannot make the dataset {}", name);
   if (dtype == DType::BF16) {
     const Id type(H5Tcopy(H5T_C_S1), H5Tclose), scalar(H5Screate(H5S_SCALAR), H5Sclose);
@@ -115,7 +121,8 @@ void Writer::set_integer(const std::string& name, int64_t value) {
   Lock lock(library());
   const Id scalar(H5Screate(H5S_SCALAR), H5Sclose);
   const Id attribute(H5Acreate2(file_, name.c_str(), H5T_STD_I64LE, scalar, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  if (attribute.bad() || H5Awrite(attribute, H5T_NATIVE_INT64, &value) < 0) fail(path_, "cannot write the attribute {}", name);
+  if (attribute.bad() || H5Awrite(attribute, H5T_NATIVE_INT64, &value) < 0)
+    fail(path_, "cannot write the attribute {}", name);
 }
 
 void Writer::set_text(const std::string& name, const std::string& value) {
@@ -123,7 +130,8 @@ void Writer::set_text(const std::string& name, const std::string& value) {
   const Id type(H5Tcopy(H5T_C_S1), H5Tclose), scalar(H5Screate(H5S_SCALAR), H5Sclose);
   H5Tset_size(type, value.size() + 1);
   const Id attribute(H5Acreate2(file_, name.c_str(), type, scalar, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  if (attribute.bad() || H5Awrite(attribute, type, value.c_str()) < 0) fail(path_, "cannot write the attribute {}", name);
+  if (attribute.bad() || H5Awrite(attribute, type, value.c_str()) < 0)
+    fail(path_, "cannot write the attribute {}", name);
 }
 
 std::vector<Dataset> Writer::close() {

@@ -1,10 +1,11 @@
 // HDF5 files: read by a parser of our own (hdf5_parser.h), written by the library, which only core/io/hdf5* includes.
 //
-// Reading treats the file as hostile: external and soft links, external storage, virtual and chunked (so also filtered) datasets and
-// shapes that the file's size does not cover are refused before anything is allocated. Writing makes contiguous datasets with early
-// allocation and says where their bytes lie in the file; the library lays the headers out in memory, close() writes them with every return
-// code checked, and the caller writes (and hashes, and syncs) the data itself after that: HDF5 reports neither short writes nor a full disk
-// reliably, and can crash at exit after one. One mutex guards the library.
+// Reading treats the file as hostile: external and soft links, external storage, virtual and chunked (so also filtered)
+// datasets and shapes that the file's size does not cover are refused before anything is allocated. Writing makes
+// contiguous datasets with early allocation and says where their bytes lie in the file; the library lays the headers
+// out in memory, close() writes them with every return code checked, and the caller writes (and hashes, and syncs) the
+// data itself after that: HDF5 reports neither short writes nor a full disk reliably, and can crash at exit after one.
+// One mutex guards the library.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,8 @@ class Reader {
   // Whole dataset, converted from float32, float64 or int32.
   std::vector<double> read_double(const std::string& name) const;
   std::vector<int32_t> read_int32(const std::string& name) const;
-  std::vector<uint64_t> read_uint64(const std::string& name) const;  // signed integers too (numpy's default): a negative one is refused
+  // signed integers too (numpy's default): a negative one is refused
+  std::vector<uint64_t> read_uint64(const std::string& name) const;
 
   bool has_attribute(const std::string& name) const;
   int64_t integer(const std::string& name) const;  // root attributes

@@ -18,7 +18,8 @@ class Fields {
   // The bytes [at, at + bytes) of a file. `most` bounds what a structure of this kind can be.
   static Fields read(const File& file, uint64_t at, uint64_t bytes, uint64_t most = uint64_t{1} << 24) {
     const auto size = static_cast<uint64_t>(file.size());
-    if (at > size || bytes > size - at) bad_input(file.path(), "is damaged: a structure of {} bytes at {} leaves the file", bytes, at);
+    if (at > size || bytes > size - at)
+      bad_input(file.path(), "is damaged: a structure of {} bytes at {} leaves the file", bytes, at);
     if (bytes > most) bad_input(file.path(), "is damaged: a structure at {} has {} bytes", at, bytes);
     std::string read(bytes, '\0');
     file.read_at(read.data(), static_cast<int64_t>(bytes), static_cast<int64_t>(at));
@@ -48,7 +49,9 @@ class Fields {
   void expect(std::string_view signature) {
     if (take(signature.size()) != signature) damaged(fmt::format("expected {} there", signature));
   }
-  [[noreturn]] void damaged(const std::string& what) const { bad_input(path_, "is damaged near byte {}: {}", place(), what); }
+  [[noreturn]] void damaged(const std::string& what) const {
+    bad_input(path_, "is damaged near byte {}: {}", place(), what);
+  }
 
  private:
   std::string bytes_;

@@ -39,7 +39,9 @@ herr_t close_image(H5FD_t* file) {
   return 0;
 }
 
-int compare(const H5FD_t* a, const H5FD_t* b) { return self(a)->image == self(b)->image ? 0 : self(a)->image < self(b)->image ? -1 : 1; }
+int compare(const H5FD_t* a, const H5FD_t* b) {
+  return self(a)->image == self(b)->image ? 0 : self(a)->image < self(b)->image ? -1 : 1;
+}
 
 herr_t query(const H5FD_t*, unsigned long* flags) {
   // Headers in blocks of their own, so that few pages hold them.
@@ -66,23 +68,26 @@ void each_page(int64_t first, int64_t bytes, F&& f) {
 
 herr_t read_image(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t at, size_t bytes, void* to) {
   const Image& image = *self(file)->image;
-  each_page(static_cast<int64_t>(at), static_cast<int64_t>(bytes), [&](int64_t page, int64_t within, int64_t count, int64_t done) {
-    const auto found = image.pages.find(page);
-    char* out = static_cast<char*>(to) + done;
-    if (found == image.pages.end())
-      std::memset(out, 0, static_cast<size_t>(count));
-    else
-      std::memcpy(out, found->second.data() + within, static_cast<size_t>(count));
-  });
+  each_page(static_cast<int64_t>(at), static_cast<int64_t>(bytes),
+            [&](int64_t page, int64_t within, int64_t count, int64_t done) {
+              const auto found = image.pages.find(page);
+              char* out = static_cast<char*>(to) + done;
+              if (found == image.pages.end())
+                std::memset(out, 0, static_cast<size_t>(count));
+              else
+                std::memcpy(out, found->second.data() + within, static_cast<size_t>(count));
+            });
   return 0;
 }
 
 herr_t write_image(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t at, size_t bytes, const void* from) {
   Image& image = *self(file)->image;
   try {
-    each_page(static_cast<int64_t>(at), static_cast<int64_t>(bytes), [&](int64_t page, int64_t within, int64_t count, int64_t done) {
-      std::memcpy(image.pages[page].data() + within, static_cast<const char*>(from) + done, static_cast<size_t>(count));
-    });
+    each_page(static_cast<int64_t>(at), static_cast<int64_t>(bytes),
+              [&](int64_t page, int64_t within, int64_t count, int64_t done) {
+                std::memcpy(image.pages[page].data() + within, static_cast<const char*>(from) + done,
+                            static_cast<size_t>(count));
+              });
   } catch (const std::exception&) {
     return -1;  // no memory; an exception must not pass through the library
   }
@@ -100,7 +105,8 @@ hid_t driver() {
     static H5FD_class_t type{};
 #ifdef H5FD_CLASS_VERSION
     type.version = H5FD_CLASS_VERSION;
-    type.value = static_cast<H5FD_class_value_t>(300);  // of the range for drivers that are not registered with the HDF Group
+    // of the range for drivers that are not registered with the HDF Group
+    type.value = static_cast<H5FD_class_value_t>(300);
 #endif
     type.name = "gta_image";
     type.maxaddr = static_cast<haddr_t>(INT64_MAX);

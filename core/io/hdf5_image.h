@@ -1,5 +1,6 @@
-// An HDF5 file driver that keeps what the library writes in memory, page by page: the headers of a file whose data the library never sees.
-// The library itself then never writes to a disk, where after an error it can neither close a file nor leave the process safely.
+// An HDF5 file driver that keeps what the library writes in memory, page by page: the headers of a file whose data the
+// library never sees. The library itself then never writes to a disk, where after an error it can neither close a file
+// nor leave the process safely.
 #pragma once
 
 #include <array>
@@ -14,7 +15,8 @@ struct Image {
   int64_t end = 0;                                   // bytes of the file
 };
 
-// A file access property list (hid_t; the caller closes it) whose files live in `image`; negative when the library refuses.
+// A file access property list (hid_t; the caller closes it) whose files live in `image`; negative when the library
+// refuses.
 int64_t image_access(Image& image);
 
 }  // namespace gta::hdf5

@@ -44,7 +44,8 @@ struct Type {
 
 // Class and version, three bytes of flags, size, properties.
 Type parse_type(Fields fields) {
-  const uint64_t head = fields.number(1), flags = fields.number(3), size = fields.number(4), version = head >> 4, kind = head & 0xf;
+  const uint64_t head = fields.number(1), flags = fields.number(3), size = fields.number(4), version = head >> 4,
+                 kind = head & 0xf;
   if (version < 1 || version > 3 || size == 0) return {};
   const auto properties = [&](std::initializer_list<std::pair<int, uint64_t>> expected) {
     for (const auto& [bytes, value] : expected)
@@ -52,10 +53,18 @@ Type parse_type(Fields fields) {
     return true;
   };
   if (kind == 0) {  // integers: little-endian without padding
-    if ((flags & ~uint64_t{8}) != 0 || size > 8 || (size & (size - 1)) != 0 || !properties({{2, 0}, {2, 8 * size}})) return {};
+    if ((flags & ~uint64_t{8}) != 0 || size > 8 || (size & (size - 1)) != 0 || !properties({{2, 0}, {2, 8 * size}}))
+      return {};
     if (flags & 8)
-      return {{ElementClass::Signed, size}, size == 4 ? std::optional(DType::I32) : size == 8 ? std::optional(DType::U64) : std::nullopt};
-    return {{ElementClass::Unsigned, size}, size == 1 ? DType::U8 : size == 2 ? DType::U16 : size == 4 ? DType::U32 : DType::U64};
+      return {{ElementClass::Signed, size},
+              size == 4   ? std::optional(DType::I32)
+              : size == 8 ? std::optional(DType::U64)
+                          : std::nullopt};
+    return {{ElementClass::Unsigned, size},
+            size == 1   ? DType::U8
+            : size == 2 ? DType::U16
+            : size == 4 ? DType::U32
+                        : DType::U64};
   }
   if (kind == 1) {  // IEEE 754, little-endian
     if (size == 4 && flags == 0x1f20 && properties({{2, 0}, {2, 32}, {1, 23}, {1, 8}, {1, 0}, {1, 23}, {4, 127}}))
@@ -103,7 +112,8 @@ class Parser {
   // The address of the root's object header.
   uint64_t find_root() {
     constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
-    if (size_ < 48 || structure(0, 8).take(8) != kSignature) bad_input(file_.path(), "is not an HDF5 file, or a damaged one");
+    if (size_ < 48 || structure(0, 8).take(8) != kSignature)
+      bad_input(file_.path(), "is not an HDF5 file, or a damaged one");
     Fields fields = structure(8, std::min<uint64_t>(size_ - 8, 100));
     const uint64_t version = fields.number(1);
     if (version > 3) refuse(fmt::format("its superblock has version {}: this build reads 0 to 3", version));
@@ -197,14 +207,16 @@ class Parser {
         message.content.skip(1);
         message.content.skip(message.content.number(1) & 1 ? 8 : 0);
         if (message.content.number(8) != kNowhere)
-          refuse(fmt::format("{}/ has too many links for HDF5's newer form of groups: write it with libver='earliest'", name));
+          refuse(fmt::format("{}/ has too many links for HDF5's newer form of groups: write it with libver='earliest'",
+                             name));
       }
     }
   }
 
   static bool is_group(const std::vector<Message>& messages) {
     for (const Message& message : messages)
-      if (message.type == MessageType::SymbolTable || message.type == MessageType::LinkInfo || message.type == MessageType::Link)
+      if (message.type == MessageType::SymbolTable || message.type == MessageType::LinkInfo ||
+          message.type == MessageType::Link)
         return true;
     return false;
   }
@@ -219,7 +231,8 @@ class Parser {
   }
 
   // B-tree of a symbol table; level -1: the root's, whichever it is.
-  void visit_tree(uint64_t at, int64_t level, int64_t& nodes, const std::string& heap, const std::string& group, int depth) {
+  void visit_tree(uint64_t at, int64_t level, int64_t& nodes, const std::string& heap, const std::string& group,
+                  int depth) {
     if (++nodes > kMostObjects) refuse(fmt::format("{}/ holds too many objects", group));
     Fields head = structure(at, 24);
     head.expect("TREE");
@@ -266,7 +279,8 @@ class Parser {
 
   std::string full_name(const std::string& group, const std::string& name) const {
     for (const char c : name)
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '/') refuse(group + "/ has a name with control characters");
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '/')
+        refuse(group + "/ has a name with control characters");
     if (name.empty()) refuse(group + "/ has an object without a name");
     return group + "/" + name;
   }
@@ -286,12 +300,14 @@ class Parser {
         if (message.type == type) return &message;
       return nullptr;
     };
-    const Message *space = find(MessageType::Dataspace), *type = find(MessageType::Datatype), *layout = find(MessageType::Layout);
+    const Message *space = find(MessageType::Dataspace), *type = find(MessageType::Datatype),
+                  *layout = find(MessageType::Layout);
     if (!layout && !space) return;  // a named type, which nothing here uses
     if (!layout || !space || !type || space->shared || layout->shared) refuse(name + " has a damaged header");
     Fields place = layout->content;
     const uint64_t version = place.number(1), kind = place.number(1);
-    if (version < 3 || version > 4) refuse(fmt::format("{} has a layout of version {}: this build reads 3 and 4", name, version));
+    if (version < 3 || version > 4)
+      refuse(fmt::format("{} has a layout of version {}: this build reads 3 and 4", name, version));
     if (kind > 1) refuse(name + " is chunked or virtual: expected contiguous");
     if (find(MessageType::Filters)) refuse(name + " has filters");
     if (find(MessageType::ExternalFiles)) refuse(name + " keeps its data in another file");
@@ -331,7 +347,8 @@ class Parser {
       if (message.type == MessageType::AttributeInfo) {
         fields.skip(1);
         fields.skip(fields.number(1) & 1 ? 2 : 0);
-        if (fields.number(8) != kNowhere) refuse("its attributes are in HDF5's newer form: write it with libver='earliest'");
+        if (fields.number(8) != kNowhere)
+          refuse("its attributes are in HDF5's newer form: write it with libver='earliest'");
       }
       if (message.type == MessageType::Attribute) parse_attribute(std::move(fields), message.shared);
     }

@@ -1,10 +1,11 @@
-// What an HDF5 file holds, parsed here and not by the library: its parser is no match for hostile files, and every byte of this one's is
-// checked before it is used.
+// What an HDF5 file holds, parsed here and not by the library: its parser is no match for hostile files, and every byte
+// of this one's is checked before it is used.
 //
-// Read are the structures that HDF5 writes for contiguous and compact datasets (File Format Specification 3.0): superblocks 0 to 3, object
-// headers 1 and 2, groups as symbol tables or as link messages, attributes in the object header, texts of variable length in global heaps.
-// Refused, by name: links other than hard ones, chunked and virtual layouts, filters, external storage, shared messages, and groups or
-// attributes in fractal heaps (of HDF5's newer form, when there are many).
+// Read are the structures that HDF5 writes for contiguous and compact datasets (File Format Specification 3.0):
+// superblocks 0 to 3, object headers 1 and 2, groups as symbol tables or as link messages, attributes in the object
+// header, texts of variable length in global heaps. Refused, by name: links other than hard ones, chunked and virtual
+// layouts, filters, external storage, shared messages, and groups or attributes in fractal heaps (of HDF5's newer form,
+// when there are many).
 #pragma once
 
 #include <cstdint>

@@ -33,7 +33,8 @@ void with_element_type(const Dataset& dataset, F&& f) {
 
 File open_regular(const std::string& path) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) bad_input(path, "{}", exists(path) ? "is not a regular file" : "does not exist");
+  if (!std::filesystem::is_regular_file(path, error))
+    bad_input(path, "{}", exists(path) ? "is not a regular file" : "does not exist");
   return File(path, File::Mode::Read);
 }
 
@@ -107,14 +108,17 @@ int64_t Reader::integer(const std::string& name) const {
   std::memcpy(&value, found.bytes.data(), found.type.size);
   const auto unused = static_cast<int>(64 - 8 * found.type.size);
   if (is_signed) return static_cast<int64_t>(value << unused) >> unused;
-  if (value > static_cast<uint64_t>(INT64_MAX)) bad_input(path(), "attribute {} is {}: more than a signed integer holds", name, value);
+  if (value > static_cast<uint64_t>(INT64_MAX))
+    bad_input(path(), "attribute {} is {}: more than a signed integer holds", name, value);
   return static_cast<int64_t>(value);
 }
 
 double Reader::real(const std::string& name) const {
   const Attribute& found = attribute(name);
-  if (found.type.kind == ElementClass::Signed || found.type.kind == ElementClass::Unsigned) return static_cast<double>(integer(name));
-  if (found.type.kind != ElementClass::Real || found.elements != 1) bad_input(path(), "attribute {} is not a number", name);
+  if (found.type.kind == ElementClass::Signed || found.type.kind == ElementClass::Unsigned)
+    return static_cast<double>(integer(name));
+  if (found.type.kind != ElementClass::Real || found.elements != 1)
+    bad_input(path(), "attribute {} is not a number", name);
   float single = 0;
   double value = 0;
   if (found.type.size == sizeof value)
@@ -127,7 +131,8 @@ double Reader::real(const std::string& name) const {
 std::string Reader::text(const std::string& name) const {
   const Attribute& found = attribute(name);
   const bool variable = found.type.kind == ElementClass::VariableText;
-  if ((!variable && found.type.kind != ElementClass::Text) || found.elements != 1) bad_input(path(), "attribute {} is not a text", name);
+  if ((!variable && found.type.kind != ElementClass::Text) || found.elements != 1)
+    bad_input(path(), "attribute {} is not a text", name);
   const std::string text = variable ? read_variable_text(state_->file, found) : found.bytes;
   return text.substr(0, text.find('\0'));
 }

@@ -1,7 +1,7 @@
 // Files that are read for as long as the process lives, more of them than it may hold open at once.
 //
-// The `most` that were read last stay open; another one is opened again when it is read. A file that was replaced or removed meanwhile is
-// the new one, or an error: who reads checks what came.
+// The `most` that were read last stay open; another one is opened again when it is read. A file that was replaced or
+// removed meanwhile is the new one, or an error: who reads checks what came.
 #pragma once
 
 #include <list>

@@ -32,7 +32,8 @@ Subject load_subject(const BenchCommand& command) {
   s.model = load_model_config(command.config, command.overrides);
   if (is_run_config(command.config)) {
     const RunConfig run = load_run_config(command.config, command.overrides, DataFiles::Ignore).config;
-    s = {run.model, run.optimizer, run.train.micro_batch_size, run.data.sequence_length, run.train.dtype, {}, run.train.recompute};
+    s = {run.model, run.optimizer,      run.train.micro_batch_size, run.data.sequence_length, run.train.dtype,
+         {},        run.train.recompute};
   }
   if (s.micro_batch == kAutoMicroBatch) s.micro_batch = Subject{}.micro_batch;
   if (command.micro_batch > 0) s.micro_batch = command.micro_batch;
@@ -40,10 +41,11 @@ Subject load_subject(const BenchCommand& command) {
   if (!command.dtype.empty()) s.dtype = dtype_from_name(command.dtype);
   if (!command.recompute.empty()) s.recompute = recompute_from_name(command.recompute);
   s.device = device_from_name(command.device);
-  require(s.model.vocab_size > 0, "bench", "model.vocab_size is left to the tokenizer: give it with --set model.vocab_size=N");
+  require(s.model.vocab_size > 0, "bench",
+          "model.vocab_size is left to the tokenizer: give it with --set model.vocab_size=N");
   if (s.model.max_sequence_length == 0) s.model.max_sequence_length = s.sequence;
-  require(s.sequence <= s.model.max_sequence_length, "bench", "--sequence {} is more than model.max_sequence_length {}", s.sequence,
-          s.model.max_sequence_length);
+  require(s.sequence <= s.model.max_sequence_length, "bench", "--sequence {} is more than model.max_sequence_length {}",
+          s.sequence, s.model.max_sequence_length);
   return s;
 }
 
@@ -77,17 +79,22 @@ Json subject_json(const Subject& s) {
 }
 
 std::string subject_text(const Subject& s) {
-  const std::string device = s.device.type == DeviceType::Cpu ? name_of(s.device) : fmt::format("{} ({})", name_of(s.device), describe(s.device));
-  return fmt::format("{}, {} x {} tokens, {} on {}, {} threads", name_of(s.model.attention.type), s.micro_batch, s.sequence,
-                     name_of(s.dtype), device, threads());
+  const std::string device = s.device.type == DeviceType::Cpu
+                                 ? name_of(s.device)
+                                 : fmt::format("{} ({})", name_of(s.device), describe(s.device));
+  return fmt::format("{}, {} x {} tokens, {} on {}, {} threads", name_of(s.model.attention.type), s.micro_batch,
+                     s.sequence, name_of(s.dtype), device, threads());
 }
 
 // A cell that may be empty.
-std::string cell(bool shown, double value, const char* unit = "") { return shown ? fmt::format("{:.1f}{}", value, unit) : ""; }
+std::string cell(bool shown, double value, const char* unit = "") {
+  return shown ? fmt::format("{:.1f}{}", value, unit) : "";
+}
 
 void print_ops(const Subject& s, const KernelMeasurement& measured) {
-  fmt::print("{}\nproducts reach {:.1f} GFLOP/s, copies {:.1f} GB/s; operands come from memory, medians of {}\n\n", subject_text(s),
-             measured.peak_flops / 1e9, measured.copy_bandwidth / 1e9, measured.rows.front().timing.repeats);
+  fmt::print("{}\nproducts reach {:.1f} GFLOP/s, copies {:.1f} GB/s; operands come from memory, medians of {}\n\n",
+             subject_text(s), measured.peak_flops / 1e9, measured.copy_bandwidth / 1e9,
+             measured.rows.front().timing.repeats);
   constexpr const char* line = "{:<8} {:<38} {:<28} {:>6} {:>10} {:>10} {:>9} {:>7} {:>7} {:>7} {:>10}\n";
   fmt::print(line, "kind", "name", "shape", "calls", "ms", "least ms", "GFLOP/s", "peak", "GB/s", "copy", "ms/step");
   for (const BenchRow& row : measured.rows) {
@@ -144,31 +151,39 @@ StepRates rates_of(const Subject& s, const StepMeasurement& measured) {
 
 // What `plan` says of the same step, to be held against memory.reserved_peak.
 int64_t planned_peak(const Subject& s) {
-  return plan_memory(s.model, {.sequence_length = s.sequence, .micro_batch = s.micro_batch, .dtype = s.dtype, .recompute = s.recompute, .device = s.device.type}).peak;
+  return plan_memory(s.model, {.sequence_length = s.sequence,
+                               .micro_batch = s.micro_batch,
+                               .dtype = s.dtype,
+                               .recompute = s.recompute,
+                               .device = s.device.type})
+      .peak;
 }
 
 void print_step(const Subject& s, const StepMeasurement& measured, double data_sheet_flops) {
   constexpr double mib = 1 << 20;
   const StepRates r = rates_of(s, measured);
-  const std::string mfu = data_sheet_flops > 0 ? fmt::format(", MFU {:.1f}% of the data sheet's {:.1f} GFLOP/s",
-                                                             100 * r.flops_per_second / data_sheet_flops, data_sheet_flops / 1e9)
-                                               : "";
+  const std::string mfu = data_sheet_flops > 0
+                              ? fmt::format(", MFU {:.1f}% of the data sheet's {:.1f} GFLOP/s",
+                                            100 * r.flops_per_second / data_sheet_flops, data_sheet_flops / 1e9)
+                              : "";
   fmt::print("{}, {} parameters\n", subject_text(s), plan_model(s.model, s.sequence).parameters);
   fmt::print("step    median {:.4f} s, min {:.4f} s, of {}\n", r.seconds.median, r.seconds.least, r.seconds.repeats);
-  fmt::print("speed   {:.1f} tokens/s, {:.1f} GFLOP/s of the model, SOL {:.1f}% of the measured {:.1f} GFLOP/s{}\n", r.tokens_per_second,
-             r.flops_per_second / 1e9, 100 * r.sol, measured.peak_flops / 1e9, mfu);
+  fmt::print("speed   {:.1f} tokens/s, {:.1f} GFLOP/s of the model, SOL {:.1f}% of the measured {:.1f} GFLOP/s{}\n",
+             r.tokens_per_second, r.flops_per_second / 1e9, 100 * r.sol, measured.peak_flops / 1e9, mfu);
   fmt::print("memory ");
   for (int i = 0; i < kPurposes; ++i)
     fmt::print(" {} {:.1f},", name_of(static_cast<Purpose>(i)), static_cast<double>(measured.memory.peak[i]) / mib);
-  fmt::print(" in all at most {:.1f} MiB (planned {:.1f}); the process {:.1f} MiB\n\n", static_cast<double>(measured.memory.reserved_peak) / mib,
-             static_cast<double>(planned_peak(s)) / mib, static_cast<double>(measured.resident_peak_bytes) / mib);
+  fmt::print(" in all at most {:.1f} MiB (planned {:.1f}); the process {:.1f} MiB\n\n",
+             static_cast<double>(measured.memory.reserved_peak) / mib, static_cast<double>(planned_peak(s)) / mib,
+             static_cast<double>(measured.resident_peak_bytes) / mib);
   double total = 0;
   for (const StepPart& part : measured.parts) total += part.seconds;
   constexpr const char* line = "{:<9} {:<24} {:>8} {:>10} {:>7} {:>9} {:>7}\n";
   fmt::print(line, "phase", "part", "calls", "ms", "share", "GFLOP/s", "peak");
   for (const StepPart& part : measured.parts)
-    fmt::print(line, name_of(part.phase), part.name, fmt::format("{:.0f}", part.calls), fmt::format("{:.3f}", 1e3 * part.seconds),
-               cell(true, 100 * part.seconds / total, "%"), cell(part.flops > 0, part.flops / part.seconds / 1e9),
+    fmt::print(line, name_of(part.phase), part.name, fmt::format("{:.0f}", part.calls),
+               fmt::format("{:.3f}", 1e3 * part.seconds), cell(true, 100 * part.seconds / total, "%"),
+               cell(part.flops > 0, part.flops / part.seconds / 1e9),
                cell(part.flops > 0, 100 * part.flops / part.seconds / measured.peak_flops, "%"));
 }
 
@@ -221,8 +236,8 @@ int run_bench_ops(const BenchCommand& command) {
 int run_bench_step(const BenchCommand& command) {
   cpu::check_products();
   const Subject s = load_subject(command);
-  const StepMeasurement measured =
-      measure_step({s.model, s.optimizer, s.micro_batch, s.sequence, command.steps, command.warmup_steps, s.dtype, s.device, s.recompute});
+  const StepMeasurement measured = measure_step({s.model, s.optimizer, s.micro_batch, s.sequence, command.steps,
+                                                 command.warmup_steps, s.dtype, s.device, s.recompute});
   const double data_sheet_flops = 1e12 * command.data_sheet_tflops;
   if (command.output == Output::Json)
     fmt::print("{}\n", step_json(s, measured, data_sheet_flops).dump(2));

@@ -88,7 +88,7 @@ struct VerifyResumeCommand {
   std::string config, run_dir, device = "auto";
   std::vector<std::string> overrides;
   int64_t kills = 3, stops = 3;  // by SIGKILL, and by signals that ask for a save
-  int64_t seed = 0;  // of the random moments; 0: the clock
+  int64_t seed = 0;              // of the random moments; 0: the clock
 };
 int run_verify_resume(const VerifyResumeCommand& command);
 

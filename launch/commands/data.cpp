@@ -14,7 +14,9 @@ namespace {
 
 CorpusOptions corpus_options(const DataCommand& command) {
   CorpusOptions options;
-  options.format = command.format == "text" ? TextFormat::Text : command.format == "jsonl" ? TextFormat::JsonLines : TextFormat::Auto;
+  options.format = command.format == "text"    ? TextFormat::Text
+                   : command.format == "jsonl" ? TextFormat::JsonLines
+                                               : TextFormat::Auto;
   options.field = command.field;
   options.document_separator = command.document_separator;
   options.skip_bad_lines = command.skip_bad_lines;
@@ -27,15 +29,18 @@ int run_data_tokenizer(const DataCommand& command) {
   output_file(command.out);
   const int64_t documents = train_tokenizer(command.inputs, corpus_options(command), command.vocab_size, command.out);
   const Tokenizer tokenizer = Tokenizer::load(command.out);
-  log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents, hash_text(tokenizer.hash()));
+  log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents,
+            hash_text(tokenizer.hash()));
   return 0;
 }
 
 int run_data_shards(const DataCommand& command) {
   const Tokenizer tokenizer = Tokenizer::load(command.tokenizer);
-  for (const std::string& path : write_shards(tokenizer, command.inputs, corpus_options(command), command.out, command.name, command.shard_tokens)) {
+  for (const std::string& path : write_shards(tokenizer, command.inputs, corpus_options(command), command.out,
+                                              command.name, command.shard_tokens)) {
     const ShardSummary summary = TokenShard(path).summary();
-    log::info("{}: {} tokens in {} documents, {} bytes of text ({:.2f} bytes a token)", path, summary.tokens, summary.documents, summary.text_bytes,
+    log::info("{}: {} tokens in {} documents, {} bytes of text ({:.2f} bytes a token)", path, summary.tokens,
+              summary.documents, summary.text_bytes,
               static_cast<double>(summary.text_bytes) / static_cast<double>(summary.tokens));
   }
   return 0;
@@ -46,8 +51,10 @@ int run_data_inspect(const DataCommand& command) {
     const TokenShard shard(path);
     shard.verify();
     const ShardSummary s = shard.summary();
-    fmt::print("{}: {} tokens, {} documents, {} bytes of text, vocabulary {}, tokenizer {}, end of document {}; every block's hash holds\n", path,
-               s.tokens, s.documents, s.text_bytes, s.vocab_size, hash_text(s.tokenizer_hash), s.end_of_document);
+    fmt::print(
+        "{}: {} tokens, {} documents, {} bytes of text, vocabulary {}, tokenizer {}, end of document {}; every block's "
+        "hash holds\n",
+        path, s.tokens, s.documents, s.text_bytes, s.vocab_size, hash_text(s.tokenizer_hash), s.end_of_document);
   }
   return 0;
 }

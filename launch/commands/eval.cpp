@@ -23,29 +23,35 @@ constexpr int64_t kBatch = 8;
 void check_options(const EvalCommand& command) {
   const int given = !command.text.empty() + !command.data.empty() + !command.tokens.empty();
   require(given == 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy");
-  require(command.tokens.empty() == command.logits_out.empty(), "eval", "--tokens IN.npy and --logits-out OUT.npy go together");
+  require(command.tokens.empty() == command.logits_out.empty(), "eval",
+          "--tokens IN.npy and --logits-out OUT.npy go together");
   require(!command.has_most_tokens || !command.data.empty(), "eval", "--max-tokens is for --data SHARDS: leave it out");
   if (command.tokens.empty()) {
     if (command.window == 0)
-      refuse_override(command.overrides, "model.max_sequence_length", "changes nothing: a window has data.sequence_length tokens; give --window N for longer ones");
+      refuse_override(command.overrides, "model.max_sequence_length",
+                      "changes nothing: a window has data.sequence_length tokens; give --window N for longer ones");
     return;
   }
-  require(command.window == 0, "eval", "--window is for --text and --data: the rows of {} are what --logits-out sees at once", command.tokens);
+  require(command.window == 0, "eval",
+          "--window is for --text and --data: the rows of {} are what --logits-out sees at once", command.tokens);
   require(command.output == Output::Text, "eval", "--json says nothing beside --logits-out: leave it out");
-  refuse_override(command.overrides, "data.document_mask", "changes nothing of --logits-out: every row is one document");
+  refuse_override(command.overrides, "data.document_mask",
+                  "changes nothing of --logits-out: every row is one document");
 }
 
 // Tokens that are scored with one context.
 int64_t window_of(const EvalCommand& command, const RunConfig& config) {
   if (command.window == 0) return config.data.sequence_length;
-  require(command.window <= config.model.max_sequence_length, "eval", "--window {} is more than model.max_sequence_length {}: raise that with --set model.max_sequence_length={}",
+  require(command.window <= config.model.max_sequence_length, "eval",
+          "--window {} is more than model.max_sequence_length {}: raise that with --set model.max_sequence_length={}",
           command.window, config.model.max_sequence_length, command.window);
   return command.window;
 }
 
 void write_logits(const LoadedModel& loaded, const EvalCommand& command) {
   const NpyArray<int32_t> tokens = read_npy_int32(command.tokens);
-  require(tokens.shape.size() == 2, "eval", "{} has {} dimensions: expected (batch, sequence)", command.tokens, tokens.shape.size());
+  require(tokens.shape.size() == 2, "eval", "{} has {} dimensions: expected (batch, sequence)", command.tokens,
+          tokens.shape.size());
   const int64_t batch = tokens.shape[0], sequence = tokens.shape[1], vocab = loaded.config.model.vocab_size;
   NpyArray<float> logits{{batch, sequence, vocab}, {}};
   for (int64_t b = 0; b < batch; ++b) {
@@ -68,16 +74,20 @@ int run_eval(const EvalCommand& command) {
     write_logits(loaded, command);
     return 0;
   }
-  const int64_t sequence = window_of(command, loaded.config), batch = std::clamp<int64_t>(kBatch * loaded.config.data.sequence_length / sequence, 1, kBatch);
-  const EvaluationSet set = command.text.empty() ? EvaluationSet::from_shards(command.data, loaded.tokenizer, sequence, command.most_tokens)
-                                                 : EvaluationSet::from_files({command.text}, {}, loaded.tokenizer, sequence, 0);
+  const int64_t sequence = window_of(command, loaded.config),
+                batch = std::clamp<int64_t>(kBatch * loaded.config.data.sequence_length / sequence, 1, kBatch);
+  const EvaluationSet set =
+      command.text.empty() ? EvaluationSet::from_shards(command.data, loaded.tokenizer, sequence, command.most_tokens)
+                           : EvaluationSet::from_files({command.text}, {}, loaded.tokenizer, sequence, 0);
   require(set.scored_tokens() > 0, "eval", "there is no text to score");
   if (!set.lost_text().empty())
     log::warning("{}; the loss knows nothing of what is lost, bits per byte count all bytes", set.lost_text());
   else if (command.text.empty() && !loaded.tokenizer.gives_text_back())
-    log::warning("this tokenizer may lose text (characters without a piece, or normalised): the loss knows nothing of it, bits per byte count all bytes");
-  const EvaluationResult result =
-      evaluate(*loaded.model, set, sequence, batch, loaded.config.data.document_mask ? DocumentMask::On : DocumentMask::Off);
+    log::warning(
+        "this tokenizer may lose text (characters without a piece, or normalised): the loss knows nothing of it, bits "
+        "per byte count all bytes");
+  const EvaluationResult result = evaluate(*loaded.model, set, sequence, batch,
+                                           loaded.config.data.document_mask ? DocumentMask::On : DocumentMask::Off);
   if (command.output == Output::Json)
     fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss},
                                               {"perplexity", result.perplexity()},
@@ -86,8 +96,8 @@ int run_eval(const EvalCommand& command) {
                                               {"bytes", result.bytes}}
                            .dump());
   else
-    fmt::print("loss {:.5f} nats a token, perplexity {:.3f}, {:.5f} bits per byte ({} tokens, {} bytes)\n", result.loss, result.perplexity(),
-               result.bits_per_byte(), result.tokens, result.bytes);
+    fmt::print("loss {:.5f} nats a token, perplexity {:.3f}, {:.5f} bits per byte ({} tokens, {} bytes)\n", result.loss,
+               result.perplexity(), result.bits_per_byte(), result.tokens, result.bytes);
   return 0;
 }
 

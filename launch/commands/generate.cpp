@@ -9,7 +9,8 @@
 namespace gta {
 
 int run_generate(const GenerateCommand& command) {
-  refuse_override(command.overrides, "data.document_mask", "changes nothing: the prompt and what follows are one document");
+  refuse_override(command.overrides, "data.document_mask",
+                  "changes nothing: the prompt and what follows are one document");
   const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   SamplingOptions options;
   options.max_tokens = command.max_tokens;

@@ -34,14 +34,16 @@ std::string statistics_of(const hdf5::Reader& file, const hdf5::Dataset& dataset
   Statistics s;
   for (double x : file.read_double(dataset.name)) s.add(x);
   const double n = static_cast<double>(std::max<int64_t>(1, s.count - s.not_finite)), mean = s.sum / n;
-  return fmt::format("min {:.4g} max {:.4g} mean {:.4g} deviation {:.4g}{}", s.smallest, s.largest, mean, std::sqrt(std::max(0.0, s.squares / n - mean * mean)),
+  return fmt::format("min {:.4g} max {:.4g} mean {:.4g} deviation {:.4g}{}", s.smallest, s.largest, mean,
+                     std::sqrt(std::max(0.0, s.squares / n - mean * mean)),
                      s.not_finite ? fmt::format(" NOT FINITE {}", s.not_finite) : "");
 }
 
 void inspect_hdf5(const std::string& path) {
   const hdf5::Reader file(path);
   for (const auto& [name, dataset] : file.datasets())
-    fmt::print("{:<64} {:<8} ({}) {}\n", name, name_of(dataset.dtype), fmt::join(dataset.shape, ", "), statistics_of(file, dataset));
+    fmt::print("{:<64} {:<8} ({}) {}\n", name, name_of(dataset.dtype), fmt::join(dataset.shape, ", "),
+               statistics_of(file, dataset));
 }
 
 }  // namespace
@@ -53,8 +55,10 @@ int run_inspect(const InspectCommand& command) {
   }
   const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(command.file));
   const TrainingPosition& p = checkpoint.position();
-  fmt::print("{}: step {}, {} tokens, next sample {}, {} updates, {} skipped steps\n", checkpoint.path(), p.step, p.tokens, p.next_sample, p.updates, p.skipped_steps);
-  for (const ManifestFile& file : checkpoint.files()) fmt::print("{} {} bytes, xxh3 {}\n", file.name, file.bytes, hash_text(file.hash));
+  fmt::print("{}: step {}, {} tokens, next sample {}, {} updates, {} skipped steps\n", checkpoint.path(), p.step,
+             p.tokens, p.next_sample, p.updates, p.skipped_steps);
+  for (const ManifestFile& file : checkpoint.files())
+    fmt::print("{} {} bytes, xxh3 {}\n", file.name, file.bytes, hash_text(file.hash));
   checkpoint.verify();
   fmt::print("every hash holds\n");
   for (const ManifestFile& file : checkpoint.files()) inspect_hdf5(checkpoint.path() + "/" + file.name);

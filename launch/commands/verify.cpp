@@ -21,11 +21,11 @@ int run_verify(const VerifyCommand& command) {
   for (const std::string& path : command.fixtures)
     for (const VerifyReport& report : verify_fixture(path, dtypes, device)) {
       all &= report.holds();
-      fmt::print("{} {}: {}, {} parameters, {} on {}\n", report.holds() ? "holds" : "FAILS", path, report.attention, report.parameters,
-                 name_of(report.dtype), name_of(report.device));
+      fmt::print("{} {}: {}, {} parameters, {} on {}\n", report.holds() ? "holds" : "FAILS", path, report.attention,
+                 report.parameters, name_of(report.dtype), name_of(report.device));
       for (const VerifyRow& row : report.rows)
-        fmt::print("  {:<5} {:<17} error {:.1e}, allowed {:.1e}{}{}\n", row.holds() ? "ok" : "FAIL", row.what, row.error, row.tolerance,
-                   row.worst.empty() ? "" : "  worst: ", row.worst);
+        fmt::print("  {:<5} {:<17} error {:.1e}, allowed {:.1e}{}{}\n", row.holds() ? "ok" : "FAIL", row.what,
+                   row.error, row.tolerance, row.worst.empty() ? "" : "  worst: ", row.worst);
     }
   return all ? 0 : kExitCheckFailed;
 }

@@ -1,6 +1,6 @@
-// Proves on a user's own configuration that an interrupted run equals an uninterrupted one, bit for bit, in processes of their own: the same
-// run once whole, once killed with SIGKILL at random moments (also while a save is in flight), and once stopped by the signals that ask for a
-// save, each time started again.
+// Proves on a user's own configuration that an interrupted run equals an uninterrupted one, bit for bit, in processes
+// of their own: the same run once whole, once killed with SIGKILL at random moments (also while a save is in flight),
+// and once stopped by the signals that ask for a save, each time started again.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -37,8 +37,15 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 pid_t start_training(const VerifyResumeCommand& command, const std::string& run_dir) {
-  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(), "train", command.config, "--run-dir", run_dir, "--device", command.device,
-                                    "--threads", std::to_string(threads())};
+  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(),
+                                    "train",
+                                    command.config,
+                                    "--run-dir",
+                                    run_dir,
+                                    "--device",
+                                    command.device,
+                                    "--threads",
+                                    std::to_string(threads())};
   for (const std::string& text : command.overrides) words.insert(words.end(), {"--set", text});
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -48,7 +55,8 @@ pid_t start_training(const VerifyResumeCommand& command, const std::string& run_
   if (child > 0) return child;
   const int log = ::open((run_dir + ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   if (log >= 0) ::dup2(log, STDERR_FILENO);
-  // Signals stay blocked, as they are here, until the training is there to take them: none ends it while it is being loaded.
+  // Signals stay blocked, as they are here, until the training is there to take them: none ends it while it is being
+  // loaded.
   ::execv(arguments[0], arguments.data());
   _exit(127);
 }
@@ -61,7 +69,8 @@ int wait_for(pid_t child) {
 }
 
 void expect_done(int status, const std::string& run_dir) {
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail("verify-resume", "training did not end well: see {}.log", run_dir);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    fail("verify-resume", "training did not end well: see {}.log", run_dir);
 }
 
 // What must be equal: every range's hash, the position, and the losses of every step.
@@ -69,8 +78,10 @@ std::string fingerprint(const std::string& run_dir) {
   const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(run_dir));
   checkpoint.verify();
   const TrainingPosition& position = checkpoint.position();
-  std::string text = fmt::format("step {} tokens {} sample {} updates {} skipped {}\n", position.step, position.tokens, position.next_sample, position.updates, position.skipped_steps);
-  for (const ManifestEntry& entry : checkpoint.entries()) text += fmt::format("{} {} {} {}\n", entry.part, entry.parameter, entry.first, hash_text(entry.hash));
+  std::string text = fmt::format("step {} tokens {} sample {} updates {} skipped {}\n", position.step, position.tokens,
+                                 position.next_sample, position.updates, position.skipped_steps);
+  for (const ManifestEntry& entry : checkpoint.entries())
+    text += fmt::format("{} {} {} {}\n", entry.part, entry.parameter, entry.first, hash_text(entry.hash));
   return text;
 }
 
@@ -100,8 +111,10 @@ struct Interruption {
   std::function<double(const Duration&, std::mt19937_64&)> moment;
 };
 
-// Starts the training again and again, ends it `count` times, and lets it come to its end at last. Returns how often it was ended.
-int64_t interrupt(const VerifyResumeCommand& command, const std::string& run_dir, const Interruption& how, int64_t count, Duration duration, std::mt19937_64& random) {
+// Starts the training again and again, ends it `count` times, and lets it come to its end at last. Returns how often it
+// was ended.
+int64_t interrupt(const VerifyResumeCommand& command, const std::string& run_dir, const Interruption& how,
+                  int64_t count, Duration duration, std::mt19937_64& random) {
   int64_t times = 0;
   while (times < count) {
     const pid_t child = start_training(command, run_dir);
@@ -118,7 +131,8 @@ int64_t interrupt(const VerifyResumeCommand& command, const std::string& run_dir
       ::kill(child, signal);
       status = wait_for(child);
     }
-    if (ended == child || (signal != SIGKILL && WIFEXITED(status) && WEXITSTATUS(status) == 0)) {  // or it came to its end meanwhile
+    // or it came to its end meanwhile
+    if (ended == child || (signal != SIGKILL && WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
       expect_done(status, run_dir);
       if (times > 0 || duration.whole < kShortest) break;
       // The machine had less else to do than the first time.
@@ -130,8 +144,10 @@ int64_t interrupt(const VerifyResumeCommand& command, const std::string& run_dir
     ++times;
     const std::string with = fmt::format("{} after {:.2f} s", strsignal(signal), moment);
     if (!how.as_expected(status))
-      throw CheckFailed{fmt::format("{}: {} {}, expected exit code {} after a save: see {}.log", with, WIFSIGNALED(status) ? "it was ended by signal" : "its exit code was",
-                                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), kExitInterrupted, run_dir)};
+      throw CheckFailed{fmt::format("{}: {} {}, expected exit code {} after a save: see {}.log", with,
+                                    WIFSIGNALED(status) ? "it was ended by signal" : "its exit code was",
+                                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), kExitInterrupted,
+                                    run_dir)};
     const std::vector<std::string> saved = list_checkpoints(run_dir + "/checkpoints");
     log::info("{}; newest checkpoint {}", with, saved.empty() ? "none" : saved.back());
   }
@@ -140,16 +156,23 @@ int64_t interrupt(const VerifyResumeCommand& command, const std::string& run_dir
   return times;
 }
 
-// Each start gets part of the whole time, so that progress is made in between: a kill loses what came after the last save, a stop nothing.
+// Each start gets part of the whole time, so that progress is made in between: a kill loses what came after the last
+// save, a stop nothing.
 Interruption by_kill() {
-  return {"killed", {SIGKILL}, [](int) { return true; }, [](const Duration& d, std::mt19937_64& random) {
+  return {"killed",
+          {SIGKILL},
+          [](int) { return true; },
+          [](const Duration& d, std::mt19937_64& random) {
             return d.whole * std::uniform_real_distribution<double>(0.1, 0.9)(random);
           }};
 }
 Interruption by_stop(int64_t count) {
-  return {"stopped", {SIGTERM, SIGINT, SIGUSR1, SIGHUP}, [](int status) { return WIFEXITED(status) && WEXITSTATUS(status) == kExitInterrupted; },
+  return {"stopped",
+          {SIGTERM, SIGINT, SIGUSR1, SIGHUP},
+          [](int status) { return WIFEXITED(status) && WEXITSTATUS(status) == kExitInterrupted; },
           [count](const Duration& d, std::mt19937_64& random) {
-            return d.start + (d.whole - d.start) / static_cast<double>(count + 1) * std::uniform_real_distribution<double>(0, 2)(random);
+            return d.start + (d.whole - d.start) / static_cast<double>(count + 1) *
+                                 std::uniform_real_distribution<double>(0, 2)(random);
           }};
 }
 
@@ -157,10 +180,13 @@ Interruption by_stop(int64_t count) {
 File take_folder(const std::string& path) {
   const std::string mark = path + "/verify-resume.lock";
   if (exists(path) && !exists(mark) && (!is_directory(path) || !list_directory(path).empty()))
-    bad_input(path, "holds something that verify-resume did not make, and would be in the way: name a folder that is new or empty");
+    bad_input(
+        path,
+        "holds something that verify-resume did not make, and would be in the way: name a folder that is new or empty");
   make_directories(path);
   File file(mark, exists(mark) ? File::Mode::ReadWrite : File::Mode::Create);
-  if (::flock(file.descriptor(), LOCK_EX | LOCK_NB) != 0) fail(path, "is in use by another verify-resume: wait for it, or give this one another --run-dir");
+  if (::flock(file.descriptor(), LOCK_EX | LOCK_NB) != 0)
+    fail(path, "is in use by another verify-resume: wait for it, or give this one another --run-dir");
   return file;
 }
 
@@ -176,7 +202,8 @@ int run_verify_resume(const VerifyResumeCommand& command) {
 
   const Duration duration = run_whole(command, whole);
   log::info("uninterrupted: {} steps in {:.1f} s", run.config.train.steps, duration.whole);
-  std::mt19937_64 random(command.seed ? static_cast<uint64_t>(command.seed) : static_cast<uint64_t>(Clock::now().time_since_epoch().count()));
+  std::mt19937_64 random(command.seed ? static_cast<uint64_t>(command.seed)
+                                      : static_cast<uint64_t>(Clock::now().time_since_epoch().count()));
   bool all = true;
   for (const auto& [how, count] : {std::pair{by_kill(), command.kills}, {by_stop(command.stops), command.stops}}) {
     if (count == 0) continue;
@@ -184,8 +211,8 @@ int run_verify_resume(const VerifyResumeCommand& command) {
     try {
       const int64_t times = interrupt(command, run_dir, how, count, duration, random);
       const bool equal = fingerprint(whole) == fingerprint(run_dir);
-      fmt::print("{}: {} {} times and resumed, the run {} the uninterrupted one bit for bit ({} and {})\n", equal ? "holds" : "FAILS", how.what,
-                 times, equal ? "equals" : "does not equal", whole, run_dir);
+      fmt::print("{}: {} {} times and resumed, the run {} the uninterrupted one bit for bit ({} and {})\n",
+                 equal ? "holds" : "FAILS", how.what, times, equal ? "equals" : "does not equal", whole, run_dir);
       all &= equal;
     } catch (const CheckFailed& failed) {
       fmt::print("FAILS: {}\n", failed.text);

@@ -18,13 +18,16 @@ std::string base_folder(const std::string& file) {
 }
 
 std::string join(const std::string& base, const std::string& path) {
-  return std::filesystem::path(path).is_absolute() ? path : (std::filesystem::path(base) / path).lexically_normal().string();
+  return std::filesystem::path(path).is_absolute() ? path
+                                                   : (std::filesystem::path(base) / path).lexically_normal().string();
 }
 
 std::string absolute_path(const std::string& path, const std::string& file) { return join(base_folder(file), path); }
 
 // Only what the user wrote is a pattern, not the names of the folders above the file that says it.
-std::string absolute_pattern(const std::string& pattern, const std::string& file) { return join(pattern_of(base_folder(file)), pattern); }
+std::string absolute_pattern(const std::string& pattern, const std::string& file) {
+  return join(pattern_of(base_folder(file)), pattern);
+}
 
 class Resolver {
  public:
@@ -39,15 +42,17 @@ class Resolver {
       if (!path.starts_with(prefix)) continue;
       if (key.type == KeyType::Path && !std::get<std::string>(placed.value).empty())
         placed.value = absolute_path(std::get<std::string>(placed.value), placed.file);
-      if (key.type == KeyType::PathList) placed.value = expand(path, std::get<std::vector<std::string>>(placed.value), placed.file, files);
+      if (key.type == KeyType::PathList)
+        placed.value = expand(path, std::get<std::vector<std::string>>(placed.value), placed.file, files);
       if (key.type == KeyType::SourceList)
-        for (DataSource& source : std::get<std::vector<DataSource>>(placed.value)) source.shards = expand(path, source.shards, placed.file, files);
+        for (DataSource& source : std::get<std::vector<DataSource>>(placed.value))
+          source.shards = expand(path, source.shards, placed.file, files);
       key.set(config, placed.value);
     }
   }
 
-  // Whether nothing was wrong with a key so far. A key that was misspelt or misread stands at its default, often "not given": no check of
-  // keys against each other complains about it, or because of it.
+  // Whether nothing was wrong with a key so far. A key that was misspelt or misread stands at its default, often "not
+  // given": no check of keys against each other complains about it, or because of it.
   bool known(const std::string& key) const {
     return std::none_of(problems.begin(), problems.end(), [&](const ConfigProblem& p) {
       return p.key.empty() || p.key == key || (p.key.back() == '.' && key.starts_with(p.key));
@@ -74,15 +79,19 @@ class Resolver {
       if (!holds && known(key)) problem(key, text);
     };
     expect(!c.name.empty(), "name", "is missing: the run's folder is named after it");
-    expect(c.name.find('/') == std::string::npos && c.name != "." && c.name != "..", "name", "is a folder's name: expected no slash");
+    expect(c.name.find('/') == std::string::npos && c.name != "." && c.name != "..", "name",
+           "is a folder's name: expected no slash");
     expect(!c.data.tokenizer.empty(), "data.tokenizer", "is missing");
     expect(!c.data.train.empty(), "data.train", "is missing");
     expect(c.data.sequence_length > 0, "data.sequence_length", "is missing");
     expect(c.train.global_batch_size > 0, "train.global_batch_size", "is missing");
     if (c.train.micro_batch_size == 0) c.train.micro_batch_size = c.train.global_batch_size;
-    expect(c.train.micro_batch_size <= 0 || c.train.global_batch_size % c.train.micro_batch_size == 0, "train.micro_batch_size",
-           fmt::format("{} does not divide train.global_batch_size {}", c.train.micro_batch_size, c.train.global_batch_size));
-    expect((c.train.steps > 0) != (c.train.tokens > 0) || !known("train.tokens"), "train.steps", "expected either train.steps or train.tokens");
+    expect(c.train.micro_batch_size <= 0 || c.train.global_batch_size % c.train.micro_batch_size == 0,
+           "train.micro_batch_size",
+           fmt::format("{} does not divide train.global_batch_size {}", c.train.micro_batch_size,
+                       c.train.global_batch_size));
+    expect((c.train.steps > 0) != (c.train.tokens > 0) || !known("train.tokens"), "train.steps",
+           "expected either train.steps or train.tokens");
     if (c.train.tokens > 0 && c.train.steps == 0 && c.train.global_batch_size > 0 && c.data.sequence_length > 0) {
       const int64_t per_step = c.train.global_batch_size * c.data.sequence_length;
       c.train.steps = (c.train.tokens + per_step - 1) / per_step;
@@ -90,14 +99,21 @@ class Resolver {
     }
     const ScheduleConfig& schedule = c.optimizer.schedule;
     const bool length_known = c.train.steps > 0;
-    expect(!length_known || schedule.warmup_steps <= c.train.steps, "optimizer.schedule.warmup_steps", fmt::format("{} is more than the run's {} steps", schedule.warmup_steps, c.train.steps));
+    expect(!length_known || schedule.warmup_steps <= c.train.steps, "optimizer.schedule.warmup_steps",
+           fmt::format("{} is more than the run's {} steps", schedule.warmup_steps, c.train.steps));
     if (schedule.type == ScheduleType::Wsd)
-      expect(schedule.decay_steps > 0 && (!length_known || schedule.decay_steps + schedule.warmup_steps <= c.train.steps), "optimizer.schedule.decay_steps",
-             fmt::format("{} after {} steps of warm-up do not fit into the run's {} steps", schedule.decay_steps, schedule.warmup_steps, c.train.steps));
+      expect(
+          schedule.decay_steps > 0 && (!length_known || schedule.decay_steps + schedule.warmup_steps <= c.train.steps),
+          "optimizer.schedule.decay_steps",
+          fmt::format("{} after {} steps of warm-up do not fit into the run's {} steps", schedule.decay_steps,
+                      schedule.warmup_steps, c.train.steps));
     if (c.model.max_sequence_length == 0) c.model.max_sequence_length = c.data.sequence_length;
     expect(c.data.sequence_length <= c.model.max_sequence_length, "data.sequence_length",
-           fmt::format("{} is more than model.max_sequence_length {}", c.data.sequence_length, c.model.max_sequence_length));
-    if (files == DataFiles::Expand && !c.data.tokenizer.empty()) expect(exists(c.data.tokenizer), "data.tokenizer", fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
+           fmt::format("{} is more than model.max_sequence_length {}", c.data.sequence_length,
+                       c.model.max_sequence_length));
+    if (files == DataFiles::Expand && !c.data.tokenizer.empty())
+      expect(exists(c.data.tokenizer), "data.tokenizer",
+             fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
   }
 
   void throw_problems() const {
@@ -114,7 +130,8 @@ class Resolver {
   RunConfig config;
 
  private:
-  std::vector<std::string> expand(const std::string& path, const std::vector<std::string>& patterns, const std::string& file, DataFiles files) {
+  std::vector<std::string> expand(const std::string& path, const std::vector<std::string>& patterns,
+                                  const std::string& file, DataFiles files) {
     std::vector<std::string> expanded;
     for (const std::string& pattern : patterns) {
       const std::string absolute = absolute_pattern(pattern, file);
@@ -125,7 +142,8 @@ class Resolver {
       const std::vector<std::string> found = matching_files(absolute);
       expanded.insert(expanded.end(), found.begin(), found.end());
       if (found.empty() && exists(absolute_path(pattern, file)))
-        problem(path, fmt::format("{} matches no file, though one is named exactly so: write {}", absolute, pattern_of(pattern)));
+        problem(path, fmt::format("{} matches no file, though one is named exactly so: write {}", absolute,
+                                  pattern_of(pattern)));
       else if (found.empty())
         problem(path, fmt::format("{} matches no file: make shards with 'gta data shards'", absolute));
     }
@@ -172,7 +190,8 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   return loaded;
 }
 
-RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides) {
+RunConfig parse_run_config(const std::string& text, const std::string& name,
+                           const std::vector<std::string>& overrides) {
   Resolver resolver(name);
   read_yaml_text(text, name, "", resolver.values, resolver.problems);
   for (const std::string& override_text : overrides) read_override(override_text, resolver.values, resolver.problems);
@@ -191,7 +210,8 @@ ModelConfig load_model_config(const std::string& path, const std::vector<std::st
   for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
   if (!is_run_config(path))
     for (const auto& [key, placed] : resolver.values)
-      if (!key.starts_with("model.")) resolver.problem(key, "changes nothing: " + path + " holds a model alone; give a run's file, or leave it out");
+      if (!key.starts_with("model."))
+        resolver.problem(key, "changes nothing: " + path + " holds a model alone; give a run's file, or leave it out");
   resolver.apply("model.", DataFiles::Ignore);
   resolver.check_model();
   resolver.throw_problems();
@@ -215,7 +235,8 @@ std::string to_yaml(const RunConfig& config) {
 std::vector<ConfigDifference> differences(const RunConfig& before, const RunConfig& after) {
   std::vector<ConfigDifference> found;
   const auto uses = [](const RunConfig& config, const ConfigKey& key) {
-    return key.used_by.empty() || std::find(key.used_by.begin(), key.used_by.end(), name_of(config.model.attention.type)) != key.used_by.end();
+    return key.used_by.empty() ||
+           std::find(key.used_by.begin(), key.used_by.end(), name_of(config.model.attention.type)) != key.used_by.end();
   };
   for (const ConfigKey& key : config_keys()) {
     if (!uses(before, key) && !uses(after, key)) continue;
@@ -227,17 +248,25 @@ std::vector<ConfigDifference> differences(const RunConfig& before, const RunConf
 
 std::string configuration_markdown() {
   std::string text =
-      "# Configuration\n\nGenerated from launch/config/schema.cpp by `gta docs configuration`; a test fails when it is stale.\n\n"
-      "A configuration is one YAML mapping, read strictly: unknown or repeated keys, wrong types and values out of range are refused, all at once,\n"
-      "with file, line and column. `model:` may name a file, `include:` one base file that this one is laid over; paths are relative to the file\n"
+      "# Configuration\n\nGenerated from launch/config/schema.cpp by `gta docs configuration`; a test fails when it is "
+      "stale.\n\n"
+      "A configuration is one YAML mapping, read strictly: unknown or repeated keys, wrong types and values out of "
+      "range are refused, all at once,\n"
+      "with file, line and column. `model:` may name a file, `include:` one base file that this one is laid over; "
+      "paths are relative to the file\n"
       "that names them. `--set key.path=value` overrides a key on the command line.\n\n"
-      "*On resume*: may differ from what the checkpoint was trained with (*same content*: files may lie elsewhere, but must hold the same); every\n"
+      "*On resume*: may differ from what the checkpoint was trained with (*same content*: files may lie elsewhere, but "
+      "must hold the same); every\n"
       "other key may not, unless the type of attention does not use it.\n\n"
       "| key | type | default | on resume | meaning |\n|---|---|---|---|---|\n";
   const RunConfig defaults;
   for (const ConfigKey& key : config_keys())
-    text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key), "`" + value_text(key, key.get(defaults)) + "`",
-                        key.resume == OnResume::MayChange ? "yes" : key.resume == OnResume::Place ? "same content" : "", key.help, key.used_by.empty() ? "" : fmt::format(" ({})", fmt::join(key.used_by, ", ")));
+    text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key),
+                        "`" + value_text(key, key.get(defaults)) + "`",
+                        key.resume == OnResume::MayChange ? "yes"
+                        : key.resume == OnResume::Place   ? "same content"
+                                                          : "",
+                        key.help, key.used_by.empty() ? "" : fmt::format(" ({})", fmt::join(key.used_by, ", ")));
   return text;
 }
 

@@ -1,4 +1,5 @@
-// Reads configurations strictly and writes them out again. The keys, their types, ranges and defaults stand in one table (schema.cpp).
+// Reads configurations strictly and writes them out again. The keys, their types, ranges and defaults stand in one
+// table (schema.cpp).
 #pragma once
 
 #include <string>
@@ -15,10 +16,13 @@ struct LoadedRun {
   std::vector<std::string> unused_attention_keys;  // given, but not used by the chosen type: paths below model
 };
 
-// Error(BadInput) with one line per problem, `file:line:column: key: ...`, all at once. Overrides are `key.path=value`, checked like the file.
-LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides, DataFiles files = DataFiles::Expand);
+// Error(BadInput) with one line per problem, `file:line:column: key: ...`, all at once. Overrides are `key.path=value`,
+// checked like the file.
+LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides,
+                          DataFiles files = DataFiles::Expand);
 // A resolved configuration as text (a checkpoint's); name: for messages. Data files are not looked up.
-RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {});
+RunConfig parse_run_config(const std::string& text, const std::string& name,
+                           const std::vector<std::string>& overrides = {});
 // A model's file, or the model of a run's file.
 ModelConfig load_model_config(const std::string& path, const std::vector<std::string>& overrides);
 ModelConfig parse_model_config(const std::string& text, const std::string& name);

@@ -26,10 +26,12 @@ std::optional<std::string> literal_path(const std::string& pattern) {
 }
 
 std::vector<std::string> matching_files(const std::string& pattern) {
-  if (const std::optional<std::string> path = literal_path(pattern)) return exists(*path) ? std::vector{*path} : std::vector<std::string>{};
+  if (const std::optional<std::string> path = literal_path(pattern))
+    return exists(*path) ? std::vector{*path} : std::vector<std::string>{};
   std::vector<std::string> found;
   glob_t matches{};
-  if (::glob(pattern.c_str(), 0, nullptr, &matches) == 0) found.assign(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
+  if (::glob(pattern.c_str(), 0, nullptr, &matches) == 0)
+    found.assign(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
   ::globfree(&matches);
   return found;
 }

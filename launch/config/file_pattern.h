@@ -1,4 +1,5 @@
-// Globs as the configuration writes them: `*`, `?` and `[...]` within one name; a character after a backslash is itself.
+// Globs as the configuration writes them: `*`, `?` and `[...]` within one name; a character after a backslash is
+// itself.
 #pragma once
 
 #include <optional>

@@ -13,9 +13,9 @@
 namespace gta {
 
 struct CheckpointPolicy {
-  int64_t every_steps = 1000;     // 0: only at the end and when interrupted
-  int64_t keep = 2;               // newest ones that stay
-  int64_t keep_every_steps = 0;   // those at multiples of this stay for good; 0: none
+  int64_t every_steps = 1000;    // 0: only at the end and when interrupted
+  int64_t keep = 2;              // newest ones that stay
+  int64_t keep_every_steps = 0;  // those at multiples of this stay for good; 0: none
   bool asynchronous = true;
 };
 
@@ -23,7 +23,8 @@ inline constexpr int64_t kAutoMicroBatch = -1;
 
 struct TrainConfig {
   int64_t steps = 0;
-  int64_t tokens = 0;             // instead of steps; resolved: steps = ceil(tokens / (global_batch_size * sequence_length))
+  // instead of steps; resolved: steps = ceil(tokens / (global_batch_size * sequence_length))
+  int64_t tokens = 0;
   int64_t global_batch_size = 0;  // sequences
   int64_t micro_batch_size = 0;   // sequences; kAutoMicroBatch: the largest that fits (launch/plan.h resolves it)
   DType dtype = DType::F32;
@@ -39,7 +40,7 @@ struct TrainConfig {
   std::vector<std::string> sample_prompts;
   int64_t sample_tokens = 64;
   int64_t max_skipped_steps = 10;
-  std::string init_from;          // empty: random weights
+  std::string init_from;  // empty: random weights
 };
 
 struct RunConfig {

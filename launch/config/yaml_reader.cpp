@@ -21,8 +21,8 @@ constexpr int kDeepestInclude = 8;
 constexpr int kDeepestMapping = 16;
 constexpr double kLargestWeight = 1e15;
 
-// 1.5e9, 220B, 16.1k: counts that are too long to write out, in decimals, so that 16.1k is 16100. Nothing for what is no whole number of at
-// most 18 digits.
+// 1.5e9, 220B, 16.1k: counts that are too long to write out, in decimals, so that 16.1k is 16100. Nothing for what is
+// no whole number of at most 18 digits.
 std::optional<int64_t> parse_count(std::string text) {
   constexpr int kMostDigits = 18;
   int exponent = 0;
@@ -102,7 +102,8 @@ class Reader {
   void read_value(const ConfigKey& key, const YAML::Node& node, const std::string& file) {
     file_ = file;
     ConfigValue value;
-    if (convert(key, node, value)) values_[key.path] = {std::move(value), file, line_of(node.Mark()), column_of(node.Mark())};
+    if (convert(key, node, value))
+      values_[key.path] = {std::move(value), file, line_of(node.Mark()), column_of(node.Mark())};
   }
 
  private:
@@ -115,13 +116,17 @@ class Reader {
     values_.erase(key);  // of an included file, which this one was meant to be laid over
   }
 
-  std::string relative(const std::string& path) const { return path.starts_with('/') ? path : parent_of(file_) + "/" + path; }
+  std::string relative(const std::string& path) const {
+    return path.starts_with('/') ? path : parent_of(file_) + "/" + path;
+  }
 
   void follow_include(const YAML::Node& root, int depth) {
     for (const auto& pair : root) {
       if (!pair.first.IsScalar() || pair.first.Scalar() != "include") continue;
       if (!pair.second.IsScalar()) return problem("", pair.second.Mark(), "include: expected the name of one file");
-      if (depth >= kDeepestInclude) return problem("", pair.second.Mark(), fmt::format("include: more than {} files deep: does one include itself?", kDeepestInclude));
+      if (depth >= kDeepestInclude)
+        return problem("", pair.second.Mark(),
+                       fmt::format("include: more than {} files deep: does one include itself?", kDeepestInclude));
       read_file(relative(pair.second.Scalar()), "", depth + 1);
       return;
     }
@@ -136,7 +141,8 @@ class Reader {
         continue;
       }
       const std::string name = pair.first.Scalar(), path = prefix + name;
-      const bool section = std::any_of(config_keys().begin(), config_keys().end(), [&](const ConfigKey& k) { return k.path.starts_with(path + "."); });
+      const bool section = std::any_of(config_keys().begin(), config_keys().end(),
+                                       [&](const ConfigKey& k) { return k.path.starts_with(path + "."); });
       if (!seen.insert(name).second) {
         problem(section ? path + "." : path, pair.first.Mark(), fmt::format("{}: is given twice: remove one", path));
         continue;
@@ -144,7 +150,8 @@ class Reader {
       if (path == "include") continue;
       if (path == "model" && pair.second.IsScalar()) {
         const std::string file = file_;
-        if (depth >= kDeepestInclude) return problem("model.", pair.second.Mark(), "model: files are nested too deeply");
+        if (depth >= kDeepestInclude)
+          return problem("model.", pair.second.Mark(), "model: files are nested too deeply");
         read_file(relative(pair.second.Scalar()), "model.", depth + 1);
         file_ = file;
         continue;
@@ -189,7 +196,8 @@ class Reader {
         std::vector<double> pair;
         for (const auto& item : node) {
           double number = 0;
-          if (!item.IsScalar() || !to_real(key, item, number)) return item.IsScalar() ? false : wrong(key, item, "an entry that is no number");
+          if (!item.IsScalar() || !to_real(key, item, number))
+            return item.IsScalar() ? false : wrong(key, item, "an entry that is no number");
           pair.push_back(number);
         }
         value = pair;
@@ -198,7 +206,8 @@ class Reader {
       default:
         break;
     }
-    if (!node.IsScalar()) return wrong(key, node, node.IsNull() ? "nothing" : node.IsSequence() ? "a list" : "a mapping");
+    if (!node.IsScalar())
+      return wrong(key, node, node.IsNull() ? "nothing" : node.IsSequence() ? "a list" : "a mapping");
     const std::string& text = node.Scalar();
     const bool quoted = node.Tag() == "!";
     if (std::find(key.known.begin(), key.known.end(), text) != key.known.end())
@@ -215,7 +224,8 @@ class Reader {
           value = number;
           return true;
         }
-        if (quoted || !to_integer(key, node, number)) return quoted ? wrong(key, node, "the text '" + text + "'") : false;
+        if (quoted || !to_integer(key, node, number))
+          return quoted ? wrong(key, node, "the text '" + text + "'") : false;
         value = number;
         return true;
       }
@@ -226,7 +236,8 @@ class Reader {
         return true;
       }
       case KeyType::Choice:
-        if (std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end()) return wrong(key, node, "'" + text + "'");
+        if (std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end())
+          return wrong(key, node, "'" + text + "'");
         value = text;
         return true;
       default:
@@ -270,7 +281,9 @@ class Reader {
     const size_t before = problems_.size();
     const auto complain = [&](const YAML::Mark& mark, const std::string& text) { problem(path, mark, path + text); };
     if (!node.IsMap()) {
-      complain(node.Mark(), ": expected {shards: path or list of paths, weight: number above 0} like the other sources, got no mapping");
+      complain(
+          node.Mark(),
+          ": expected {shards: path or list of paths, weight: number above 0} like the other sources, got no mapping");
       return false;
     }
     bool given[2] = {};
@@ -278,9 +291,10 @@ class Reader {
       const std::string name = pair.first.IsScalar() ? pair.first.Scalar() : "";
       const int which = name == "shards" ? 0 : name == "weight" ? 1 : -1;
       if (which < 0) {
-        complain(pair.first.Mark(),
-                 fmt::format(".{}: is no key; did you mean {}?", name,
-                             edit_distance(name, "shards") < edit_distance(name, "weight") ? keys[0].path : keys[1].path));
+        complain(
+            pair.first.Mark(),
+            fmt::format(".{}: is no key; did you mean {}?", name,
+                        edit_distance(name, "shards") < edit_distance(name, "weight") ? keys[0].path : keys[1].path));
       } else if (given[which]) {
         complain(pair.first.Mark(), fmt::format(".{}: is given twice: remove one", name));
       } else if (pair.second.IsNull()) {
@@ -294,7 +308,8 @@ class Reader {
     }
     for (int which : {0, 1})
       if (!given[which])
-        complain(node.Mark(), fmt::format(".{}: is missing: expected {}", which ? "weight" : "shards", type_text(keys[which])));
+        complain(node.Mark(),
+                 fmt::format(".{}: is missing: expected {}", which ? "weight" : "shards", type_text(keys[which])));
     return problems_.size() == before;
   }
 
@@ -316,11 +331,13 @@ class Reader {
       return true;
     }
     const size_t digits = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
-    if (text.size() > digits + 1 && text[digits] == '0' && text.find_first_not_of("0123456789", digits) == std::string::npos)
+    if (text.size() > digits + 1 && text[digits] == '0' &&
+        text.find_first_not_of("0123456789", digits) == std::string::npos)
       return wrong(key, node, "'" + text + "', which YAML 1.1 would read as octal: write it without leading zeros");
     const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (status != std::errc() || end != text.data() + text.size()) return wrong(key, node, "'" + text + "'");
-    if (static_cast<double>(number) < key.least || static_cast<double>(number) > key.most) return wrong(key, node, text);
+    if (static_cast<double>(number) < key.least || static_cast<double>(number) > key.most)
+      return wrong(key, node, text);
     return true;
   }
 
@@ -334,7 +351,8 @@ class Reader {
   bool to_real(const ConfigKey& key, const YAML::Node& node, double& number) {
     const std::string& text = node.Scalar();
     if (!parse(text, number)) return wrong(key, node, "'" + text + "'");
-    if (number < key.least || number > key.most || (key.above_least && number == key.least)) return wrong(key, node, text);
+    if (number < key.least || number > key.most || (key.above_least && number == key.least))
+      return wrong(key, node, text);
     return true;
   }
 
@@ -345,11 +363,13 @@ class Reader {
 
 }  // namespace
 
-void read_yaml_file(const std::string& path, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems) {
+void read_yaml_file(const std::string& path, const std::string& prefix, PlacedValues& values,
+                    std::vector<ConfigProblem>& problems) {
   Reader(values, problems).read_file(path, prefix, 0);
 }
 
-void read_yaml_text(const std::string& text, const std::string& name, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems) {
+void read_yaml_text(const std::string& text, const std::string& name, const std::string& prefix, PlacedValues& values,
+                    std::vector<ConfigProblem>& problems) {
   Reader(values, problems).read_text(text, name, prefix, 0);
 }
 
@@ -359,12 +379,16 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
   const ConfigKey* key = find_config_key(path);
   if (equals == std::string::npos || !key) {
     const std::string nearest = nearest_key(path);
-    problems.push_back({"--set", 0, 0, equals == std::string::npos ? "'" + text + "': expected key.path=value" : path + ": is no key; did you mean " + nearest + "?", nearest});
+    problems.push_back({"--set", 0, 0,
+                        equals == std::string::npos ? "'" + text + "': expected key.path=value"
+                                                    : path + ": is no key; did you mean " + nearest + "?",
+                        nearest});
     return;
   }
   const YamlTextProblem found = check_yaml_text(text.substr(equals + 1));
   if (!found.text.empty()) {
-    problems.push_back({"--set", 0, 0, fmt::format("{}: expected {}; the value {}", path, type_text(*key), found.text), path});
+    problems.push_back(
+        {"--set", 0, 0, fmt::format("{}: expected {}; the value {}", path, type_text(*key), found.text), path});
     return;
   }
   try {

@@ -23,10 +23,12 @@ struct ConfigProblem {
   std::string key;  // what this leaves unknown: a key, a section that ends in '.', or "" for everything
 };
 
-// Reads a mapping whose keys lie below `prefix` ("" for a run, "model." for a model) into values; later calls overwrite earlier values.
-// Follows include: and model: FILE. Everything that is wrong is appended to problems.
-void read_yaml_file(const std::string& path, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems);
-void read_yaml_text(const std::string& text, const std::string& name, const std::string& prefix, PlacedValues& values, std::vector<ConfigProblem>& problems);
+// Reads a mapping whose keys lie below `prefix` ("" for a run, "model." for a model) into values; later calls overwrite
+// earlier values. Follows include: and model: FILE. Everything that is wrong is appended to problems.
+void read_yaml_file(const std::string& path, const std::string& prefix, PlacedValues& values,
+                    std::vector<ConfigProblem>& problems);
+void read_yaml_text(const std::string& text, const std::string& name, const std::string& prefix, PlacedValues& values,
+                    std::vector<ConfigProblem>& problems);
 // key.path=value
 void read_override(const std::string& text, PlacedValues& values, std::vector<ConfigProblem>& problems);
 // The mapping of a file has a key `model`.

@@ -15,7 +15,8 @@ namespace {
 
 constexpr int kDeepest = 32;
 
-// Length of the UTF-8 sequence at text[i], 0 if it is none (overlong forms, surrogates and what lies above U+10FFFF are none).
+// Length of the UTF-8 sequence at text[i], 0 if it is none (overlong forms, surrogates and what lies above U+10FFFF are
+// none).
 size_t utf8_length(const std::string& text, size_t i) {
   const auto byte = [&](size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
   const auto continues = [&](size_t k) { return (byte(k) & 0xC0u) == 0x80u; };
@@ -23,12 +24,13 @@ size_t utf8_length(const std::string& text, size_t i) {
   if (first < 0x80) return 1;
   if (first >= 0xC2 && first <= 0xDF) return continues(i + 1) ? 2 : 0;
   if (first >= 0xE0 && first <= 0xEF) {
-    const bool valid = continues(i + 1) && continues(i + 2) && (first != 0xE0 || second >= 0xA0) && (first != 0xED || second <= 0x9F);
+    const bool valid =
+        continues(i + 1) && continues(i + 2) && (first != 0xE0 || second >= 0xA0) && (first != 0xED || second <= 0x9F);
     return valid ? 3 : 0;
   }
   if (first >= 0xF0 && first <= 0xF4) {
-    const bool valid =
-        continues(i + 1) && continues(i + 2) && continues(i + 3) && (first != 0xF0 || second >= 0x90) && (first != 0xF4 || second <= 0x8F);
+    const bool valid = continues(i + 1) && continues(i + 2) && continues(i + 3) && (first != 0xF0 || second >= 0x90) &&
+                       (first != 0xF4 || second <= 0x8F);
     return valid ? 4 : 0;
   }
   return 0;
@@ -79,13 +81,16 @@ class Events : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string&) override {
     node(mark, tag, anchor);
     const auto at = static_cast<size_t>(mark.pos);
-    if (tag == "!" && at < text_.size() && (text_[at] == '"' || text_[at] == '\'') && !is_closed(text_, at)) refuse(mark, "is not YAML: a quote is not closed");
+    if (tag == "!" && at < text_.size() && (text_[at] == '"' || text_[at] == '\'') && !is_closed(text_, at))
+      refuse(mark, "is not YAML: a quote is not closed");
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(mark, tag, anchor);
   }
   void OnSequenceEnd() override { --depth_; }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     open(mark, tag, anchor);
   }
   void OnMapEnd() override { --depth_; }
@@ -96,7 +101,8 @@ class Events : public YAML::EventHandler {
   }
   void node(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     if (anchor != 0) refuse(mark, "anchors and aliases are not used here: write the value out");
-    if (!tag.empty() && tag != "?" && tag != "!") refuse(mark, fmt::format("the tag {} is not used here: remove it", tag));
+    if (!tag.empty() && tag != "?" && tag != "!")
+      refuse(mark, fmt::format("the tag {} is not used here: remove it", tag));
   }
   void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     node(mark, tag, anchor);
@@ -113,7 +119,8 @@ class Events : public YAML::EventHandler {
 
 std::string yaml_problem(const YAML::Exception& error) {
   using namespace YAML::ErrorMsg;
-  constexpr const char* kPlace = "':', '?' or '-' stands where YAML allows none: indent the line as its neighbours are, or put the text in quotes";
+  constexpr const char* kPlace =
+      "':', '?' or '-' stands where YAML allows none: indent the line as its neighbours are, or put the text in quotes";
   const std::pair<const char*, const char*> meanings[] = {
       {END_OF_MAP, "the line belongs to no mapping: indent it as the keys beside it are"},
       {END_OF_SEQ, "the line belongs to no list: indent it as the entries beside it are"},
@@ -146,7 +153,8 @@ YamlTextProblem check_yaml_text(const std::string& text) {
     }
   } catch (const YAML::Exception& error) {
     if (!events.problem.text.empty()) return events.problem;
-    return {error.mark.is_null() ? 0 : error.mark.line + 1, error.mark.is_null() ? 0 : error.mark.column + 1, yaml_problem(error)};
+    return {error.mark.is_null() ? 0 : error.mark.line + 1, error.mark.is_null() ? 0 : error.mark.column + 1,
+            yaml_problem(error)};
   } catch (const std::exception&) {
     return {0, 0, "is not YAML: expected lines of 'key: value'"};
   }

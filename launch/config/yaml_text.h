@@ -1,6 +1,6 @@
-// What a YAML text may be before its keys are looked at: UTF-8 without control characters, one document, no anchors, aliases or tags,
-// not nested more than 32 deep. yaml-cpp 0.7 alone would end the text at a byte 4, repair what is not UTF-8, and never return from a text
-// that begins with ',' when it is asked for all documents.
+// What a YAML text may be before its keys are looked at: UTF-8 without control characters, one document, no anchors,
+// aliases or tags, not nested more than 32 deep. yaml-cpp 0.7 alone would end the text at a byte 4, repair what is not
+// UTF-8, and never return from a text that begins with ',' when it is asked for all documents.
 #pragma once
 
 #include <string>

@@ -27,16 +27,19 @@ auto with_variant(AttentionType type, F&& f) {
 }  // namespace
 
 Attention make_attention(ParameterSpace& space, const std::string& prefix, const ModelConfig& config) {
-  return with_variant(config.attention.type,
-                      [&](auto variant) -> Attention { return typename decltype(variant)::type(space, prefix, config); });
+  return with_variant(config.attention.type, [&](auto variant) -> Attention {
+    return typename decltype(variant)::type(space, prefix, config);
+  });
 }
 
 CacheWidths cache_widths(const ModelConfig& config) {
-  return with_variant(config.attention.type, [&](auto variant) { return decltype(variant)::type::cache_widths(config); });
+  return with_variant(config.attention.type,
+                      [&](auto variant) { return decltype(variant)::type::cache_widths(config); });
 }
 
 int64_t map_multiply_adds(const ModelConfig& config) {
-  return with_variant(config.attention.type, [&](auto variant) { return decltype(variant)::type::map_multiply_adds(config); });
+  return with_variant(config.attention.type,
+                      [&](auto variant) { return decltype(variant)::type::map_multiply_adds(config); });
 }
 
 int64_t map_multiply_adds_decoding(const ModelConfig& config) {

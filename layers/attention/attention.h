@@ -2,9 +2,9 @@
 //
 // A variant is a module with
 //   Variant(ParameterSpace&, const std::string& prefix, const ModelConfig&);
-//   Tensor forward(Tape&, const Tensor& x, const AttentionContext&) const;      x (tokens, hidden) -> (tokens, hidden)
-//   static CacheWidths cache_widths(const ModelConfig&);                        numbers kept per token and layer when decoding
-//   static int64_t map_multiply_adds(const ModelConfig&);                       per pair of query and visible key
+//   Tensor forward(Tape&, const Tensor& x, const AttentionContext&) const;   x (tokens, hidden) -> (tokens, hidden)
+//   static CacheWidths cache_widths(const ModelConfig&);      numbers kept per token and layer when decoding
+//   static int64_t map_multiply_adds(const ModelConfig&);     per pair of query and visible key
 #pragma once
 
 #include <variant>
@@ -17,7 +17,8 @@
 
 namespace gta {
 
-using Attention = std::variant<GroupedQueryAttention, MultiHeadLatentAttention, GroupedHeadAttention, GroupedHeadLatentAttention>;
+using Attention =
+    std::variant<GroupedQueryAttention, MultiHeadLatentAttention, GroupedHeadAttention, GroupedHeadLatentAttention>;
 
 Attention make_attention(ParameterSpace& space, const std::string& prefix, const ModelConfig& config);
 CacheWidths cache_widths(const ModelConfig& config);

@@ -1,4 +1,5 @@
-// What an attention layer has to know besides its input: how rows form sequences, where they stand, and what is cached of earlier tokens.
+// What an attention layer has to know besides its input: how rows form sequences, where they stand, and what is cached
+// of earlier tokens.
 #pragma once
 
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
@@ -6,8 +7,8 @@
 
 namespace gta {
 
-// Columns of the two cached tensors of a layer: keys after RoPE, and values (or latents). MLA's keys begin with its latent, which serves as
-// the values too: values 0.
+// Columns of the two cached tensors of a layer: keys after RoPE, and values (or latents). MLA's keys begin with its
+// latent, which serves as the values too: values 0.
 struct CacheWidths {
   int64_t keys, values;
   int64_t total() const { return keys + values; }
@@ -32,9 +33,10 @@ struct AttentionContext {
   int64_t sequence = 0;        // rows of each
   int64_t first_position = 0;  // of each sequence's first row; also the number of cached tokens
   Tensor rope_table;           // (positions, rope_dim of the model)
-  Tensor document_starts;      // int32 (rows): row of its sequence where a row's document begins: the first visible key; undefined: 0
-  LayerCache* cache = nullptr; // batch 1 and no recording
-  Probe* probe = nullptr;      // its last block is filled in
+  // int32 (rows): row of its sequence where a row's document begins: the first visible key; undefined: 0
+  Tensor document_starts;
+  LayerCache* cache = nullptr;  // batch 1 and no recording
+  Probe* probe = nullptr;       // its last block is filled in
 
   // Positions start again with every document.
   RopePositions positions() const { return {sequence, first_position, rope_table, document_starts}; }
@@ -47,6 +49,7 @@ Tensor append_to_cache(const AttentionContext& context, const Tensor& cache, con
 // With a cache: appends k and v (rows of this step) and returns all cached rows; else k and v themselves.
 std::array<Tensor, 2> extend_cache(const AttentionContext& context, const Tensor& k, const Tensor& v);
 // The core on this context's sequences and documents.
-Tensor attend(Tape& tape, const AttentionContext& context, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v);
+Tensor attend(Tape& tape, const AttentionContext& context, const AttentionShape& shape, const Tensor& q,
+              const Tensor& k, const Tensor& v);
 
 }  // namespace gta

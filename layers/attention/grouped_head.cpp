@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-
 namespace gta {
 
 int64_t GroupedHeadAttention::value_heads(const ModelConfig& config) {
@@ -23,20 +22,26 @@ GroupedHeadAttention::GroupedHeadAttention(ParameterSpace& space, const std::str
       value_heads_(value_heads(config)),
       head_dim_(config.head_dim),
       width_(config.heads * config.head_dim),
-      qkv_(space, prefix, {{"q_proj", query_heads_ * head_dim_}, {"k_proj", key_heads_ * head_dim_}, {"v_proj", value_heads_ * head_dim_}},
+      qkv_(space, prefix,
+           {{"q_proj", query_heads_ * head_dim_},
+            {"k_proj", key_heads_ * head_dim_},
+            {"v_proj", value_heads_ * head_dim_}},
            config.hidden_size, config.attention.qkv_bias ? Bias::Present : Bias::None, config.initializer_range),
       output_(space, prefix, {{"o_proj", config.hidden_size}}, width_, Bias::None, config.initializer_range) {}
 
 Tensor GroupedHeadAttention::forward(Tape& tape, const Tensor& x, const AttentionContext& context) const {
-  const int64_t q_width = query_heads_ * head_dim_, k_width = key_heads_ * head_dim_, v_width = value_heads_ * head_dim_;
+  const int64_t q_width = query_heads_ * head_dim_, k_width = key_heads_ * head_dim_,
+                v_width = value_heads_ * head_dim_;
   const Tensor qkv = qkv_.forward(tape, x);
   const Tensor qk = tape.apply(RopeOp{{query_heads_ + key_heads_, head_dim_}, context.positions()},
                                qkv.column_slice(0, q_width + k_width));
-  const auto [k, v] = extend_cache(context, qk.column_slice(q_width, k_width), qkv.column_slice(q_width + k_width, v_width));
+  const auto [k, v] =
+      extend_cache(context, qk.column_slice(q_width, k_width), qkv.column_slice(q_width + k_width, v_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
   const int64_t group_width = width_ / query_heads_;  // m heads
-  const Tensor u = attend(tape, context, {context.batch, query_heads_, key_heads_, v_width / group_width, head_dim_, group_width, scale},
-                          qk.column_slice(0, q_width), k, v);
+  const Tensor u = attend(
+      tape, context, {context.batch, query_heads_, key_heads_, v_width / group_width, head_dim_, group_width, scale},
+      qk.column_slice(0, q_width), k, v);
   return output_.forward(tape, u);
 }
 

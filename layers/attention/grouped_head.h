@@ -1,11 +1,11 @@
-// Grouped-head attention (GHA): m = heads / query_heads heads share one map, and maps may share keys and values. Grouped-value attention
-// (GVA) is GHA with value_heads = heads: every head has a value of its own.
+// Grouped-head attention (GHA): m = heads / query_heads heads share one map, and maps may share keys and values.
+// Grouped-value attention (GVA) is GHA with value_heads = heads: every head has a value of its own.
 //
 //   [q | k | v] = x W^T + b (one product)      q, k = rope(q), rope(k)      u = core(q, k, v)      y = u W_O^T
 //   maps nq = query_heads, key heads = key_heads, dk = head_dim, scale = head_dim^-1/2
 //
-// The values of m heads lie next to each other, so the core sees value_heads / m value heads of width m * head_dim, and column block g of u
-// holds heads g m .. g m + m - 1. Map g takes value head g / (nq / (value_heads / m)).
+// The values of m heads lie next to each other, so the core sees value_heads / m value heads of width m * head_dim, and
+// column block g of u holds heads g m .. g m + m - 1. Map g takes value head g / (nq / (value_heads / m)).
 #pragma once
 
 #include "layers/attention/attention_context.h"

@@ -14,7 +14,8 @@ int64_t GroupedHeadLatentAttention::map_multiply_adds(const ModelConfig& config)
   return config.attention.query_heads * (config.head_dim + config.attention.latent_dim);
 }
 
-GroupedHeadLatentAttention::GroupedHeadLatentAttention(ParameterSpace& space, const std::string& prefix, const ModelConfig& config)
+GroupedHeadLatentAttention::GroupedHeadLatentAttention(ParameterSpace& space, const std::string& prefix,
+                                                       const ModelConfig& config)
     : config_(config.attention),
       head_dim_(config.head_dim),
       width_(config.heads * config.head_dim),
@@ -35,13 +36,16 @@ Tensor GroupedHeadLatentAttention::forward(Tape& tape, const Tensor& x, const At
   const int64_t nq = config_.query_heads, nk = config_.key_heads, nc = config_.latent_heads, dl = config_.latent_dim;
   const int64_t q_width = nq * head_dim_, k_width = nk * head_dim_, c_width = nc * dl;
   const Tensor qkcz = qkcz_.forward(tape, x);
-  const Tensor qk = tape.apply(RopeOp{{nq + nk, head_dim_}, context.positions()},
-                               qkcz.column_slice(0, q_width + k_width));
-  const auto [k, c] = extend_cache(context, qk.column_slice(q_width, k_width), qkcz.column_slice(q_width + k_width, c_width));
+  const Tensor qk =
+      tape.apply(RopeOp{{nq + nk, head_dim_}, context.positions()}, qkcz.column_slice(0, q_width + k_width));
+  const auto [k, c] =
+      extend_cache(context, qk.column_slice(q_width, k_width), qkcz.column_slice(q_width + k_width, c_width));
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
-  const Tensor u = attend(tape, context, {context.batch, nq, nk, nc, head_dim_, dl, scale}, qk.column_slice(0, q_width), k, c);
-  const Tensor o = tape.apply(ValueDecoderOp{nq, dl, config_.gate}, u, qkcz.column_slice(q_width + k_width + c_width, width_),
-                              decoder_ ? tape.use(*decoder_) : Tensor{});
+  const Tensor u =
+      attend(tape, context, {context.batch, nq, nk, nc, head_dim_, dl, scale}, qk.column_slice(0, q_width), k, c);
+  const Tensor o =
+      tape.apply(ValueDecoderOp{nq, dl, config_.gate}, u, qkcz.column_slice(q_width + k_width + c_width, width_),
+                 decoder_ ? tape.use(*decoder_) : Tensor{});
   return output_.forward(tape, o);
 }
 

@@ -4,7 +4,8 @@
 //   y = decoder(u, z, P) W_O^T      decoder: copies of u, learned part u P, gate f(z)  (value_decoder/)
 //   maps nq = query_heads, key heads = key_heads, value heads = latent_heads of latent_dim, scale = head_dim^-1/2
 //
-// Cached are k and c alone. Parameters carry the published names: v_proj makes c, g_proj makes z, v_b_proj is P, input-major.
+// Cached are k and c alone. Parameters carry the published names: v_proj makes c, g_proj makes z, v_b_proj is P,
+// input-major.
 #pragma once
 
 #include "layers/attention/attention_context.h"

@@ -19,27 +19,31 @@ int64_t MultiHeadLatentAttention::map_multiply_adds_decoding(const ModelConfig& 
   return config.heads * (2 * config.attention.kv_lora_rank + config.attention.rope_dim);
 }
 
-MultiHeadLatentAttention::MultiHeadLatentAttention(ParameterSpace& space, const std::string& prefix, const ModelConfig& config)
+MultiHeadLatentAttention::MultiHeadLatentAttention(ParameterSpace& space, const std::string& prefix,
+                                                   const ModelConfig& config)
     : heads_(config.heads),
       rank_(config.attention.kv_lora_rank),
       nope_dim_(config.attention.nope_dim),
       rope_dim_(config.attention.rope_dim),
       value_dim_(config.attention.value_dim),
       scale_(1.0 / std::sqrt(static_cast<double>(nope_dim_ + rope_dim_))),
-      q_and_down_(space, prefix, {{"q_proj", heads_ * (nope_dim_ + rope_dim_)}, {"kv_a_proj_with_mqa", rank_ + rope_dim_}},
+      q_and_down_(space, prefix,
+                  {{"q_proj", heads_ * (nope_dim_ + rope_dim_)}, {"kv_a_proj_with_mqa", rank_ + rope_dim_}},
                   config.hidden_size, Bias::None, config.initializer_range),
       norm_(space, prefix + "kv_a_layernorm", rank_, config.norm_eps),
-      up_(space, prefix, {{"kv_b_proj", heads_ * (nope_dim_ + value_dim_)}}, rank_, Bias::None, config.initializer_range),
-      output_(space, prefix, {{"o_proj", config.hidden_size}}, heads_ * value_dim_, Bias::None, config.initializer_range) {}
+      up_(space, prefix, {{"kv_b_proj", heads_ * (nope_dim_ + value_dim_)}}, rank_, Bias::None,
+          config.initializer_range),
+      output_(space, prefix, {{"o_proj", config.hidden_size}}, heads_ * value_dim_, Bias::None,
+              config.initializer_range) {}
 
 Tensor MultiHeadLatentAttention::forward(Tape& tape, const Tensor& x, const AttentionContext& context) const {
   const int64_t q_width = heads_ * (nope_dim_ + rope_dim_);
   const Tensor down = q_and_down_.forward(tape, x);
-  const Tensor q = tape.apply(RopeOp{{heads_, rope_dim_, nope_dim_}, context.positions()},
-                              down.column_slice(0, q_width));
+  const Tensor q =
+      tape.apply(RopeOp{{heads_, rope_dim_, nope_dim_}, context.positions()}, down.column_slice(0, q_width));
   const Tensor latent = norm_.forward(tape, down.column_slice(q_width, rank_));
-  const Tensor k_rope = tape.apply(RopeOp{{1, rope_dim_}, context.positions()},
-                                   down.column_slice(q_width + rank_, rope_dim_));
+  const Tensor k_rope =
+      tape.apply(RopeOp{{1, rope_dim_}, context.positions()}, down.column_slice(q_width + rank_, rope_dim_));
   check_positions(context);
   if (context.cache) {
     const Tensor& cache = context.cache->keys;
@@ -49,9 +53,10 @@ Tensor MultiHeadLatentAttention::forward(Tape& tape, const Tensor& x, const Atte
     if (context.first_position > 0)
       return output_.forward(tape, attend_absorbed(tape, q, cache.row_slice(0, context.first_position + x.rows())));
   }
-  const auto [k, v] = tape.apply(LatentHeadsOp{{heads_, nope_dim_, rope_dim_, value_dim_}}, up_.forward(tape, latent), k_rope);
-  const Tensor u = attend(tape, context, {context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, q,
-      k, v);
+  const auto [k, v] =
+      tape.apply(LatentHeadsOp{{heads_, nope_dim_, rope_dim_, value_dim_}}, up_.forward(tape, latent), k_rope);
+  const Tensor u = attend(tape, context,
+                          {context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, q, k, v);
   return output_.forward(tape, u);
 }
 
@@ -64,12 +69,14 @@ Tensor MultiHeadLatentAttention::attend_absorbed(Tape& tape, const Tensor& q, co
     for (int64_t h = 0; h < heads_; ++h) {
       const Tensor from = q.column_slice(h * (nope_dim_ + rope_dim_), nope_dim_ + rope_dim_),
                    to = absorbed.column_slice(h * key_dim, key_dim);
-      gemm({.a = from.column_slice(0, nope_dim_), .b = weight.row_slice(h * head_rows, nope_dim_), .c = to.column_slice(0, rank_)});
+      gemm({.a = from.column_slice(0, nope_dim_),
+            .b = weight.row_slice(h * head_rows, nope_dim_),
+            .c = to.column_slice(0, rank_)});
       to.column_slice(rank_, rope_dim_).copy_from(from.column_slice(nope_dim_, rope_dim_));
     }
   }
-  const Tensor u =
-      tape.apply(SharedMapAttentionOp{{1, heads_, 1, 1, key_dim, rank_, scale_}, {}}, absorbed, cached, cached.column_slice(0, rank_));
+  const Tensor u = tape.apply(SharedMapAttentionOp{{1, heads_, 1, 1, key_dim, rank_, scale_}, {}}, absorbed, cached,
+                              cached.column_slice(0, rank_));
   Tensor values = Tensor::empty({q.rows(), heads_ * value_dim_}, q.dtype(), q.device());
   ProfilerRange range("expand_values");
   for (int64_t h = 0; h < heads_; ++h)

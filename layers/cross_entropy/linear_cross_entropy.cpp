@@ -5,8 +5,9 @@
 namespace gta {
 namespace {
 
-// On the CPU 16 MiB of float32: half of a shared cache, and rows enough for the products. On a GPU every chunk reads and writes the head's whole
-// float32 gradient: 1 GiB of logits, 2,048 rows of a vocabulary of 128,256, spends as long on the product as on that.
+// On the CPU 16 MiB of float32: half of a shared cache, and rows enough for the products. On a GPU every chunk reads
+// and writes the head's whole float32 gradient: 1 GiB of logits, 2,048 rows of a vocabulary of 128,256, spends as long
+// on the product as on that.
 constexpr int64_t chunk_logits(DeviceType device) { return int64_t{1} << (device == DeviceType::Cuda ? 28 : 22); }
 
 }  // namespace
@@ -19,15 +20,17 @@ void require_labels(const Tensor& labels, int64_t vocab) {
   if (labels.device().type != DeviceType::Cpu) return;
   const int32_t* const l = labels.data<int32_t>();
   for (int64_t i = 0; i < labels.elements(); ++i)
-    require(l[i] == kIgnoredLabel || (l[i] >= 0 && l[i] < vocab), LinearCrossEntropyOp::name, "label {} is outside the vocabulary of {}", l[i], vocab);
+    require(l[i] == kIgnoredLabel || (l[i] >= 0 && l[i] < vocab), LinearCrossEntropyOp::name,
+            "label {} is outside the vocabulary of {}", l[i], vocab);
 }
 
 void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) const {
-  ensure(hidden.columns() == weight.columns(), name, "expected hidden (tokens, {}) for a head {}, got {}", weight.columns(),
-         to_string(weight.shape()), describe(hidden));
-  ensure(labels.dtype() == DType::I32 && labels.elements() == hidden.rows(), name, "expected int32 labels for {} tokens, got {}", hidden.rows(),
-         describe(labels));
-  ensure(labels.device() == weight.device(), name, "expected labels on {} like the head, got them on {}", name_of(weight.device()), name_of(labels.device()));
+  ensure(hidden.columns() == weight.columns(), name, "expected hidden (tokens, {}) for a head {}, got {}",
+         weight.columns(), to_string(weight.shape()), describe(hidden));
+  ensure(labels.dtype() == DType::I32 && labels.elements() == hidden.rows(), name,
+         "expected int32 labels for {} tokens, got {}", hidden.rows(), describe(labels));
+  ensure(labels.device() == weight.device(), name, "expected labels on {} like the head, got them on {}",
+         name_of(weight.device()), name_of(labels.device()));
   require_labels(labels, weight.rows());
 }
 
@@ -36,19 +39,24 @@ std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& 
   const int64_t chunk = chunk_rows(tokens, vocab, memory_type(hidden.device()));
   const bool training = saved.recording();
   if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
-  Tensor logits = Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);
-  Tensor d_logits = !training || hidden.dtype() == logits.dtype() ? logits : Tensor::empty(logits.shape(), hidden.dtype(), hidden.device(), Purpose::Workspace);
+  Tensor logits =
+      Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);
+  Tensor d_logits = !training || hidden.dtype() == logits.dtype()
+                        ? logits
+                        : Tensor::empty(logits.shape(), hidden.dtype(), hidden.device(), Purpose::Workspace);
   Tensor losses = Tensor::empty({tokens, 2}, DType::F64, hidden.device(), Purpose::Workspace);
   Tensor d_hidden = training ? Tensor::empty(hidden.shape(), hidden.dtype(), hidden.device()) : Tensor{};
   const Tensor flat_labels = labels.reshape({tokens, 1});
   for (int64_t first = 0; first < tokens; first += chunk) {
     const int64_t rows = std::min(chunk, tokens - first);
-    const Tensor h = hidden.with_link({}).row_slice(first, rows), z = logits.row_slice(0, rows), d_z = d_logits.row_slice(0, rows);
+    const Tensor h = hidden.with_link({}).row_slice(first, rows), z = logits.row_slice(0, rows),
+                 d_z = d_logits.row_slice(0, rows);
     gemm({.a = h, .b = weight, .transpose_b = Transpose::Yes, .c = z});
     {
       ProfilerRange range("cross_entropy");
       GTA_DISPATCH(z.device(), cross_entropy_rows, z, flat_labels.row_slice(first, rows), label_weight, z_loss,
-                   training ? CrossEntropyMode::LossAndGradient : CrossEntropyMode::LossOnly, losses.row_slice(first, rows), d_z);
+                   training ? CrossEntropyMode::LossAndGradient : CrossEntropyMode::LossOnly,
+                   losses.row_slice(first, rows), d_z);
     }
     if (training) {
       gemm({.a = d_z, .b = weight, .c = d_hidden.row_slice(first, rows)});
@@ -62,7 +70,8 @@ std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& 
   return {totals.column_slice(0, 1).reshape({1}), totals.column_slice(1, 1).reshape({1})};
 }
 
-void LinearCrossEntropyOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+void LinearCrossEntropyOp::backward(const Saved& saved, std::span<Tensor> d_outputs,
+                                    std::span<GradientSlot> d_inputs) const {
   const Tensor& d_loss = d_outputs[0];
   if (!d_loss.defined() || d_loss.device().type != DeviceType::Cpu || *d_loss.data<double>() != 1.0)
     fail(name, "the loss is the root of backward: its gradient must be the 1 that backward(loss) starts from");

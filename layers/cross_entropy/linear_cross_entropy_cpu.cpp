@@ -23,8 +23,8 @@ void sum_losses(const Tensor& losses, const Tensor& totals) {
   totals.data<double>()[1] = cross_entropy;
 }
 
-void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss, CrossEntropyMode mode,
-                        const Tensor& losses, const Tensor& d_logits) {
+void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss,
+                        CrossEntropyMode mode, const Tensor& losses, const Tensor& d_logits) {
   dispatch_floating(d_logits.dtype(), "cross_entropy", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;

@@ -9,8 +9,8 @@ namespace {
 
 constexpr int kMostThreads = 512;
 
-// The largest of some numbers and the sum of e^(x - largest). It starts from a finite number, so that minus infinity minus itself does not occur;
-// fmaxf overlooks a NaN, but the sum keeps it.
+// The largest of some numbers and the sum of e^(x - largest). It starts from a finite number, so that minus infinity
+// minus itself does not occur; fmaxf overlooks a NaN, but the sum keeps it.
 struct RunningSum {
   float largest = -FLT_MAX, sum = 0;
   template <int n>
@@ -28,10 +28,11 @@ struct RunningSum {
 // For one row z of logits (rows, vocab), m = max z and sum = sum over v of e^(z[v] - m):
 //   L = m + log sum        losses = [w (L - z[label]) + w z_loss L^2, w (L - z[label])]
 //   dz[v] = w (1 + 2 z_loss L) e^(z[v] - m) / sum - (v == label ? w : 0)
-// w = label_weight; an ignored label has losses and dz of 0. A block a row, which it reads twice; dz may be the memory of z.
+// w = label_weight; an ignored label has losses and dz of 0. A block a row, which it reads twice; dz may be the memory
+// of z.
 template <class T, int n>
-__global__ void rows_kernel(Rows<const float> logits, const int32_t* labels, double label_weight, double z_loss, bool gradient, Rows<double> losses,
-                            Rows<T> d_logits, int64_t vocab) {
+__global__ void rows_kernel(Rows<const float> logits, const int32_t* labels, double label_weight, double z_loss,
+                            bool gradient, Rows<double> losses, Rows<T> d_logits, int64_t vocab) {
   GTA_SHARED_ARRAY(float, of_warps, [32]);
   const int64_t row = blockIdx.x;
   const int64_t begin = int64_t{threadIdx.x} * n, stride = int64_t{blockDim.x} * n;
@@ -68,7 +69,8 @@ __global__ void rows_kernel(Rows<const float> logits, const int32_t* labels, dou
     *losses.at(row, 1) = cross_entropy;
   }
   if (!gradient) return;
-  const float scale = static_cast<float>(label_weight * (1 + 2 * z_loss * logsumexp) / sum), weight = static_cast<float>(label_weight);
+  const float scale = static_cast<float>(label_weight * (1 + 2 * z_loss * logsumexp) / sum),
+              weight = static_cast<float>(label_weight);
 #pragma unroll 4
   for (int64_t v = begin; v < vocab; v += stride) {
     float z[n];
@@ -106,20 +108,21 @@ __global__ void sum_kernel(Rows<const double> losses, int64_t rows, double* tota
 }  // namespace
 
 void sum_losses(const Tensor& losses, const Tensor& totals) {
-  GTA_LAUNCH(sum_kernel, dim3(1), dim3(kSumThreads), 0, stream_of(losses.device()), rows_of<const double>(losses), losses.rows(), totals.data<double>());
+  GTA_LAUNCH(sum_kernel, dim3(1), dim3(kSumThreads), 0, stream_of(losses.device()), rows_of<const double>(losses),
+             losses.rows(), totals.data<double>());
 }
 
-void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss, CrossEntropyMode mode, const Tensor& losses,
-                        const Tensor& d_logits) {
+void cross_entropy_rows(const Tensor& logits, const Tensor& labels, double label_weight, double z_loss,
+                        CrossEntropyMode mode, const Tensor& losses, const Tensor& d_logits) {
   const int64_t rows = logits.rows(), vocab = logits.columns();
   if (rows == 0) return;
   dispatch_device(d_logits.dtype(), "cross_entropy", [&](auto zero) {
     using T = decltype(zero);
     with_vectors<kVector<T>>({vocab}, {&logits, &d_logits}, [&](auto n) {
       const int64_t threads = std::min<int64_t>(kMostThreads, ceil_div(vocab, 32 * n) * 32);
-      GTA_LAUNCH((rows_kernel<T, n>), dim3(static_cast<unsigned>(rows)), dim3(static_cast<unsigned>(threads)), 0, stream_of(logits.device()),
-                 rows_of<const float>(logits), labels.data<int32_t>(), label_weight, z_loss, mode == CrossEntropyMode::LossAndGradient,
-                 rows_of<double>(losses), rows_of<T>(d_logits), vocab);
+      GTA_LAUNCH((rows_kernel<T, n>), dim3(static_cast<unsigned>(rows)), dim3(static_cast<unsigned>(threads)), 0,
+                 stream_of(logits.device()), rows_of<const float>(logits), labels.data<int32_t>(), label_weight, z_loss,
+                 mode == CrossEntropyMode::LossAndGradient, rows_of<double>(losses), rows_of<T>(d_logits), vocab);
     });
   });
 }

@@ -11,8 +11,8 @@ namespace gta {
 GTA_KERNEL(void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& y))
 GTA_KERNEL(void embedding_backward(const Tensor& tokens, const Tensor& d_y, const Tensor& d_weight, GradientMode mode))
 
-// Error(BadInput) when one is outside [0, vocab). Looks at tokens on the host alone: whoever sends them to another device calls this before, since to
-// ask a device is to wait for it.
+// Error(BadInput) when one is outside [0, vocab). Looks at tokens on the host alone: whoever sends them to another
+// device calls this before, since to ask a device is to wait for it.
 void require_tokens(const Tensor& tokens, int64_t vocab);
 
 struct EmbeddingOp {

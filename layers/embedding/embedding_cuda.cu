@@ -7,14 +7,16 @@ namespace {
 // y[t] = weight[token[t]]        y (rows, width)
 template <class T, int n>
 __global__ void forward_kernel(const int32_t* tokens, Rows<const T> weight, Rows<T> y, int64_t rows, int64_t width) {
-  for_items(rows, width / n, [&](int64_t row, int64_t item) { copy_vector<n>(y.at(row, item * n), weight.at(tokens[row], item * n)); });
+  for_items(rows, width / n,
+            [&](int64_t row, int64_t item) { copy_vector<n>(y.at(row, item * n), weight.at(tokens[row], item * n)); });
 }
 
 // ---- the sort ----
 
-// order: the t by rising token, and by rising t where tokens are equal. A radix sort, eight bits of the tokens at a time from the lowest on, each
-// time stable, so that the last leaves them sorted by all. Its time is proportional to the tokens. Every block has the same number of
-// neighbouring positions; as the stable order is one, that number changes no result.
+// order: the t by rising token, and by rising t where tokens are equal. A radix sort, eight bits of the tokens at a
+// time from the lowest on, each time stable, so that the last leaves them sorted by all. Its time is proportional to
+// the tokens. Every block has the same number of neighbouring positions; as the stable order is one, that number
+// changes no result.
 constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits, kSortWarps = kDigits / 32;
 // A block: few enough of them that each can add up what the blocks before it have.
 constexpr int64_t kSortPositions = 1024, kMostSortBlocks = 128;
@@ -27,7 +29,9 @@ struct SortPass {
   int64_t count, positions;
   int shift;
 
-  __device__ __forceinline__ int32_t at(int64_t position) const { return order ? order[position] : static_cast<int32_t>(position); }
+  __device__ __forceinline__ int32_t at(int64_t position) const {
+    return order ? order[position] : static_cast<int32_t>(position);
+  }
   __device__ __forceinline__ int digit_of(int32_t t) const { return tokens[t] >> shift & (kDigits - 1); }
 };
 
@@ -36,15 +40,19 @@ __global__ void __launch_bounds__(kDigits) count_digits(const SortPass a) {
   counts[threadIdx.x] = 0;
   __syncthreads();
   const int64_t begin = blockIdx.x * a.positions, end = min(a.count, begin + a.positions);
-  for (int64_t position = begin + threadIdx.x; position < end; position += kDigits) atomicAdd(&counts[a.digit_of(a.at(position))], 1);
+  for (int64_t position = begin + threadIdx.x; position < end; position += kDigits)
+    atomicAdd(&counts[a.digit_of(a.at(position))], 1);
   __syncthreads();
   a.counts[blockIdx.x * kDigits + threadIdx.x] = counts[threadIdx.x];
 }
 
-// Where a position goes: behind all smaller digits, its own digit in blocks before, in warps before, and in lanes before.
+// Where a position goes: behind all smaller digits, its own digit in blocks before, in warps before, and in lanes
+// before.
 __global__ void __launch_bounds__(kDigits) move_by_digit(const SortPass a) {
-  GTA_SHARED_ARRAY(int32_t, of_warps, [kSortWarps][kDigits]);  // how many of a warp's 32 tokens have the digit, then where they begin
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, mine = threadIdx.x;  // mine: the digit that this thread counts
+  // how many of a warp's 32 tokens have the digit, then where they begin
+  GTA_SHARED_ARRAY(int32_t, of_warps, [kSortWarps][kDigits]);
+  // mine: the digit that this thread counts
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, mine = threadIdx.x;
   int32_t all = 0, before = 0;
   for (int block = 0; block < static_cast<int>(gridDim.x); ++block) {
     const int32_t here = a.counts[block * kDigits + mine];
@@ -93,15 +101,23 @@ __global__ void __launch_bounds__(kDigits) move_by_digit(const SortPass a) {
 
 // `vocab`: no token is larger.
 Tensor sorted_by_token(const Tensor& tokens, int64_t vocab, cudaStream_t stream) {
-  const int64_t count = tokens.elements(), positions = ceil_div(std::max(kSortPositions, ceil_div(count, kMostSortBlocks)), kDigits) * kDigits;
+  const int64_t count = tokens.elements(),
+                positions = ceil_div(std::max(kSortPositions, ceil_div(count, kMostSortBlocks)), kDigits) * kDigits;
   const unsigned blocks = static_cast<unsigned>(ceil_div(count, positions));
-  const auto workspace = [&](int64_t elements) { return Tensor::empty({elements}, DType::I32, tokens.device(), Purpose::Workspace); };
+  const auto workspace = [&](int64_t elements) {
+    return Tensor::empty({elements}, DType::I32, tokens.device(), Purpose::Workspace);
+  };
   const Tensor counts = workspace(int64_t{blocks} * kDigits);
   Tensor order, sorted = workspace(count), other;
   const int bits = std::max(1, static_cast<int>(std::bit_width(static_cast<uint64_t>(vocab - 1))));
   if (bits > kDigitBits) other = workspace(count);
   for (int shift = 0; shift < bits; shift += kDigitBits) {
-    const SortPass pass = {tokens.data<int32_t>(), shift ? order.data<int32_t>() : nullptr, sorted.data<int32_t>(), counts.data<int32_t>(), count, positions,
+    const SortPass pass = {tokens.data<int32_t>(),
+                           shift ? order.data<int32_t>() : nullptr,
+                           sorted.data<int32_t>(),
+                           counts.data<int32_t>(),
+                           count,
+                           positions,
                            shift};
     GTA_LAUNCH(count_digits, blocks, kDigits, 0, stream, pass);
     GTA_LAUNCH(move_by_digit, blocks, kDigits, 0, stream, pass);
@@ -116,9 +132,11 @@ Tensor sorted_by_token(const Tensor& tokens, int64_t vocab, cudaStream_t stream)
 constexpr int kAtOnce = 4;  // rows of a run that are on their way together: a frequent token's run is long
 
 // dw[v] += sum over the t with token[t] = v, by rising t, of dy[t]        dy (count, width), dw (vocab, width)
-// order holds the t by token, then by t. A warp has one position of it and 32 n columns, and sums the run of equal tokens that begins there, if one does.
+// order holds the t by token, then by t. A warp has one position of it and 32 n columns, and sums the run of equal
+// tokens that begins there, if one does.
 template <class T, int n>
-__global__ void sum_runs(const int32_t* tokens, const int32_t* order, int64_t count, Rows<const T> d_y, Rows<float> d_weight, int64_t width) {
+__global__ void sum_runs(const int32_t* tokens, const int32_t* order, int64_t count, Rows<const T> d_y,
+                         Rows<float> d_weight, int64_t width) {
   const int64_t column = (int64_t{blockIdx.y} * 32 + threadIdx.x) * n;
   for_rows(count, [&](int64_t begin) {
     const int32_t token = tokens[order[begin]];
@@ -157,8 +175,8 @@ void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor&
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&weight, &y}, [&](auto n) {
       const Threads threads = threads_of(rows, width / n);
-      GTA_LAUNCH((forward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(y.device()), tokens.data<int32_t>(), rows_of<const T>(weight),
-                 rows_of<T>(y), rows, width);
+      GTA_LAUNCH((forward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(y.device()), tokens.data<int32_t>(),
+                 rows_of<const T>(weight), rows_of<T>(y), rows, width);
     });
   });
 }
@@ -175,8 +193,8 @@ void embedding_backward(const Tensor& tokens, const Tensor& d_y, const Tensor& d
     with_vectors<kVector<T>>({width}, {&d_y, &d_weight}, [&](auto n) {
       Threads threads = warps_of(count);
       threads.grid.y = static_cast<unsigned>(ceil_div(width, 32 * n));
-      GTA_LAUNCH((sum_runs<T, n>), threads.grid, threads.block, 0, stream, tokens.data<int32_t>(), order.data<int32_t>(), count, rows_of<const T>(d_y),
-                 rows_of<float>(d_weight), width);
+      GTA_LAUNCH((sum_runs<T, n>), threads.grid, threads.block, 0, stream, tokens.data<int32_t>(),
+                 order.data<int32_t>(), count, rows_of<const T>(d_y), rows_of<float>(d_weight), width);
     });
   });
 }

@@ -3,9 +3,10 @@
 namespace gta {
 
 void LinearOp::check(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
-  ensure(weight.shape().rank() == 2 && x.columns() == weight.columns(), name, "expected x (tokens, {}) for a weight {}, got {}",
-         weight.columns(), to_string(weight.shape()), describe(x));
-  ensure(!bias.defined() || bias.elements() == weight.rows(), name, "expected a bias of {}, got {}", weight.rows(), describe(bias));
+  ensure(weight.shape().rank() == 2 && x.columns() == weight.columns(), name,
+         "expected x (tokens, {}) for a weight {}, got {}", weight.columns(), to_string(weight.shape()), describe(x));
+  ensure(!bias.defined() || bias.elements() == weight.rows(), name, "expected a bias of {}, got {}", weight.rows(),
+         describe(bias));
 }
 
 Tensor LinearOp::forward(Saved& saved, const Tensor& x, const Tensor& weight, const Tensor& bias) const {
@@ -24,7 +25,8 @@ void LinearOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::sp
   if (d_inputs[2].wanted()) GTA_DISPATCH(d_y.device(), sum_rows, d_y, d_inputs[2].destination(), d_inputs[2].mode());
 }
 
-Linear::Linear(ParameterSpace& space, const std::string& prefix, const std::vector<LinearPart>& parts, int64_t in, Bias bias, double deviation) {
+Linear::Linear(ParameterSpace& space, const std::string& prefix, const std::vector<LinearPart>& parts, int64_t in,
+               Bias bias, double deviation) {
   std::vector<ParameterSpec> weights, biases;
   for (const LinearPart& part : parts) {
     weights.push_back({prefix + part.name + ".weight", {part.out, in}, Initializer::normal(deviation)});

@@ -2,8 +2,8 @@
 //
 //   dx = dy W        dW = dy^T x        db = sum over tokens of dy
 //
-// W and b may be several parameters that lie next to each other (ParameterSpace): one product serves them all, and callers take column
-// slices of y.
+// W and b may be several parameters that lie next to each other (ParameterSpace): one product serves them all, and
+// callers take column slices of y.
 #pragma once
 
 #include "core/tape.h"
@@ -30,7 +30,8 @@ enum class Bias : uint8_t { None, Present };
 
 class Linear {
  public:
-  Linear(ParameterSpace& space, const std::string& prefix, const std::vector<LinearPart>& parts, int64_t in, Bias bias, double deviation);
+  Linear(ParameterSpace& space, const std::string& prefix, const std::vector<LinearPart>& parts, int64_t in, Bias bias,
+         double deviation);
   Tensor forward(Tape& tape, const Tensor& x) const;  // (tokens, sum of out)
   const Weight& weight() const { return *weight_; }
 

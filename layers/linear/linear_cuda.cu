@@ -21,8 +21,9 @@ struct RowTerm {
 void sum_rows(const Tensor& d_y, const Tensor& d_bias, GradientMode mode) {
   dispatch_device(d_y.dtype(), "linear", [&](auto zero) {
     using T = decltype(zero);
-    with_vectors<kVector<T>>({d_y.columns()}, {&d_y},
-                             [&](auto n) { column_sums<n>(RowTerm<T>{rows_of<const T>(d_y)}, d_y.rows(), d_bias, mode); });
+    with_vectors<kVector<T>>({d_y.columns()}, {&d_y}, [&](auto n) {
+      column_sums<n>(RowTerm<T>{rows_of<const T>(d_y)}, d_y.rows(), d_bias, mode);
+    });
   });
 }
 

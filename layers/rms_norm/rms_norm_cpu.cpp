@@ -25,13 +25,14 @@ void rms_norm_scale(const Tensor& s, const Tensor& rstd, const Tensor& weight, c
     using C = compute_type<T>;
     parallel_ranges(s.rows(), kRowGrain, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i)
-        scale_row(s.template data<T>() + i * s.pitch(), rstd.template data<C>()[i], weight.template data<C>(), y.template data<T>() + i * y.pitch(), s.columns());
+        scale_row(s.template data<T>() + i * s.pitch(), rstd.template data<C>()[i], weight.template data<C>(),
+                  y.template data<T>() + i * y.pitch(), s.columns());
     });
   });
 }
 
-void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s, const Tensor& y,
-                      const Tensor& rstd) {
+void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s,
+                      const Tensor& y, const Tensor& rstd) {
   dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;

@@ -10,7 +10,8 @@ static_assert(kWarpsOfRows == column_sums_detail::kWarps);
 
 // v = x, or x + residual as T holds it
 template <class T, int n>
-__device__ __forceinline__ void load_sum(float (&v)[n], Rows<const T> x, Rows<const T> residual, int64_t row, int column) {
+__device__ __forceinline__ void load_sum(float (&v)[n], Rows<const T> x, Rows<const T> residual, int64_t row,
+                                         int column) {
   load_vector(v, x.at(row, column));
   if (!residual.data) return;
   float r[n];
@@ -19,11 +20,12 @@ __device__ __forceinline__ void load_sum(float (&v)[n], Rows<const T> x, Rows<co
   for (int i = 0; i < n; ++i) v[i] = rounded<T>(v[i] + r[i]);
 }
 
-// s = x + residual        rstd[t] = (mean of s[t]^2 + eps)^-1/2        y = s rstd weight        x, residual, s, y (rows, width)
-// A warp a row. What it reads a second time is in its L1 cache; holding a row in registers would need a kernel for every width.
+// s = x + residual     rstd[t] = (mean of s[t]^2 + eps)^-1/2     y = s rstd weight     x, residual, s, y (rows, width)
+// A warp a row. What it reads a second time is in its L1 cache; holding a row in registers would need a kernel for
+// every width.
 template <class T, int n>
-__global__ void forward_kernel(Rows<const T> x, Rows<const T> residual, const float* weight, float eps, Rows<T> s, Rows<T> y, float* rstd, int64_t rows,
-                               int width) {
+__global__ void forward_kernel(Rows<const T> x, Rows<const T> residual, const float* weight, float eps, Rows<T> s,
+                               Rows<T> y, float* rstd, int64_t rows, int width) {
   for_rows(rows, [&](int64_t row) {
     float squares = 0;
     columns_of_lane<n>(width, [&](int column) {
@@ -48,7 +50,8 @@ __global__ void forward_kernel(Rows<const T> x, Rows<const T> residual, const fl
 
 // y = s rstd weight
 template <class T, int n>
-__global__ void scale_kernel(Rows<const T> s, const float* rstd, const float* weight, Rows<T> y, int64_t rows, int width) {
+__global__ void scale_kernel(Rows<const T> s, const float* rstd, const float* weight, Rows<T> y, int64_t rows,
+                             int width) {
   for_items(rows, width / n, [&](int64_t row, int64_t item) {
     float v[n], w[n];
     load_vector(v, s.at(row, item * n));
@@ -68,7 +71,8 @@ struct Backward {
   Rows<T> d_total;
 };
 
-// d_total = before + rstd (dy weight - s mean),  mean = rstd^2 (sum over columns of dy weight s) / width,  before: d_s, d_total or 0
+// d_total = before + rstd (dy weight - s mean),  mean = rstd^2 (sum over columns of dy weight s) / width,
+// before: d_s, d_total or 0
 template <class T, int n>
 __device__ __forceinline__ void total_gradient(const Backward<T>& b, int64_t row, int width, float* weight_sum) {
   float dot = 0;
@@ -109,8 +113,8 @@ __global__ void total_kernel(Backward<T> b, int64_t rows, int width) {
   for_rows(rows, [&](int64_t row) { total_gradient<T, n>(b, row, width, nullptr); });
 }
 
-// Both gradients in one reading: a block has one part of the rows, and a sum over them for each of its warps in shared memory.
-// partial (parts, width)
+// Both gradients in one reading: a block has one part of the rows, and a sum over them for each of its warps in shared
+// memory. partial (parts, width)
 constexpr int kRowsOfBlock = 32;
 template <class T, int n>
 __global__ void total_and_weight_kernel(Backward<T> b, float* partial, int64_t rows, int width) {
@@ -151,20 +155,22 @@ void rms_norm_scale(const Tensor& s, const Tensor& rstd, const Tensor& weight, c
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&s, &weight, &y}, [&](auto n) {
       const Threads threads = threads_of(rows, width / n);
-      GTA_LAUNCH((scale_kernel<T, n>), threads.grid, threads.block, 0, stream_of(s.device()), rows_of<const T>(s), rstd.data<float>(), weight.data<float>(),
-                 rows_of<T>(y), rows, static_cast<int>(width));
+      GTA_LAUNCH((scale_kernel<T, n>), threads.grid, threads.block, 0, stream_of(s.device()), rows_of<const T>(s),
+                 rstd.data<float>(), weight.data<float>(), rows_of<T>(y), rows, static_cast<int>(width));
     });
   });
 }
 
-void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s, const Tensor& y, const Tensor& rstd) {
+void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, const Tensor& s,
+                      const Tensor& y, const Tensor& rstd) {
   const int64_t rows = x.rows(), width = x.columns();
   dispatch_device(x.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&x, &residual, &weight, &s, &y}, [&](auto n) {
       const Threads threads = warps_of(rows);
-      GTA_LAUNCH((forward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(x.device()), rows_of<const T>(x), rows_of<const T>(residual),
-                 weight.data<float>(), static_cast<float>(eps), rows_of<T>(s), rows_of<T>(y), rstd.data<float>(), rows, static_cast<int>(width));
+      GTA_LAUNCH((forward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(x.device()), rows_of<const T>(x),
+                 rows_of<const T>(residual), weight.data<float>(), static_cast<float>(eps), rows_of<T>(s),
+                 rows_of<T>(y), rstd.data<float>(), rows, static_cast<int>(width));
     });
   });
 }
@@ -177,20 +183,22 @@ void rms_norm_backward(const RmsNormBackward& b) {
   dispatch_device(b.s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&b.s, &b.weight, &b.d_y, &before, &b.d_total}, [&](auto n) {
-      const Backward<T> arguments{rows_of<const T>(b.s), b.rstd.data<float>(), b.weight.data<float>(), rows_of<const T>(b.d_y), rows_of<const T>(before),
-                                  rows_of<T>(b.d_total)};
+      const Backward<T> arguments{rows_of<const T>(b.s),   b.rstd.data<float>(),     b.weight.data<float>(),
+                                  rows_of<const T>(b.d_y), rows_of<const T>(before), rows_of<T>(b.d_total)};
       // Wider rows than there is shared memory for are read twice.
       if (b.d_total.defined() && b.d_weight.defined() && rows > 0 && sums <= shared_bytes_of(device)) {
         const Tensor partial = Tensor::empty({parts, width}, DType::F32, device, Purpose::Workspace);
-        GTA_LAUNCH((total_and_weight_kernel<T, n>), dim3(static_cast<unsigned>(parts)), dim3(32, kWarpsOfRows), sums, stream_of(device), arguments,
-                   partial.data<float>(), rows, static_cast<int>(width));
+        GTA_LAUNCH((total_and_weight_kernel<T, n>), dim3(static_cast<unsigned>(parts)), dim3(32, kWarpsOfRows), sums,
+                   stream_of(device), arguments, partial.data<float>(), rows, static_cast<int>(width));
         add_parts(partial, b.d_weight, b.mode_weight);
         return;
       }
-      if (b.d_weight.defined()) column_sums<n>(WeightTerm<T>{arguments.s, arguments.d_y, arguments.rstd}, rows, b.d_weight, b.mode_weight);
+      if (b.d_weight.defined())
+        column_sums<n>(WeightTerm<T>{arguments.s, arguments.d_y, arguments.rstd}, rows, b.d_weight, b.mode_weight);
       if (!b.d_total.defined()) return;
       const Threads threads = warps_of(rows);
-      GTA_LAUNCH((total_kernel<T, n>), threads.grid, threads.block, 0, stream_of(device), arguments, rows, static_cast<int>(width));
+      GTA_LAUNCH((total_kernel<T, n>), threads.grid, threads.block, 0, stream_of(device), arguments, rows,
+                 static_cast<int>(width));
     });
   });
 }

@@ -1,10 +1,11 @@
-// RoPE, rotate-half, on the last rope_dim numbers of every head; the plain_dim before them are copied. With d = rope_dim, j < d/2 and the
-// position p of the row,
+// RoPE, rotate-half, on the last rope_dim numbers of every head; the plain_dim before them are copied. With d =
+// rope_dim, j < d/2 and the position p of the row,
 //
 //   y[j] = x[j] cos - x[j + d/2] sin        y[j + d/2] = x[j + d/2] cos + x[j] sin        angle = p theta^(-2j/d)
 //
-// x, y (tokens, heads * (plain_dim + d)). Row t has position first_position + t mod sequence; with documents it counts from its document's
-// first row. The table holds cos and sin for every position, computed in double; it is float32 where x is bfloat16.
+// x, y (tokens, heads * (plain_dim + d)). Row t has position first_position + t mod sequence; with documents it counts
+// from its document's first row. The table holds cos and sin for every position, computed in double; it is float32
+// where x is bfloat16.
 #pragma once
 
 #include "core/tape.h"
@@ -27,7 +28,8 @@ struct RopePositions {
 };
 
 enum class Rotation : uint8_t { Forward, Back };
-GTA_KERNEL(void rope_kernel(const RopeHeads& heads, const RopePositions& positions, Rotation rotation, const Tensor& x, const Tensor& y, GradientMode mode))
+GTA_KERNEL(void rope_kernel(const RopeHeads& heads, const RopePositions& positions, Rotation rotation, const Tensor& x,
+                            const Tensor& y, GradientMode mode))
 
 struct RopeOp {
   static constexpr const char* name = "rope";

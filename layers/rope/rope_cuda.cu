@@ -20,7 +20,8 @@ template <class T, int n>
 __global__ void rotate_heads(Rotate r, Rows<const T> x, Rows<T> y) {
   const int copies = r.plain / n, items = copies + r.half / n;  // of a head
   for_items(r.rows, int64_t{r.heads} * items, [&](int64_t row, int64_t item) {
-    const int head = static_cast<int>(item) / items, part = static_cast<int>(item) % items, begin = head * (r.plain + 2 * r.half);
+    const int head = static_cast<int>(item) / items, part = static_cast<int>(item) % items,
+              begin = head * (r.plain + 2 * r.half);
     if (part < copies) {
       const int column = begin + part * n;
       if (r.accumulate) {
@@ -52,7 +53,8 @@ __global__ void rotate_heads(Rotate r, Rows<const T> x, Rows<T> y) {
 
 }  // namespace
 
-void rope_kernel(const RopeHeads& heads, const RopePositions& positions, Rotation rotation, const Tensor& x, const Tensor& y, GradientMode mode) {
+void rope_kernel(const RopeHeads& heads, const RopePositions& positions, Rotation rotation, const Tensor& x,
+                 const Tensor& y, GradientMode mode) {
   const Tensor& table = positions.table;
   const int64_t half = heads.rope_dim / 2;
   const Rotate rotate{x.rows(),
@@ -69,7 +71,8 @@ void rope_kernel(const RopeHeads& heads, const RopePositions& positions, Rotatio
     using T = decltype(zero);
     with_vectors<kVector<T>>({heads.plain_dim, half}, {&x, &y, &table}, [&](auto n) {
       const Threads threads = threads_of(x.rows(), heads.heads * (heads.plain_dim + half) / n);
-      GTA_LAUNCH((rotate_heads<T, n>), threads.grid, threads.block, 0, stream_of(x.device()), rotate, rows_of<const T>(x), rows_of<T>(y));
+      GTA_LAUNCH((rotate_heads<T, n>), threads.grid, threads.block, 0, stream_of(x.device()), rotate,
+                 rows_of<const T>(x), rows_of<T>(y));
     });
   });
 }

@@ -3,7 +3,8 @@
 namespace gta {
 
 void SwigluOp::check(const Tensor& gate_up) const {
-  ensure(gate_up.columns() % 2 == 0, name, "expected gate and up side by side, an even number of columns, got {}", describe(gate_up));
+  ensure(gate_up.columns() % 2 == 0, name, "expected gate and up side by side, an even number of columns, got {}",
+         describe(gate_up));
 }
 
 namespace {
@@ -25,7 +26,8 @@ Tensor SwigluOp::recompute(const Saved& saved) const { return compute(saved[0]);
 
 void SwigluOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
   if (d_inputs[0].wanted())
-    GTA_DISPATCH(saved[0].device(), swiglu_backward, saved[0], d_outputs[0], d_inputs[0].destination(), d_inputs[0].mode());
+    GTA_DISPATCH(saved[0].device(), swiglu_backward, saved[0], d_outputs[0], d_inputs[0].destination(),
+                 d_inputs[0].mode());
 }
 
 }  // namespace gta

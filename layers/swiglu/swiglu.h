@@ -1,4 +1,4 @@
-// SwiGLU: y = silu(z) * u,  silu(z) = z sigmoid(z),  [z | u] = gate_up.      gate_up (tokens, 2 width), y (tokens, width)
+// SwiGLU: y = silu(z) * u,  silu(z) = z sigmoid(z),  [z | u] = gate_up.    gate_up (tokens, 2 width), y (tokens, width)
 //
 //   with S = sigmoid(z):  dz = dy * u * S (1 + z (1 - S))        du = dy * z * S
 #pragma once

@@ -14,7 +14,8 @@ namespace {
 
 // Of the sum of both, computed where they are.
 double root_mean_square(const Tensor& x, const Tensor& branch) {
-  const Tensor sum = x.clone(Purpose::Workspace), squares = Tensor::empty({1}, DType::F64, x.device(), Purpose::Workspace);
+  const Tensor sum = x.clone(Purpose::Workspace),
+               squares = Tensor::empty({1}, DType::F64, x.device(), Purpose::Workspace);
   GTA_DISPATCH(sum.device(), add_into, sum, branch);
   GTA_DISPATCH(sum.device(), sum_of_squares, sum, squares, GradientMode::Overwrite);
   return std::sqrt(squares.to_vector<double>()[0] / static_cast<double>(std::max<int64_t>(sum.elements(), 1)));
@@ -22,10 +23,11 @@ double root_mean_square(const Tensor& x, const Tensor& branch) {
 
 const ModelConfig& checked(const ModelConfig& config) {
   std::string problems;
-  for (const auto& [key, message] : problems_of(config)) problems += (problems.empty() ? "model." : "; model.") + key + " " + message;
+  for (const auto& [key, message] : problems_of(config))
+    problems += (problems.empty() ? "model." : "; model.") + key + " " + message;
   require(problems.empty(), "model", "{}", problems);
-  require(config.vocab_size > 0 && config.max_sequence_length > 0, "model", "vocab_size {} and max_sequence_length {} must be known",
-          config.vocab_size, config.max_sequence_length);
+  require(config.vocab_size > 0 && config.max_sequence_length > 0, "model",
+          "vocab_size {} and max_sequence_length {} must be known", config.vocab_size, config.max_sequence_length);
   return config;
 }
 
@@ -34,16 +36,18 @@ const ModelConfig& checked(const ModelConfig& config) {
 DecodingCache::DecodingCache(const ModelConfig& config, int64_t tokens, DType dtype, Device device) {
   const CacheWidths widths = cache_widths(config);
   for (int64_t i = 0; i < config.layers; ++i)
-    layers_.push_back({Tensor::empty({tokens, widths.keys}, dtype, device), Tensor::empty({tokens, widths.values}, dtype, device)});
+    layers_.push_back(
+        {Tensor::empty({tokens, widths.keys}, dtype, device), Tensor::empty({tokens, widths.values}, dtype, device)});
 }
 
 DecoderBlock::DecoderBlock(ParameterSpace& space, const std::string& prefix, const ModelConfig& config)
     : input_norm_(space, prefix + "input_layernorm", config.hidden_size, config.norm_eps),
       attention_(make_attention(space, prefix + "self_attn.", config)),
       post_norm_(space, prefix + "post_attention_layernorm", config.hidden_size, config.norm_eps),
-      gate_up_(space, prefix + "mlp.", {{"gate_proj", config.intermediate_size}, {"up_proj", config.intermediate_size}}, config.hidden_size,
-               Bias::None, config.initializer_range),
-      down_(space, prefix + "mlp.", {{"down_proj", config.hidden_size}}, config.intermediate_size, Bias::None, config.initializer_range) {}
+      gate_up_(space, prefix + "mlp.", {{"gate_proj", config.intermediate_size}, {"up_proj", config.intermediate_size}},
+               config.hidden_size, Bias::None, config.initializer_range),
+      down_(space, prefix + "mlp.", {{"down_proj", config.hidden_size}}, config.intermediate_size, Bias::None,
+            config.initializer_range) {}
 
 DecoderBlock::Stream DecoderBlock::forward(Tape& tape, const Stream& in, const AttentionContext& context) const {
   Tensor x = in.x, h;
@@ -54,7 +58,8 @@ DecoderBlock::Stream DecoderBlock::forward(Tape& tape, const Stream& in, const A
   } else {
     h = input_norm_.forward(tape, x);
   }
-  const Tensor attended = std::visit([&](const auto& attention) { return attention.forward(tape, h, context); }, attention_);
+  const Tensor attended =
+      std::visit([&](const auto& attention) { return attention.forward(tape, h, context); }, attention_);
   const auto [stream, h2] = post_norm_.forward(tape, x, attended);
   return {stream, down_.forward(tape, tape.apply(SwigluOp{}, gate_up_.forward(tape, h2)))};
 }
@@ -62,36 +67,42 @@ DecoderBlock::Stream DecoderBlock::forward(Tape& tape, const Stream& in, const A
 CausalLm::CausalLm(ParameterSpace& space, const ModelConfig& config)
     : config_(checked(config)),
       space_(space),
-      embedding_(space.add({{"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, Initializer::normal(config.initializer_range)}})),
+      embedding_(space.add({{"model.embed_tokens.weight",
+                             {config.vocab_size, config.hidden_size},
+                             Initializer::normal(config.initializer_range)}})),
       blocks_([&] {
         std::vector<DecoderBlock> blocks;
-        for (int64_t i = 0; i < config.layers; ++i) blocks.emplace_back(space, fmt::format("model.layers.{}.", i), config);
+        for (int64_t i = 0; i < config.layers; ++i)
+          blocks.emplace_back(space, fmt::format("model.layers.{}.", i), config);
         return blocks;
       }()),
       norm_(space, "model.norm", config.hidden_size, config.norm_eps) {
   if (!config.tie_embeddings)
-    head_.emplace(space, "", std::vector<LinearPart>{{"lm_head", config.vocab_size}}, config.hidden_size, Bias::None, config.initializer_range);
+    head_.emplace(space, "", std::vector<LinearPart>{{"lm_head", config.vocab_size}}, config.hidden_size, Bias::None,
+                  config.initializer_range);
 }
 
 const Tensor& CausalLm::rope_table() const {
   if (!rope_table_.defined())
-    rope_table_ = gta::rope_table(config_.max_sequence_length, config_.rope_dim(), config_.rope_theta, space_.dtype(), space_.device());
+    rope_table_ = gta::rope_table(config_.max_sequence_length, config_.rope_dim(), config_.rope_theta, space_.dtype(),
+                                  space_.device());
   return rope_table_;
 }
 
-Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache,
-                        Probe* probe) const {
+Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts,
+                        DecodingCache* cache, Probe* probe) const {
   const Device device = space_.device();
-  ensure(tokens.shape().rank() == 2 && tokens.dtype() == DType::I32, "model", "expected tokens int32 (batch, sequence), got {}", describe(tokens));
+  ensure(tokens.shape().rank() == 2 && tokens.dtype() == DType::I32, "model",
+         "expected tokens int32 (batch, sequence), got {}", describe(tokens));
   const int64_t batch = tokens.shape()[0], sequence = tokens.shape()[1];
-  require(first_position + sequence <= config_.max_sequence_length, "model", "{} tokens are more than max_sequence_length {}",
-          first_position + sequence, config_.max_sequence_length);
+  require(first_position + sequence <= config_.max_sequence_length, "model",
+          "{} tokens are more than max_sequence_length {}", first_position + sequence, config_.max_sequence_length);
   require_tokens(tokens, config_.vocab_size);
   DecoderBlock::Stream stream{tape.apply(EmbeddingOp{tokens.to(device, Purpose::Data)}, tape.use(*embedding_)), {}};
   const Tensor starts = document_starts.to(device, Purpose::Data);
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const AttentionContext context{batch, sequence, first_position, rope_table(), starts, cache ? &cache->layers_[i] : nullptr,
-                                   probe};
+    const AttentionContext context{
+        batch, sequence, first_position, rope_table(), starts, cache ? &cache->layers_[i] : nullptr, probe};
     if (probe) probe->blocks.emplace_back();
     if (tape.recompute() != Recompute::Block) {
       stream = blocks_[i].forward(tape, stream, context);
@@ -110,16 +121,19 @@ Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position
   return norm_.forward(tape, stream.x, stream.branch)[1];
 }
 
-CausalLm::Losses CausalLm::losses(Tape& tape, const Tensor& tokens, const Tensor& labels, const LossOptions& options) const {
+CausalLm::Losses CausalLm::losses(Tape& tape, const Tensor& tokens, const Tensor& labels,
+                                  const LossOptions& options) const {
   const Tensor h = hidden(tape, tokens, 0, options.document_starts, nullptr);
   ensure(labels.dtype() == DType::I32, "model", "expected int32 labels, got {}", describe(labels));
   require_labels(labels, config_.vocab_size);
-  const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss, tape.recording() ? head().gradient : Tensor{}};
+  const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss,
+                                tape.recording() ? head().gradient : Tensor{}};
   const auto [total, cross_entropy] = tape.apply(op, h, tape.use(head()));
   return {total, cross_entropy};
 }
 
-Tensor CausalLm::loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight, const Tensor& document_starts) const {
+Tensor CausalLm::loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight,
+                      const Tensor& document_starts) const {
   return losses(tape, tokens, labels, {.label_weight = label_weight, .document_starts = document_starts}).total;
 }
 

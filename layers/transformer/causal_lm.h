@@ -4,8 +4,8 @@
 //   per block:   h = norm(x);  x' = x + attention(h);  h' = norm(x');  x'' = x' + down(silu(gate(h')) * up(h'))
 //   logits = norm(x) W_head^T
 //
-// The residual addition of each branch is fused into the norm that follows it, so a block takes the stream and the last branch's output
-// apart and gives them back apart.
+// The residual addition of each branch is fused into the norm that follows it, so a block takes the stream and the last
+// branch's output apart and gives them back apart.
 #pragma once
 
 #include <optional>
@@ -46,15 +46,17 @@ class DecoderBlock {
 
 class CausalLm {
  public:
-  // Declares the parameters; they get memory with space.allocate(). Error(BadInput) when the configuration has problems.
+  // Declares the parameters; they get memory with space.allocate(). Error(BadInput) when the configuration has
+  // problems.
   CausalLm(ParameterSpace& space, const ModelConfig& config);
 
   const ModelConfig& config() const { return config_; }
 
   // Inputs may lie on the host, where they are checked, or on the model's device, where they are not.
-  // tokens int32 (batch, sequence), labels the same (kIgnoredLabel: no loss), document_starts int32 (batch * sequence) or undefined.
-  // total float64 (1): cross_entropy plus the z-loss term. cross_entropy float64 (1): label_weight times the sum over labels, in nats. With a
-  // recording tape the gradient of the head is already added; tape.backward(total) makes the others.
+  // tokens int32 (batch, sequence), labels the same (kIgnoredLabel: no loss), document_starts int32 (batch * sequence)
+  // or undefined. total float64 (1): cross_entropy plus the z-loss term. cross_entropy float64 (1): label_weight times
+  // the sum over labels, in nats. With a recording tape the gradient of the head is already added; tape.backward(total)
+  // makes the others.
   struct Losses {
     Tensor total, cross_entropy;
   };
@@ -65,7 +67,8 @@ class CausalLm {
   };
   Losses losses(Tape& tape, const Tensor& tokens, const Tensor& labels, const LossOptions& options) const;
   // Without z-loss: total and cross-entropy are one.
-  Tensor loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight, const Tensor& document_starts = {}) const;
+  Tensor loss(Tape& tape, const Tensor& tokens, const Tensor& labels, double label_weight,
+              const Tensor& document_starts = {}) const;
   // What the forward pass of some tokens looks like inside.
   Probe probe(const Tensor& tokens, const Tensor& document_starts = {}) const;
   // (batch * sequence, vocab) without a cache; float32 from a bfloat16 model.
@@ -74,7 +77,8 @@ class CausalLm {
   Tensor decode(const Tensor& tokens, DecodingCache& cache) const;
 
  private:
-  Tensor hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts, DecodingCache* cache, Probe* probe = nullptr) const;
+  Tensor hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts,
+                DecodingCache* cache, Probe* probe = nullptr) const;
   Tensor head_logits(const Tensor& hidden) const;
   const Weight& head() const { return head_ ? head_->weight() : *embedding_; }
   const Tensor& rope_table() const;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 #include <string>
+#include <vector>
 
 #include "layers/attention/attention_config.h"
 
@@ -14,7 +14,7 @@ struct ModelConfig {
   int64_t layers = 0;
   int64_t intermediate_size = 0;
   int64_t heads = 0;
-  int64_t head_dim = 0;  // mla does not use it
+  int64_t head_dim = 0;    // mla does not use it
   int64_t vocab_size = 0;  // 0: the tokenizer's, rounded up to vocab_multiple (launch/ resolves it)
   int64_t vocab_multiple = 64;
   int64_t max_sequence_length = 0;  // 0: data.sequence_length (launch/ resolves it)

@@ -46,12 +46,19 @@ ModelConfig tiny_model(AttentionType type) {
 }
 
 std::vector<ModelConfig> models() {
-  ModelConfig direct = tiny_model(AttentionType::Gta), untied = tiny_model(AttentionType::Gqa), chunked = tiny_model(AttentionType::Gta);
+  ModelConfig direct = tiny_model(AttentionType::Gta), untied = tiny_model(AttentionType::Gqa),
+              chunked = tiny_model(AttentionType::Gta);
   direct.attention.value_decoder = ValueDecoderType::Direct;
   untied.tie_embeddings = untied.attention.qkv_bias = false;
   chunked.vocab_size = 1 << 15;  // the head goes by chunks of 128 tokens, and the last one is shorter
-  return {tiny_model(AttentionType::Mha), tiny_model(AttentionType::Mla), tiny_model(AttentionType::Gva), tiny_model(AttentionType::Gha),
-          tiny_model(AttentionType::Gta), direct, untied, chunked};
+  return {tiny_model(AttentionType::Mha),
+          tiny_model(AttentionType::Mla),
+          tiny_model(AttentionType::Gva),
+          tiny_model(AttentionType::Gha),
+          tiny_model(AttentionType::Gta),
+          direct,
+          untied,
+          chunked};
 }
 
 constexpr int64_t kBatch = 5, kSequence = 31;
@@ -80,8 +87,13 @@ TEST(Bench, TheProductsAddUpToThoseOfAStep) {
 
 void expect_the_ops_of_a_step(const ModelConfig& model, DType dtype, Device device) {
   SCOPED_TRACE(name_of(model.attention.type));
-  const KernelMeasurement measured = measure_kernels(
-      {.model = model, .micro_batch = kBatch, .sequence = kSequence, .dtype = dtype, .device = device, .repeats = 1, .only = ""});
+  const KernelMeasurement measured = measure_kernels({.model = model,
+                                                      .micro_batch = kBatch,
+                                                      .sequence = kSequence,
+                                                      .dtype = dtype,
+                                                      .device = device,
+                                                      .repeats = 1,
+                                                      .only = ""});
   EXPECT_GT(measured.peak_flops, 0);
   EXPECT_GT(measured.copy_bandwidth, 0);
   double listed = 0, made = 0;
@@ -100,7 +112,8 @@ void expect_the_ops_of_a_step(const ModelConfig& model, DType dtype, Device devi
                                                                                                      : " forward";
     double calls = 0;
     for (const BenchRow& row : measured.rows)
-      if (row.kind == RowKind::Op && row.name.starts_with(part.name) && row.name.ends_with(direction)) calls += static_cast<double>(row.calls);
+      if (row.kind == RowKind::Op && row.name.starts_with(part.name) && row.name.ends_with(direction))
+        calls += static_cast<double>(row.calls);
     EXPECT_EQ(calls, part.calls) << part.name << direction;
   }
   EXPECT_EQ(listed, made);
@@ -114,7 +127,8 @@ TEST(Bench, TheOpsAreThoseOfAStepWithTheirCallsAndFlops) {
 TEST(Bench, CudaOpsAreThoseOfAStepWithTheirCallsAndFlops) {
   GTA_NEEDS_CUDA();
   expect_the_ops_of_a_step(tiny_model(AttentionType::Gta), DType::BF16, *cuda_device());
-  for (DType dtype : {DType::F32, DType::BF16}) expect_the_ops_of_a_step(tiny_model(AttentionType::Mla), dtype, *cuda_device());
+  for (DType dtype : {DType::F32, DType::BF16})
+    expect_the_ops_of_a_step(tiny_model(AttentionType::Mla), dtype, *cuda_device());
 }
 
 TEST(Bench, OnlyChoosesRowsByName) {

@@ -1,5 +1,5 @@
-// A save from a GPU's memory: the update is queued while the copies are on their way, and waits for them on the device. What is saved are the bits
-// of the step, wherever the writer was and however much pinned memory there is.
+// A save from a GPU's memory: the update is queued while the copies are on their way, and waits for them on the device.
+// What is saved are the bits of the step, wherever the writer was and however much pinned memory there is.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -30,14 +30,16 @@ class DeviceState {
  public:
   explicit DeviceState(const Device& device) : device_(device) {
     const OwnedState like(1);
-    for (const StateRange& range : like.ranges()) memory_.push_back(Tensor::empty({range.bytes()}, DType::U8, device, Purpose::Data));
+    for (const StateRange& range : like.ranges())
+      memory_.push_back(Tensor::empty({range.bytes()}, DType::U8, device, Purpose::Data));
   }
   // Queued, like all that follows.
   void set(uint64_t seed) const {
     const OwnedState owned(seed);
     for (size_t i = 0; i < memory_.size(); ++i) {
       const auto bytes = static_cast<int64_t>(owned.bytes()[i].size());
-      GTA_DISPATCH(device_, copy_from_host, Stream{device_}, memory_[i].raw_data(), bytes, owned.bytes()[i].data(), bytes, 1, bytes);
+      GTA_DISPATCH(device_, copy_from_host, Stream{device_}, memory_[i].raw_data(), bytes, owned.bytes()[i].data(),
+                   bytes, 1, bytes);
     }
   }
   void update() const {
@@ -74,7 +76,9 @@ class CudaSave : public testing::Test {
     return options;
   }
   static int64_t state_bytes() { return bytes_of(OwnedState(1).ranges()); }
-  bool saved(int64_t step, uint64_t seed) const { return holds(folder_.path() + "/" + checkpoint_name(step), step, seed); }
+  bool saved(int64_t step, uint64_t seed) const {
+    return holds(folder_.path() + "/" + checkpoint_name(step), step, seed);
+  }
 
   TemporaryFolder folder_;
   std::optional<DeviceState> state_;
@@ -87,7 +91,9 @@ int64_t piece_count() {
 }
 
 // Whether it came in time: an update that waits for the writer must fail the test, not hang it.
-bool comes(std::shared_future<void> what) { return what.wait_for(std::chrono::seconds(30)) == std::future_status::ready; }
+bool comes(std::shared_future<void> what) {
+  return what.wait_for(std::chrono::seconds(30)) == std::future_status::ready;
+}
 
 TEST_F(CudaSave, HoldsTheStepWhereverTheWriterIsWhenUpdatesAreQueued) {
   for (const int64_t pinned : {state_bytes(), int64_t{10'000}, int64_t{0}})
@@ -95,7 +101,8 @@ TEST_F(CudaSave, HoldsTheStepWhereverTheWriterIsWhenUpdatesAreQueued) {
       for (const bool reads : {false, true}) {
         if (reads && pinned < state_bytes()) continue;  // where the host waits for the piece that is read
         const auto seed = static_cast<uint64_t>(1 + stop);
-        const std::string when = fmt::format("{} bytes pinned, the writer {} piece {}", pinned, reads ? "has begun" : "stands before", stop);
+        const std::string when =
+            fmt::format("{} bytes pinned, the writer {} piece {}", pinned, reads ? "has begun" : "stands before", stop);
         std::promise<void> stands, updated;
         const std::shared_future<void> was_updated = updated.get_future().share();
         PieceOptions options = pieces(pinned);
@@ -119,7 +126,8 @@ TEST_F(CudaSave, HoldsTheStepWhereverTheWriterIsWhenUpdatesAreQueued) {
         EXPECT_EQ(saver.staged_bytes(), 0) << when;
         EXPECT_TRUE(saved(2, seed)) << when;
         const std::string said = testing::internal::GetCapturedStderr();
-        EXPECT_EQ(said.find("the next update waits for the rest") != std::string::npos, pinned < state_bytes()) << when << said;
+        EXPECT_EQ(said.find("the next update waits for the rest") != std::string::npos, pinned < state_bytes())
+            << when << said;
       }
 }
 
@@ -129,7 +137,8 @@ TEST_F(CudaSave, SaveAfterSaveInTheSamePinnedMemory) {
     CheckpointSaver saver(folder_.path(), kSaves, 0, true, pieces());
     for (int64_t step = 1; step <= kSaves; ++step) {
       state_->set(static_cast<uint64_t>(step));
-      saver.save(state_->state(step, static_cast<uint64_t>(step)));  // waits for the one before, which may be a copy still under way
+      // waits for the one before, which may be a copy still under way
+      saver.save(state_->state(step, static_cast<uint64_t>(step)));
       if (step % 3 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200 * step));
       saver.before_update();
       state_->update();
@@ -151,7 +160,8 @@ TEST_F(CudaSave, ADeviceThatFailsDuringCopiesCostsTheSaveAlone) {
       EXPECT_TRUE(comes(was_updated)) << when;
     };
     options.before_copy = [&](int64_t piece) {
-      if (piece == broken && !works) throw Error(ErrorKind::Failed, "cuda", "cudaMemcpyAsync: an illegal memory access");
+      if (piece == broken && !works)
+        throw Error(ErrorKind::Failed, "cuda", "cudaMemcpyAsync: an illegal memory access");
     };
     CheckpointSaver saver(folder_.path(), 1, 0, true, options);
     testing::internal::CaptureStderr();
@@ -164,7 +174,10 @@ TEST_F(CudaSave, ADeviceThatFailsDuringCopiesCostsTheSaveAlone) {
     updated.set_value();
     EXPECT_FALSE(saver.finish()) << when;
     const std::string said = testing::internal::GetCapturedStderr();
-    EXPECT_NE(said.find("the checkpoint of step 7 could not be saved: [checkpoint] [cuda] cudaMemcpyAsync: an illegal memory access"), std::string::npos) << said;
+    EXPECT_NE(said.find("the checkpoint of step 7 could not be saved: [checkpoint] [cuda] cudaMemcpyAsync: an illegal "
+                        "memory access"),
+              std::string::npos)
+        << said;
     works = true;
     state_->set(5);
     saver.save(state_->state(8, 5));

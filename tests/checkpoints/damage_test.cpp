@@ -66,7 +66,8 @@ TEST_F(CheckpointDamage, everyFlippedByteOfTheManifestIsRefused) {
     if (at % 97 == 0) expect_refused("manifest byte " + std::to_string(at), "manifest.json");
     flip(manifest_, at, static_cast<int>(at % 8));
   }
-  EXPECT_NE(testing::internal::GetCapturedStderr().find("skips a damaged checkpoint: [" + manifest_), std::string::npos);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("skips a damaged checkpoint: [" + manifest_),
+            std::string::npos);
   EXPECT_EQ(find_newest_good(folder_.path()), newer_);
 }
 
@@ -160,7 +161,8 @@ TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
     const size_t at = changed.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     changed.replace(at, from.size(), to);
-    publish_text(manifest_, "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(changed)) + "\", \"manifest\":\n" + changed + "}\n");
+    publish_text(manifest_,
+                 "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(changed)) + "\", \"manifest\":\n" + changed + "}\n");
     expect_refused(from + " -> " + to, named);
   };
   testing::internal::CaptureStderr();
@@ -188,11 +190,16 @@ TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
   expect("\"data_hash\": \"f", "\"data_hash\": \"g", "16 hexadecimal digits");
   expect("\"offset\": 2", "\"offset\": 9223372036854775807, \"was\": 2", "lies outside its file");
   expect("33,\n    16\n   ],\n   \"dtype\": \"float32\",\n   \"first\": 0,\n   \"count\": 528",
-         "4611686018427387904 ], \"dtype\": \"float32\", \"first\": 0, \"count\": 4611686018427387904", "lies outside its file");
+         "4611686018427387904 ], \"dtype\": \"float32\", \"first\": 0, \"count\": 4611686018427387904",
+         "lies outside its file");
   // The norm's entry as a second one of "scale": with another dtype, and with the same element.
-  const std::string norm = "\"parameter\": \"model.norm.weight\",\n   \"shape\": [\n    7\n   ],\n   \"dtype\": \"float32\",\n   \"first\": 0,\n   \"count\": 7";
-  expect(norm, R"("parameter": "scale", "shape": [], "dtype": "int32", "first": 0, "count": 1)", "two shapes or dtypes");
-  expect(norm, R"("parameter": "scale", "shape": [], "dtype": "float32", "first": 0, "count": 1)", "overlaps another range");
+  const std::string norm =
+      "\"parameter\": \"model.norm.weight\",\n   \"shape\": [\n    7\n   ],\n   \"dtype\": \"float32\",\n   \"first\": "
+      "0,\n   \"count\": 7";
+  expect(norm, R"("parameter": "scale", "shape": [], "dtype": "int32", "first": 0, "count": 1)",
+         "two shapes or dtypes");
+  expect(norm, R"("parameter": "scale", "shape": [], "dtype": "float32", "first": 0, "count": 1)",
+         "overlaps another range");
   expect("\"name\": \"rank-0000-of-0001.h5\"", "\"name\": \"\"", "leaves the folder");
   expect("\"name\": \"rank", "\"name\": \".rank", "leaves the folder");
   expect("\"name\": \"rank", "\"name\": \"deeper/rank", "leaves the folder");

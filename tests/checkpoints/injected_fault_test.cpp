@@ -1,6 +1,6 @@
-// Kills and disk errors at every system call of a save. This program runs itself again under strace as the saving program (the variable
-// below says where to save), and strace kills it or makes a call fail. Whatever happens, the loader finds exactly the old checkpoint or
-// exactly the new one, and the next save succeeds.
+// Kills and disk errors at every system call of a save. This program runs itself again under strace as the saving
+// program (the variable below says where to save), and strace kills it or makes a call fail. Whatever happens, the
+// loader finds exactly the old checkpoint or exactly the new one, and the next save succeeds.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,8 +56,9 @@ class Save {
   int run(const std::string& options) const {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
     // A sanitizer's search for leaks cannot work under a tracer, and would end the program with a code of its own.
-    const std::string command = std::string("exec env ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS ") + kVariable + "=" + directory_ + ":" +
-                                std::to_string(step_) + " strace -f -qq -o " + trace() + " " + options + " " + self + " >" + folder_.path() + "/said 2>&1";
+    const std::string command = std::string("exec env ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS ") + kVariable + "=" +
+                                directory_ + ":" + std::to_string(step_) + " strace -f -qq -o " + trace() + " " +
+                                options + " " + self + " >" + folder_.path() + "/said 2>&1";
     return std::system(command.c_str());
   }
 
@@ -69,7 +70,8 @@ class Save {
     return calls;
   }
 
-  // Programs close files before main() too, and do not start when that fails: of closes, only those of what is being written.
+  // Programs close files before main() too, and do not start when that fails: of closes, only those of what is being
+  // written.
   std::string only(const std::string& call) const {
     const std::string temporary = directory_ + "/.tmp-" + checkpoint_name(step_);
     return call == "close" ? fmt::format("-P {0}/rank-0000-of-0001.h5 -P {0}/manifest.json ", temporary) : "";
@@ -82,7 +84,8 @@ class Save {
     ASSERT_TRUE(found.has_value()) << when << "\n" << warnings;
     EXPECT_EQ(warnings, "") << when;
     EXPECT_TRUE(holds(*found, 1, kOldSeed) || holds(*found, step_, kNewSeed)) << when << " " << *found;
-    for (const std::string& name : list_checkpoints(directory_)) EXPECT_NO_THROW(Checkpoint::open(directory_ + "/" + name).verify()) << when;
+    for (const std::string& name : list_checkpoints(directory_))
+      EXPECT_NO_THROW(Checkpoint::open(directory_ + "/" + name).verify()) << when;
   }
   void expect_new(const std::string& when) const {
     const auto found = find_newest_good(directory_);
@@ -120,7 +123,8 @@ bool strace_works() { return std::system("strace -qq -o /dev/null true >/dev/nul
 #define SKIP_WITHOUT_STRACE() \
   if (!strace_works()) GTEST_SKIP() << "strace is not installed, or tracing is not allowed here"
 
-class InjectedFault : public testing::TestWithParam<int64_t> {};  // the step that is saved over step 1: another, or the same
+// the step that is saved over step 1: another, or the same
+class InjectedFault : public testing::TestWithParam<int64_t> {};
 
 void sweep_kills(int64_t step, const std::string& call, const std::string& always) {
   // A call that an error refuses costs others, which the count must see.
@@ -130,7 +134,8 @@ void sweep_kills(int64_t step, const std::string& call, const std::string& alway
     const std::string when = fmt::format("killed at {} number {} of {}{}", call, n, calls, always);
     const Save save(step);
     const int status =
-        save.run(save.only(call) + fmt::format("{} -e trace={},renameat2 -e inject={}:signal=KILL:when={}", always, call, call, n));
+        save.run(save.only(call) +
+                 fmt::format("{} -e trace={},renameat2 -e inject={}:signal=KILL:when={}", always, call, call, n));
     killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     save.expect_old_or_new(when);
     save.expect_next_save_succeeds(when);
@@ -161,8 +166,8 @@ TEST_P(InjectedFault, aDiskErrorAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
         for (int n = 1; n <= calls; ++n) {
           const std::string when = fmt::format("{} {} at number {}{} of {}", call, error, n, persistent, calls);
           const Save save(GetParam());
-          const int status =
-              save.run(save.only(call) + fmt::format("-e trace={} -e inject={}:error={}:when={}{}", call, call, error, n, persistent));
+          const int status = save.run(save.only(call) + fmt::format("-e trace={} -e inject={}:error={}:when={}{}", call,
+                                                                    call, error, n, persistent));
           ASSERT_TRUE(WIFEXITED(status)) << when << ": the saving program crashed\n" << save.said();
           const int code = WEXITSTATUS(status);
           EXPECT_TRUE(code == kSaved || code == kNotSaved) << when << ": exit code " << code << "\n" << save.said();
@@ -188,8 +193,8 @@ TEST_P(InjectedFault, aDiskErrorAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
   }
 }
 
-// A kill leaves what was written in the system's cache, so only the order of calls shows what a power cut would leave: nothing is published
-// before all of it is on disk, and nothing is removed before that is.
+// A kill leaves what was written in the system's cache, so only the order of calls shows what a power cut would leave:
+// nothing is published before all of it is on disk, and nothing is removed before that is.
 TEST_P(InjectedFault, everythingIsOnDiskBeforeItIsPublishedAndThatBeforeAnythingIsRemoved) {
   SKIP_WITHOUT_STRACE();
   const Save save(GetParam());
@@ -197,29 +202,39 @@ TEST_P(InjectedFault, everythingIsOnDiskBeforeItIsPublishedAndThatBeforeAnything
   const std::string name = checkpoint_name(GetParam()), temporary = save.directory() + "/.tmp-" + name;
   const std::vector<std::string> calls = save.calls("pwrite64,ftruncate,fsync,rename,renameat2,unlinkat,rmdir");
   const auto where = [&](const std::function<bool(const std::string&)>& is, size_t from = 0) {
-    return static_cast<size_t>(std::find_if(calls.begin() + static_cast<std::ptrdiff_t>(from), calls.end(), is) - calls.begin());
+    return static_cast<size_t>(std::find_if(calls.begin() + static_cast<std::ptrdiff_t>(from), calls.end(), is) -
+                               calls.begin());
   };
   const auto on = [](const std::string& call, const std::string& path) {
-    return [=](const std::string& line) { return line.find(call + "(") != std::string::npos && line.find("<" + path + ">") != std::string::npos; };
+    return [=](const std::string& line) {
+      return line.find(call + "(") != std::string::npos && line.find("<" + path + ">") != std::string::npos;
+    };
   };
-  const auto removes = [](const std::string& line) { return line.find("unlinkat(") != std::string::npos || line.find("rmdir(") != std::string::npos; };
+  const auto removes = [](const std::string& line) {
+    return line.find("unlinkat(") != std::string::npos || line.find("rmdir(") != std::string::npos;
+  };
   const size_t published = where([&](const std::string& line) {
-    return line.find("rename") != std::string::npos && line.find("\"" + temporary + "\"") != std::string::npos && line.find("/" + name + "\"") != std::string::npos;
+    return line.find("rename") != std::string::npos && line.find("\"" + temporary + "\"") != std::string::npos &&
+           line.find("/" + name + "\"") != std::string::npos;
   });
   ASSERT_LT(published, calls.size());
   size_t last_written = 0;
   for (const char* file : {"/rank-0000-of-0001.h5", "/manifest.json"}) {
     size_t written = calls.size();
-    for (size_t i = where(on("pwrite64", temporary + file)); i < calls.size(); i = where(on("pwrite64", temporary + file), i + 1)) written = i;
+    for (size_t i = where(on("pwrite64", temporary + file)); i < calls.size();
+         i = where(on("pwrite64", temporary + file), i + 1))
+      written = i;
     ASSERT_LT(written, published) << file;
-    EXPECT_LT(where(on("fsync", temporary + file), written), published) << file << " is not synced after its last write";
+    EXPECT_LT(where(on("fsync", temporary + file), written), published)
+        << file << " is not synced after its last write";
     last_written = std::max(last_written, written);
   }
   EXPECT_LT(where(on("fsync", temporary), last_written), published) << "the names in the folder are not synced";
   const size_t after = where(on("fsync", save.directory()), published);
   EXPECT_LT(after, calls.size()) << "the new name is not synced";
   EXPECT_LT(after, where(removes, published)) << "the old one goes before the new name is synced";
-  EXPECT_LT(where(on("fsync", save.directory())), where(removes)) << "leftovers go before it is known what took their place";
+  EXPECT_LT(where(on("fsync", save.directory())), where(removes))
+      << "leftovers go before it is known what took their place";
 }
 
 // A disk that says it has written and has not: what was published is not believed, and the old one is still there.
@@ -236,7 +251,8 @@ TEST_P(InjectedFault, aSwallowedOrShortWriteIsFound) {
     if (WEXITSTATUS(status) == kSaved) {
       save.expect_new(when);
       // Our own loader needs no header; other programs do.
-      EXPECT_NO_THROW(hdf5::Reader(save.directory() + "/latest/rank-0000-of-0001.h5").read_double("/master/scale")) << when;
+      EXPECT_NO_THROW(hdf5::Reader(save.directory() + "/latest/rank-0000-of-0001.h5").read_double("/master/scale"))
+          << when;
     }
   }
 }
@@ -244,7 +260,8 @@ TEST_P(InjectedFault, aSwallowedOrShortWriteIsFound) {
 // Where two names cannot be exchanged in one call (NFS), replacing takes two renames.
 TEST(InjectedFaultWithoutExchange, aKillAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
   SKIP_WITHOUT_STRACE();
-  for (const char* call : {"rename", "fsync", "unlinkat", "symlink"}) sweep_kills(1, call, " -e inject=renameat2:error=EINVAL");
+  for (const char* call : {"rename", "fsync", "unlinkat", "symlink"})
+    sweep_kills(1, call, " -e inject=renameat2:error=EINVAL");
 }
 
 INSTANTIATE_TEST_SUITE_P(Steps, InjectedFault, testing::Values(2, 1),

@@ -32,7 +32,8 @@ TEST(CheckpointRoundTrip, everyBitComesBack) {
   EXPECT_EQ(std::filesystem::read_symlink(directory + "/latest"), "step-00001000");
   EXPECT_TRUE(holds(directory + "/latest", 1000, 5));
   EXPECT_EQ(list_directory(directory), (std::vector<std::string>{"latest", "step-00001000"}));
-  EXPECT_EQ(list_directory(directory + "/step-00001000"), (std::vector<std::string>{"manifest.json", "rank-0000-of-0001.h5"}));
+  EXPECT_EQ(list_directory(directory + "/step-00001000"),
+            (std::vector<std::string>{"manifest.json", "rank-0000-of-0001.h5"}));
 }
 
 TEST(CheckpointRoundTrip, anyPartitionLoadsFromAnyPartition) {
@@ -72,10 +73,16 @@ TEST(CheckpointRoundTrip, anotherModelIsRefusedByName) {
     change(ranges);
     return message_of([&] { checkpoint.load(ranges); });
   };
-  const auto expect = [](const std::string& message, const char* part) { EXPECT_NE(message.find(part), std::string::npos) << message; };
+  const auto expect = [](const std::string& message, const char* part) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
   expect(refusal([](auto& r) { r.erase(r.begin() + 1); }), "master model.norm.weight is not in this model");
-  expect(refusal([](auto& r) { r.push_back(r[1]), r.back().parameter = "model.new.weight"; }), "master model.new.weight is missing");
-  expect(refusal([](auto& r) { r[1].shape = {1, 7}; }), "master model.norm.weight is float32 (7), the model wants float32 (1, 7)");
+  expect(refusal([](auto& r) { r.push_back(r[1]), r.back().parameter = "model.new.weight"; }),
+         "master model.new.weight is missing");
+  expect(refusal([](auto& r) {
+           r[1].shape = {1, 7};
+         }),
+         "master model.norm.weight is float32 (7), the model wants float32 (1, 7)");
   expect(refusal([](auto& r) { r[1].dtype = DType::I32; }), "the model wants int32 (7)");
   for (const auto& bytes : target.bytes()) EXPECT_EQ(bytes, std::vector<unsigned char>(bytes.size()));
 }
@@ -86,7 +93,8 @@ TEST(CheckpointRoundTrip, aMissingPieceOfAParameterIsRefused) {
   TrainingState state = training_state(owned, 3, 9, 100);
   state.ranges.erase(state.ranges.begin() + 1);
   const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), state));
-  EXPECT_NE(message_of([&] { checkpoint.load(target.ranges()); }).find("master model.embed_tokens.weight is missing"), std::string::npos);
+  EXPECT_NE(message_of([&] { checkpoint.load(target.ranges()); }).find("master model.embed_tokens.weight is missing"),
+            std::string::npos);
 }
 
 TEST(CheckpointRoundTrip, theSameStepIsReplaced) {
@@ -101,11 +109,14 @@ TEST(CheckpointRoundTrip, theSameStepIsReplaced) {
 TEST(CheckpointRoundTrip, rangesOutsideTheirParameterAreNotSaved) {
   TemporaryFolder folder;
   const OwnedState owned(1);
-  for (const auto& [first, count] : std::vector<std::pair<int64_t, int64_t>>{{1, 33 * 16}, {-1, 1}, {0, -1}, {INT64_MAX, 1}, {1, INT64_MAX}}) {
+  for (const auto& [first, count] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 33 * 16}, {-1, 1}, {0, -1}, {INT64_MAX, 1}, {1, INT64_MAX}}) {
     TrainingState state = training_state(owned, 4, 1);
     state.ranges[0].first = first;
     state.ranges[0].count = count;
-    EXPECT_NE(message_of([&] { write_checkpoint(folder.path(), state); }, ErrorKind::Internal).find("cannot save"), std::string::npos) << first << " " << count;
+    EXPECT_NE(message_of([&] { write_checkpoint(folder.path(), state); }, ErrorKind::Internal).find("cannot save"),
+              std::string::npos)
+        << first << " " << count;
     EXPECT_EQ(list_directory(folder.path()), std::vector<std::string>{});
   }
 }
@@ -131,11 +142,15 @@ TEST(CheckpointResolve, acceptsARunItsFolderAndAStep) {
   write_checkpoint(run + "/checkpoints", training_state(owned, 90, 1));
   write_checkpoint(run + "/checkpoints", training_state(owned, 100, 1));
   const std::string newest = run + "/checkpoints/step-00000100";
-  for (const std::string& given : {run, run + "/", run + "/checkpoints", newest}) EXPECT_EQ(resolve_checkpoint(given), newest) << given;
+  for (const std::string& given : {run, run + "/", run + "/checkpoints", newest})
+    EXPECT_EQ(resolve_checkpoint(given), newest) << given;
   EXPECT_EQ(resolve_checkpoint(run + "/checkpoints/step-00000090/"), run + "/checkpoints/step-00000090");
-  EXPECT_NE(message_of([&] { resolve_checkpoint(folder.path() + "/absent"); }).find("does not exist: expected a run's folder"),
+  EXPECT_NE(message_of([&] {
+              resolve_checkpoint(folder.path() + "/absent");
+            }).find("does not exist: expected a run's folder"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { resolve_checkpoint(folder.path()); }).find("holds no checkpoint: expected a run's folder"), std::string::npos);
+  EXPECT_NE(message_of([&] { resolve_checkpoint(folder.path()); }).find("holds no checkpoint: expected a run's folder"),
+            std::string::npos);
   std::ofstream(newest + "/manifest.json") << "x";
   EXPECT_EQ(resolve_checkpoint(run), run + "/checkpoints/step-00000090");
   std::ofstream(run + "/checkpoints/step-00000090/manifest.json") << "x";

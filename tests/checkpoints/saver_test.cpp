@@ -56,7 +56,8 @@ TEST(PruneCheckpoints, leavesFilesThatAreNotItsOwn) {
   std::ofstream(folder.path() + "/notes.txt") << "mine";
   std::filesystem::create_directories(folder.path() + "/step-best");
   prune_checkpoints(folder.path(), 1, 0);
-  EXPECT_EQ(list_directory(folder.path()), (std::vector<std::string>{"latest", "notes.txt", "step-00000002", "step-best"}));
+  EXPECT_EQ(list_directory(folder.path()),
+            (std::vector<std::string>{"latest", "notes.txt", "step-00000002", "step-best"}));
 }
 
 class CheckpointSaverModes : public testing::TestWithParam<bool> {};
@@ -90,7 +91,8 @@ TEST_P(CheckpointSaverModes, aFailedSaveIsReportedAndALaterOneSucceeds) {
   EXPECT_FALSE(saver.finish());
   EXPECT_TRUE(saver.failed());
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("warning: the checkpoint of step 1 could not be saved: [" + directory), std::string::npos) << said;
+  EXPECT_NE(said.find("warning: the checkpoint of step 1 could not be saved: [" + directory), std::string::npos)
+      << said;
   std::filesystem::remove(directory);
   saver.save(training_state(owned, 2, 3));
   EXPECT_TRUE(saver.finish());

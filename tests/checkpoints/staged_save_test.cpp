@@ -1,5 +1,6 @@
-// A save from memory that changes: whatever the writer is doing when the update comes, the checkpoint is the one that a synchronous save
-// writes, bit for bit; only what is not written by then is copied; and a failure on either thread costs the save alone.
+// A save from memory that changes: whatever the writer is doing when the update comes, the checkpoint is the one that a
+// synchronous save writes, bit for bit; only what is not written by then is copied; and a failure on either thread
+// costs the save alone.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -36,7 +37,8 @@ class Event {
     }
     changed_.notify_all();
   }
-  // Whether it happened in time: a save that waits for an update which waits for the save must fail the test, not hang it.
+  // Whether it happened in time: a save that waits for an update which waits for the save must fail the test, not hang
+  // it.
   bool wait(std::chrono::milliseconds longest = std::chrono::seconds(30)) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, longest, [&] { return happened_; });
@@ -58,7 +60,8 @@ std::vector<int64_t> piece_sizes() {
   const OwnedState owned(kSeed);
   std::vector<int64_t> sizes;
   for (const StateRange& range : owned.ranges())
-    for (int64_t done = 0; done < range.bytes(); done += kPieceBytes) sizes.push_back(std::min(kPieceBytes, range.bytes() - done));
+    for (int64_t done = 0; done < range.bytes(); done += kPieceBytes)
+      sizes.push_back(std::min(kPieceBytes, range.bytes() - done));
   return sizes;
 }
 int64_t bytes_from(int64_t piece) {
@@ -75,15 +78,20 @@ void update(const OwnedState& owned) {
 
 // The same entries, and the same bytes in their places.
 void expect_same_checkpoint(const std::string& directory, const std::string& expected, const std::string& when) {
-  const auto manifest = [](const std::string& path) { return parse_manifest(read_file(path + "/step-00000002/manifest.json"), path); };
-  const auto rank_file = [](const std::string& path) { return read_file(path + "/step-00000002/rank-0000-of-0001.h5"); };
+  const auto manifest = [](const std::string& path) {
+    return parse_manifest(read_file(path + "/step-00000002/manifest.json"), path);
+  };
+  const auto rank_file = [](const std::string& path) {
+    return read_file(path + "/step-00000002/rank-0000-of-0001.h5");
+  };
   const Manifest found = manifest(directory), wanted = manifest(expected);
   const std::string found_bytes = rank_file(directory), wanted_bytes = rank_file(expected);
   ASSERT_EQ(found_bytes.size(), wanted_bytes.size()) << when;
   ASSERT_EQ(found.entries.size(), wanted.entries.size()) << when;
   for (size_t i = 0; i < wanted.entries.size(); ++i) {
     const ManifestEntry &a = found.entries[i], &b = wanted.entries[i];
-    EXPECT_TRUE(a.part == b.part && a.parameter == b.parameter && a.offset == b.offset && a.bytes() == b.bytes()) << when << " " << b.part;
+    EXPECT_TRUE(a.part == b.part && a.parameter == b.parameter && a.offset == b.offset && a.bytes() == b.bytes())
+        << when << " " << b.part;
     EXPECT_EQ(a.hash, b.hash) << when << " " << b.part << " " << b.parameter;
     EXPECT_EQ(found_bytes.compare(static_cast<size_t>(b.offset), static_cast<size_t>(b.bytes()), wanted_bytes,
                                   static_cast<size_t>(b.offset), static_cast<size_t>(b.bytes())),
@@ -224,7 +232,8 @@ TEST_F(StagedSave, saveAfterSaveHoldsItsOwnStateWhereverTheUpdateFalls) {
   for (int64_t step = 1; step <= kSaves; ++step) {
     const auto seed = static_cast<uint64_t>(step);
     const OwnedState next(seed);
-    for (size_t i = 0; i < next.bytes().size(); ++i) std::memcpy(owned.ranges()[i].data, next.bytes()[i].data(), next.bytes()[i].size());
+    for (size_t i = 0; i < next.bytes().size(); ++i)
+      std::memcpy(owned.ranges()[i].data, next.bytes()[i].data(), next.bytes()[i].size());
     saver.save(training_state(owned, step, seed));
     if (step % 2 == 0) std::this_thread::sleep_for(std::chrono::microseconds(100 * step));  // forward and backward
     saver.before_update();
@@ -240,8 +249,9 @@ TEST_F(StagedSave, withoutACopyTheSaveIsGivenUpAndTrainingGoesOn) {
       if (refused == piece_count()) continue;
       const bool device = refused > piece_count();
       const int64_t failing = refused % piece_count();
-      const std::string when = fmt::format("{} piece {}, the writer {} piece 0", device ? "the device fails at" : "no memory for", failing,
-                                           reading ? "reads" : "stands before");
+      const std::string when =
+          fmt::format("{} piece {}, the writer {} piece 0", device ? "the device fails at" : "no memory for", failing,
+                      reading ? "reads" : "stands before");
       const OwnedState owned(kSeed);
       Event stands, no_memory;
       PieceOptions options = pieces_of(kPieceBytes);

@@ -1,4 +1,5 @@
-// A small training state with bits that depend on a seed, a fresh folder, and the Python that reads our files, for these tests.
+// A small training state with bits that depend on a seed, a fresh folder, and the Python that reads our files, for
+// these tests.
 #pragma once
 
 #include <cstdlib>

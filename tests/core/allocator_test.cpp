@@ -56,8 +56,10 @@ TEST(Allocator, SizesThatAreAskedForOnceLeaveLittleBehind) {
   release_pooled_memory(meta);
   reset_memory_peak(meta);
   const int64_t before = memory_report(meta).total_in_use(), step = 1 << 16, largest = 64 * step;
-  for (int64_t bytes = step; bytes <= largest; bytes += step) Tensor::empty({bytes}, DType::U8, meta, Purpose::Workspace);
-  for (int64_t bytes = largest; bytes > 0; bytes -= step + 4096) Tensor::empty({bytes}, DType::U8, meta, Purpose::Workspace);
+  for (int64_t bytes = step; bytes <= largest; bytes += step)
+    Tensor::empty({bytes}, DType::U8, meta, Purpose::Workspace);
+  for (int64_t bytes = largest; bytes > 0; bytes -= step + 4096)
+    Tensor::empty({bytes}, DType::U8, meta, Purpose::Workspace);
   EXPECT_LE(memory_report(meta).reserved_peak - before, 2 * largest) << "kept by size, they were " << 65 * largest / 2;
   release_pooled_memory(meta);
 }
@@ -85,7 +87,8 @@ TEST(Allocator, BlocksLieSideBySideWhateverElseIsMapped) {
   reset_memory_peak(Device{});
   const int64_t before = memory_report(Device{}).total_in_use();
   for (int64_t mib = 1; mib <= 30; ++mib) Tensor::empty({mib << 20}, DType::U8, {}, Purpose::Workspace);
-  EXPECT_LE(memory_report(Device{}).reserved_peak - before, int64_t{60} << 20) << "apart from each other they are 465 MiB";
+  EXPECT_LE(memory_report(Device{}).reserved_peak - before, int64_t{60} << 20)
+      << "apart from each other they are 465 MiB";
   for (size_t i = 1; i < others.size(); i += 2) munmap(others[i].first, others[i].second);
   release_pooled_memory(Device{});
 }
@@ -98,7 +101,8 @@ TEST(Allocator, ALargeTensorTakesItsPagesAndNoMore) {
 
 TEST(Allocator, MoreBytesThanThereAreNumbersForIsOutOfMemory) {
   for (const Device device : {Device{}, meta_of(DeviceType::Cpu)})
-    for (const Shape& shape : {Shape{int64_t{1} << 40, int64_t{1} << 40}, Shape{int64_t{1} << 62}, Shape{int64_t{1} << 32, int64_t{1} << 30}}) {
+    for (const Shape& shape : {Shape{int64_t{1} << 40, int64_t{1} << 40}, Shape{int64_t{1} << 62},
+                               Shape{int64_t{1} << 32, int64_t{1} << 30}}) {
       try {
         Tensor::empty(shape, DType::F64, device);
         ADD_FAILURE() << to_string(shape) << " on " << name_of(device);
@@ -151,7 +155,8 @@ TEST(Allocator, WhatIsKeptForReuseIsGivenUpBeforeTheLimitIsPassed) {
 
 // In a process of its own, whose address space ends 64 MiB above what it has.
 TEST(Allocator, WhatIsKeptForReuseIsGivenUpWhenTheSystemRefuses) {
-  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under a limit of the address space";
+  if (kAddressSanitizer || kThreadSanitizer)
+    GTEST_SKIP() << "a sanitizer's shadow memory does not fit under a limit of the address space";
   const auto child = [] {
     release_pooled_memory(Device{});
     std::ifstream sizes("/proc/self/statm");
@@ -162,7 +167,8 @@ TEST(Allocator, WhatIsKeptForReuseIsGivenUpWhenTheSystemRefuses) {
     if (setrlimit(RLIMIT_AS, &space) != 0) _exit(2);
     { const Tensor freed = Tensor::empty({10 << 20}, DType::F32, {}, Purpose::Workspace); }
     if (memory_report(Device{}).pooled < (40 << 20)) _exit(3);
-    const Tensor larger = Tensor::empty({12 << 20}, DType::F32, {}, Purpose::Workspace);  // 48 MiB do not fit beside the 40 that are kept
+    // 48 MiB do not fit beside the 40 that are kept
+    const Tensor larger = Tensor::empty({12 << 20}, DType::F32, {}, Purpose::Workspace);
     try {
       Tensor::empty({30 << 20}, DType::F32, {}, Purpose::Workspace);
     } catch (const Error& error) {
@@ -183,7 +189,8 @@ TEST(Allocator, TheLimitIsAnErrorThatSaysWhoHoldsWhat) {
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::OutOfMemory);
     const std::string text = error.what();
-    for (const char* part : {"asked for 4.0 MiB of activations", "optimizer 4.0 MiB", "limit"}) EXPECT_NE(text.find(part), std::string::npos) << text;
+    for (const char* part : {"asked for 4.0 MiB of activations", "optimizer 4.0 MiB", "limit"})
+      EXPECT_NE(text.find(part), std::string::npos) << text;
   }
   EXPECT_NO_THROW(Tensor::empty({1000}, DType::F32, {})) << "what fits still fits";
   set_memory_limit(Device{}, limit);

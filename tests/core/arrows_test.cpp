@@ -1,4 +1,5 @@
-// Dependencies point one way:  core <- layers, optim, data <- checkpoints, bench <- launch.  Libraries have one place that includes them.
+// Dependencies point one way:  core <- layers, optim, data <- checkpoints, bench <- launch.
+// Libraries have one place that includes them.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -23,21 +24,25 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
 struct Place {
   std::string header, folder;  // only files whose path starts with `folder` include headers that start with `header`
 };
-const Place kPlaces[] = {{"hdf5", "core/io/hdf5"}, {"H5", "core/io/hdf5"}, {"yaml-cpp", "launch/config"}, {"oneapi", "core/backends/"}, {"dnnl", "core/backends/"}, {"cudnn", "bench/cudnn_attention"}};
+const Place kPlaces[] = {{"hdf5", "core/io/hdf5"},     {"H5", "core/io/hdf5"},     {"yaml-cpp", "launch/config"},
+                         {"oneapi", "core/backends/"}, {"dnnl", "core/backends/"}, {"cudnn", "bench/cudnn_attention"}};
 
 // The complaint about one #include line of a file, or nothing.
 std::string complaint(const std::string& file, const std::string& line) {
   const size_t hash = line.find_first_not_of(" \t");
   if (hash == std::string::npos || line[hash] != '#' || line.find("include", hash) == std::string::npos) return "";
-  const size_t open = line.find_first_of("<\"", hash), close = open == std::string::npos ? open : line.find_first_of(">\"", open + 1);
+  const size_t open = line.find_first_of("<\"", hash),
+               close = open == std::string::npos ? open : line.find_first_of(">\"", open + 1);
   if (close == std::string::npos) return "";
   const std::string header = line.substr(open + 1, close - open - 1);
   for (const Place& place : kPlaces)
-    if (header.rfind(place.header, 0) == 0 && file.rfind(place.folder, 0) != 0) return file + " includes " + header + ", which only " + place.folder + " may";
+    if (header.rfind(place.header, 0) == 0 && file.rfind(place.folder, 0) != 0)
+      return file + " includes " + header + ", which only " + place.folder + " may";
   if (line[open] == '<') return "";
   const std::string from = file.substr(0, file.find('/')), to = header.substr(0, header.find('/'));
   if (to == header) return file + " includes \"" + header + "\": includes are written from the repository root";
-  if (kMayInclude.count(to) && !kMayInclude.at(from).count(to)) return file + " includes " + header + ": the arrow points right";
+  if (kMayInclude.count(to) && !kMayInclude.at(from).count(to))
+    return file + " includes " + header + ": the arrow points right";
   return "";
 }
 

@@ -35,7 +35,8 @@ TEST(Errors, AnOpThatIsCalledWronglyIsNobodysInput) {
 }
 
 TEST(Errors, WhatWasToBeRefusedBeforeIsAFailureUnderWay) {
-  const Error damage(ErrorKind::BadInput, "train.h5", "is damaged"), memory(ErrorKind::OutOfMemory, "memory", "is full");
+  const Error damage(ErrorKind::BadInput, "train.h5", "is damaged"),
+      memory(ErrorKind::OutOfMemory, "memory", "is full");
   EXPECT_EQ(damage.underway().kind(), ErrorKind::Failed);
   EXPECT_STREQ(damage.underway().what(), damage.what());
   EXPECT_EQ(memory.underway().kind(), ErrorKind::OutOfMemory);

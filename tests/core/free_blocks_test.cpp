@@ -71,7 +71,8 @@ TEST(FreeBlocks, NothingIsLostAndNothingHandedOutTwice) {
       held.pop_back();
       std::fill_n(free.begin() + first, pages, true);
       blocks.put(kBase + first * kPage, pages * kPage);
-    } else if (const int64_t pages = 16 + static_cast<int64_t>(random() % 100); char* const data = static_cast<char*>(blocks.take(pages * kPage))) {
+    } else if (const int64_t pages = 16 + static_cast<int64_t>(random() % 100);
+               char* const data = static_cast<char*>(blocks.take(pages * kPage))) {
       const int64_t first = (data - kBase) / kPage;
       for (int64_t i = first; i < first + pages; ++i) {
         ASSERT_TRUE(free[i]);

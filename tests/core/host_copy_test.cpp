@@ -53,7 +53,8 @@ TEST(HostCopy, CudaCopiesLargeTensorsEitherWay) {
     back.copy_from(on_device);
     EXPECT_TRUE(back.to_vector<float>() == expected.to_vector<float>());
     if (shape[0] > 1) {
-      EXPECT_THROW(back.column_slice(0, 2).copy_from(on_device.column_slice(0, 2)), Error) << "rows of the host that are apart";
+      EXPECT_THROW(back.column_slice(0, 2).copy_from(on_device.column_slice(0, 2)), Error)
+          << "rows of the host that are apart";
     }
   }
 }

@@ -117,7 +117,8 @@ TEST_F(Parallel, WorkersTakeNoSignalThatComesAtAnyMomentButTheirOwnFaults) {
       pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
       const std::lock_guard lock(mutex);
       workers.insert(std::this_thread::get_id());
-      for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGPROF, SIGALRM, SIGVTALRM, SIGCHLD, SIGRTMIN}) EXPECT_TRUE(sigismember(&blocked, signal)) << signal;
+      for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGPROF, SIGALRM, SIGVTALRM, SIGCHLD, SIGRTMIN})
+        EXPECT_TRUE(sigismember(&blocked, signal)) << signal;
       for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) EXPECT_FALSE(sigismember(&blocked, signal)) << signal;
     });
   EXPECT_FALSE(workers.empty());

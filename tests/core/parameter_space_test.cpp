@@ -17,7 +17,8 @@ TEST(ParameterSpace, WeightsStartAt64BytesAndMergedParametersAreAdjacent) {
   ParameterSpace space;
   declare(space, true);
   const Weight* late = space.add({{"late", {1, 7}, Initializer::zeros()}});
-  for (const char* name : {"first", "q", "norm", "bias", "large", "late"}) EXPECT_EQ(space.find(name).offset % 16, 0) << name;
+  for (const char* name : {"first", "q", "norm", "bias", "large", "late"})
+    EXPECT_EQ(space.find(name).offset % 16, 0) << name;
   EXPECT_EQ(space.find("k").offset, space.find("q").offset + 21);
   EXPECT_EQ(space.parameter_count(), 15 + 21 + 14 + 7 + 3 + 30000 + 7);
   for (DType dtype : {DType::F32, DType::F64}) {
@@ -27,8 +28,10 @@ TEST(ParameterSpace, WeightsStartAt64BytesAndMergedParametersAreAdjacent) {
     fresh.allocate(dtype, {}, SpaceUse::Training);
     EXPECT_EQ(w->shape, (Shape{6, 3}));
     EXPECT_EQ(reinterpret_cast<uintptr_t>(w->value.raw_data()) % 64, 0u);
-    EXPECT_EQ(fresh.view(fresh.values(ParameterKind::Matrix), fresh.find("b")).raw_data(), w->value.row_slice(2, 4).raw_data());
-    EXPECT_EQ(fresh.view(fresh.gradients(ParameterKind::Matrix), fresh.find("b")).raw_data(), w->gradient.row_slice(2, 4).raw_data());
+    EXPECT_EQ(fresh.view(fresh.values(ParameterKind::Matrix), fresh.find("b")).raw_data(),
+              w->value.row_slice(2, 4).raw_data());
+    EXPECT_EQ(fresh.view(fresh.gradients(ParameterKind::Matrix), fresh.find("b")).raw_data(),
+              w->gradient.row_slice(2, 4).raw_data());
   }
   EXPECT_FALSE(late->value.defined());
 }
@@ -37,9 +40,12 @@ TEST(ParameterSpace, RefusesWhatItCannotHold) {
   ParameterSpace space;
   declare(space, true);
   EXPECT_THROW(space.add({{"q", {1, 1}, Initializer::zeros()}}), Error) << "declared twice";
-  EXPECT_THROW(space.add({{"x", {1, 1}, Initializer::zeros()}, {"x", {1, 1}, Initializer::zeros()}}), Error) << "twice in one weight";
-  EXPECT_THROW(space.add({{"y", {2, 3}, Initializer::zeros()}, {"z", {2, 4}, Initializer::zeros()}}), Error) << "other columns";
-  EXPECT_THROW(space.add({{"v", {3}, Initializer::zeros()}, {"m", {2, 3}, Initializer::zeros()}}), Error) << "other rank";
+  EXPECT_THROW(space.add({{"x", {1, 1}, Initializer::zeros()}, {"x", {1, 1}, Initializer::zeros()}}), Error)
+      << "twice in one weight";
+  EXPECT_THROW(space.add({{"y", {2, 3}, Initializer::zeros()}, {"z", {2, 4}, Initializer::zeros()}}), Error)
+      << "other columns";
+  EXPECT_THROW(space.add({{"v", {3}, Initializer::zeros()}, {"m", {2, 3}, Initializer::zeros()}}), Error)
+      << "other rank";
   EXPECT_THROW(space.add({{"t", {2, 3, 4}, Initializer::zeros()}}), Error) << "rank 3";
   EXPECT_THROW(space.add({{"s", {}, Initializer::zeros()}}), Error) << "rank 0";
   EXPECT_THROW(space.add({{"e", {0, 3}, Initializer::zeros()}}), Error) << "no elements";
@@ -60,7 +66,8 @@ TEST(ParameterSpace, InitialValuesDependOnSeedAndNameAlone) {
     return to_doubles(space.view(space.values(p.kind), p));
   };
   for (const char* name : {"q", "k", "norm", "large"}) {
-    EXPECT_EQ(values(true, 5, DType::F32, name), values(false, 5, DType::F32, name)) << "with other parameters around it";
+    EXPECT_EQ(values(true, 5, DType::F32, name), values(false, 5, DType::F32, name))
+        << "with other parameters around it";
     EXPECT_EQ(values(true, 5, DType::F32, name), values(true, 5, DType::F64, name)) << "in another dtype";
   }
   EXPECT_NE(values(true, 5, DType::F32, "q"), values(true, 6, DType::F32, "q"));

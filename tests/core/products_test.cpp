@@ -26,7 +26,8 @@ TEST(Products, AreRightByAnyNumberOfThreadsAndInThreadsOfOthers) {
 }
 
 TEST(Products, TheCheckSeesALibraryThatSharesAProductAmongThreadsThatItDoesNotGet) {
-  const auto set_threads_of_openmp = openmp<void(int)>("omp_set_num_threads"), set_levels = openmp<void(int)>("omp_set_max_active_levels");
+  const auto set_threads_of_openmp = openmp<void(int)>("omp_set_num_threads"),
+             set_levels = openmp<void(int)>("omp_set_max_active_levels");
   const auto get_levels = openmp<int()>("omp_get_max_active_levels");
   if (!set_threads_of_openmp || !set_levels || !get_levels) GTEST_SKIP() << "this oneDNN has no OpenMP";
   cpu::check_products();  // from here on this thread's settings are its own

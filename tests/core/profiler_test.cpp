@@ -28,7 +28,9 @@ void record(Profiler& profiler) {
     for (int i = 0; i < 2; ++i) {
       ProfilerRange inner("inner");
       spend(0.003);
-      gemm({.a = Tensor::zeros({2, 3}, DType::F32, {}), .b = Tensor::zeros({3, 5}, DType::F32, {}), .c = Tensor::zeros({2, 5}, DType::F32, {})});
+      gemm({.a = Tensor::zeros({2, 3}, DType::F32, {}),
+            .b = Tensor::zeros({3, 5}, DType::F32, {}),
+            .c = Tensor::zeros({2, 5}, DType::F32, {})});
     }
   }
   profiler.stop();
@@ -125,11 +127,13 @@ TEST(Profiler, TheChromeTraceIsJsonWithEveryRange) {
   std::filesystem::remove_all(folder);
 }
 
-// A GPU's ranges are when their work runs, not when it is queued: with nothing asked for until the end, those of the host would be next to nothing.
+// A GPU's ranges are when their work runs, not when it is queued: with nothing asked for until the end, those of the
+// host would be next to nothing.
 TEST(Profiler, CudaRangesHaveTheDevicesTime) {
   GTA_NEEDS_CUDA();
   const Device device = *cuda_device();
-  const Tensor x = Tensor::zeros({1 << 10, 1 << 12}, DType::F32, device), y = Tensor::zeros({1 << 10, 1 << 12}, DType::F32, device);
+  const Tensor x = Tensor::zeros({1 << 10, 1 << 12}, DType::F32, device),
+               y = Tensor::zeros({1 << 10, 1 << 12}, DType::F32, device);
   Profiler profiler;
   profiler.start(device);
   {

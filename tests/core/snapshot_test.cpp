@@ -1,4 +1,5 @@
-// Copies to pinned memory beside the compute stream: of the moment that was asked for, whatever the device still had to do and whatever it was given next.
+// Copies to pinned memory beside the compute stream: of the moment that was asked for, whatever the device still had to
+// do and whatever it was given next.
 #include "core/backends/snapshot.h"
 
 #include <cstring>
@@ -21,7 +22,9 @@ std::vector<float> counted(float first) {
   return values;
 }
 
-TEST(Snapshot, IsForDevicesWhoseMemoryTheHostDoesNotRead) { EXPECT_EQ(GTA_DISPATCH(Device{}, make_snapshot, Device{}, 4096), nullptr); }
+TEST(Snapshot, IsForDevicesWhoseMemoryTheHostDoesNotRead) {
+  EXPECT_EQ(GTA_DISPATCH(Device{}, make_snapshot, Device{}, 4096), nullptr);
+}
 
 TEST(Snapshot, CudaCopiesAreOfItsMoment) {
   GTA_NEEDS_CUDA();
@@ -36,12 +39,15 @@ TEST(Snapshot, CudaCopiesAreOfItsMoment) {
     snapshot->follow_compute();
     std::vector<std::unique_ptr<HostCopyInFlight>> copies(kPieces);
     for (int64_t i = kPieces - 1; i >= 0; --i)
-      copies[i] = snapshot->begin(static_cast<const char*>(state.raw_data()) + i * kPieceBytes, i * kPieceBytes, kPieceBytes);
+      copies[i] =
+          snapshot->begin(static_cast<const char*>(state.raw_data()) + i * kPieceBytes, i * kPieceBytes, kPieceBytes);
     snapshot->hold_compute();
     state.fill_zero();
     GTA_DISPATCH(device, synchronize, Stream{device});
     for (int64_t i = 0; i < kPieces; ++i)
-      ASSERT_EQ(std::memcmp(copies[i]->wait(), reinterpret_cast<const char*>(expected.data()) + i * kPieceBytes, kPieceBytes), 0)
+      ASSERT_EQ(
+          std::memcmp(copies[i]->wait(), reinterpret_cast<const char*>(expected.data()) + i * kPieceBytes, kPieceBytes),
+          0)
           << "round " << round << ", piece " << i;
   }
 }

@@ -26,7 +26,8 @@ void expect_sums(const Device& device, const std::vector<DType>& dtypes) {
     }
   const Tensor wide = from_doubles({4, 8}, random_values("x", 32), DType::F32).to(device, Purpose::Data);
   EXPECT_THROW(sum_on(wide.column_slice(0, 4), 0, GradientMode::Overwrite), Error) << "rows that are apart";
-  EXPECT_TRUE(std::isnan(sum_on(from_doubles({2}, {1, NAN}, DType::F32).to(device, Purpose::Data), 0, GradientMode::Overwrite)));
+  EXPECT_TRUE(std::isnan(
+      sum_on(from_doubles({2}, {1, NAN}, DType::F32).to(device, Purpose::Data), 0, GradientMode::Overwrite)));
 }
 
 TEST(SumOfSquares, IsThatOfTheElements) { expect_sums({}, {DType::F32, DType::F64, DType::BF16}); }

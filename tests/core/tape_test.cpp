@@ -47,7 +47,9 @@ struct ForkOp {
   static constexpr const char* name = "fork";
   std::vector<bool>* came;
   void check(const Tensor&) const {}
-  std::array<Tensor, 2> forward(Saved& saved, const Tensor& x) const { return {ScaleOp{2}.forward(saved, x), ScaleOp{3}.forward(saved, x)}; }
+  std::array<Tensor, 2> forward(Saved& saved, const Tensor& x) const {
+    return {ScaleOp{2}.forward(saved, x), ScaleOp{3}.forward(saved, x)};
+  }
   void backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
     *came = {d_outputs[0].defined(), d_outputs[1].defined()};
     GradientMode mode = d_inputs[0].mode();
@@ -59,13 +61,16 @@ struct ForkOp {
   }
 };
 
-Tensor filled(int64_t rows, int64_t columns, double value) { return Tensor::from<double>({rows, columns}, std::vector<double>(rows * columns, value)); }
+Tensor filled(int64_t rows, int64_t columns, double value) {
+  return Tensor::from<double>({rows, columns}, std::vector<double>(rows * columns, value));
+}
 std::vector<double> constant(int64_t count, double value) { return std::vector<double>(count, value); }
 
 TEST(Tape, AddsTheGradientsWhereBranchesMeet) {
   Tape tape(TapeMode::Recording);
   const Tensor x = tape.watch(filled(3, 5, 1));
-  const Tensor y = tape.apply(AddOp{}, tape.apply(AddOp{}, tape.apply(ScaleOp{2}, x), tape.apply(ScaleOp{3}, x)), tape.apply(ScaleOp{5}, x));
+  const Tensor y = tape.apply(AddOp{}, tape.apply(AddOp{}, tape.apply(ScaleOp{2}, x), tape.apply(ScaleOp{3}, x)),
+                              tape.apply(ScaleOp{5}, x));
   tape.backward(y, filled(3, 5, 1));
   EXPECT_EQ(to_doubles(tape.gradient_of(x)), constant(15, 10));
 }
@@ -103,9 +108,11 @@ TEST(Tape, ColumnSlicesShareTheGradientOfTheirTensor) {
     Tape tape(TapeMode::Recording);
     const Tensor x = tape.watch(filled(2, 7, 1)), h = watched ? x : tape.apply(ScaleOp{1}, x);
     // [0, 3) twice, [2, 5) once: they overlap in column 2; [5, 7) is not used.
-    const Tensor left = tape.apply(AddOp{}, tape.apply(ScaleOp{2}, h.column_slice(0, 3)), tape.apply(ScaleOp{3}, h.column_slice(0, 3)));
+    const Tensor left =
+        tape.apply(AddOp{}, tape.apply(ScaleOp{2}, h.column_slice(0, 3)), tape.apply(ScaleOp{3}, h.column_slice(0, 3)));
     tape.backward(tape.apply(AddOp{}, left, tape.apply(ScaleOp{10}, h.column_slice(2, 3))), filled(2, 3, 1));
-    EXPECT_EQ(to_doubles(tape.gradient_of(x)), (std::vector<double>{5, 5, 15, 10, 10, 0, 0, 5, 5, 15, 10, 10, 0, 0})) << (watched ? "leaf" : "inner value");
+    EXPECT_EQ(to_doubles(tape.gradient_of(x)), (std::vector<double>{5, 5, 15, 10, 10, 0, 0, 5, 5, 15, 10, 10, 0, 0}))
+        << (watched ? "leaf" : "inner value");
   }
 }
 
@@ -136,7 +143,8 @@ TEST(Tape, GradientsOfParametersAccumulate) {
   for (int step = 1; step <= 3; ++step) {
     Tape tape(TapeMode::Recording);
     // Used twice, as a tied embedding is.
-    tape.backward(tape.apply(AddOp{}, tape.apply(ScaleOp{2}, tape.use(*w)), tape.apply(ScaleOp{3}, tape.use(*w))), filled(2, 3, 1));
+    tape.backward(tape.apply(AddOp{}, tape.apply(ScaleOp{2}, tape.use(*w)), tape.apply(ScaleOp{3}, tape.use(*w))),
+                  filled(2, 3, 1));
     EXPECT_EQ(to_doubles(w->gradient), constant(6, 5.0 * step));
   }
   space.zero_gradients();

@@ -54,7 +54,9 @@ TEST(Tensor, ViewsShowTheElementsTheyName) {
 
 TEST(Tensor, RefusesWhatLiesOutsideIt) {
   const Tensor t = counted(4, 3);
-  expect_refused("shape (2, 3) has 6 elements, got 5 values", [] { Tensor::from<float>({2, 3}, std::vector<float>(5)); });
+  expect_refused("shape (2, 3) has 6 elements, got 5 values", [] {
+    Tensor::from<float>({2, 3}, std::vector<float>(5));
+  });
   expect_refused("has 4 rows, cannot take [-1, 1)", [&] { t.row_slice(-1, 2); });
   expect_refused("cannot take [1, 0)", [&] { t.row_slice(1, -1); });
   expect_refused("has 4 rows, cannot take [2, 5)", [&] { t.row_slice(2, 3); });
@@ -68,7 +70,9 @@ TEST(Tensor, RefusesWhatLiesOutsideIt) {
 TEST(Tensor, RefusesReshapesThatWouldMoveElements) {
   const Tensor t = counted(4, 3);
   expect_refused("cannot reshape (4, 3) to (4, 4)", [&] { t.reshape({4, 4}); });
-  expect_refused("cannot reshape (4, 2) with pitch 3 to (2, 4): its rows are not adjacent", [&] { t.column_slice(0, 2).reshape({2, 4}); });
+  expect_refused("cannot reshape (4, 2) with pitch 3 to (2, 4): its rows are not adjacent", [&] {
+    t.column_slice(0, 2).reshape({2, 4});
+  });
   const Tensor linked = t.with_link({0, 0});
   expect_refused("on the tape: rows would change their length", [&] { linked.reshape({2, 6}); });
   expect_refused("cannot slice rows of (4, 3) on the tape", [&] { linked.row_slice(0, 2); });
@@ -83,17 +87,25 @@ TEST(Tensor, RefusesToBeReadOrCopiedAsWhatItIsNot) {
   expect_refused("is undefined: it has no float32 elements", [] { Tensor().data<float>(); });
   expect_refused("cannot copy float32 (3, 3) into float32 (4, 3)", [&] { t.copy_from(counted(3, 3)); });
   expect_refused("cannot copy float32 (4, 2) into float32 (4, 3)", [&] { t.copy_from(counted(4, 2)); });
-  expect_refused("cannot copy float64 (4, 3) into float32 (4, 3)", [&] { t.copy_from(Tensor::zeros({4, 3}, DType::F64, {})); });
-  expect_refused("expected float32 (4, 2) and float32 (4, 3) to have one shape", [&] { cpu::add_into(t, counted(4, 2)); });
-  expect_refused("expected float32 (3, 3) and float32 (4, 3) to have one shape", [&] { cpu::add_into(t, counted(3, 3)); });
+  expect_refused("cannot copy float64 (4, 3) into float32 (4, 3)", [&] {
+    t.copy_from(Tensor::zeros({4, 3}, DType::F64, {}));
+  });
+  expect_refused("expected float32 (4, 2) and float32 (4, 3) to have one shape",
+                 [&] { cpu::add_into(t, counted(4, 2)); });
+  expect_refused("expected float32 (3, 3) and float32 (4, 3) to have one shape",
+                 [&] { cpu::add_into(t, counted(3, 3)); });
   EXPECT_EQ(describe(Tensor()), "undefined");
 }
 
 TEST(DType, NamesAreThoseOfConfigurationsAndNoOthers) {
-  for (DType dtype : {DType::F32, DType::F64, DType::BF16, DType::I32, DType::U8, DType::U16, DType::U32, DType::U64}) EXPECT_EQ(dtype_from_name(name_of(dtype)), dtype);
-  for (const char* name : {"float16", "f32", "", "Float32"}) expect_refused(std::string("got '") + name + "'", [&] { dtype_from_name(name); });
-  expect_refused("[swiglu] has no kernel for int32: expected float32, float64 or bfloat16", [] { dispatch_floating(DType::I32, "swiglu", [](auto) {}); });
-  expect_refused("[adamw] has no kernel for bfloat16: expected float32 or float64", [] { dispatch_state(DType::BF16, "adamw", [](auto) {}); });
+  for (DType dtype : {DType::F32, DType::F64, DType::BF16, DType::I32, DType::U8, DType::U16, DType::U32, DType::U64})
+    EXPECT_EQ(dtype_from_name(name_of(dtype)), dtype);
+  for (const char* name : {"float16", "f32", "", "Float32"})
+    expect_refused(std::string("got '") + name + "'", [&] { dtype_from_name(name); });
+  expect_refused("[swiglu] has no kernel for int32: expected float32, float64 or bfloat16",
+                 [] { dispatch_floating(DType::I32, "swiglu", [](auto) {}); });
+  expect_refused("[adamw] has no kernel for bfloat16: expected float32 or float64",
+                 [] { dispatch_state(DType::BF16, "adamw", [](auto) {}); });
 }
 
 TEST(Device, NamesThisBuildLacksAreRefusedWithWhatThereIs) {

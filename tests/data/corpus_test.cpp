@@ -70,7 +70,8 @@ TEST(Corpus, EmptySeparatorIsAnEmptyLineWithEitherLineEnd) {
 
 TEST(Corpus, SeparatorKnowsCharactersBeyondAscii) {
   const TemporaryFolder folder;
-  EXPECT_EQ(documents_of({folder.write("a.txt", "aa\n\xc3\xa9\nbb\n")}, separated_by(".")), (Documents{"aa\n", "bb\n"}));
+  EXPECT_EQ(documents_of({folder.write("a.txt", "aa\n\xc3\xa9\nbb\n")}, separated_by(".")),
+            (Documents{"aa\n", "bb\n"}));
 }
 
 TEST(Corpus, BadSeparatorIsRefused) {
@@ -87,8 +88,9 @@ TEST(Corpus, SeparatorThatGivesUpOnALineIsRefused) {
 
 TEST(Corpus, JsonLinesGiveTheirTextField) {
   const TemporaryFolder folder;
-  const std::string path =
-      folder.write("a.jsonl", "{\"text\": \"a\\nb\", \"id\": 1}\r\n\n{\"id\": 2, \"text\": \"\\u00e9\\ud83d\\ude00\"}\n{\"text\": \"\"}");
+  const std::string path = folder.write(
+      "a.jsonl",
+      "{\"text\": \"a\\nb\", \"id\": 1}\r\n\n{\"id\": 2, \"text\": \"\\u00e9\\ud83d\\ude00\"}\n{\"text\": \"\"}");
   EXPECT_EQ(documents_of({path}), (Documents{"a\nb", "\xc3\xa9\xf0\x9f\x98\x80"}));
   CorpusOptions options;
   options.field = "content";
@@ -105,7 +107,8 @@ TEST(Corpus, BadJsonLinesAreRefusedWithTheirLine) {
            {"\"text\"", "is a string: expected an object"},
            {"{\"text\": \"\\ud800\"}", "has half of a surrogate pair at byte 17"},
            {"{\"id\": 1e999, \"text\": \"a\"}", "has the number 1e999, which is too large"},
-           {"{\"Text\": \"a\", \"b\": {\"text\": \"c\"}}", "has no field 'text' (it has: Text, b): name it with --field"},
+           {"{\"Text\": \"a\", \"b\": {\"text\": \"c\"}}",
+            "has no field 'text' (it has: Text, b): name it with --field"},
            {"{\"text\": null}", "has null in the field 'text': expected a string"},
            {"{\"text\": {\"text\": \"a\"}}", "has an object in the field 'text': expected a string"},
            {"{\"text\": [\"a\"]}", "has an array in the field 'text': expected a string"},
@@ -122,7 +125,8 @@ TEST(Corpus, BadLinesAreLeftOutNamedAndCountedWhereThatIsWanted) {
   CorpusOptions options;
   options.skip_bad_lines = true;
   std::string lines;
-  for (int i = 1; i <= 300; ++i) lines += i == 7 ? "{\"text\": null}\n" : i % 2 ? "{\"text\": \"a\"}\n" : "{\"text\": 1e999}\n";
+  for (int i = 1; i <= 300; ++i)
+    lines += i == 7 ? "{\"text\": null}\n" : i % 2 ? "{\"text\": \"a\"}\n" : "{\"text\": 1e999}\n";
   const std::string path = folder.write("a.jsonl", lines + "{\"text\": \"\xff\"}\n");
   testing::internal::CaptureStderr();
   EXPECT_EQ(documents_of({path}, options), Documents(149, "a"));
@@ -139,7 +143,10 @@ TEST(Corpus, BadLinesAreLeftOutNamedAndCountedWhereThatIsWanted) {
 TEST(Corpus, ABadLineIsFoundWithoutItsDocuments) {
   const TemporaryFolder folder;
   const std::string good = folder.write("a.txt", "words\n"), bad = folder.write("b.jsonl", "{\"text\": \"a\"}\n{}\n");
-  EXPECT_NE(refusal([&] { check_documents({good, bad}, {}); }).find("b.jsonl:2] has no field 'text'"), std::string::npos);
+  EXPECT_NE(refusal([&] {
+              check_documents({good, bad}, {});
+            }).find("b.jsonl:2] has no field 'text'"),
+            std::string::npos);
   check_documents({good}, {});
 }
 
@@ -158,8 +165,11 @@ TEST(Corpus, JsonUnderAnotherNameIsNeverTakenForProse) {
   lines.format = TextFormat::JsonLines;
   text.format = TextFormat::Text;
   for (const char* json : {"{\"text\": \"a\"}\n", "\n \n{ \"text\" : \"a\"}\n", "\xef\xbb\xbf{\"text\": \"a\"}"}) {
-    for (const std::string& path : {folder.write("a.txt", json), folder.write("noname", json), folder.write("b.gz", gzip(json))}) {
-      EXPECT_NE(refusal([&] { documents_of({path}); }).find("begins as JSON and is not named .jsonl: say --format jsonl"), std::string::npos)
+    for (const std::string& path :
+         {folder.write("a.txt", json), folder.write("noname", json), folder.write("b.gz", gzip(json))}) {
+      EXPECT_NE(
+          refusal([&] { documents_of({path}); }).find("begins as JSON and is not named .jsonl: say --format jsonl"),
+          std::string::npos)
           << path << json;
       EXPECT_EQ(documents_of({path}, lines), Documents{"a"});
       EXPECT_EQ(documents_of({path}, text), Documents{json});
@@ -167,7 +177,8 @@ TEST(Corpus, JsonUnderAnotherNameIsNeverTakenForProse) {
   }
   for (const char* json : {"{\n  \"text\": \"a\"\n}\n", "[{\"text\": \"a\"}]", "[\n  {\n\"text\": 1}]", "[\"a\"]"})
     refusal([&] { documents_of({folder.write("a.txt", json)}); });
-  for (const char* prose : {"{braces} in prose", "[Illustration]\n", "{\n}", "[1] a list\n", "{", "", "\"quoted\": no object", "{\"quoted\" words}"})
+  for (const char* prose : {"{braces} in prose", "[Illustration]\n", "{\n}", "[1] a list\n", "{", "",
+                            "\"quoted\": no object", "{\"quoted\" words}"})
     EXPECT_EQ(documents_of({folder.write("a.txt", prose)}), *prose ? Documents{prose} : Documents{}) << prose;
 
   const std::string pipe = folder.path("pipe");
@@ -179,7 +190,8 @@ TEST(Corpus, JsonUnderAnotherNameIsNeverTakenForProse) {
 
 TEST(Corpus, CompressionIsKnownByItsBytes) {
   const TemporaryFolder folder;
-  EXPECT_EQ(documents_of({folder.write("a.txt", gzip("one")), folder.write("b", zstd("two"))}), (Documents{"one", "two"}));
+  EXPECT_EQ(documents_of({folder.write("a.txt", gzip("one")), folder.write("b", zstd("two"))}),
+            (Documents{"one", "two"}));
 }
 
 TEST(Corpus, FilesThatAreNoTextAreNamedForWhatTheyAre) {
@@ -191,8 +203,11 @@ TEST(Corpus, FilesThatAreNoTextAreNamedForWhatTheyAre) {
                                     {"PAR1" + nuls, "a Parquet file"},
                                     {"\xff\xfe\x61\0b\0"s, "UTF-16"},
                                     {"BZh91AY&SY\xff" + nuls, "compressed by bzip2"}}) {
-    EXPECT_NE(refusal([&] { documents_of({folder.write("a.txt", bytes)}); }).find("is "s + name), std::string::npos) << name;
-    EXPECT_NE(refusal([&] { documents_of({folder.write("a.gz", gzip(bytes))}); }).find("is "s + name), std::string::npos) << name;
+    EXPECT_NE(refusal([&] { documents_of({folder.write("a.txt", bytes)}); }).find("is "s + name), std::string::npos)
+        << name;
+    EXPECT_NE(refusal([&] { documents_of({folder.write("a.gz", gzip(bytes))}); }).find("is "s + name),
+              std::string::npos)
+        << name;
   }
   EXPECT_EQ(documents_of({folder.write("a.txt", "PAR1 is a word")}), Documents{"PAR1 is a word"});
 }
@@ -202,8 +217,13 @@ TEST(Corpus, OptionsThatMeanNothingToAnInputAreRefused) {
   CorpusOptions field;
   field.field = "text";
   const std::string text = folder.write("a.txt", "words\n"), json = folder.write("a.jsonl", "{\"text\": \"a\"}\n");
-  EXPECT_NE(refusal([&] { documents_of({json, text}, field); }).find("a.txt] is text, which has no field 'text'"), std::string::npos);
-  EXPECT_NE(refusal([&] { documents_of({text, json}, separated_by("")); }).find("a.jsonl] is JSON lines, each of which is a document"),
+  EXPECT_NE(refusal([&] {
+              documents_of({json, text}, field);
+            }).find("a.txt] is text, which has no field 'text'"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] {
+              documents_of({text, json}, separated_by(""));
+            }).find("a.jsonl] is JSON lines, each of which is a document"),
             std::string::npos);
 }
 
@@ -211,25 +231,28 @@ TEST(Corpus, OptionsThatMeanNothingToAnInputAreRefused) {
 TEST(Corpus, AnInputThatCannotBeReadIsFoundAtOnce) {
   const TemporaryFolder folder;
   const std::string good = folder.write("a.txt", "words\n");
-  for (const std::string& bad : {folder.path("absent.txt"), folder.path(), folder.write("json.txt", "{\"text\": \"a\"}")})
+  for (const std::string& bad :
+       {folder.path("absent.txt"), folder.path(), folder.write("json.txt", "{\"text\": \"a\"}")})
     refusal([&] { read_documents({good, bad}, {}, [](std::string&&) { FAIL() << "a document was taken"; }); });
 }
 
 TEST(Corpus, InvalidUtf8IsRefusedWithItsFileAndByte) {
   const TemporaryFolder folder;
-  for (const char* bad : {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
-                          "\xf5\x80\x80\x80", "\xff", "\xe2\x82", "\xf0\x9f\x98"}) {
+  for (const char* bad : {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
+                          "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xe2\x82", "\xf0\x9f\x98"}) {
     const std::string path = folder.write("a.txt", std::string("good\nline\xc3\xa9 ") + bad + "\nmore\n");
     const std::string message = refusal([&] { documents_of({path}); });
     EXPECT_NE(message.find("a.txt"), std::string::npos);
     EXPECT_NE(message.find("byte 12 "), std::string::npos) << message;
   }
-  EXPECT_NE(refusal([&] { documents_of({folder.write("b.jsonl", "{\"text\": \"\xff\"}")}); }).find("byte 10 "), std::string::npos);
+  EXPECT_NE(refusal([&] { documents_of({folder.write("b.jsonl", "{\"text\": \"\xff\"}")}); }).find("byte 10 "),
+            std::string::npos);
 }
 
 TEST(Corpus, LastAndFirstCharactersOfEachLengthAreTaken) {
   const TemporaryFolder folder;
-  const std::string text = "\x01\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf";
+  const std::string text =
+      "\x01\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf";
   EXPECT_EQ(documents_of({folder.write("a.txt", text)}), Documents{text});
 }
 
@@ -259,8 +282,11 @@ TEST(Corpus, TruncatedAndDamagedCompressedFilesAreRefused) {
   const std::string text = sample_text(3, 300);
   for (const auto& [name, whole] : {std::pair{std::string("a.gz"), gzip(text)}, {std::string("a.zst"), zstd(text)}}) {
     for (size_t size = 0; size < whole.size(); size += size < 40 ? 1 : 37)
-      EXPECT_NE(refusal([&] { documents_of({folder.write(name, whole.substr(0, size))}); }).find(name), std::string::npos) << size;
-    EXPECT_NE(refusal([&] { documents_of({folder.write(name, whole.substr(0, whole.size() - 1))}); }).find(name), std::string::npos);
+      EXPECT_NE(refusal([&] { documents_of({folder.write(name, whole.substr(0, size))}); }).find(name),
+                std::string::npos)
+          << size;
+    EXPECT_NE(refusal([&] { documents_of({folder.write(name, whole.substr(0, whole.size() - 1))}); }).find(name),
+              std::string::npos);
     EXPECT_NE(refusal([&] { documents_of({folder.write(name, whole + "rest")}); }).find(name), std::string::npos);
     EXPECT_NE(refusal([&] { documents_of({folder.write(name, text)}); }).find(name), std::string::npos);
   }
@@ -330,11 +356,16 @@ TEST(Corpus, WhatGrowsBeyondALimitIsRefused) {
   }();
   CorpusOptions options;
   options.largest_document = 1 << 20;
-  for (const std::string& path :
-       {folder.write("line.txt", one_line), folder.write("line.gz", gzip(one_line)), folder.write("line.jsonl.zst", zstd(one_line))})
-    EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a document of more than 1048576 bytes (at line 1)"), std::string::npos) << path;
+  for (const std::string& path : {folder.write("line.txt", one_line), folder.write("line.gz", gzip(one_line)),
+                                  folder.write("line.jsonl.zst", zstd(one_line))})
+    EXPECT_NE(
+        refusal([&] { documents_of({path}, options); }).find("has a document of more than 1048576 bytes (at line 1)"),
+        std::string::npos)
+        << path;
   for (const std::string& path : {folder.write("lines.txt", many_lines), folder.write("lines.gz", gzip(many_lines))})
-    EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a document of more than 1048576 bytes (at line 524289)"),
+    EXPECT_NE(refusal([&] {
+                documents_of({path}, options);
+              }).find("has a document of more than 1048576 bytes (at line 524289)"),
               std::string::npos)
         << path;
   options.largest_document = 2 << 20;

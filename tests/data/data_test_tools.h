@@ -39,7 +39,8 @@ class TemporaryFolder {
   }
   std::vector<std::string> names() const {
     std::vector<std::string> found;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) found.push_back(entry.path().filename().string());
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      found.push_back(entry.path().filename().string());
     std::sort(found.begin(), found.end());
     return found;
   }
@@ -65,7 +66,8 @@ inline std::string refusal(const std::function<void()>& f, ErrorKind kind = Erro
   return "";
 }
 
-inline std::vector<std::string> documents_of(const std::vector<std::string>& inputs, const CorpusOptions& options = {}) {
+inline std::vector<std::string> documents_of(const std::vector<std::string>& inputs,
+                                             const CorpusOptions& options = {}) {
   std::vector<std::string> documents;
   read_documents(inputs, options, [&](std::string&& document) { documents.push_back(std::move(document)); });
   return documents;
@@ -73,7 +75,8 @@ inline std::vector<std::string> documents_of(const std::vector<std::string>& inp
 
 // Text with enough different words for a few hundred pieces; another one for each seed.
 inline std::string sample_text(uint64_t seed, int words) {
-  const char* syllables[] = {"ba", "ker", "lo", "min", "shu", "tra", "ve", "yon", "gor", "pil", "\xc3\xa9t", "\xc3\xbcr"};
+  const char* syllables[] = {"ba", "ker", "lo",  "min", "shu",       "tra",
+                             "ve", "yon", "gor", "pil", "\xc3\xa9t", "\xc3\xbcr"};
   std::string text;
   uint64_t state = seed * 2654435761u + 12345;
   for (int i = 0; i < words; ++i) {
@@ -91,7 +94,8 @@ inline std::string sample_text(uint64_t seed, int words) {
 inline const Tokenizer& small_tokenizer() {
   static const Tokenizer tokenizer = [] {
     const TemporaryFolder folder;
-    train_tokenizer({sample_text(1, 4000), "The quick brown fox jumps over the lazy dog.\n"}, 400, folder.path("small.model"));
+    train_tokenizer({sample_text(1, 4000), "The quick brown fox jumps over the lazy dog.\n"}, 400,
+                    folder.path("small.model"));
     return Tokenizer::load(folder.path("small.model"));
   }();
   return tokenizer;
@@ -102,7 +106,9 @@ inline Tokenizer trained_elsewhere(const std::string& settings) {
   class Lines : public sentencepiece::SentenceIterator {
    public:
     bool done() const override { return at_ == 200; }
-    void Next() override { text_ = sample_text(++at_, 20), text_.erase(std::remove(text_.begin(), text_.end(), '\n'), text_.end()); }
+    void Next() override {
+      text_ = sample_text(++at_, 20), text_.erase(std::remove(text_.begin(), text_.end(), '\n'), text_.end());
+    }
     const std::string& value() const override { return text_; }
     sentencepiece::util::Status status() const override { return {}; }
 
@@ -119,7 +125,8 @@ inline Tokenizer trained_elsewhere(const std::string& settings) {
 // It has no piece for most characters, and none for bytes.
 inline const Tokenizer& tokenizer_that_loses_text() {
   static const Tokenizer tokenizer = trained_elsewhere(
-      "--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false --character_coverage=1");
+      "--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false "
+      "--character_coverage=1");
   return tokenizer;
 }
 

@@ -38,7 +38,8 @@ Masked masked(const std::vector<uint64_t>& offsets, int64_t first, int64_t lengt
 
 TEST(DocumentMask, StartsAndLabelsAreThoseOfEachTokensOwnDocument) {
   const std::vector<std::vector<uint64_t>> all = {
-      {0, 40},     {0, 1, 2, 3, 4, 40},      {0, 7, 14, 21, 28, 40}, {0, 0, 5, 5, 5, 9, 9, 40, 40},  // with empty documents
+      // with empty documents
+      {0, 40},     {0, 1, 2, 3, 4, 40},      {0, 7, 14, 21, 28, 40}, {0, 0, 5, 5, 5, 9, 9, 40, 40},
       {0, 39, 40}, {0, 3, 4, 19, 20, 33, 40}};
   for (const auto& offsets : all)
     for (int64_t length : {1, 2, 5, 7, 16, 39})

@@ -51,7 +51,8 @@ struct Files {
   TemporaryFolder folder;
   std::vector<std::string> inputs, shards;
   explicit Files(int64_t shard_tokens = 1000) {
-    for (size_t i = 0; i < documents().size(); ++i) inputs.push_back(folder.write(std::to_string(i) + ".txt", documents()[i]));
+    for (size_t i = 0; i < documents().size(); ++i)
+      inputs.push_back(folder.write(std::to_string(i) + ".txt", documents()[i]));
     shards = write_shards(small_tokenizer(), inputs, {}, folder.path(), "validation", shard_tokens);
   }
 };
@@ -82,7 +83,8 @@ TEST(EvaluationSet, RowsKnowWhereTheirDocumentBegins) {
       for (int64_t i = 0; i < length; ++i) {
         const int64_t at = w * length + i;
         if (labels[i] == kNoLabel && at + 1 >= static_cast<int64_t>(first.size())) continue;  // padding
-        EXPECT_EQ(starts[i], std::max<int64_t>(0, first[at] - w * length)) << length << ", window " << w << ", row " << i;
+        EXPECT_EQ(starts[i], std::max<int64_t>(0, first[at] - w * length))
+            << length << ", window " << w << ", row " << i;
         inside += starts[i] > 0;
       }
     }
@@ -95,17 +97,20 @@ TEST(EvaluationSet, ScoredBytesOfWholeDocumentsAreThoseOfTheText) {
   EXPECT_EQ(EvaluationSet::from_shards(files.shards, small_tokenizer(), 16, 0).scored_bytes(), text_bytes());
   EXPECT_EQ(EvaluationSet::from_files(files.inputs, {}, small_tokenizer(), 16, 0).scored_bytes(), text_bytes());
   for (const std::string& document : documents())
-    EXPECT_EQ(EvaluationSet::from_text(document, small_tokenizer(), 16).scored_bytes(), static_cast<int64_t>(document.size()));
+    EXPECT_EQ(EvaluationSet::from_text(document, small_tokenizer(), 16).scored_bytes(),
+              static_cast<int64_t>(document.size()));
 }
 
-// Bytes are those of the text: what a tokenizer drops has no tokens, and would make bits per byte as large or as small as one likes.
+// Bytes are those of the text: what a tokenizer drops has no tokens, and would make bits per byte as large or as small
+// as one likes.
 TEST(EvaluationSet, BytesThatATokenizerLosesCount) {
   const TemporaryFolder folder;
   std::string chinese, spaces = "lo";
   for (int i = 0; i < 450; ++i) chinese += "\xe6\x97\xa5";
   spaces += std::string(1497, ' ') + "min" + std::string(598, ' ') + "\n";
   const std::string mark = "a\xe2\x96\x81 \xe2\x96\x81!";  // U+2581
-  const Tokenizer joining = trained_elsewhere("--model_type=unigram --vocab_size=100 --normalization_rule_name=nmt_nfkc");
+  const Tokenizer joining =
+      trained_elsewhere("--model_type=unigram --vocab_size=100 --normalization_rule_name=nmt_nfkc");
   for (const std::string& text : {chinese, spaces, mark, chinese + " lo " + spaces}) {
     const auto bytes = static_cast<int64_t>(text.size());
     const std::string file = folder.write("a.txt", text);
@@ -158,7 +163,8 @@ TEST(EvaluationSet, TextFilesSplitBySeparator) {
   const std::string path = folder.write("a.txt", "one two\n\nthree\n");
   const EvaluationSet set = EvaluationSet::from_files({path}, by_empty_lines(), small_tokenizer(), 8, 0);
   EXPECT_EQ(set.scored_bytes(), 8 + 6);
-  const auto first = small_tokenizer().encode_document("one two\n"), second = small_tokenizer().encode_document("three\n");
+  const auto first = small_tokenizer().encode_document("one two\n"),
+             second = small_tokenizer().encode_document("three\n");
   EXPECT_EQ(set.scored_tokens(), static_cast<int64_t>(first.size() + second.size()) - 2);
 }
 
@@ -185,13 +191,16 @@ TEST(EvaluationSet, RefusesWhatCannotBeScored) {
   refusal([&] { EvaluationSet::from_text("bad \xff", small_tokenizer(), 8); });
   const EvaluationSet set = EvaluationSet::from_text("a", small_tokenizer(), 8);
   std::vector<int32_t> tokens(8), labels(8);
-  for (int64_t index : {int64_t{-1}, set.windows()}) refusal([&] { set.window(index, tokens.data(), labels.data()); }, ErrorKind::Internal);
+  for (int64_t index : {int64_t{-1}, set.windows()})
+    refusal([&] { set.window(index, tokens.data(), labels.data()); }, ErrorKind::Internal);
   const TemporaryFolder folder;
   train_tokenizer({sample_text(9, 4000)}, 400, folder.path("other.model"));
   refusal([&] { EvaluationSet::from_shards(files.shards, Tokenizer::load(folder.path("other.model")), 8, 0); });
   std::string bytes = bytes_of(files.shards[0]);
   bytes[hdf5::Reader(files.shards[0]).dataset("/tokens").offset + 3] ^= 2;
-  EXPECT_NE(refusal([&] { EvaluationSet::from_shards({folder.write("damaged.h5", bytes)}, small_tokenizer(), 8, 0); }).find("damaged.h5"),
+  EXPECT_NE(refusal([&] {
+              EvaluationSet::from_shards({folder.write("damaged.h5", bytes)}, small_tokenizer(), 8, 0);
+            }).find("damaged.h5"),
             std::string::npos);
 }
 

@@ -25,10 +25,12 @@ struct Corpus {
   // A second source, and how the two are weighed.
   void mix(double weight, double other_weight) {
     std::vector<std::string> inputs;
-    for (int i = 0; i < 5; ++i) inputs.push_back(folder.write("other" + std::to_string(i) + ".txt", sample_text(100 + i, 90)));
+    for (int i = 0; i < 5; ++i)
+      inputs.push_back(folder.write("other" + std::to_string(i) + ".txt", sample_text(100 + i, 90)));
     config.train[0].weight = weight;
     config.train.resize(1);
-    config.train.push_back({write_shards(small_tokenizer(), inputs, {}, folder.path("shards"), "other", 400), other_weight});
+    config.train.push_back(
+        {write_shards(small_tokenizer(), inputs, {}, folder.path("shards"), "other", 400), other_weight});
   }
   TrainingData open(uint64_t seed = 1) const { return open_training_data(config, small_tokenizer(), seed); }
 };
@@ -123,10 +125,12 @@ TEST(Loader, AMixtureIsTheSameOnAnyNumberOfRanksAndFromAnySample) {
     EXPECT_EQ(taken, all) << ranks << " ranks";
   }
   for (int64_t first = 0; first < kBatch * kSteps; first += 7)
-    EXPECT_TRUE(std::equal(all.begin() + first * 16, all.begin() + (first + 1) * 16, tokens_of(data, first, 1).begin())) << first;
+    EXPECT_TRUE(std::equal(all.begin() + first * 16, all.begin() + (first + 1) * 16, tokens_of(data, first, 1).begin()))
+        << first;
 }
 
-// Document starts and labels of the loader's batches, against the places of BOS in the raw tokens (a text here encodes to none).
+// Document starts and labels of the loader's batches, against the places of BOS in the raw tokens (a text here encodes
+// to none).
 TEST(Loader, WithADocumentMaskRowsKnowWhereTheirDocumentBeginsAndNoLabelCrossesOne) {
   for (const bool mixed : {false, true}) {
     Corpus corpus(32, 40, 900);
@@ -312,9 +316,11 @@ TEST(TrainingData, RefusesAnotherTokenizerAndTooLongSamples) {
   EXPECT_NE(refusal([&] { open_training_data(corpus.config, other, 1); }).find("train-00000.h5"), std::string::npos);
   DataConfig config = corpus.config;
   config.sequence_length = 1 << 20;
-  EXPECT_NE(refusal([&] { open_training_data(config, small_tokenizer(), 1); }).find("sequence_length"), std::string::npos);
+  EXPECT_NE(refusal([&] { open_training_data(config, small_tokenizer(), 1); }).find("sequence_length"),
+            std::string::npos);
   config.sequence_length = 0;
-  EXPECT_NE(refusal([&] { open_training_data(config, small_tokenizer(), 1); }).find("sequence_length"), std::string::npos);
+  EXPECT_NE(refusal([&] { open_training_data(config, small_tokenizer(), 1); }).find("sequence_length"),
+            std::string::npos);
 }
 
 TEST(TrainingData, HashOfAPlainListIsTheOneItAlwaysWas) {
@@ -347,8 +353,9 @@ TEST(TrainingData, HashOfAMixtureNamesItsSourcesAndTheirWeights) {
   all.shards.insert(all.shards.end(), b.shards.begin(), b.shards.end());
   head.shards.pop_back();
   tail.shards.insert(tail.shards.begin(), a.shards.back());
-  const std::vector<uint64_t> hashes = {hash_of({a, b}), hash_of({b, a}),       hash_of({{a.shards, 0.6}, {b.shards, 0.4}}),
-                                        hash_of({all}),  hash_of({head, tail}), hash_of({a, {b.shards, 0.3001}})};
+  const std::vector<uint64_t> hashes = {
+      hash_of({a, b}), hash_of({b, a}),       hash_of({{a.shards, 0.6}, {b.shards, 0.4}}),
+      hash_of({all}),  hash_of({head, tail}), hash_of({a, {b.shards, 0.3001}})};
   for (size_t i = 0; i < hashes.size(); ++i)
     for (size_t k = 0; k < i; ++k) EXPECT_NE(hashes[i], hashes[k]) << i << " and " << k;
   EXPECT_EQ(hash_of({{a.shards, 7}, {b.shards, 3}}), hashes[0]) << "the same order of samples";

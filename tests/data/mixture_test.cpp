@@ -72,7 +72,8 @@ TEST(Mixture, ProportionsHoldWithinOneSampleAfterEverySample) {
     for (int64_t n = 0; n < 2 * m.period() + 3; ++n) {
       ++counts[m.at(n).source];
       for (size_t i = 0; i < counts.size(); ++i)
-        worst = std::max(worst, std::abs(static_cast<double>(counts[i]) - static_cast<double>(n + 1) * (ratio.weights[i] / total)));
+        worst = std::max(
+            worst, std::abs(static_cast<double>(counts[i]) - static_cast<double>(n + 1) * (ratio.weights[i] / total)));
     }
     EXPECT_LT(worst, 1) << ratio.weights.size() << " sources, period " << m.period();
   }
@@ -94,12 +95,14 @@ TEST(Mixture, SharesOfWeightsInNoRatioAreRoundedToOneInAMillion) {
   for (int64_t n = 0; n < 100000; ++n) {
     ++counts[m.at(n).source];
     for (int64_t i = 0; i < m.sources(); ++i)
-      ASSERT_LT(std::abs(static_cast<double>(counts[i]) - static_cast<double>((n + 1) * m.parts(i)) / (1 << 20)), 1) << n;
+      ASSERT_LT(std::abs(static_cast<double>(counts[i]) - static_cast<double>((n + 1) * m.parts(i)) / (1 << 20)), 1)
+          << n;
   }
 }
 
 TEST(Mixture, EverySourceGivesEachOfItsWindowsExactlyOncePerEpochOfItsOwn) {
-  for (const std::vector<double>& weights : std::vector<std::vector<double>>{{1}, {0.7, 0.3}, {1, 5, 2, 2}, {0.1, 0.2, 0.3, 0.4, 0.05}}) {
+  for (const std::vector<double>& weights :
+       std::vector<std::vector<double>>{{1}, {0.7, 0.3}, {1, 5, 2, 2}, {0.1, 0.2, 0.3, 0.4, 0.05}}) {
     const Mixture m = mixture(weights);
     std::vector<std::vector<std::pair<int64_t, int64_t>>> taken(weights.size());
     for (int64_t n = 0; n < 3000; ++n) {
@@ -112,7 +115,8 @@ TEST(Mixture, EverySourceGivesEachOfItsWindowsExactlyOncePerEpochOfItsOwn) {
       const auto size = static_cast<size_t>(m.samples_per_epoch(i));
       ASSERT_GT(taken[i].size(), 2 * size) << "two whole epochs, or this proves nothing";
       for (size_t first = 0; first + size <= taken[i].size(); first += size)
-        EXPECT_EQ(std::set(taken[i].begin() + first, taken[i].begin() + first + size).size(), size) << "source " << i << " from " << first;
+        EXPECT_EQ(std::set(taken[i].begin() + first, taken[i].begin() + first + size).size(), size)
+            << "source " << i << " from " << first;
     }
   }
 }
@@ -151,7 +155,8 @@ TEST(Mixture, CountsAreThoseOfTheSamplesBeforeAlsoFarOut) {
 }
 
 TEST(Mixture, OrderDependsOnTheRatioOfTheWeightsNotOnTheirSum) {
-  const Mixture a = mixture({0.7, 0.2, 0.1}), b = mixture({7, 2, 1}), c = mixture({0.0021, 0.0006, 0.0003}), other = mixture({7, 1, 2});
+  const Mixture a = mixture({0.7, 0.2, 0.1}), b = mixture({7, 2, 1}), c = mixture({0.0021, 0.0006, 0.0003}),
+                other = mixture({7, 1, 2});
   int differ = 0;
   for (int64_t n = 0; n < 500; ++n) {
     for (const Mixture* same : {&b, &c}) {
@@ -177,15 +182,18 @@ TEST(Mixture, OrderIsTheOneItAlwaysWas) {
   const Mixture m({{{3, 7}, 0.5}, {{4}, 0.3}, {{9}, 0.2}}, 1234);
   std::vector<int64_t> order;
   for (int64_t n = 0; n < 20; ++n) order.push_back(m.at(n).source * 1000 + m.at(n).shard * 100 + m.at(n).window);
-  EXPECT_EQ(order,
-            (std::vector<int64_t>{0, 1201, 103, 2303, 102, 1200, 100, 1203, 105, 2305, 106, 1202, 101, 2301, 2, 1202, 104, 1200, 1, 2300}));
+  EXPECT_EQ(order, (std::vector<int64_t>{0,   1201, 103, 2303, 102, 1200, 100, 1203, 105, 2305,
+                                         106, 1202, 101, 2301, 2,   1202, 104, 1200, 1,   2300}));
 }
 
 TEST(Mixture, RefusesWhatIsNoMixtureAndNamesTheSource) {
   const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   for (double weight : {0.0, -1.0, -0.0, nan, infinity, -infinity, 1e-7, 1e-300})
     EXPECT_NE(refusal([&] { Mixture({{{10}, 1}, {{10}, weight}}, 1); }).find("source 1"), std::string::npos) << weight;
-  EXPECT_NE(refusal([&] { Mixture({{{10}, 1}, {{0, 0}, 1}}, 1); }).find("source 1 holds no whole sample"), std::string::npos);
+  EXPECT_NE(refusal([&] {
+              Mixture({{{10}, 1}, {{0, 0}, 1}}, 1);
+            }).find("source 1 holds no whole sample"),
+            std::string::npos);
   EXPECT_NE(refusal([&] { Mixture({{{0}, 1}}, 1); }).find("sequence_length"), std::string::npos);
   refusal([] { Mixture({}, 1); });
   EXPECT_NO_THROW(Mixture({{{10}, 1e308}, {{10}, 1e308}}, 1));

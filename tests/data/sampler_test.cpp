@@ -21,7 +21,8 @@ TEST(Sampler, TakesEveryWindowExactlyOnceInEachEpoch) {
     for (uint64_t seed : {0u, 1u, 1234u})
       for (int64_t number : {0, 1, 2}) {
         const auto order = epoch(Sampler({windows}, seed), number);
-        EXPECT_EQ(std::set(order.begin(), order.end()).size(), static_cast<size_t>(windows)) << windows << " windows, epoch " << number;
+        EXPECT_EQ(std::set(order.begin(), order.end()).size(), static_cast<size_t>(windows))
+            << windows << " windows, epoch " << number;
       }
   for (int64_t windows : {255, 256, 257, 4095, 4096, 4097, 65537, 100003}) {
     const auto order = epoch(Sampler({windows}, 7), 3);
@@ -62,9 +63,11 @@ TEST(Sampler, NeighboursAreFarApartAsInAShuffle) {
   double distance = 0;
   for (size_t i = 1; i < order.size(); ++i) {
     ascents += order[i].second > order[i - 1].second;
-    distance += std::abs(static_cast<double>(order[i].second - order[i - 1].second)) / static_cast<double>(order.size() - 1);
+    distance +=
+        std::abs(static_cast<double>(order[i].second - order[i - 1].second)) / static_cast<double>(order.size() - 1);
   }
-  // Of a random order: half ascents (standard deviation 29), mean distance a third of the size (standard deviation about 24 after 10^4).
+  // Of a random order: half ascents (standard deviation 29), mean distance a third of the size (standard deviation
+  // about 24 after 10^4).
   EXPECT_NEAR(ascents, 5000, 150);
   EXPECT_NEAR(distance, 10000.0 / 3, 150);
 }
@@ -74,7 +77,8 @@ TEST(Sampler, OrderIsTheOneItAlwaysWas) {
   const Sampler sampler({3, 7}, 1234);
   std::vector<int64_t> order;
   for (int64_t i = 0; i < 20; ++i) order.push_back(sampler.at(i).shard * 100 + sampler.at(i).window);
-  EXPECT_EQ(order, (std::vector<int64_t>{0, 103, 102, 100, 105, 106, 101, 2, 104, 1, 103, 1, 2, 106, 0, 104, 101, 100, 102, 105}));
+  EXPECT_EQ(order, (std::vector<int64_t>{0,   103, 102, 100, 105, 106, 101, 2,   104, 1,
+                                         103, 1,   2,   106, 0,   104, 101, 100, 102, 105}));
 }
 
 TEST(Sampler, HugeEpochsAndSampleNumbersWork) {

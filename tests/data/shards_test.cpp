@@ -22,7 +22,9 @@ std::vector<int32_t> tokens_of(const TokenShard& shard) {
   return tokens;
 }
 
-std::vector<uint64_t> offsets_of(const TokenShard& shard) { return shard.document_offsets(0, shard.summary().documents + 1); }
+std::vector<uint64_t> offsets_of(const TokenShard& shard) {
+  return shard.document_offsets(0, shard.summary().documents + 1);
+}
 
 // Documents split by empty lines, in one shard.
 std::string write_one(const TemporaryFolder& folder, const std::string& text, const std::string& name = "train") {
@@ -61,7 +63,12 @@ struct HostileShard {
     Hasher tables, header;
     tables.update(offsets.data(), offsets.size() * 8);
     tables.update(hashes.data(), hashes.size() * 8);
-    const uint64_t values[] = {1, static_cast<uint64_t>(vocab_size), static_cast<uint64_t>(end_of_document), static_cast<uint64_t>(text_bytes), tokenizer_hash, tables.digest()};
+    const uint64_t values[] = {1,
+                               static_cast<uint64_t>(vocab_size),
+                               static_cast<uint64_t>(end_of_document),
+                               static_cast<uint64_t>(text_bytes),
+                               tokenizer_hash,
+                               tables.digest()};
     header.update(values, sizeof values);
     header.update("made", 4);
     const std::string path = folder.path("hostile.h5");
@@ -173,7 +180,8 @@ TEST(Shards, NoDocumentCrossesAShardAndNoneIsLost) {
   options.document_separator = "";
   const std::string input = folder.write("text.txt", text);
   const int64_t limit = 200;
-  const std::vector<std::string> paths = write_shards(tokenizer, {input}, options, folder.path("shards"), "part", limit);
+  const std::vector<std::string> paths =
+      write_shards(tokenizer, {input}, options, folder.path("shards"), "part", limit);
   ASSERT_GT(paths.size(), 3u);
   EXPECT_EQ(paths[1], folder.path("shards/part-00001.h5"));
   std::vector<std::string> found;
@@ -183,8 +191,7 @@ TEST(Shards, NoDocumentCrossesAShardAndNoneIsLost) {
     const std::vector<uint64_t> offsets = offsets_of(shard);
     EXPECT_TRUE(shard.summary().tokens <= limit || shard.summary().documents == 1) << path;
     for (int64_t i = 0; i < shard.summary().documents; ++i)
-      found.push_back(tokenizer.decode(
-          std::span(tokens).subspan(offsets[i], offsets[i + 1] - offsets[i])));
+      found.push_back(tokenizer.decode(std::span(tokens).subspan(offsets[i], offsets[i + 1] - offsets[i])));
   }
   EXPECT_EQ(found, documents);
 }
@@ -194,7 +201,8 @@ TEST(Shards, FullVocabulariesNeedAndGetFourBytes) {
   std::string model = small_tokenizer().bytes();
   const auto add_piece = [&](const std::string& piece) {
     const std::string inner =
-        std::string("\x0a") + static_cast<char>(piece.size()) + piece + std::string("\x15\0\0\x7a\xc4", 5);  // its score: -1000
+        // its score: -1000
+        std::string("\x0a") + static_cast<char>(piece.size()) + piece + std::string("\x15\0\0\x7a\xc4", 5);
     model += std::string("\x0a") + static_cast<char>(inner.size()) + inner;
   };
   for (int i = 400; i < 70000; ++i) add_piece("zq" + std::to_string(i));
@@ -230,7 +238,9 @@ TEST(Shards, BadInputOfAPipeLeavesNothing) {
   const std::string good = folder.write("good.txt", sample_text(1, 500)), pipe = folder.path("pipe");
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << "\xff"; });
-  EXPECT_NE(refusal([&] { write_shards(small_tokenizer(), {good, good, pipe}, {}, folder.path("out"), "train", 100); }).find("pipe:1] is not UTF-8"),
+  EXPECT_NE(refusal([&] {
+              write_shards(small_tokenizer(), {good, good, pipe}, {}, folder.path("out"), "train", 100);
+            }).find("pipe:1] is not UTF-8"),
             std::string::npos);
   writer.join();
   EXPECT_TRUE(std::filesystem::is_empty(folder.path("out")));
@@ -256,7 +266,8 @@ TEST(Shards, AreTheSameForAnyNumberOfThreads) {
   for (const int count : {1, 2, 5}) {
     set_threads(count);
     tokens.emplace_back();
-    const auto paths = write_shards(small_tokenizer(), {input}, options, folder.path(std::to_string(count)), "t", 60000);
+    const auto paths =
+        write_shards(small_tokenizer(), {input}, options, folder.path(std::to_string(count)), "t", 60000);
     EXPECT_GT(paths.size(), 3u);
     for (const std::string& path : paths)
       for (const int32_t token : tokens_of(TokenShard(path))) tokens.back().push_back(token);
@@ -278,9 +289,11 @@ TEST(Shards, TextThatATokenizerLosesIsSaid) {
   write_shards(small_tokenizer(), {input}, options, folder.path("whole"), "train");
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
   testing::internal::CaptureStderr();
-  const TokenShard shard(write_shards(tokenizer_that_loses_text(), {input}, options, folder.path("lost"), "train").at(0));
+  const TokenShard shard(
+      write_shards(tokenizer_that_loses_text(), {input}, options, folder.path("lost"), "train").at(0));
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("2 of 3 documents do not come back from their tokens as they were, the first of them near " + input + ":"),
+  EXPECT_NE(said.find("2 of 3 documents do not come back from their tokens as they were, the first of them near " +
+                      input + ":"),
             std::string::npos)
       << said;
   EXPECT_NE(said.find("of 22 bytes of text the tokens stand for 11"), std::string::npos) << said;
@@ -300,9 +313,12 @@ TEST(Shards, LeftoversOfALargerRunAreNotMixedIn) {
   const TemporaryFolder folder;
   const std::string text = folder.write("text.txt", sample_text(1, 500));
   ASSERT_GT(write_shards(small_tokenizer(), {text, text}, {}, folder.path("out"), "train", 100).size(), 1u);
-  write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train-more", 1'000'000);  // another name is no leftover
+  // another name is no leftover
+  write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train-more", 1'000'000);
   const std::string before = bytes_of(folder.path("out/train-00000.h5"));
-  EXPECT_NE(refusal([&] { write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train", 1'000'000); }).find("train-00001.h5"),
+  EXPECT_NE(refusal([&] {
+              write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train", 1'000'000);
+            }).find("train-00001.h5"),
             std::string::npos);
   EXPECT_EQ(bytes_of(folder.path("out/train-00000.h5")), before);
   std::filesystem::remove(folder.path("out/train-00001.h5"));
@@ -311,7 +327,8 @@ TEST(Shards, LeftoversOfALargerRunAreNotMixedIn) {
 
 TEST(Shards, SameInputGivesTheSameContent) {
   const TemporaryFolder folder;
-  const TokenShard a(write_one(folder, "one\n\ntwo", "a")), b(write_one(folder, "one\n\ntwo", "b")), c(write_one(folder, "one two", "c"));
+  const TokenShard a(write_one(folder, "one\n\ntwo", "a")), b(write_one(folder, "one\n\ntwo", "b")),
+      c(write_one(folder, "one two", "c"));
   EXPECT_EQ(a.content_hash(), b.content_hash());
   EXPECT_NE(a.content_hash(), c.content_hash());
 }
@@ -336,7 +353,8 @@ TEST(Shards, ChangedTokensAreRefusedWhenTheirPageIsReadAndNoOtherIs) {
   shard.read(0, 8, window.data());
   shard.read(kBlockTokens + kPageTokens, 8, window.data());  // the block's next page
   for (int attempt = 0; attempt < 2; ++attempt)
-    EXPECT_NE(refusal([&] { shard.read(kBlockTokens + 100, 8, window.data()); }).find("tokens 524288 to 532479"), std::string::npos);
+    EXPECT_NE(refusal([&] { shard.read(kBlockTokens + 100, 8, window.data()); }).find("tokens 524288 to 532479"),
+              std::string::npos);
   refusal([&] { shard.read(kBlockTokens - 4, 8, window.data()); });
   refusal([&] { shard.read(kBlockTokens + kPageTokens - 4, 8, window.data()); });
   refusal([&] { shard.verify(); });
@@ -388,7 +406,8 @@ TEST(Shards, DocumentStartsAreThoseOfTheTable) {
   made.tokens.assign(5000, 7);
   made.shape = {5000};
   made.offsets = {0};
-  for (int i = 0; i < 3000; ++i) made.offsets.push_back(std::min<uint64_t>(5000, made.offsets.back() + (i * 7919 % 5 == 0 ? 0 : 1 + i % 3)));
+  for (int i = 0; i < 3000; ++i)
+    made.offsets.push_back(std::min<uint64_t>(5000, made.offsets.back() + (i * 7919 % 5 == 0 ? 0 : 1 + i % 3)));
   made.offsets.push_back(5000);
   const TokenShard shard(made.write(folder));
   ASSERT_EQ(offsets_of(shard), made.offsets);
@@ -396,7 +415,8 @@ TEST(Shards, DocumentStartsAreThoseOfTheTable) {
     for (const int64_t length : {0, 1, 5, 600, 5000}) {
       std::vector<uint64_t> expected;
       for (const uint64_t offset : made.offsets)
-        if (static_cast<int64_t>(offset) >= first && static_cast<int64_t>(offset) <= first + length && (expected.empty() || expected.back() != offset))
+        if (static_cast<int64_t>(offset) >= first && static_cast<int64_t>(offset) <= first + length &&
+            (expected.empty() || expected.back() != offset))
           expected.push_back(offset);
       EXPECT_EQ(shard.document_starts(first, first + length), expected) << first << " + " << length;
     }
@@ -424,7 +444,8 @@ TEST(Shards, WithoutPageHashesAreReadByBlocksAndAreTheSameContent) {
   bytes[offset_of_tokens(old) + 2 * (kBlockTokens + 5)] ^= 1;
   std::ofstream(old, std::ios::binary) << bytes;
   shard.read(0, 8, window.data());
-  EXPECT_NE(refusal([&] { shard.read(kBlockTokens + kPageTokens, 8, window.data()); }).find("do not have their hash"), std::string::npos);
+  EXPECT_NE(refusal([&] { shard.read(kBlockTokens + kPageTokens, 8, window.data()); }).find("do not have their hash"),
+            std::string::npos);
 }
 
 TEST(Shards, MoreOfThemThanDescriptorsCanBeOpenAtOnce) {
@@ -451,7 +472,6 @@ TEST(Shards, MoreOfThemThanDescriptorsCanBeOpenAtOnce) {
   EXPECT_THROW(tokens_of(shards[0]), Error);
 }
 
-
 // One flipped bit anywhere is refused by the time all was checked, or lies where nothing is kept.
 TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
   const TemporaryFolder folder;
@@ -472,11 +492,13 @@ TEST(Shards, AnyChangedByteIsRefusedOrChangesNothing) {
       const ShardSummary& s = shard.summary();
       EXPECT_EQ(tokens_of(shard), tokens) << "byte " << at;
       EXPECT_EQ(offsets_of(shard), offsets_of(whole)) << "byte " << at;
-      EXPECT_TRUE(s.source == summary.source && s.text_bytes == summary.text_bytes && s.end_of_document == summary.end_of_document)
+      EXPECT_TRUE(s.source == summary.source && s.text_bytes == summary.text_bytes &&
+                  s.end_of_document == summary.end_of_document)
           << "byte " << at;
     } catch (const Error& error) {
       ++refused;
-      EXPECT_NE(std::string(error.what()).find("train-00000.h5"), std::string::npos) << "byte " << at << ": " << error.what();
+      EXPECT_NE(std::string(error.what()).find("train-00000.h5"), std::string::npos)
+          << "byte " << at << ": " << error.what();
       EXPECT_EQ(error.kind(), ErrorKind::BadInput) << "byte " << at << ": " << error.what();
     }
   }
@@ -504,8 +526,8 @@ TEST(Shards, FileThatShrinksUnderTheReaderIsAnError) {
 
 TEST(Shards, FilesThatAreNoShardsAreRefused) {
   const TemporaryFolder folder;
-  for (const std::string& path :
-       {folder.path("absent.h5"), folder.path(), folder.write("text.h5", sample_text(1, 100)), folder.write("empty.h5", "")})
+  for (const std::string& path : {folder.path("absent.h5"), folder.path(), folder.write("text.h5", sample_text(1, 100)),
+                                  folder.write("empty.h5", "")})
     EXPECT_NE(refusal([&] { TokenShard shard(path); }).find(path), std::string::npos);
   const std::string other = folder.path("other.h5");
   {
@@ -548,7 +570,8 @@ TEST(Shards, TokensOutsideTheVocabularyAreRefusedWhereverTheyAreRead) {
   const TokenShard read(shard.write(folder));
   std::vector<int32_t> tokens(4);
   read.read(0, 2, tokens.data());
-  EXPECT_NE(refusal([&] { read.read(1, 3, tokens.data()); }).find("token 2 is 400: outside the vocabulary of 400"), std::string::npos);
+  EXPECT_NE(refusal([&] { read.read(1, 3, tokens.data()); }).find("token 2 is 400: outside the vocabulary of 400"),
+            std::string::npos);
   shard.tokens[2] = 399;
   EXPECT_EQ(tokens_of(TokenShard(shard.write(folder))), (std::vector<int32_t>{1, 5, 399, 2}));
 }
@@ -558,7 +581,10 @@ TEST(Shards, AVocabularyOfAnotherSizeIsAnotherTokenizer) {
   HostileShard shard;
   TokenShard(shard.write(folder)).check_tokenizer(small_tokenizer());
   shard.vocab_size = 401;
-  EXPECT_NE(refusal([&] { TokenShard(shard.write(folder)).check_tokenizer(small_tokenizer()); }).find("401 pieces; the run's has"), std::string::npos);
+  EXPECT_NE(refusal([&] {
+              TokenShard(shard.write(folder)).check_tokenizer(small_tokenizer());
+            }).find("401 pieces; the run's has"),
+            std::string::npos);
 }
 
 TEST(Shards, NewerFormatsAndForeignTablesAreRefused) {

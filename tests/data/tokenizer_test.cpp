@@ -13,41 +13,26 @@ namespace gta {
 namespace {
 
 const std::vector<std::string>& odd_texts() {
-  static const std::vector<std::string> texts = {"",
-                                                 " ",
-                                                 "  ",
-                                                 "   x",
-                                                 "a",
-                                                 "a  b   c",
-                                                 "\n",
-                                                 "\n\n\n",
-                                                 "\t\tx\t",
-                                                 " lead and trail ",
-                                                 "line\r\nline\r\n",
-                                                 "\n word\n  word\n",
-                                                 std::string("nul \0 byte", 10),
-                                                 "\x01\x7f",
-                                                 "caf\xc3\xa9 na\xc3\xafve e\xcc\x81",
-                                                 "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
-                                                 "\xf0\x9f\x98\x80\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb",
-                                                 "\xef\xbc\xa1\xef\xac\x81\xc2\xa0nbsp\xe3\x80\x80",
-                                                 "<s></s><unk><0x41><pad>",
-                                                 "\xef\xbb\xbf"
-                                                 "bom",
-                                                 "\xef\xbf\xbd",
-                                                 // U+2581, which stands for a space in pieces, and U+2585, for an unknown piece in training
-                                                 "\xe2\x96\x81",
-                                                 "\xe2\x96\x81\xe2\x96\x81 a",
-                                                 "a\xe2\x96\x81""b \xe2\x96\x81 c\xe2\x96\x81",
-                                                 " \xe2\x96\x81",
-                                                 "x\xe2\x96\x85y",
-                                                 sample_text(7, 500)};
+  static const std::vector<std::string> texts = {
+      "", " ", "  ", "   x", "a", "a  b   c", "\n", "\n\n\n", "\t\tx\t", " lead and trail ", "line\r\nline\r\n",
+      "\n word\n  word\n", std::string("nul \0 byte", 10), "\x01\x7f", "caf\xc3\xa9 na\xc3\xafve e\xcc\x81",
+      "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", "\xf0\x9f\x98\x80\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb",
+      "\xef\xbc\xa1\xef\xac\x81\xc2\xa0nbsp\xe3\x80\x80", "<s></s><unk><0x41><pad>",
+      "\xef\xbb\xbf"
+      "bom",
+      "\xef\xbf\xbd",
+      // U+2581, which stands for a space in pieces, and U+2585, for an unknown piece in training
+      "\xe2\x96\x81", "\xe2\x96\x81\xe2\x96\x81 a",
+      "a\xe2\x96\x81"
+      "b \xe2\x96\x81 c\xe2\x96\x81",
+      " \xe2\x96\x81", "x\xe2\x96\x85y", sample_text(7, 500)};
   return texts;
 }
 
 TEST(Tokenizer, DecodingGivesBackAnyText) {
   const Tokenizer& tokenizer = small_tokenizer();
-  for (const std::string& text : odd_texts()) EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << testing::PrintToString(text);
+  for (const std::string& text : odd_texts())
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << testing::PrintToString(text);
 }
 
 TEST(Tokenizer, TokenBytesAddUpToTheTextAndTheSpaceBeforeIt) {
@@ -91,7 +76,8 @@ TEST(Tokenizer, ATextThatDoesNotGiveSoManyPiecesSaysHowManyItGives) {
   for (int i = 0; i < 600; ++i)
     for (int k = 0; k < 3; ++k) {
       const int code = 0x4e00 + i;
-      characters += {static_cast<char>(0xe0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3f)), static_cast<char>(0x80 | (code & 0x3f))};
+      characters += {static_cast<char>(0xe0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3f)),
+                     static_cast<char>(0x80 | (code & 0x3f))};
     }
   const auto number_in = [](const std::string& message, const std::string& before) {
     const size_t at = message.find(before);
@@ -104,11 +90,15 @@ TEST(Tokenizer, ATextThatDoesNotGiveSoManyPiecesSaysHowManyItGives) {
   train_tokenizer({characters}, least, folder.path("least.model"));
   EXPECT_EQ(Tokenizer::load(folder.path("least.model")).vocab_size(), least);
 
-  const std::string text = sample_text(9, 1000), many = refusal([&] { train_tokenizer({text}, 50000, folder.path("many.model")); });
+  const std::string text = sample_text(9, 1000),
+                    many = refusal([&] { train_tokenizer({text}, 50000, folder.path("many.model")); });
   const int64_t most = number_in(many, "this text gives at most ");
   train_tokenizer({text}, most, folder.path("most.model"));
   EXPECT_EQ(Tokenizer::load(folder.path("most.model")).vocab_size(), most);
-  EXPECT_NE(refusal([&] { train_tokenizer({"three words only"}, 5000, folder.path("short.model")); }).find("not 5000: give more text"), std::string::npos)
+  EXPECT_NE(refusal([&] {
+              train_tokenizer({"three words only"}, 5000, folder.path("short.model"));
+            }).find("not 5000: give more text"),
+            std::string::npos)
       << "fewer than 300 are not to be had";
   for (const std::string& message : {few, many}) EXPECT_EQ(message.find("vocab_size"), std::string::npos) << message;
 }
@@ -130,19 +120,22 @@ TEST(Tokenizer, SurvivesTheWayThroughItsBytes) {
 TEST(Tokenizer, ANormaliserIsTakenWholeAndRefusedWhenItLeadsOutOfItself) {
   const TemporaryFolder folder;
   const std::string text = folder.write("text.txt", sample_text(3, 3000));
-  ASSERT_TRUE(sentencepiece::SentencePieceTrainer::Train("--input=" + text + " --model_prefix=" + folder.path("nfkc") +
-                                                         " --vocab_size=80 --normalization_rule_name=nmt_nfkc --minloglevel=2")
-                  .ok());
+  ASSERT_TRUE(
+      sentencepiece::SentencePieceTrainer::Train("--input=" + text + " --model_prefix=" + folder.path("nfkc") +
+                                                 " --vocab_size=80 --normalization_rule_name=nmt_nfkc --minloglevel=2")
+          .ok());
   const std::string good = bytes_of(folder.path("nfkc.model"));
   const Tokenizer tokenizer = Tokenizer::from_bytes(good, "nfkc");
-  EXPECT_EQ(tokenizer.encode("\xef\xac\x81lo \xef\xbc\xa1"), tokenizer.encode("filo A")) << "a ligature and a wide letter are normalised";
+  EXPECT_EQ(tokenizer.encode("\xef\xac\x81lo \xef\xbc\xa1"), tokenizer.encode("filo A"))
+      << "a ligature and a wide letter are normalised";
 
   // The map begins after its key (field 2, bytes) and its length; the trie after its own length.
   size_t map = std::string::npos;
   uint32_t trie_bytes = 0;
   for (size_t at = 0; at + 8 < good.size() && map == std::string::npos; ++at) {
     std::memcpy(&trie_bytes, good.data() + at + 4, sizeof trie_bytes);
-    if (good[at] == 0x12 && trie_bytes > 100000 && trie_bytes < good.size() - at && trie_bytes % 1024 == 0) map = at + 4;
+    if (good[at] == 0x12 && trie_bytes > 100000 && trie_bytes < good.size() - at && trie_bytes % 1024 == 0)
+      map = at + 4;
   }
   ASSERT_NE(map, std::string::npos);
   const auto changed = [&](size_t at, uint32_t value) {
@@ -171,15 +164,16 @@ TEST(Tokenizer, PiecesWithAZeroByteAreRefused) {
   const size_t piece = bytes.find("ker");
   ASSERT_NE(piece, std::string::npos);
   bytes[piece] = '\0';
-  EXPECT_NE(refusal([&] { Tokenizer::from_bytes(bytes, "zero"); }).find("a piece holds a zero byte"), std::string::npos);
+  EXPECT_NE(refusal([&] { Tokenizer::from_bytes(bytes, "zero"); }).find("a piece holds a zero byte"),
+            std::string::npos);
 }
 
 TEST(Tokenizer, FilesThatAreNoTokenizerAreRefused) {
   const TemporaryFolder folder;
   EXPECT_NE(refusal([&] { Tokenizer::load(folder.path("absent.model")); }).find("absent.model"), std::string::npos);
   EXPECT_NE(refusal([&] { Tokenizer::load(folder.path()); }).find(folder.path()), std::string::npos);
-  for (const std::string& bytes :
-       {std::string(), std::string("text"), std::string(1000, '\0'), std::string("\x89HDF\r\n\x1a\n"), sample_text(1, 50)})
+  for (const std::string& bytes : {std::string(), std::string("text"), std::string(1000, '\0'),
+                                   std::string("\x89HDF\r\n\x1a\n"), sample_text(1, 50)})
     EXPECT_NE(refusal([&] { Tokenizer::load(folder.write("a.model", bytes)); }).find("a.model"), std::string::npos);
 }
 
@@ -207,16 +201,21 @@ TEST(Tokenizer, DamagedFilesAreRefusedOrLoadWithAnotherHash) {
 }
 
 Tokenizer byte_pairs(const std::string& settings) {
-  return trained_elsewhere("--model_type=bpe --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false " + settings);
+  return trained_elsewhere(
+      "--model_type=bpe --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity "
+      "--remove_extra_whitespaces=false " +
+      settings);
 }
 
 TEST(Tokenizer, WithoutATokenBetweenDocumentsThereAreNone) {
-  for (const auto& [settings, more] : {std::pair{"--bos_id=-1 --eos_id=1 --unk_id=0", 1u}, {"--bos_id=1 --eos_id=-1 --unk_id=0", 1u}, {"", 2u}}) {
+  for (const auto& [settings, more] :
+       {std::pair{"--bos_id=-1 --eos_id=1 --unk_id=0", 1u}, {"--bos_id=1 --eos_id=-1 --unk_id=0", 1u}, {"", 2u}}) {
     const Tokenizer tokenizer = byte_pairs(settings);
     EXPECT_EQ(tokenizer.encode_document("words").size(), tokenizer.encode("words").size() + more) << settings;
   }
   const Tokenizer neither = byte_pairs("--bos_id=-1 --eos_id=-1 --unk_id=0");
-  EXPECT_NE(refusal([&] { neither.encode_document("words"); }).find("neither a begin- nor an end-of-document token"), std::string::npos);
+  EXPECT_NE(refusal([&] { neither.encode_document("words"); }).find("neither a begin- nor an end-of-document token"),
+            std::string::npos);
 }
 
 TEST(Tokenizer, WithoutADummyPrefixAddsAndTakesAwayNothing) {
@@ -235,10 +234,12 @@ TEST(Tokenizer, SaysWhetherItGivesTextBack) {
   EXPECT_TRUE(byte_pairs("--add_dummy_prefix=false").gives_text_back());
   const std::string bpe = "--model_type=bpe --vocab_size=350 ";
   for (const std::string& settings :
-       {std::string("--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false"),
+       {std::string(
+            "--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false"),
         bpe + "--byte_fallback=true --normalization_rule_name=nmt_nfkc --remove_extra_whitespaces=false",
         bpe + "--byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=true",
-        bpe + "--byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false --treat_whitespace_as_suffix=true"}) {
+        bpe + "--byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false "
+              "--treat_whitespace_as_suffix=true"}) {
     const Tokenizer tokenizer = trained_elsewhere(settings);
     EXPECT_FALSE(tokenizer.gives_text_back()) << settings;
     for (const std::string& text : odd_texts()) tokenizer.decode(tokenizer.encode(text));
@@ -259,7 +260,9 @@ TEST(Tokenizer, LongTextIsCutWhereItsTokensStayTheSame) {
   std::string mixed;
   for (int i = 0; mixed.size() < 300'000; ++i) {
     mixed += sample_text(i, 300);
-    mixed += i % 3 == 0 ? std::string(i % 50, ' ') : i % 3 == 1 ? "\n\n\t" : "\xe6\x97\xa5\xe6\x9c\xac\xc2\xa0\xef\xac\x81 \r\n";
+    mixed += i % 3 == 0   ? std::string(i % 50, ' ')
+             : i % 3 == 1 ? "\n\n\t"
+                          : "\xe6\x97\xa5\xe6\x9c\xac\xc2\xa0\xef\xac\x81 \r\n";
     if (i % 10 == 0)
       for (int k = 0; k < 15000; ++k) mixed += i % 20 ? "\xe6\x97\xa5" : "lobaker";
   }
@@ -271,16 +274,21 @@ TEST(Tokenizer, LongTextIsCutWhereItsTokensStayTheSame) {
         base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --add_dummy_prefix=false",
         base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --treat_whitespace_as_suffix=true",
         base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --split_by_whitespace=false",
-        base + "--normalization_rule_name=identity --remove_extra_whitespaces=false --user_defined_symbols=er.,er\xe2\x96\x81,\xe2\x96\x81\xe2\x96\x81",
+        base + "--normalization_rule_name=identity --remove_extra_whitespaces=false "
+               "--user_defined_symbols=er.,er\xe2\x96\x81,\xe2\x96\x81\xe2\x96\x81",
         base + "--normalization_rule_name=identity --remove_extra_whitespaces=true",
-        base + "--normalization_rule_name=nmt_nfkc", base + "--normalization_rule_name=nmt_nfkc --add_dummy_prefix=false",
+        base + "--normalization_rule_name=nmt_nfkc",
+        base + "--normalization_rule_name=nmt_nfkc --add_dummy_prefix=false",
         std::string("--model_type=bpe --vocab_size=100 --normalization_rule_name=nmt_nfkc"),
-        std::string("--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false"),
+        std::string(
+            "--model_type=bpe --vocab_size=100 --normalization_rule_name=identity --remove_extra_whitespaces=false"),
         std::string("--model_type=unigram --vocab_size=100 --normalization_rule_name=nmt_nfkc"),
-        std::string("--model_type=unigram --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false"),
+        std::string("--model_type=unigram --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity "
+                    "--remove_extra_whitespaces=false"),
         std::string("--model_type=char --vocab_size=30"), std::string("--model_type=word --vocab_size=100")}) {
     const Tokenizer tokenizer = trained_elsewhere(settings);
-    for (const std::string& text : {mixed, one_word}) EXPECT_TRUE(tokenizer.encode(text) == encoded_at_once(tokenizer, text)) << settings;
+    for (const std::string& text : {mixed, one_word})
+      EXPECT_TRUE(tokenizer.encode(text) == encoded_at_once(tokenizer, text)) << settings;
   }
 }
 
@@ -312,7 +320,8 @@ TEST(TextCutter, TextWithoutAPlaceToCutStillComesBack) {
   std::string text = "ba";
   for (int i = 0; i < (3 << 20); ++i) text += "ker"[i % 3];
   const Tokenizer tokenizer = trained_elsewhere(
-      "--model_type=bpe --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity --remove_extra_whitespaces=false --user_defined_symbols=erk,rke,kek");
+      "--model_type=bpe --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity "
+      "--remove_extra_whitespaces=false --user_defined_symbols=erk,rke,kek");
   TextCutter cutter(tokenizer.cut_places());
   cutter.push(text);
   std::string segment;
@@ -364,19 +373,22 @@ TEST(TrainTokenizer, FilesGiveTheSamePiecesAsTheirDocuments) {
   const TemporaryFolder folder;
   const std::string text = sample_text(1, 3000);
   train_tokenizer({text, "a second document\n"}, 350, folder.path("a.model"));
-  EXPECT_EQ(train_tokenizer({folder.write("1.txt", text), folder.write("2.txt", "a second document\n")}, CorpusOptions{}, 350,
-                            folder.path("b.model")),
+  EXPECT_EQ(train_tokenizer({folder.write("1.txt", text), folder.write("2.txt", "a second document\n")},
+                            CorpusOptions{}, 350, folder.path("b.model")),
             2);
   EXPECT_EQ(bytes_of(folder.path("a.model")), bytes_of(folder.path("b.model")));
 }
 
-// Words of many kinds fill a small table again and again: the frequent ones stay, and of the rare ones each half of the text has its share.
+// Words of many kinds fill a small table again and again: the frequent ones stay, and of the rare ones each half of the
+// text has its share.
 TEST(TrainTokenizer, OfTooManyWordsTheFrequentOnesAndAnEvenSampleAreUsed) {
   const TemporaryFolder folder;
   std::string text;
   for (int i = 0; i < 40000; ++i) {
-    // Rare: letters a to j in the first half, k to t in the second. Frequent: everywhere, of letters that no other word has.
-    for (int digits = i % 20000 * 7919 % 100000, k = 0; k < 5; ++k, digits /= 10) text += static_cast<char>((i < 20000 ? 'a' : 'k') + digits % 10);
+    // Rare: letters a to j in the first half, k to t in the second. Frequent: everywhere, of letters that no other word
+    // has.
+    for (int digits = i % 20000 * 7919 % 100000, k = 0; k < 5; ++k, digits /= 10)
+      text += static_cast<char>((i < 20000 ? 'a' : 'k') + digits % 10);
     text += i % 10 == 0 ? " uvwxyz\n" : " ";
   }
   const std::string path = folder.write("a.txt", text);
@@ -444,11 +456,19 @@ TEST(TrainTokenizer, RefusesWhatItCannotDoAndLeavesNothing) {
   const TemporaryFolder folder;
   const std::string out = folder.path("a.model");
   EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 4000, out); }).find("4000"), std::string::npos);
-  EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 299, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
-  EXPECT_NE(refusal([&] { train_tokenizer({sample_text(1, 3000)}, (1 << 20) + 1, out); }).find("expected 300 to 1048576 pieces"), std::string::npos);
-  EXPECT_NE(refusal([&] { train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, {.table_bytes = 0}); }).find("positive number of bytes"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({"a few words"}, 299, out); }).find("expected 300 to 1048576 pieces"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] {
+              train_tokenizer({sample_text(1, 3000)}, (1 << 20) + 1, out);
+            }).find("expected 300 to 1048576 pieces"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] {
+              train_tokenizer({folder.path()}, CorpusOptions{}, 300, out, {.table_bytes = 0});
+            }).find("positive number of bytes"),
+            std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({}, 300, out); }).find("there is no text to train on"), std::string::npos);
-  EXPECT_NE(refusal([&] { train_tokenizer({"\n\t\n"}, 300, out); }).find("there is no text to train on"), std::string::npos);
+  EXPECT_NE(refusal([&] { train_tokenizer({"\n\t\n"}, 300, out); }).find("there is no text to train on"),
+            std::string::npos);
   EXPECT_NE(refusal([&] { train_tokenizer({"words \xff"}, 300, out); }).find("byte 6"), std::string::npos);
   EXPECT_EQ(folder.names(), std::vector<std::string>{});
 }

@@ -1,5 +1,5 @@
-// A checkpoint: up to the first zero byte what the manifest says, after it the file of rank 0. The manifest's hash of itself is made to
-// hold, since otherwise nothing behind it would ever be reached.
+// A checkpoint: up to the first zero byte what the manifest says, after it the file of rank 0. The manifest's hash of
+// itself is made to hold, since otherwise nothing behind it would ever be reached.
 #include "checkpoints/manifest.h"
 #include "checkpoints/reader.h"
 #include "core/io/file.h"
@@ -13,7 +13,8 @@ bool read_checkpoint(const std::string& bytes) {
 
   const std::string inner = bytes.substr(0, bytes.find('\0'));
   const std::string rank = inner.size() < bytes.size() ? bytes.substr(inner.size() + 1) : "";
-  const std::string manifest = "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(inner)) + "\", \"manifest\":\n" + inner + "}\n";
+  const std::string manifest =
+      "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(inner)) + "\", \"manifest\":\n" + inner + "}\n";
   make_directories(scratch_folder() + "/step-00000001");
   scratch_file("step-00000001/manifest.json", manifest);
   scratch_file("step-00000001/rank-0000-of-0001.h5", rank);
@@ -27,7 +28,8 @@ bool read_checkpoint(const std::string& bytes) {
     std::vector<StateRange> ranges;
     for (const ManifestEntry& entry : checkpoint.entries()) {
       memory.emplace_back(static_cast<size_t>(entry.bytes()));
-      ranges.push_back({entry.part, entry.parameter, entry.shape, entry.dtype, entry.first, entry.count, memory.back().data()});
+      ranges.push_back(
+          {entry.part, entry.parameter, entry.shape, entry.dtype, entry.first, entry.count, memory.back().data()});
     }
     taken([&] { checkpoint.load(ranges); });
     char one[8] = {};

@@ -1,4 +1,5 @@
-// A configuration: the first line as `--set`, everything as a run's and as a model's file. What is accepted must survive being written out.
+// A configuration: the first line as `--set`, everything as a run's and as a model's file. What is accepted must
+// survive being written out.
 #include "launch/config/config.h"
 #include "tests/fuzz/target.h"
 

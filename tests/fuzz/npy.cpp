@@ -14,7 +14,8 @@ bool read_npy(const std::string& bytes) {
       elements *= static_cast<size_t>(size);
     }
     expect(elements == array.values.size(), "an array has not the elements of its shape");
-    const size_t header = 10 + static_cast<unsigned char>(bytes[8]) + 256 * static_cast<size_t>(static_cast<unsigned char>(bytes[9]));
+    const size_t header =
+        10 + static_cast<unsigned char>(bytes[8]) + 256 * static_cast<size_t>(static_cast<unsigned char>(bytes[9]));
     expect(header + array.values.size() * 4 <= bytes.size(), "an array is larger than its file");
   });
 }

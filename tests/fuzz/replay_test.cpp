@@ -1,5 +1,5 @@
-// The corpora of the fuzz targets, and changes of each of their files, always the same ones: every byte that is cut off, flipped or set to
-// an extreme may be refused, and must not do anything else.
+// The corpora of the fuzz targets, and changes of each of their files, always the same ones: every byte that is cut
+// off, flipped or set to an extreme may be refused, and must not do anything else.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +28,9 @@ std::string defect(const Target& target, const std::string& bytes) {
   }
 }
 
-std::string corpus_of(const Target& target) { return std::string(GTA_SOURCE_DIR) + "/tests/fuzz/corpus/" + target.name; }
+std::string corpus_of(const Target& target) {
+  return std::string(GTA_SOURCE_DIR) + "/tests/fuzz/corpus/" + target.name;
+}
 
 class Replay : public testing::TestWithParam<Target> {
  protected:
@@ -67,7 +69,8 @@ TEST_P(Replay, AFileThatIsCutOffOrChangedIsTakenOrRefused) {
         const uint64_t draw = random.bits(3 * round + i), at = (draw >> 8) % size;
         const uint64_t width = std::min<uint64_t>(1u << draw % 4, size - at);
         // Of 1, 2, 4 or 8 bytes: the values at which sums and products of sizes overflow.
-        const uint64_t extremes[] = {0, ~0ull, 1ull << (8 * width - 1), (1ull << (8 * width - 1)) - 1, 0x0101010101010101};
+        const uint64_t extremes[] = {0, ~0ull, 1ull << (8 * width - 1), (1ull << (8 * width - 1)) - 1,
+                                     0x0101010101010101};
         std::memcpy(changed.data() + at, &extremes[(draw >> 4) % 5], width);
         what += fmt::format(" {} bytes at {} to {:x};", width, at, extremes[(draw >> 4) % 5]);
       }

@@ -30,8 +30,10 @@ bool read_shard(const std::string& bytes) {
     shard.verify();
     std::vector<int32_t> tokens(static_cast<size_t>(summary.tokens));
     shard.read(0, summary.tokens, tokens.data());
-    for (const uint64_t start : shard.document_starts(0, summary.tokens)) expect(static_cast<int64_t>(start) <= summary.tokens, "a document begins behind the end");
-    for (const int32_t token : tokens) expect(token >= 0 && token < summary.vocab_size, "a token is outside the vocabulary");
+    for (const uint64_t start : shard.document_starts(0, summary.tokens))
+      expect(static_cast<int64_t>(start) <= summary.tokens, "a document begins behind the end");
+    for (const int32_t token : tokens)
+      expect(token >= 0 && token < summary.vocab_size, "a token is outside the vocabulary");
     const std::vector<uint64_t> offsets = shard.document_offsets(0, summary.documents + 1);
     expect(static_cast<int64_t>(offsets.back()) == summary.tokens, "the documents do not end with the tokens");
   });

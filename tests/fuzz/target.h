@@ -1,5 +1,5 @@
-// Readers of files from outside, each as a function of bytes that may be anything. libFuzzer drives them (preset `fuzz`); the ordinary
-// tests replay the corpora, and changes of them, through the same functions.
+// Readers of files from outside, each as a function of bytes that may be anything. libFuzzer drives them (preset
+// `fuzz`); the ordinary tests replay the corpora, and changes of them, through the same functions.
 #pragma once
 
 #include <functional>
@@ -10,8 +10,9 @@ namespace gta::fuzz {
 
 struct Target {
   const char* name;  // of its folder in tests/fuzz/corpus
-  // True when the reader took the bytes, false when it refused them with Error(BadInput). Every other end is a defect of the reader:
-  // another exception leaves this function, and a broken promise about what was read is a std::logic_error.
+  // True when the reader took the bytes, false when it refused them with Error(BadInput). Every other end is a defect
+  // of the reader: another exception leaves this function, and a broken promise about what was read is a
+  // std::logic_error.
   bool (*run)(const std::string& bytes);
 };
 

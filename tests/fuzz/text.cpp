@@ -8,7 +8,8 @@ namespace gta::fuzz {
 
 bool read_text(const std::string& bytes) {
   bool any = false;
-  for (const char* name : {"corpus.txt", "corpus.jsonl", "corpus.txt.gz", "corpus.jsonl.gz", "corpus.txt.zst", "corpus.jsonl.zst"}) {
+  for (const char* name :
+       {"corpus.txt", "corpus.jsonl", "corpus.txt.gz", "corpus.jsonl.gz", "corpus.txt.zst", "corpus.jsonl.zst"}) {
     const std::string path = scratch_file(name, bytes);
     CorpusOptions options;
     options.largest_document = 1 << 14;

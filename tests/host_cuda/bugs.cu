@@ -1,7 +1,8 @@
-// A kernel with the machinery of the framework's own (asynchronous copies in two buffers, barriers, shuffles, a causal mask), smaller ones,
-// and ways to break them.
+// A kernel with the machinery of the framework's own (asynchronous copies in two buffers, barriers, shuffles, a causal
+// mask), smaller ones, and ways to break them.
 //
-//   host_cuda_bugs NAME        exit code 0: the result is right, 1: it is wrong; another where the tool saw the bug and ended the process
+//   host_cuda_bugs NAME        exit code 0: the result is right, 1: it is wrong; another where the tool saw the bug and
+//                              ended the process
 //
 // out[r] = sum over c <= r of x[r][c]        x (rows, kColumns)
 #include <cstdio>
@@ -14,7 +15,8 @@
 namespace gta::cuda {
 namespace {
 
-constexpr int kColumns = 64, kRows = 32, kPitch = kColumns + 4, kThreads = 128, kTiles = 3, kHeight = kRows * kTiles - 5;
+constexpr int kColumns = 64, kRows = 32, kPitch = kColumns + 4, kThreads = 128, kTiles = 3,
+              kHeight = kRows * kTiles - 5;
 
 enum class Bug {
   None,
@@ -160,8 +162,9 @@ bool sums_are_right() {
   const Device device{DeviceType::Cuda, 0};
   const Tensor in = Tensor::from<float>({kHeight, kColumns}, x).to(device, Purpose::Data),
                out = Tensor::zeros({kHeight + 1}, DType::F32, device);
-  GTA_LAUNCH((masked_sums<bug>), dim3(1), dim3(kThreads), 2 * kRows * kPitch * sizeof(float) + (bug == Bug::MisalignedCopy ? 1024 : 0),
-             stream_of(device), in.data<float>(), out.data<float>(), kHeight);
+  GTA_LAUNCH((masked_sums<bug>), dim3(1), dim3(kThreads),
+             2 * kRows * kPitch * sizeof(float) + (bug == Bug::MisalignedCopy ? 1024 : 0), stream_of(device),
+             in.data<float>(), out.data<float>(), kHeight);
   return out.to_vector<float>() == expected;
 }
 
@@ -189,7 +192,8 @@ bool largest_is_right() {
   const Device device{DeviceType::Cuda, 0};
   std::vector<float> x(40);
   for (int i = 0; i < 40; ++i) x[i] = static_cast<float>(i * 7 % 40);
-  const Tensor in = Tensor::from<float>({40}, x).to(device, Purpose::Data), out = Tensor::zeros({64}, DType::F32, device);
+  const Tensor in = Tensor::from<float>({40}, x).to(device, Purpose::Data),
+               out = Tensor::zeros({64}, DType::F32, device);
   GTA_LAUNCH((largest<bug>), dim3(1), dim3(64), 0, stream_of(device), in.data<float>(), out.data<float>(), 40);
   return out.to_vector<float>() == std::vector<float>(64, 39.0f);
 }
@@ -199,7 +203,8 @@ bool vectors_are_right() {
   const Device device{DeviceType::Cuda, 0};
   std::vector<float> x(132);
   for (int i = 0; i < 132; ++i) x[i] = static_cast<float>(i);
-  const Tensor in = Tensor::from<float>({132}, x).to(device, Purpose::Data), out = Tensor::zeros({128}, DType::F32, device);
+  const Tensor in = Tensor::from<float>({132}, x).to(device, Purpose::Data),
+               out = Tensor::zeros({128}, DType::F32, device);
   GTA_LAUNCH((copy_vectors<bug>), dim3(1), dim3(32), 0, stream_of(device), in.data<float>(), out.data<float>());
   return out.to_vector<float>()[5] == (bug == Bug::MisalignedVector ? 6.0f : 5.0f);
 }
@@ -293,9 +298,9 @@ int main(int argc, char** argv) {
   const Device device{DeviceType::Cuda, 0};
   const auto right = [&]() -> bool {
     if (name == "none")
-      return sums_are_right<Bug::None>() && exchange_is_right<Bug::None>() && blocks_are_right<Bug::None>() && streams_are_right(true) &&
-             largest_is_right<Bug::None>() && vectors_are_right<Bug::None>() && allocation_is_right(32) &&
-             allocation_order_is_right(true) && pinned_copies_are_right(true, true);
+      return sums_are_right<Bug::None>() && exchange_is_right<Bug::None>() && blocks_are_right<Bug::None>() &&
+             streams_are_right(true) && largest_is_right<Bug::None>() && vectors_are_right<Bug::None>() &&
+             allocation_is_right(32) && allocation_order_is_right(true) && pinned_copies_are_right(true, true);
     if (name == "missing-barrier") return sums_are_right<Bug::MissingBarrier>();
     if (name == "missing-wait") return sums_are_right<Bug::MissingWait>();
     if (name == "no-barrier-before-reuse") return sums_are_right<Bug::NoBarrierBeforeReuse>();
@@ -324,8 +329,8 @@ int main(int argc, char** argv) {
     if (name == "result-not-waited-for") return pinned_copies_are_right(true, false);
     if (name == "no-opt-in") {  // past the framework's own launch, which asks for what a kernel needs
       const Tensor out = Tensor::zeros({32}, DType::F32, device);
-      return host_cuda::launch("exchange", exchange<Bug::None>, dim3(1), dim3(32), 64 * 1024, stream_of(device), out.data<float>()) ==
-             cudaSuccess;
+      return host_cuda::launch("exchange", exchange<Bug::None>, dim3(1), dim3(32), 64 * 1024, stream_of(device),
+                               out.data<float>()) == cudaSuccess;
     }
     if (name == "shared-of-another-device") {  // 100 KiB, where the device may have 99
       const Tensor out = Tensor::zeros({32}, DType::F32, device);

@@ -1,5 +1,5 @@
-// Each of bugs.cu's bugs is seen: by the tool, by a sanitizer, or because the result is wrong. And the kernel without bugs passes in every
-// order.
+// Each of bugs.cu's bugs is seen: by the tool, by a sanitizer, or because the result is wrong. And the kernel without
+// bugs passes in every order.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -20,13 +20,14 @@ struct Outcome {
 
 Outcome run(const std::string& bug, const std::string& options) {
   const std::string log = testing::TempDir() + "/host_cuda_" + bug + ".txt";
-  const int status = std::system(("GTA_HOST_CUDA=" + options + " " HOST_CUDA_BUGS " " + bug + " >" + log + " 2>&1").c_str());
+  const int status =
+      std::system(("GTA_HOST_CUDA=" + options + " " HOST_CUDA_BUGS " " + bug + " >" + log + " 2>&1").c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(log)};
 }
 
 TEST(HostCuda, TheKernelWithoutBugsIsRightInEveryOrder) {
-  for (const char* options : {"order=forward", "order=reverse", "order=random,seed=1", "order=random,seed=2", "order=random,seed=3",
-                              "fill=7f", "streams=eager", "guard=0"}) {
+  for (const char* options : {"order=forward", "order=reverse", "order=random,seed=1", "order=random,seed=2",
+                              "order=random,seed=3", "fill=7f", "streams=eager", "guard=0"}) {
     const Outcome outcome = run("none", options);
     EXPECT_EQ(outcome.code, 0) << options << "\n" << outcome.text;
   }
@@ -62,7 +63,8 @@ TEST(HostCuda, EveryBugIsSeen) {
       {"copy-beside-shared", "order=forward", "is outside every array of this block's shared memory"},
       {"copy-under-way-at-the-end", "order=forward", "a thread ends with a copy under way"},
       {"writes-beside-global", "order=forward", "past the end of an allocation"},
-      {"one-element-beside-global", "order=forward", by_address("device memory was written at byte 124 of an allocation of 124 bytes")},
+      {"one-element-beside-global", "order=forward",
+       by_address("device memory was written at byte 124 of an allocation of 124 bytes")},
       {"no-opt-in", "order=forward", "wrong"},
       {"shared-of-another-device", "shared=101376", "wrong"},
       {"default-stream", "order=forward", "work on the default stream"},
@@ -76,7 +78,8 @@ TEST(HostCuda, EveryBugIsSeen) {
   for (const Seen& seen : bugs) {
     const Outcome outcome = run(seen.bug, seen.options);
     EXPECT_NE(outcome.code, 0) << seen.bug << " " << seen.options << " is not seen";
-    EXPECT_NE(outcome.text.find(seen.text), std::string::npos) << seen.bug << " " << seen.options << "\n" << outcome.text;
+    EXPECT_NE(outcome.text.find(seen.text), std::string::npos) << seen.bug << " " << seen.options << "\n"
+                                                               << outcome.text;
   }
 }
 
@@ -107,7 +110,8 @@ TEST(HostCuda, ErrorsSayWhereAndWithWhichOptions) {
 }
 
 TEST(HostCuda, UndefinedBehaviourSanitizerSeesMisalignedVectors) {
-  if (!kAddressSanitizer) GTEST_SKIP() << "needs AddressSanitizer and UndefinedBehaviorSanitizer, which the tree builds with together";
+  if (!kAddressSanitizer)
+    GTEST_SKIP() << "needs AddressSanitizer and UndefinedBehaviorSanitizer, which the tree builds with together";
   const Outcome outcome = run("misaligned-vector", "order=forward");
   EXPECT_NE(outcome.code, 0);
   EXPECT_NE(outcome.text.find("misaligned address"), std::string::npos) << outcome.text;

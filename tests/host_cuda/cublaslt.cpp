@@ -1,5 +1,5 @@
-// What cuBLASLt offers, as far as the framework uses it, on the host: float32 and bfloat16 products with float32 sums. Every combination
-// that is not known to exist on a GPU is refused, so that no call passes here that would fail there.
+// What cuBLASLt offers, as far as the framework uses it, on the host: float32 and bfloat16 products with float32 sums.
+// Every combination that is not known to exist on a GPU is refused, so that no call passes here that would fail there.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -38,7 +38,8 @@ Layout& in(cublasLtMatrixLayout_t handle) { return *reinterpret_cast<Layout*>(ha
 // Sets one attribute, whose size the caller has to know as well.
 template <class T>
 cublasStatus_t set(T& field, const char* call, int attribute, const void* value, size_t bytes) {
-  if (bytes != sizeof field) fail("%s: expected %zu bytes for attribute %d, got %zu", call, sizeof field, attribute, bytes);
+  if (bytes != sizeof field)
+    fail("%s: expected %zu bytes for attribute %d, got %zu", call, sizeof field, attribute, bytes);
   std::memcpy(&field, value, bytes);
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -63,13 +64,16 @@ struct View {
       return;
     }
     const auto bits = std::bit_cast<uint32_t>(x);
-    reinterpret_cast<uint16_t*>(data)[i] = static_cast<uint16_t>((x == x ? bits + 0x7fffu + (bits >> 16 & 1u) : bits | 0x400000u) >> 16);
+    reinterpret_cast<uint16_t*>(data)[i] =
+        static_cast<uint16_t>((x == x ? bits + 0x7fffu + (bits >> 16 & 1u) : bits | 0x400000u) >> 16);
   }
 };
 
 View view_of(const Layout& x, cublasOperation_t operation, const void* data, int64_t batch) {
-  char* const first = static_cast<char*>(const_cast<void*>(data)) + batch * x.batch_stride * static_cast<int64_t>(size_of(x.type));
-  return (x.order == CUBLASLT_ORDER_COL) == (operation == CUBLAS_OP_N) ? View{x.type, first, 1, x.pitch} : View{x.type, first, x.pitch, 1};
+  char* const first =
+      static_cast<char*>(const_cast<void*>(data)) + batch * x.batch_stride * static_cast<int64_t>(size_of(x.type));
+  return (x.order == CUBLASLT_ORDER_COL) == (operation == CUBLAS_OP_N) ? View{x.type, first, 1, x.pitch}
+                                                                       : View{x.type, first, x.pitch, 1};
 }
 
 bool known(const Description& d, const Layout& a, const Layout& b, const Layout& c) {
@@ -78,13 +82,16 @@ bool known(const Description& d, const Layout& a, const Layout& b, const Layout&
   const bool operations = (d.a == CUBLAS_OP_N || d.a == CUBLAS_OP_T) && (d.b == CUBLAS_OP_N || d.b == CUBLAS_OP_T);
   const bool orders = a.order == b.order && b.order == c.order &&
                       (a.order == CUBLASLT_ORDER_COL || (a.order == CUBLASLT_ORDER_ROW && a.type == CUDA_R_32F));
-  const bool bias = d.epilogue == CUBLASLT_EPILOGUE_DEFAULT ||
-                    (d.epilogue == CUBLASLT_EPILOGUE_BIAS && d.bias_type == c.type && c.order == CUBLASLT_ORDER_COL && c.batches == 1);
+  const bool bias =
+      d.epilogue == CUBLASLT_EPILOGUE_DEFAULT || (d.epilogue == CUBLASLT_EPILOGUE_BIAS && d.bias_type == c.type &&
+                                                  c.order == CUBLASLT_ORDER_COL && c.batches == 1);
   const uint64_t m = d.a == CUBLAS_OP_N ? a.rows : a.columns, k = d.a == CUBLAS_OP_N ? a.columns : a.rows;
   const uint64_t k_b = d.b == CUBLAS_OP_N ? b.rows : b.columns, n = d.b == CUBLAS_OP_N ? b.columns : b.rows;
   const bool shapes = k == k_b && m == c.rows && n == c.columns && m && n && k;
   const bool batches = a.batches == b.batches && b.batches == c.batches && c.batches >= 1;
-  const auto wide = [](const Layout& x) { return x.pitch >= static_cast<int64_t>(x.order == CUBLASLT_ORDER_COL ? x.rows : x.columns); };
+  const auto wide = [](const Layout& x) {
+    return x.pitch >= static_cast<int64_t>(x.order == CUBLASLT_ORDER_COL ? x.rows : x.columns);
+  };
   return types && operations && orders && bias && shapes && batches && wide(a) && wide(b) && wide(c);
 }
 
@@ -96,8 +103,8 @@ struct Product {
   float beta;
 };
 
-// C (m, n) = op(A) (m, k) op(B) (k, n) + beta C (+ bias, along m). A tile of C is kHeight x kWidth sums in vector registers, each in the
-// order of k, whatever the number of threads.
+// C (m, n) = op(A) (m, k) op(B) (k, n) + beta C (+ bias, along m). A tile of C is kHeight x kWidth sums in vector
+// registers, each in the order of k, whatever the number of threads.
 using Vector = float __attribute__((vector_size(64)));
 constexpr int64_t kLanes = sizeof(Vector) / sizeof(float), kVectors = 2, kHeight = kVectors * kLanes, kWidth = 4;
 
@@ -132,7 +139,8 @@ void multiply(const Product& p, int64_t batch) {
           float x = sums[w][i / kLanes][i % kLanes];
           if (p.beta != 0) x += c.load(row, to);
           if (p.description.epilogue == CUBLASLT_EPILOGUE_BIAS)
-            x += View{p.description.bias_type, static_cast<char*>(const_cast<void*>(p.description.bias)), 1, 0}.load(row, 0);
+            x += View{p.description.bias_type, static_cast<char*>(const_cast<void*>(p.description.bias)), 1, 0}.load(
+                row, 0);
           c.store(row, to, x);
         }
     }
@@ -150,10 +158,14 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
 }
 size_t cublasLtGetVersion() { return 130000; }  // as CUDA 13.0's
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t) { return CUBLAS_STATUS_SUCCESS; }
-const char* cublasLtGetStatusString(cublasStatus_t status) { return status == CUBLAS_STATUS_SUCCESS ? "success" : "not supported"; }
+const char* cublasLtGetStatusString(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_SUCCESS ? "success" : "not supported";
+}
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* description, cublasComputeType_t compute, cudaDataType_t scale) {
-  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) fail("cublasLtMatmulDescCreate: expected sums and factors in float32");
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* description, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F)
+    fail("cublasLtMatmulDescCreate: expected sums and factors in float32");
   *description = reinterpret_cast<cublasLtMatmulDesc_t>(new Description);
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -161,7 +173,8 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t description) {
   delete &in(description);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t attribute, const void* value,
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description,
+                                              cublasLtMatmulDescAttributes_t attribute, const void* value,
                                               size_t bytes) {
   Description& d = in(description);
   const char* const call = "cublasLtMatmulDescSetAttribute";
@@ -181,12 +194,13 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description, 
   }
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType_t type, uint64_t rows, uint64_t columns,
-                                          int64_t pitch) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType_t type, uint64_t rows,
+                                          uint64_t columns, int64_t pitch) {
   *layout = reinterpret_cast<cublasLtMatrixLayout_t>(new Layout{type, rows, columns, pitch});
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
                                                 size_t bytes) {
   Layout& x = in(layout);
   const char* const call = "cublasLtMatrixLayoutSetAttribute";
@@ -214,13 +228,15 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
   delete preference;
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t, const void*, size_t) {
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t,
+                                                    const void*, size_t) {
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t description, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
-                                              cublasLtMatmulPreference_t, int requested, cublasLtMatmulHeuristicResult_t* results,
-                                              int* count) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t description,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t, int requested,
+                                              cublasLtMatmulHeuristicResult_t* results, int* count) {
   *count = 0;
   if (requested < 1 || !known(in(description), in(a), in(b), in(c))) return CUBLAS_STATUS_NOT_SUPPORTED;
   results[0] = {};
@@ -230,19 +246,23 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description, const void* alpha, const void* a,
-                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta,
-                              const void* c, cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout,
-                              const cublasLtMatmulAlgo_t*, void*, size_t, cudaStream_t stream) {
+                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
+                              const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t*, void*, size_t,
+                              cudaStream_t stream) {
   const float factor = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
-  if (factor != 1 || (keep != 0 && keep != 1)) fail("cublasLtMatmul: expected alpha 1 and beta 0 or 1, got %g and %g", factor, keep);
-  if (c != d || in(c_layout) != in(d_layout)) fail("cublasLtMatmul: expected C and D to be the same matrix, got %p and %p", c, d);
+  if (factor != 1 || (keep != 0 && keep != 1))
+    fail("cublasLtMatmul: expected alpha 1 and beta 0 or 1, got %g and %g", factor, keep);
+  if (c != d || in(c_layout) != in(d_layout))
+    fail("cublasLtMatmul: expected C and D to be the same matrix, got %p and %p", c, d);
   if (!known(in(description), in(a_layout), in(b_layout), in(c_layout))) return CUBLAS_STATUS_NOT_SUPPORTED;
   for (const auto& [data, type] :
        {std::pair{a, in(a_layout).type}, {b, in(b_layout).type}, {static_cast<const void*>(d), in(c_layout).type}})
     if (reinterpret_cast<uintptr_t>(data) % size_of(type) != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
-  host_cuda::enqueue(stream, "a product", [p = Product{in(description), in(a_layout), in(b_layout), in(c_layout), a, b, d, keep}] {
-    for (int64_t batch = 0; batch < p.c.batches; ++batch) multiply(p, batch);
-  });
+  host_cuda::enqueue(stream, "a product",
+                     [p = Product{in(description), in(a_layout), in(b_layout), in(c_layout), a, b, d, keep}] {
+                       for (int64_t batch = 0; batch < p.c.batches; ++batch) multiply(p, batch);
+                     });
   return CUBLAS_STATUS_SUCCESS;
 }
 

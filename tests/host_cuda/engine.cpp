@@ -1,5 +1,6 @@
-// Fibers, blocks, shared memory, barriers and copies of the host's execution of CUDA kernels. Compiled without sanitizers, whose hooks it
-// calls: what a fiber is they cannot know. One block at a time on each of the host's threads.
+// Fibers, blocks, shared memory, barriers and copies of the host's execution of CUDA kernels. Compiled without
+// sanitizers, whose hooks it calls: what a fiber is they cannot know. One block at a time on each of the host's
+// threads.
 #include "tests/host_cuda/engine.h"
 
 #include <sys/mman.h>
@@ -25,7 +26,8 @@ constinit thread_local dim3 blockDim{1, 1, 1}, gridDim{1, 1, 1};
 
 // The C++ runtime's state of a fiber is not switched: a kernel throws nothing.
 //
-// Saves the callee's registers on this stack, its pointer in *from, and goes on where another stack was left. System V, x86-64.
+// Saves the callee's registers on this stack, its pointer in *from, and goes on where another stack was left. System V,
+// x86-64.
 extern "C" void host_cuda_switch(void** from, void* to);
 asm(R"(
 .text
@@ -141,11 +143,13 @@ thread_local Engine* engine = nullptr;
 
 char* map_memory(size_t bytes) {
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) fail("there is no memory for the stacks and the shared memory of a block: expected %zu bytes", bytes);
+  if (memory == MAP_FAILED)
+    fail("there is no memory for the stacks and the shared memory of a block: expected %zu bytes", bytes);
   return static_cast<char*>(memory);
 }
 
-Engine::Engine() : stack_bytes(__asan_init || with_tsan() ? 512 << 10 : 128 << 10), arenas(map_memory(kArena * kArenas)) {
+Engine::Engine()
+    : stack_bytes(__asan_init || with_tsan() ? 512 << 10 : 128 << 10), arenas(map_memory(kArena * kArenas)) {
   static std::once_flag once;
   std::call_once(once, [] {
     if (__sanitizer_set_death_callback) __sanitizer_set_death_callback(say_where);
@@ -164,8 +168,8 @@ Engine::~Engine() {
   munmap(arenas, kArena * kArenas);
 }
 
-// The runtime's thread of ThreadSanitizer differs by stream; each has fibers and sync objects of its own, so that events alone order
-// streams.
+// The runtime's thread of ThreadSanitizer differs by stream; each has fibers and sync objects of its own, so that
+// events alone order streams.
 Engine& engine_of_this_thread() {
   thread_local std::vector<std::pair<void*, std::unique_ptr<Engine>>> engines;
   void* const thread = with_tsan() ? __tsan_get_current_fiber() : nullptr;
@@ -209,10 +213,11 @@ void wait(Engine& e, Fiber& fiber, const char* what, Where where, unsigned mask)
 void expect_no_copies(const Fiber& fiber) {
   for (const auto& group : fiber.groups)
     for (const AsyncCopy& copy : group)
-      fail("a thread ends with a copy under way, begun by cp.async at %s:%d: wait for it", copy.where.file, copy.where.line);
+      fail("a thread ends with a copy under way, begun by cp.async at %s:%d: wait for it", copy.where.file,
+           copy.where.line);
   if (!fiber.open.empty())
-    fail("a thread ends with a copy under way, begun by cp.async at %s:%d: commit it and wait for it", fiber.open[0].where.file,
-         fiber.open[0].where.line);
+    fail("a thread ends with a copy under way, begun by cp.async at %s:%d: commit it and wait for it",
+         fiber.open[0].where.file, fiber.open[0].where.line);
 }
 
 // The body of every fiber: one thread of one block after the other.
@@ -254,10 +259,11 @@ bool same_place(Where a, Where b) { return a.line == b.line && (a.file == b.file
   int shown = 0;
   for (const Fiber* fiber : e.fibers) {
     if (fiber->state != State::Waiting || shown == 8) continue;
-    if (before && same_place(before->waits_at, fiber->waits_at) && before->waits_mask == fiber->waits_mask && before->warp == fiber->warp)
+    if (before && same_place(before->waits_at, fiber->waits_at) && before->waits_mask == fiber->waits_mask &&
+        before->warp == fiber->warp)
       continue;
-    std::fprintf(stderr, "  thread %d (warp %d, lane %d) in %s, mask %08x, %s:%d\n", fiber->thread, fiber->warp, fiber->lane,
-                 fiber->waits_in, fiber->waits_mask, fiber->waits_at.file, fiber->waits_at.line);
+    std::fprintf(stderr, "  thread %d (warp %d, lane %d) in %s, mask %08x, %s:%d\n", fiber->thread, fiber->warp,
+                 fiber->lane, fiber->waits_in, fiber->waits_mask, fiber->waits_at.file, fiber->waits_at.line);
     before = fiber;
     ++shown;
   }
@@ -289,7 +295,8 @@ Fiber* pick(Engine& e) {
         for (Warp& w : e.warps) w.priority = e.random();
       warp = static_cast<unsigned>(std::countr_zero(e.ready_warps));
       for (unsigned rest = e.ready_warps; rest; rest &= rest - 1)
-        if (const auto w = static_cast<unsigned>(std::countr_zero(rest)); e.warps[w].priority > e.warps[warp].priority) warp = w;
+        if (const auto w = static_cast<unsigned>(std::countr_zero(rest)); e.warps[w].priority > e.warps[warp].priority)
+          warp = w;
       lane = nth_bit(e.warps[warp].ready, e.random.below(static_cast<uint32_t>(std::popcount(e.warps[warp].ready))));
       break;
     }
@@ -301,7 +308,9 @@ Fiber* pick(Engine& e) {
 }
 
 // Not memset, which sanitizers intercept.
-void fill_bytes(char* to, int value, size_t bytes) { asm volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory"); }
+void fill_bytes(char* to, int value, size_t bytes) {
+  asm volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory");
+}
 
 // What lies outside the arrays is as it was filled; AddressSanitizer, where it is there, has seen more.
 void check_margins(Engine& e) {
@@ -309,7 +318,8 @@ void check_margins(Engine& e) {
   const auto untouched = [&](const char* from, const char* to) {
     for (const char* p = from; p < to; ++p)
       if (static_cast<unsigned char>(*p) != options().fill)
-        fail("shared memory was written at offset %td, outside every array (dynamic: %zu bytes)", p - (e.arena + kMargin), e.dynamic);
+        fail("shared memory was written at offset %td, outside every array (dynamic: %zu bytes)",
+             p - (e.arena + kMargin), e.dynamic);
   };
   const char* p = e.arena;
   untouched(p, p + kMargin);
@@ -365,8 +375,8 @@ void run_block(Engine& e, uint3 index, dim3 block, size_t shared) {
 
 void say_where() {
   if (in_kernel())
-    std::fprintf(stderr, "host_cuda: in kernel %s, block (%u, %u, %u), thread (%u, %u, %u)\n", engine->kernel, blockIdx.x, blockIdx.y,
-                 blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+    std::fprintf(stderr, "host_cuda: in kernel %s, block (%u, %u, %u), thread (%u, %u, %u)\n", engine->kernel,
+                 blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
   std::fprintf(stderr, "host_cuda: GTA_HOST_CUDA=%s\n", options_text().c_str());
 }
 
@@ -392,7 +402,8 @@ void run_grid(const char* name, dim3 grid, dim3 block, size_t shared, const std:
   const uint64_t seed = options().seed * 0x9e3779b97f4a7c15ull + ++launches * 7919;
   // Blocks may run in any order, so they do.
   std::vector<uint32_t> order(blocks);
-  for (size_t i = 0; i < blocks; ++i) order[i] = static_cast<uint32_t>(options().order == Order::Reverse ? blocks - 1 - i : i);
+  for (size_t i = 0; i < blocks; ++i)
+    order[i] = static_cast<uint32_t>(options().order == Order::Reverse ? blocks - 1 - i : i);
   if (options().order == Order::Random) {
     Random random(seed);
     for (size_t i = blocks; i > 1; --i) std::swap(order[i - 1], order[random.below(static_cast<uint32_t>(i))]);
@@ -435,7 +446,8 @@ void* static_shared(const void* tag, size_t bytes, size_t alignment) {
   const size_t offset = (e.top + alignment - 1) / alignment * alignment;
   e.used += bytes;
   if (e.used - e.dynamic > kMostStatic || e.used > options().shared)
-    fail("a block has %zu bytes of static shared memory beside %zu of dynamic: too many", e.used - e.dynamic, e.dynamic);
+    fail("a block has %zu bytes of static shared memory beside %zu of dynamic: too many", e.used - e.dynamic,
+         e.dynamic);
   fill_bytes(e.arena + e.top, options().fill, offset + bytes + kGap - e.top);
   e.top = offset + bytes + kGap;
   e.arrays.push_back({tag, e.arena + offset, bytes});
@@ -445,14 +457,17 @@ void* static_shared(const void* tag, size_t bytes, size_t alignment) {
 
 void check_shared(const void* p, int bytes, const char* what, Where where) {
   if (reinterpret_cast<uintptr_t>(p) % static_cast<unsigned>(bytes) != 0)
-    fail("%s at %s:%d: its address %p is misaligned: expected a multiple of %d", what, where.file, where.line, p, bytes);
+    fail("%s at %s:%d: its address %p is misaligned: expected a multiple of %d", what, where.file, where.line, p,
+         bytes);
   const auto* const first = static_cast<const char*>(p);
   const auto inside = [&](const char* data, size_t size) { return first >= data && first + bytes <= data + size; };
   bool found = inside(engine->arena + kMargin, engine->dynamic);
   for (const StaticArray& array : engine->arrays) found = found || inside(array.data, array.bytes);
   if (!found)
-    fail("%s at %s:%d: its address is outside every array of this block's shared memory: offset %td, %zu bytes are dynamic", what,
-         where.file, where.line, first - (engine->arena + kMargin), engine->dynamic);
+    fail(
+        "%s at %s:%d: its address is outside every array of this block's shared memory: offset %td, %zu bytes are "
+        "dynamic",
+        what, where.file, where.line, first - (engine->arena + kMargin), engine->dynamic);
 }
 
 int barrier(Reduction reduction, int predicate, Where where) {
@@ -464,7 +479,8 @@ int barrier(Reduction reduction, int predicate, Where where) {
     b.where = where;
     b.sum = reduction == Reduction::And;
   } else if (!same_place(b.where, where) || b.reduction != reduction) {
-    fail("a barrier in divergent code: this thread is at %s:%d, others are at %s:%d", where.file, where.line, b.where.file, b.where.line);
+    fail("a barrier in divergent code: this thread is at %s:%d, others are at %s:%d", where.file, where.line,
+         b.where.file, b.where.line);
   }
   if (reduction == Reduction::And) b.sum &= predicate != 0;
   if (reduction == Reduction::Or) b.sum |= predicate != 0;
@@ -492,18 +508,20 @@ int barrier(Reduction reduction, int predicate, Where where) {
   return b.results[generation & 1];
 }
 
-void warp_operation(unsigned mask, LaneFunction function, void* operand, bool orders_memory, const char* what, Where where) {
+void warp_operation(unsigned mask, LaneFunction function, void* operand, bool orders_memory, const char* what,
+                    Where where) {
   Engine& e = *engine;
   Fiber& fiber = *e.current;
   Warp& warp = e.warps[fiber.warp];
   const int lanes = std::min(32, e.threads - fiber.warp * 32);
   if (lanes < 32) {
     if (mask != ~0u && mask >> lanes)
-      fail("%s at %s:%d: the mask %08x names lanes that the block does not have: expected at most %d", what, where.file, where.line, mask,
-           lanes);
+      fail("%s at %s:%d: the mask %08x names lanes that the block does not have: expected at most %d", what, where.file,
+           where.line, mask, lanes);
     mask &= (1u << lanes) - 1;
   }
-  if (!(mask >> fiber.lane & 1)) fail("%s at %s:%d: lane %d is not in its own mask %08x", what, where.file, where.line, fiber.lane, mask);
+  if (!(mask >> fiber.lane & 1))
+    fail("%s at %s:%d: lane %d is not in its own mask %08x", what, where.file, where.line, fiber.lane, mask);
   Meeting* meeting = nullptr;
   for (unsigned rest = warp.pending; rest && !meeting; rest &= rest - 1) {
     Meeting& m = warp.meetings[std::countr_zero(rest)];
@@ -521,8 +539,8 @@ void warp_operation(unsigned mask, LaneFunction function, void* operand, bool or
     meeting->where = where;
     meeting->sync = &warp.syncs[e.set][warp.next_sync++ % 64];
   } else if (meeting->function != function || !same_place(meeting->where, where)) {
-    fail("a warp is divergent: lane %d is in %s at %s:%d, other lanes of the mask %08x are in %s at %s:%d", fiber.lane, what, where.file,
-         where.line, mask, meeting->what, meeting->where.file, meeting->where.line);
+    fail("a warp is divergent: lane %d is in %s at %s:%d, other lanes of the mask %08x are in %s at %s:%d", fiber.lane,
+         what, where.file, where.line, mask, meeting->what, meeting->where.file, meeting->where.line);
   }
   meeting->operands[fiber.lane] = operand;
   meeting->arrived |= 1u << fiber.lane;

@@ -1,5 +1,5 @@
-// Runs a grid on the CPU: every thread a fiber, a warp's operation done by the last of its lanes to arrive. What host_cuda.h's built-ins
-// call.
+// Runs a grid on the CPU: every thread a fiber, a warp's operation done by the last of its lanes to arrive. What
+// host_cuda.h's built-ins call.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -33,16 +33,18 @@ void say_where();
 int lane();
 void* dynamic_shared();
 void* static_shared(const void* tag, size_t bytes, size_t alignment);
-// Fails unless the bytes lie in one array of this block's shared memory, or in its dynamic part, and begin at a multiple of their number.
+// Fails unless the bytes lie in one array of this block's shared memory, or in its dynamic part, and begin at a
+// multiple of their number.
 void check_shared(const void* p, int bytes, const char* what, Where where);
 
 enum class Reduction { None, Add, Max, Min, And, Or };
 int barrier(Reduction reduction, int predicate, Where where);
 
-// All lanes of the mask meet, and the last to come does the operation for all: operands[lane] is what each brought. One that orders memory
-// is a fence between them; a shuffle is none.
+// All lanes of the mask meet, and the last to come does the operation for all: operands[lane] is what each brought. One
+// that orders memory is a fence between them; a shuffle is none.
 using LaneFunction = void (*)(void* const operands[32], unsigned mask);
-void warp_operation(unsigned mask, LaneFunction function, void* operand, bool orders_memory, const char* what, Where where);
+void warp_operation(unsigned mask, LaneFunction function, void* operand, bool orders_memory, const char* what,
+                    Where where);
 
 struct AsyncCopy {
   void* to;
@@ -87,8 +89,8 @@ void ldmatrix_transposed_lanes(void* const*, unsigned);
 void mma_m16n8k16_lanes(void* const*, unsigned);
 
 // ---- streams (runtime.cpp)
-cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-                           std::function<void()> body);
+cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared,
+                           cudaStream_t stream, std::function<void()> body);
 // Other work of a stream: a product of cuBLASLt.
 void enqueue(cudaStream_t stream, const char* what, std::function<void()> work);
 

@@ -1,11 +1,13 @@
-// CUDA C++ for the host compiler: included before everything else in a .cu file (g++ -include host_cuda.h -x c++ file.cu), it defines the
-// device's built-ins over engine.h. A test tool: what it computes says nothing about a GPU's speed, and nothing it shows is a GPU's result.
+// CUDA C++ for the host compiler: included before everything else in a .cu file (g++ -include host_cuda.h -x c++
+// file.cu), it defines the device's built-ins over engine.h. A test tool: what it computes says nothing about a GPU's
+// speed, and nothing it shows is a GPU's result.
 #pragma once
 #ifdef __CUDACC__
 #error "host_cuda.h is for the host compiler; nvcc needs none of it"
 #endif
 #define GTA_HOST_CUDA 1
-// Before any CUDA header, which keeps a definition that is there. A plain __shared__ works, but no sanitizer sees an access beside it.
+// Before any CUDA header, which keeps a definition that is there. A plain __shared__ works, but no sanitizer sees an
+// access beside it.
 #define __shared__ static thread_local
 #define __launch_bounds__(...)
 
@@ -26,11 +28,13 @@
 
 namespace host_cuda {
 
-// kernel(arguments...) for every thread of the grid, when the stream gets there. Arguments are copied now, as CUDA does.
+// kernel(arguments...) for every thread of the grid, when the stream gets there. Arguments are copied now, as CUDA
+// does.
 template <class... Parameters>
-cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-                   std::type_identity_t<Parameters>... arguments) {
-  return enqueue_kernel(name, reinterpret_cast<const void*>(kernel), grid, block, shared, stream, [=] { kernel(arguments...); });
+cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+                   cudaStream_t stream, std::type_identity_t<Parameters>... arguments) {
+  return enqueue_kernel(name, reinterpret_cast<const void*>(kernel), grid, block, shared, stream,
+                        [=] { kernel(arguments...); });
 }
 
 template <class T>
@@ -68,17 +72,19 @@ inline void ldmatrix_x4(uint32_t (&r)[4], const void* row, bool transposed, Wher
   check_shared(row, 16, "ldmatrix", where);
   LdmatrixLane lane;
   lane.row = *static_cast<const LdmatrixLane::Row*>(row);  // read by this lane's thread, so that a sanitizer sees it
-  warp_operation(~0u, transposed ? ldmatrix_transposed_lanes : ldmatrix_lanes, &lane, false, transposed ? "ldmatrix.trans" : "ldmatrix",
-                 where);
+  warp_operation(~0u, transposed ? ldmatrix_transposed_lanes : ldmatrix_lanes, &lane, false,
+                 transposed ? "ldmatrix.trans" : "ldmatrix", where);
   std::memcpy(r, lane.out, sizeof r);
 }
-// The copy is made only when it is waited for; until then its destination holds NaN, written by the thread itself, so that a sanitizer sees
-// it.
+// The copy is made only when it is waited for; until then its destination holds NaN, written by the thread itself, so
+// that a sanitizer sees it.
 inline void cp_async(void* to, const void* from, int size, int bytes, Where where) {
   check_shared(to, size, "cp.async", where);
   if (reinterpret_cast<uintptr_t>(from) % static_cast<unsigned>(size) != 0)
-    fail("cp.async at %s:%d: its source %p is misaligned: expected a multiple of %d", where.file, where.line, from, size);
-  if (bytes < 0 || bytes > size) fail("cp.async at %s:%d: expected to read 0 to %d bytes, got %d", where.file, where.line, size, bytes);
+    fail("cp.async at %s:%d: its source %p is misaligned: expected a multiple of %d", where.file, where.line, from,
+         size);
+  if (bytes < 0 || bytes > size)
+    fail("cp.async at %s:%d: expected to read 0 to %d bytes, got %d", where.file, where.line, size, bytes);
   for (int i = 0; i < size; ++i) static_cast<unsigned char*>(to)[i] = 0xff;
   cp_async_begin({to, from, size, bytes, where});
 }
@@ -124,17 +130,20 @@ T __shfl_sync(unsigned mask, T value, int source, int width = 32, HOST_CUDA_HERE
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, HOST_CUDA_HERE) {
   const int lane = host_cuda::lane(), source = lane ^ bits;
-  return host_cuda::shuffle(mask, value, source < (lane & ~(width - 1)) + width ? source : lane, "__shfl_xor_sync", host_cuda_here);
+  return host_cuda::shuffle(mask, value, source < (lane & ~(width - 1)) + width ? source : lane, "__shfl_xor_sync",
+                            host_cuda_here);
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = 32, HOST_CUDA_HERE) {
   const int lane = host_cuda::lane(), source = lane - static_cast<int>(distance);
-  return host_cuda::shuffle(mask, value, source >= (lane & ~(width - 1)) ? source : lane, "__shfl_up_sync", host_cuda_here);
+  return host_cuda::shuffle(mask, value, source >= (lane & ~(width - 1)) ? source : lane, "__shfl_up_sync",
+                            host_cuda_here);
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32, HOST_CUDA_HERE) {
   const int lane = host_cuda::lane(), source = lane + static_cast<int>(distance);
-  return host_cuda::shuffle(mask, value, source < (lane & ~(width - 1)) + width ? source : lane, "__shfl_down_sync", host_cuda_here);
+  return host_cuda::shuffle(mask, value, source < (lane & ~(width - 1)) + width ? source : lane, "__shfl_down_sync",
+                            host_cuda_here);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, HOST_CUDA_HERE) {
   return host_cuda::vote(mask, predicate, "__ballot_sync", host_cuda_here);
@@ -157,7 +166,9 @@ template <class T>
 T __reduce_min_sync(unsigned mask, T value, HOST_CUDA_HERE) {
   return host_cuda::reduce(mask, value, host_cuda::Reduction::Min, "__reduce_min_sync", host_cuda_here);
 }
-[[noreturn]] inline unsigned __activemask() { host_cuda::fail("__activemask: its result is not specified; use full masks"); }
+[[noreturn]] inline unsigned __activemask() {
+  host_cuda::fail("__activemask: its result is not specified; use full masks");
+}
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 [[noreturn]] inline void __trap() { host_cuda::fail("__trap"); }
@@ -229,8 +240,8 @@ inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __frsqrt_rn(float x) { return 1.0f / std::sqrt(x); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __saturatef(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
-// One rounding, as on the device: products of bfloat16 and their sums with a third are exact in double, but for what a bfloat16 cannot
-// show.
+// One rounding, as on the device: products of bfloat16 and their sums with a third are exact in double, but for what a
+// bfloat16 cannot show.
 inline __nv_bfloat16 __hfma(__nv_bfloat16 a, __nv_bfloat16 b, __nv_bfloat16 c) {
   return __double2bfloat16(static_cast<double>(__bfloat162float(a)) * __bfloat162float(b) + __bfloat162float(c));
 }

@@ -1,4 +1,5 @@
-// What a warp's operations do, once all lanes have brought their operands. Layouts: core/backends/cuda/ptx.h and the PTX ISA.
+// What a warp's operations do, once all lanes have brought their operands. Layouts: core/backends/cuda/ptx.h and the
+// PTX ISA.
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -22,14 +23,16 @@ void meet_lanes(void* const*, unsigned) {}
 
 void shuffle_lanes(void* const operands[32], unsigned mask) {
   for_lanes<ShuffleLane>(operands, mask, [&](int i, ShuffleLane& lane) {
-    if (!(mask >> lane.source & 1)) fail("a shuffle: lane %d reads lane %d, which is not in the mask %08x", i, lane.source, mask);
+    if (!(mask >> lane.source & 1))
+      fail("a shuffle: lane %d reads lane %d, which is not in the mask %08x", i, lane.source, mask);
     lane.out = static_cast<ShuffleLane*>(operands[lane.source])->in;
   });
 }
 
 void vote_lanes(void* const operands[32], unsigned mask) {
   unsigned votes = 0;
-  for_lanes<VoteLane>(operands, mask, [&](int i, VoteLane& lane) { votes |= static_cast<unsigned>(lane.predicate != 0) << i; });
+  for_lanes<VoteLane>(operands, mask,
+                      [&](int i, VoteLane& lane) { votes |= static_cast<unsigned>(lane.predicate != 0) << i; });
   for_lanes<VoteLane>(operands, mask, [&](int, VoteLane& lane) { lane.out = votes; });
 }
 
@@ -54,7 +57,8 @@ void ldmatrix_lanes(void* const operands[32], unsigned mask) {
 
 void ldmatrix_transposed_lanes(void* const operands[32], unsigned mask) {
   const auto element = [&](int matrix, int row, int column) {
-    return static_cast<LdmatrixLane*>(operands[8 * matrix + row])->row.word[column / 2] >> (16 * (column % 2)) & 0xffffu;
+    return static_cast<LdmatrixLane*>(operands[8 * matrix + row])->row.word[column / 2] >> (16 * (column % 2)) &
+           0xffffu;
   };
   for_lanes<LdmatrixLane>(operands, mask, [&](int l, LdmatrixLane& lane) {
     const int g = l / 4, t = l % 4;

@@ -1,4 +1,5 @@
-// Allocations have pages of their own, whose protection says who may touch them when; one map knows them all, to say what a fault was.
+// Allocations have pages of their own, whose protection says who may touch them when; one map knows them all, to say
+// what a fault was.
 #include "tests/host_cuda/memory.h"
 
 #include <signal.h>
@@ -54,8 +55,8 @@ void on_fault(int, siginfo_t* info, void*) {
             : before->second.kind == Kind::Ordered     ? "before its stream has allocated it"
                                                        : "by the host";
     }
-    std::fprintf(stderr, "host_cuda: error: device memory was touched %s: byte %td of %zu\n", why, before ? at - before->first : 0,
-                 before ? before->second.bytes : 0);
+    std::fprintf(stderr, "host_cuda: error: device memory was touched %s: byte %td of %zu\n", why,
+                 before ? at - before->first : 0, before ? before->second.bytes : 0);
   } else {
     std::fprintf(stderr, "host_cuda: error: SIGSEGV at %p\n", static_cast<void*>(at));
   }
@@ -65,7 +66,8 @@ void on_fault(int, siginfo_t* info, void*) {
 
 void prepare(Memory& m) {
   if (m.region) return;
-  m.region = m.next = static_cast<char*>(mmap(nullptr, kRegion, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  m.region = m.next =
+      static_cast<char*>(mmap(nullptr, kRegion, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   if (m.region == MAP_FAILED) fail("there is no address space for the device's memory");
   static char stack[65536];
   stack_t alternate{};
@@ -105,7 +107,8 @@ void* allocate_memory(size_t bytes, Kind kind) {
   if (kind != Kind::Pinned && m.allocated + bytes > kDeviceBytes) return nullptr;
   const size_t page_bytes = (bytes + kPage - 1) / kPage * kPage;
   char* const pages = m.next;
-  if (static_cast<size_t>(pages - m.region) + page_bytes + kPage > kRegion) fail("all addresses of the device's memory are used up");
+  if (static_cast<size_t>(pages - m.region) + page_bytes + kPage > kRegion)
+    fail("all addresses of the device's memory are used up");
   m.next += page_bytes + kPage;
   mprotect(pages, page_bytes, PROT_READ | PROT_WRITE);
   std::memset(pages, options().fill, page_bytes);

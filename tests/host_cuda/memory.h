@@ -8,8 +8,8 @@ namespace host_cuda {
 // Ordered: memory of the device that nobody may touch before make_usable.
 enum class Kind { Device, Ordered, Pinned };
 
-// Ends at a page that nobody may touch, up to what is missing to 16 bytes. Filled with options().fill. nullptr when the device has no such
-// room.
+// Ends at a page that nobody may touch, up to what is missing to 16 bytes. Filled with options().fill. nullptr when the
+// device has no such room.
 void* allocate_memory(size_t bytes, Kind kind);
 // The stream of an Ordered allocation has come to it.
 void make_usable(void* p);

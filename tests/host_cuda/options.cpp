@@ -11,7 +11,8 @@ namespace {
 // Not fail(), which says the options too.
 [[noreturn]] void refuse(const std::string& word) {
   std::fprintf(stderr,
-               "host_cuda: error: GTA_HOST_CUDA: expected order=forward|reverse|random, seed=N, streams=eager|deferred, fill=ff|7f, "
+               "host_cuda: error: GTA_HOST_CUDA: expected order=forward|reverse|random, seed=N, "
+               "streams=eager|deferred, fill=ff|7f, "
                "guard=0|1 or shared=%zu to %zu, got '%s'\n",
                kSharedWithoutAsking, kMostShared, word.c_str());
   std::_Exit(99);
@@ -20,7 +21,8 @@ namespace {
 // Whether the text is a size of shared memory that a device can have.
 bool bytes_of(const std::string& text, size_t& bytes) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
-  return error == std::errc() && end == text.data() + text.size() && bytes >= kSharedWithoutAsking && bytes <= kMostShared;
+  return error == std::errc() && end == text.data() + text.size() && bytes >= kSharedWithoutAsking &&
+         bytes <= kMostShared;
 }
 
 Options parse() {
@@ -60,8 +62,9 @@ const Options& options() {
 std::string options_text() {
   const Options& o = options();
   const char* const order = o.order == Order::Forward ? "forward" : o.order == Order::Reverse ? "reverse" : "random";
-  return std::string("order=") + order + ",seed=" + std::to_string(o.seed) + ",streams=" + (o.eager ? "eager" : "deferred") +
-         ",fill=" + (o.fill == 0xff ? "ff" : "7f") + ",guard=" + (o.guard ? "1" : "0") + (o.shared == kMostShared ? "" : ",shared=" + std::to_string(o.shared));
+  return std::string("order=") + order + ",seed=" + std::to_string(o.seed) +
+         ",streams=" + (o.eager ? "eager" : "deferred") + ",fill=" + (o.fill == 0xff ? "ff" : "7f") +
+         ",guard=" + (o.guard ? "1" : "0") + (o.shared == kMostShared ? "" : ",shared=" + std::to_string(o.shared));
 }
 
 }  // namespace host_cuda

@@ -1,8 +1,11 @@
-// What the environment variable GTA_HOST_CUDA sets, e.g. GTA_HOST_CUDA=order=reverse,seed=7,streams=eager,fill=7f,guard=0
-//   order=forward|reverse|random   which of a block's threads runs next (random: warps by priorities that change, lanes at random)
+// What the environment variable GTA_HOST_CUDA sets, e.g.
+// GTA_HOST_CUDA=order=reverse,seed=7,streams=eager,fill=7f,guard=0
+//   order=forward|reverse|random   which of a block's threads runs next (random: warps by priorities that
+//                                  change, lanes at random)
 //   seed=N                         of everything random
 //   streams=eager|deferred         at once, or when a synchronisation asks for it, in a random order that events allow
-//   fill=ff|7f                     bytes of memory that nothing has written: NaN in every floating type, or large numbers
+//   fill=ff|7f                     bytes of memory that nothing has written: NaN in every floating type, or
+//                                  large numbers
 //   guard=0|1                      device memory cannot be touched by the host; 0 where that takes too long
 //   shared=BYTES                   shared memory that the device gives a block at most: 48 to 163 KiB
 #pragma once

@@ -1,5 +1,6 @@
-// What libcudart offers, as far as the framework uses it, on the host. Streams are queues: unless options().eager, nothing runs before a
-// synchronisation asks for it, and then streams go on in a random order that their events allow, so that what lacks an event shows.
+// What libcudart offers, as far as the framework uses it, on the host. Streams are queues: unless options().eager,
+// nothing runs before a synchronisation asks for it, and then streams go on in a random order that their events allow,
+// so that what lacks an event shows.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -77,7 +78,8 @@ void run_first(CUstream_st* stream) {
   std::unique_ptr<Work> held = std::move(stream->queue.front());
   Work& work = *held;
   stream->queue.pop_front();
-  // In the stream's name nothing on the caller's stack is touched, nor anything freed: that would look like a race with what lies there next.
+  // In the stream's name nothing on the caller's stack is touched, nor anything freed: that would look like a race with
+  // what lies there next.
   const bool records = work.event == Work::Event::Record, waits = work.event == Work::Event::Wait;
   auto* const sync = records || waits ? sync_of(work.version) : nullptr;
   void* const caller = stream->tsan ? __tsan_get_current_fiber() : nullptr;
@@ -174,7 +176,8 @@ struct Copy {
 
 void expect_inside(const void* p, size_t bytes, const char* what) {
   size_t left = 0;
-  if (is_allocated(p, &left) && bytes > left) fail("%s of %zu bytes, %zu beyond the end of an allocation", what, bytes, bytes - left);
+  if (is_allocated(p, &left) && bytes > left)
+    fail("%s of %zu bytes, %zu beyond the end of an allocation", what, bytes, bytes - left);
 }
 
 // Memory that is neither the device's nor pinned is copied while the call lasts.
@@ -189,7 +192,8 @@ cudaError_t copy(const Copy& c, cudaStream_t to_stream) {
   if (!is_allocated(c.from)) staged = std::make_shared<std::vector<char>>(c.from, c.from + c.span(c.from_pitch));
   push(stream, {[c, staged] {
                   const char* const from = staged ? staged->data() : c.from;
-                  for (size_t r = 0; r < c.rows; ++r) std::memcpy(c.to + r * c.to_pitch, from + r * c.from_pitch, c.row_bytes);
+                  for (size_t r = 0; r < c.rows; ++r)
+                    std::memcpy(c.to + r * c.to_pitch, from + r * c.from_pitch, c.row_bytes);
                 },
                 Work::Event::None, 0, "a copy"});
   if (!is_allocated(c.to)) finish(stream);
@@ -200,7 +204,8 @@ cudaError_t fill(void* to, size_t pitch, int value, size_t row_bytes, size_t row
   const std::lock_guard lock(mutex);
   expect_inside(to, rows == 0 ? 0 : (rows - 1) * pitch + row_bytes, "a fill");
   push(named(stream), {[=] {
-                         for (size_t r = 0; r < rows; ++r) std::memset(static_cast<char*>(to) + r * pitch, value, row_bytes);
+                         for (size_t r = 0; r < rows; ++r)
+                           std::memset(static_cast<char*>(to) + r * pitch, value, row_bytes);
                        },
                        Work::Event::None, 0, "a fill"});
   return cudaSuccess;
@@ -219,8 +224,8 @@ void enqueue(cudaStream_t stream, const char* what, std::function<void()> work) 
   push(named(stream), {std::move(work), Work::Event::None, 0, what});
 }
 
-cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-                           std::function<void()> body) {
+cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared,
+                           cudaStream_t stream, std::function<void()> body) {
   const std::lock_guard lock(mutex);
   const auto limit = runtime().shared_limits.find(kernel);
   const size_t most = limit == runtime().shared_limits.end() ? kSharedWithoutAsking : limit->second;
@@ -228,8 +233,9 @@ cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3
   if (shared > most || threads == 0 || threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     return failed(cudaErrorInvalidValue);
-  push(named(stream), {[=, text = std::string(name), body = std::move(body)] { run_grid(text.c_str(), grid, block, shared, body); },
-                       Work::Event::None, 0, "a launch"});
+  push(named(stream),
+       {[=, text = std::string(name), body = std::move(body)] { run_grid(text.c_str(), grid, block, shared, body); },
+        Work::Event::None, 0, "a launch"});
   return cudaSuccess;
 }
 
@@ -291,7 +297,8 @@ cudaError_t cudaMalloc(void** p, size_t bytes) { return allocate(p, bytes, Kind:
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(mutex);
   const cudaError_t status = allocate(p, bytes, Kind::Ordered);
-  if (status == cudaSuccess) push(named(stream), {[allocated = *p] { make_usable(allocated); }, Work::Event::None, 0, "an allocation"});
+  if (status == cudaSuccess)
+    push(named(stream), {[allocated = *p] { make_usable(allocated); }, Work::Event::None, 0, "an allocation"});
   return status;
 }
 cudaError_t cudaMallocFromPoolAsync(void** p, size_t bytes, cudaMemPool_t, cudaStream_t stream) {
@@ -333,8 +340,8 @@ cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   return copy({static_cast<char*>(to), bytes, static_cast<const char*>(from), bytes, bytes, 1}, stream);
 }
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t row_bytes, size_t rows, cudaMemcpyKind,
-                              cudaStream_t stream) {
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t row_bytes,
+                              size_t rows, cudaMemcpyKind, cudaStream_t stream) {
   return copy({static_cast<char*>(to), to_pitch, static_cast<const char*>(from), from_pitch, row_bytes, rows}, stream);
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
@@ -345,7 +352,9 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)
   std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) { return fill(to, bytes, value, bytes, 1, stream); }
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  return fill(to, bytes, value, bytes, 1, stream);
+}
 cudaError_t cudaMemset2DAsync(void* to, size_t pitch, int value, size_t row_bytes, size_t rows, cudaStream_t stream) {
   return fill(to, pitch, value, row_bytes, rows, stream);
 }

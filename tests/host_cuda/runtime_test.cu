@@ -1,4 +1,5 @@
-// The runtime's own behaviour: copies of rows, events, refused launches, memory that ends, and several of the host's threads at once.
+// The runtime's own behaviour: copies of rows, events, refused launches, memory that ends, and several of the host's
+// threads at once.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -71,7 +72,9 @@ TEST(HostCudaRuntime, WhoAsksOftenEnoughHearsThatAnEventIsReached) {
 
 TEST(HostCudaRuntime, RefusesWhatNoDeviceTakes) {
   const Stream stream;
-  const auto launch = [&](dim3 grid, dim3 block) { return host_cuda::launch("add", add, grid, block, 0, stream, nullptr, 0.0f, 0); };
+  const auto launch = [&](dim3 grid, dim3 block) {
+    return host_cuda::launch("add", add, grid, block, 0, stream, nullptr, 0.0f, 0);
+  };
   EXPECT_EQ(launch(dim3(1), dim3(1025)), cudaErrorInvalidValue);
   EXPECT_EQ(launch(dim3(0), dim3(32)), cudaErrorInvalidValue);
   EXPECT_EQ(launch(dim3(1, 65536), dim3(32)), cudaErrorInvalidValue);
@@ -98,8 +101,8 @@ TEST(HostCudaRuntime, MemoryEnds) {
   EXPECT_EQ(left, free);
 }
 
-// As the training loop, the loader and the writer of checkpoints do: each its own stream, memory and results; now and then waiting for
-// another's.
+// As the training loop, the loader and the writer of checkpoints do: each its own stream, memory and results; now and
+// then waiting for another's.
 TEST(HostCudaRuntime, SeveralThreadsAtOnce) {
   constexpr int kThreads = 4, kRounds = 10, kCount = 1000;
   const auto work = [](int thread) {
@@ -111,7 +114,8 @@ TEST(HostCudaRuntime, SeveralThreadsAtOnce) {
       GTA_CUDA_CHECK(cudaMallocAsync(&data, kCount * sizeof(float), stream));
       std::vector<float> values(kCount, static_cast<float>(thread));
       GTA_CUDA_CHECK(cudaMemcpyAsync(data, values.data(), kCount * sizeof(float), cudaMemcpyHostToDevice, stream));
-      for (int i = 0; i < 3; ++i) GTA_LAUNCH(add, dim3(8), dim3(128), 0, stream, static_cast<float*>(data), 1.0f, kCount);
+      for (int i = 0; i < 3; ++i)
+        GTA_LAUNCH(add, dim3(8), dim3(128), 0, stream, static_cast<float*>(data), 1.0f, kCount);
       GTA_CUDA_CHECK(cudaEventRecord(ready, stream));
       GTA_CUDA_CHECK(cudaStreamWaitEvent(other, ready, 0));
       GTA_CUDA_CHECK(cudaMemcpyAsync(values.data(), data, kCount * sizeof(float), cudaMemcpyDeviceToHost, other));

@@ -1,5 +1,5 @@
-// The hooks of the sanitizers that need to know about fibers. Weak: null where the program is built without that sanitizer, so that the
-// same code serves every build.
+// The hooks of the sanitizers that need to know about fibers. Weak: null where the program is built without that
+// sanitizer, so that the same code serves every build.
 #pragma once
 
 #include <cstddef>

@@ -6,7 +6,8 @@
 namespace host_cuda {
 
 struct Waits {
-  int64_t whole = 0;   // for a stream, for the device, or in a call that waits for all (cudaMemcpy, cudaFree, cudaHostAlloc)
+  // for a stream, for the device, or in a call that waits for all (cudaMemcpy, cudaFree, cudaHostAlloc)
+  int64_t whole = 0;
   int64_t events = 0;  // for one event
   int64_t bytes = 0;   // asked for by copies from the device to the host
 };

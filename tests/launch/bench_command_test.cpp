@@ -37,8 +37,9 @@ class BenchCommandTest : public testing::Test {
 
   // Exit code of `gta bench ARGUMENTS`, output() and errors() hold what it wrote.
   int bench(const std::string& arguments) {
-    const int status =
-        std::system((std::string(GTA_BINARY) + " bench " + arguments + " >" + folder_ + "/out.txt 2>" + folder_ + "/err.txt").c_str());
+    const int status = std::system(
+        (std::string(GTA_BINARY) + " bench " + arguments + " >" + folder_ + "/out.txt 2>" + folder_ + "/err.txt")
+            .c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
   std::string output() { return read_file(folder_ + "/out.txt"); }
@@ -48,7 +49,9 @@ class BenchCommandTest : public testing::Test {
 };
 
 TEST_F(BenchCommandTest, AStepAsJsonAgreesWithItself) {
-  ASSERT_EQ(bench("step " + folder_ + "/model.yaml --micro-batch 2 --sequence 16 --steps 3 --data-sheet-tflops 2 --json"), 0) << errors();
+  ASSERT_EQ(
+      bench("step " + folder_ + "/model.yaml --micro-batch 2 --sequence 16 --steps 3 --data-sheet-tflops 2 --json"), 0)
+      << errors();
   const Json json = Json::parse(output());
   const ModelConfig model = load_model_config(folder_ + "/model.yaml", {});
   const Plan plan = plan_model(model, 16);
@@ -57,8 +60,8 @@ TEST_F(BenchCommandTest, AStepAsJsonAgreesWithItself) {
   EXPECT_EQ(json["parameters"], plan.parameters);
   EXPECT_EQ(json["flops_per_token_training"], plan.flops_per_token_training);
   EXPECT_EQ(json["step_seconds"].size(), 3u);
-  const double median = json["step_seconds_median"], tokens = json["tokens_per_second"], flops = json["model_flops_per_second"],
-               peak = json["peak_flops_per_second"];
+  const double median = json["step_seconds_median"], tokens = json["tokens_per_second"],
+               flops = json["model_flops_per_second"], peak = json["peak_flops_per_second"];
   EXPECT_DOUBLE_EQ(tokens, 2 * 16 / median);
   EXPECT_DOUBLE_EQ(flops, tokens * plan.flops_per_token_training);
   EXPECT_DOUBLE_EQ(json["sol"], flops / peak);
@@ -79,7 +82,10 @@ TEST_F(BenchCommandTest, AStepAsJsonAgreesWithItself) {
 }
 
 TEST_F(BenchCommandTest, WithoutADataSheetThereIsNoMfu) {
-  ASSERT_EQ(bench("step " + folder_ + "/model.yaml --sequence 16 --steps 1 --warmup-steps 0 --dtype float64 --device cpu --json"), 0) << errors();
+  ASSERT_EQ(bench("step " + folder_ +
+                  "/model.yaml --sequence 16 --steps 1 --warmup-steps 0 --dtype float64 --device cpu --json"),
+            0)
+      << errors();
   const Json json = Json::parse(output());
   EXPECT_FALSE(json.contains("mfu"));
   EXPECT_EQ(json["dtype"], "float64");
@@ -89,12 +95,13 @@ TEST_F(BenchCommandTest, WithoutADataSheetThereIsNoMfu) {
 }
 
 TEST_F(BenchCommandTest, OpsAsJsonHaveRatesAgainstTheMeasuredLimits) {
-  ASSERT_EQ(bench("ops " + folder_ + "/model.yaml --sequence 16 --repeats 2 --only value_decoder --json"), 0) << errors();
+  ASSERT_EQ(bench("ops " + folder_ + "/model.yaml --sequence 16 --repeats 2 --only value_decoder --json"), 0)
+      << errors();
   const Json json = Json::parse(output());
   ASSERT_EQ(json["rows"].size(), 2u);
   for (const Json& row : json["rows"]) {
-    const double seconds = row["seconds_median"], flops = row["flops"], peak = json["peak_flops_per_second"], bytes = row["bytes"],
-                 copy = json["copy_bytes_per_second"];
+    const double seconds = row["seconds_median"], flops = row["flops"], peak = json["peak_flops_per_second"],
+                 bytes = row["bytes"], copy = json["copy_bytes_per_second"];
     EXPECT_EQ(row["calls_per_step"], 2);
     EXPECT_DOUBLE_EQ(row["of_peak"], flops / seconds / peak);
     EXPECT_DOUBLE_EQ(row["of_copy"], bytes / seconds / copy);
@@ -107,7 +114,8 @@ model: model.yaml
 data: {tokenizer: none.model, train: [none.h5], sequence_length: 8}
 train: {steps: 10, global_batch_size: 6, micro_batch_size: 3, dtype: float64}
 )");
-  ASSERT_EQ(bench("step " + folder_ + "/run.yaml --steps 1 --device cpu --set model.attention.type=mha --json"), 0) << errors();
+  ASSERT_EQ(bench("step " + folder_ + "/run.yaml --steps 1 --device cpu --set model.attention.type=mha --json"), 0)
+      << errors();
   const Json json = Json::parse(output());
   EXPECT_EQ(json["micro_batch_size"], 3);
   EXPECT_EQ(json["sequence_length"], 8);
@@ -119,7 +127,8 @@ train: {steps: 10, global_batch_size: 6, micro_batch_size: 3, dtype: float64}
 TEST_F(BenchCommandTest, CudaIsMeasuredByWhatItIs) {
   GTA_NEEDS_CUDA();
   const std::string is = describe(*cuda_device());
-  for (const std::string& command : {"step " + folder_ + "/model.yaml --steps 1 --warmup-steps 0", "ops " + folder_ + "/model.yaml --repeats 1 --only shared_map_attention"}) {
+  for (const std::string& command : {"step " + folder_ + "/model.yaml --steps 1 --warmup-steps 0",
+                                     "ops " + folder_ + "/model.yaml --repeats 1 --only shared_map_attention"}) {
     ASSERT_EQ(bench(command + " --device cuda --sequence 16 --dtype bfloat16 --json"), 0) << errors();
     const Json json = Json::parse(output());
     EXPECT_EQ(json["device"], "cuda:0");
@@ -134,10 +143,11 @@ TEST_F(BenchCommandTest, CudaIsMeasuredByWhatItIs) {
 }
 
 TEST_F(BenchCommandTest, WrongUsageSaysWhatToDoAndPrintsNoResult) {
-  for (const char* arguments : {"", "step", "step model.yaml", "ops MODEL --only nothing-like-it --sequence 16", "step MODEL --sequence 33",
-                                "step MODEL --steps 0", "step MODEL --dtype float31"}) {
+  for (const char* arguments : {"", "step", "step model.yaml", "ops MODEL --only nothing-like-it --sequence 16",
+                                "step MODEL --sequence 33", "step MODEL --steps 0", "step MODEL --dtype float31"}) {
     std::string command = arguments;
-    if (const size_t at = command.find("MODEL"); at != std::string::npos) command.replace(at, 5, folder_ + "/model.yaml");
+    if (const size_t at = command.find("MODEL"); at != std::string::npos)
+      command.replace(at, 5, folder_ + "/model.yaml");
     EXPECT_EQ(bench(command), 2) << command;
     EXPECT_EQ(output(), "") << command;
     EXPECT_NE(errors().find("gta: error:"), std::string::npos) << command;

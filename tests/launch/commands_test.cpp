@@ -36,11 +36,13 @@ TEST_F(Commands, UsageThatIsWrongEndsWithTwo) {
   expect(2, "generate");
   expect(2, "plan " + folder_ + "/run.yaml", "model.vocab_size is left to the tokenizer");
   publish_text(folder_ + "/model.yaml",
-               "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: {type: mha}\n");
+               "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: "
+               "{type: mha}\n");
   expect(2, "plan " + folder_ + "/model.yaml", "needs a sequence length");
   expect(0, "plan " + folder_ + "/model.yaml --sequence-length 16");
   expect(0, "plan " + folder_ + "/model.yaml --sequence-length 16 --device cuda");  // with a GPU or without
-  expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --device cuda:0", "expected cpu, cuda or auto, got 'cuda:0'");
+  expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --device cuda:0",
+         "expected cpu, cuda or auto, got 'cuda:0'");
   expect(2, "verify " + folder_ + "/absent.h5", "does not exist");
   expect(2, "verify " + kFixture + " --dtype float16", "got 'float16'");
   expect(2, "data inspect " + folder_ + "/text.txt", "is not an HDF5 file");
@@ -55,17 +57,20 @@ TEST_F(Commands, EvalWantsOneThingToScore) {
   expect(2, "eval " + run + " --tokens " + folder_ + "/in.npy", "go together");
   expect(2, "eval " + run + " --text " + text + " --logits-out " + folder_ + "/out.npy", "go together");
   expect(2, "eval " + run + " --text " + folder_ + "/absent.txt", "there is no such file");
-  expect(2, "eval " + run + " --tokens " + folder_ + "/absent.npy --logits-out " + folder_ + "/out.npy", "there is no such file");
+  expect(2, "eval " + run + " --tokens " + folder_ + "/absent.npy --logits-out " + folder_ + "/out.npy",
+         "there is no such file");
   expect(0, "eval " + run + " --data " + shards + " --json");
   publish_text(folder_ + "/empty.txt", "");
   expect(2, "eval " + run + " --text " + folder_ + "/empty.txt", "there is no text to score");
   publish_text(folder_ + "/lines", "{\"text\": \"abc\"}\n");
   expect(2, "eval " + run + " --text " + folder_ + "/lines", "begins as JSON");
-  expect(2, "eval " + run + " --tokens " + text + " --logits-out " + folder_ + "/missing/out.npy", "the folder " + folder_ + "/missing does not exist");
+  expect(2, "eval " + run + " --tokens " + text + " --logits-out " + folder_ + "/missing/out.npy",
+         "the folder " + folder_ + "/missing does not exist");
 
   const auto tokens = [&](const std::string& shape, const std::vector<int32_t>& values) {
     const std::string header = "{'descr': '<i4', 'fortran_order': False, 'shape': (" + shape + "), }\n";
-    publish_text(folder_ + "/in.npy", std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header +
+    publish_text(folder_ + "/in.npy", std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' +
+                                          header +
                                           std::string(reinterpret_cast<const char*>(values.data()), values.size() * 4));
     return "eval " + run + " --tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/out.npy";
   };
@@ -87,24 +92,29 @@ TEST_F(Commands, DataReadsWhatItWasGivenOrSaysWhyNot) {
   publish_text(named, "{\"text\": \"abc\", \"other\": \"b\"}\n");
   const std::string shards = "data shards --tokenizer " + folder_ + "/t.model --out " + folder_ + "/made --input ";
   expect(2, shards + input, "lines.txt] begins as JSON and is not named .jsonl: say --format jsonl");
-  expect(2, shards + input + " --format jsonl", "lines.txt:2] has null in the field 'text': expected a string; --skip-bad-lines");
+  expect(2, shards + input + " --format jsonl",
+         "lines.txt:2] has null in the field 'text': expected a string; --skip-bad-lines");
   EXPECT_FALSE(exists(folder_ + "/made"));
-  expect(0, shards + input + " --format jsonl --skip-bad-lines", "lines.txt:2] has null in the field 'text': expected a string: left out");
+  expect(0, shards + input + " --format jsonl --skip-bad-lines",
+         "lines.txt:2] has null in the field 'text': expected a string: left out");
   EXPECT_NE(errors().find("1 bad lines were left out"), std::string::npos) << errors();
   expect(0, shards + named + " --field other", "1 documents, 1 bytes of text");
   expect(2, shards + text + " --field text", "text.txt] is text, which has no field 'text'");
   expect(2, shards + named + " --document-separator ''", "lines.JSONL] is JSON lines, each of which is a document");
   expect(0, shards + text + " --document-separator ''");
   expect(2, shards + text + " --format csv", "csv");
-  expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_ + "/missing/t.model", "the folder " + folder_ + "/missing does not exist");
+  expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_ + "/missing/t.model",
+         "the folder " + folder_ + "/missing does not exist");
   expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_, "is a folder");
 }
 
 TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
   const std::string run = folder_ + "/run.yaml";
   for (const auto& [arguments, said] : std::vector<std::pair<std::string, std::string>>{
-           {"plan " + run + " --sequence-length -5", "--sequence-length: expected an integer from 1 to 16777216, got '-5'; see 'gta plan --help'"},
-           {"plan " + run + " --sequence-length 0", "--sequence-length: expected an integer from 1 to 16777216, got '0'"},
+           {"plan " + run + " --sequence-length -5",
+            "--sequence-length: expected an integer from 1 to 16777216, got '-5'; see 'gta plan --help'"},
+           {"plan " + run + " --sequence-length 0",
+            "--sequence-length: expected an integer from 1 to 16777216, got '0'"},
            {"plan " + run + " --sequence-length 1e3", "--sequence-length: expected an integer"},
            {"plan " + run + " --sequence-length 99999999999999999999", "--sequence-length: expected an integer"},
            {"generate x --prompt a --temperature nan", "--temperature: expected a number from 0 to 1000, got 'nan'"},
@@ -114,19 +124,24 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
            {"generate x --prompt a --top-p nan", "--top-p: expected a number from 0 to 1"},
            {"generate x --prompt a --top-k -1", "--top-k: expected an integer from 0 to "},
            {"generate x --prompt a --seed -1", "--seed: expected an integer from 0 to "},
-           {"generate x --prompt a --max-tokens -1", "--max-tokens: expected an integer from 1 to 1000000000000000, got '-1'"},
+           {"generate x --prompt a --max-tokens -1",
+            "--max-tokens: expected an integer from 1 to 1000000000000000, got '-1'"},
            {"generate x --prompt a --max-tokens 9223372036854775807", "--max-tokens: expected an integer from 1 to "},
            {"eval x --data y --max-tokens -1", "--max-tokens: expected an integer from 0 to "},
            {"eval x --text y --window 0", "--window: expected an integer from 1 to "},
            {"train " + run + " --profile 0", "--profile: expected an integer from 1 to "},
            {"train " + run + " --threads 0", "--threads: expected an integer from 1 to 1024, got '0'"},
-           {"train " + run + " --log-level loud", "--log-level: expected one of debug, info, warning, error, got 'loud'"},
+           {"train " + run + " --log-level loud",
+            "--log-level: expected one of debug, info, warning, error, got 'loud'"},
            {"train " + run + " --run-dir ''", "--run-dir: expected a name, got ''"},
-           {"data tokenizer --input x --out y --vocab-size 299", "--vocab-size: expected an integer from 300 to 1048576, got '299'"},
-           {"data shards --input x --out y --tokenizer z --shard-tokens 0", "--shard-tokens: expected an integer from 1 to "},
+           {"data tokenizer --input x --out y --vocab-size 299",
+            "--vocab-size: expected an integer from 300 to 1048576, got '299'"},
+           {"data shards --input x --out y --tokenizer z --shard-tokens 0",
+            "--shard-tokens: expected an integer from 1 to "},
            {"verify-resume " + run + " --kills -1", "--kills: expected an integer from 0 to "},
            {"verify-resume " + run + " --stops -1", "--stops: expected an integer from 0 to "},
-           {"bench step " + run + " --data-sheet-tflops 0", "--data-sheet-tflops: expected a number above 0 to 1000000"},
+           {"bench step " + run + " --data-sheet-tflops 0",
+            "--data-sheet-tflops: expected a number above 0 to 1000000"},
            {"train", "'gta train' needs config (YAML, docs/configuration.md); see 'gta train --help'"},
            {"generate x", "'gta generate' needs --prompt (text to continue)"},
            {"data", "'gta data' needs one of the commands tokenizer, shards, inspect"},
@@ -144,19 +159,27 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
 
 TEST_F(Commands, OptionsThatWouldChangeNothingAreRefused) {
   ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);
-  const std::string eval = "eval " + folder_ + "/run ", text = "--text " + folder_ + "/text.txt ", data = "--data " + folder_ + "/shards/train-00000.h5 ",
-                    longer = "--set model.max_sequence_length=64 ", tokens = "--tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/out.npy ";
-  expect(2, eval + text + longer, "[--set] model.max_sequence_length changes nothing: a window has data.sequence_length tokens; give --window N");
+  const std::string eval = "eval " + folder_ + "/run ", text = "--text " + folder_ + "/text.txt ",
+                    data = "--data " + folder_ + "/shards/train-00000.h5 ",
+                    longer = "--set model.max_sequence_length=64 ",
+                    tokens = "--tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/out.npy ";
+  expect(
+      2, eval + text + longer,
+      "[--set] model.max_sequence_length changes nothing: a window has data.sequence_length tokens; give --window N");
   expect(2, eval + text + "--max-tokens 5", "--max-tokens is for --data SHARDS");
   expect(2, eval + tokens + "--max-tokens 5", "--max-tokens is for --data SHARDS");
   expect(2, eval + tokens + "--window 5", "--window is for --text and --data");
   expect(2, eval + tokens + "--json", "--json says nothing beside --logits-out");
   expect(2, eval + tokens + "--set data.document_mask=true", "data.document_mask changes nothing of --logits-out");
-  expect(2, "generate " + folder_ + "/run --prompt a --set data.document_mask=true", "data.document_mask changes nothing: the prompt");
-  expect(2, eval + text + "--window 17", "--window 17 is more than model.max_sequence_length 16: raise that with --set model.max_sequence_length=17");
+  expect(2, "generate " + folder_ + "/run --prompt a --set data.document_mask=true",
+         "data.document_mask changes nothing: the prompt");
+  expect(2, eval + text + "--window 17",
+         "--window 17 is more than model.max_sequence_length 16: raise that with --set model.max_sequence_length=17");
   publish_text(folder_ + "/model.yaml",
-               "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: {type: mha}\n");
-  expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --set train.micro_batch_size=8", "train.micro_batch_size: changes nothing");
+               "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: "
+               "{type: mha}\n");
+  expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --set train.micro_batch_size=8",
+         "train.micro_batch_size: changes nothing");
 
   // The same windows give the same loss, others another.
   const auto loss = [&](const std::string& arguments) {
@@ -185,9 +208,11 @@ TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
   expect(2, "data inspect " + shard, "train-00000.h5] is damaged: tokens 0 to ");
   expect(2, "eval " + folder_ + "/run --data " + shard, "train-00000.h5] is damaged");
   expect(2, "train " + folder_ + "/run.yaml --run-dir " + folder_ + "/fresh", "train-00000.h5] is damaged");
-  expect(1, "verify-resume " + folder_ + "/run.yaml --run-dir " + folder_ + "/resume", "training did not end well: see ");
+  expect(1, "verify-resume " + folder_ + "/run.yaml --run-dir " + folder_ + "/resume",
+         "training did not end well: see ");
   damage(checkpoint + "/rank-0000-of-0001.h5", 100000);
-  for (const std::string& command : {std::string("inspect "), std::string("generate --prompt a "), "eval --text " + folder_ + "/text.txt "})
+  for (const std::string& command :
+       {std::string("inspect "), std::string("generate --prompt a "), "eval --text " + folder_ + "/text.txt "})
     expect(2, command + checkpoint, "step-00000012] is damaged");
   expect(0, "generate --prompt a " + folder_ + "/run", "skips a damaged checkpoint");
   publish_text(folder_ + "/t.model", "no tokenizer");
@@ -197,20 +222,29 @@ TEST_F(Commands, DamageIsRefusedByEveryCommandThatReads) {
 // Exit code 2 says that nothing was started.
 TEST_F(Commands, DamageThatIsMetInTheMiddleOfATrainingIsAFailure) {
   const Tokenizer tokenizer = Tokenizer::load(folder_ + "/t.model");
-  const std::vector<std::string> shards = write_shards(tokenizer, {folder_ + "/documents.txt"}, {}, folder_ + "/many", "m", 1000000);
-  const std::vector<std::string> others = write_shards(tokenizer, {folder_ + "/text.txt"}, {}, folder_ + "/many", "n", 1000000);
+  const std::vector<std::string> shards =
+      write_shards(tokenizer, {folder_ + "/documents.txt"}, {}, folder_ + "/many", "m", 1000000);
+  const std::vector<std::string> others =
+      write_shards(tokenizer, {folder_ + "/text.txt"}, {}, folder_ + "/many", "n", 1000000);
   std::string bytes = read_file(others[0]);
   bytes[static_cast<size_t>(hdf5::Reader(others[0]).dataset("/tokens").offset) + 10] ^= 1;
   publish_text(others[0], bytes);
-  const std::string arguments = "train " + folder_ + "/run.yaml --set train.steps=400 --set train.global_batch_size=1 --set train.micro_batch_size=1 --set data.validation=[] "
-                                "--set 'data.train=[{shards: " + folder_ + "/many/m-00000.h5, weight: 100}, {shards: " + folder_ + "/many/n-00000.h5, weight: 1}]' --run-dir ";
+  const std::string arguments = "train " + folder_ +
+                                "/run.yaml --set train.steps=400 --set train.global_batch_size=1 --set "
+                                "train.micro_batch_size=1 --set data.validation=[] "
+                                "--set 'data.train=[{shards: " +
+                                folder_ + "/many/m-00000.h5, weight: 100}, {shards: " + folder_ +
+                                "/many/n-00000.h5, weight: 1}]' --run-dir ";
   expect(1, arguments + folder_ + "/middle", "n-00000.h5] is damaged");
   EXPECT_GT(read_file(folder_ + "/middle/metrics.jsonl").size(), 0u) << "this test wants a step before the damage";
 }
 
 TEST_F(Commands, WhoseMistakeItIsDecidesTheExitCode) {
-  const std::pair<ErrorKind, int> codes[] = {
-      {ErrorKind::BadInput, 2}, {ErrorKind::Failed, 1}, {ErrorKind::Internal, 1}, {ErrorKind::OutOfMemory, 1}, {ErrorKind::CheckFailed, kExitCheckFailed}};
+  const std::pair<ErrorKind, int> codes[] = {{ErrorKind::BadInput, 2},
+                                             {ErrorKind::Failed, 1},
+                                             {ErrorKind::Internal, 1},
+                                             {ErrorKind::OutOfMemory, 1},
+                                             {ErrorKind::CheckFailed, kExitCheckFailed}};
   for (const auto& [kind, code] : codes) {
     testing::internal::CaptureStderr();
     EXPECT_EQ(report(Error(kind, "swiglu", "expected one thing, got another")), code);
@@ -226,8 +260,9 @@ TEST_F(Commands, VerifyResumeSeesADifference) {
   const std::string base = folder_ + "/resume";
   const pid_t child = fork();
   if (child == 0) {
-    execl(kGta.c_str(), "gta", "verify-resume", (folder_ + "/run.yaml").c_str(), "--run-dir", base.c_str(), "--set", "train.steps=600",
-          "--set", "train.checkpoint.every_steps=20", "--kills", "1", "--stops", "1", "--log-level", "error", nullptr);
+    execl(kGta.c_str(), "gta", "verify-resume", (folder_ + "/run.yaml").c_str(), "--run-dir", base.c_str(), "--set",
+          "train.steps=600", "--set", "train.checkpoint.every_steps=20", "--kills", "1", "--stops", "1", "--log-level",
+          "error", nullptr);
     _exit(127);
   }
   int status = 0;
@@ -242,9 +277,10 @@ TEST_F(Commands, VerifyResumeSeesADifference) {
 // A second of processor time, then the kernel ends the process with a signal of its own.
 TEST_F(Commands, VerifyResumeSaysThatATrainingDied) {
   const std::string base = folder_ + "/died";
-  const int status = std::system(("ulimit -t 1; " + kGta + " verify-resume " + folder_ + "/run.yaml --set train.steps=1000000 --run-dir " + base + " 2>" +
-                                  folder_ + "/died.txt")
-                                     .c_str());
+  const int status =
+      std::system(("ulimit -t 1; " + kGta + " verify-resume " + folder_ +
+                   "/run.yaml --set train.steps=1000000 --run-dir " + base + " 2>" + folder_ + "/died.txt")
+                      .c_str());
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 1);
   const std::string text = read_file(folder_ + "/died.txt");
@@ -255,9 +291,10 @@ TEST_F(Commands, MemoryThatTheSystemDoesNotHaveIsSaid) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
   ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);
   ASSERT_EQ(std::system(("truncate -s 2G " + folder_ + "/huge.txt").c_str()), 0);
-  const int status = std::system(
-      ("ulimit -v 1000000; " + kGta + " eval " + folder_ + "/run --threads 1 --device cpu --text " + folder_ + "/huge.txt 2>" + folder_ + "/memory.txt")
-          .c_str());
+  const int status =
+      std::system(("ulimit -v 1000000; " + kGta + " eval " + folder_ + "/run --threads 1 --device cpu --text " +
+                   folder_ + "/huge.txt 2>" + folder_ + "/memory.txt")
+                      .c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
   const std::string text = read_file(folder_ + "/memory.txt");
   for (const char* part : {"the system has no memory left", "train.micro_batch_size"})
@@ -268,12 +305,13 @@ TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {
   if (std::system("strace -qq -o /dev/null true >/dev/null 2>&1") != 0)
     GTEST_SKIP() << "strace is not installed, or tracing is not allowed here";
   const std::string trace = folder_ + "/trace";
-  for (const std::string& arguments : {"data tokenizer --vocab-size 320 --input " + folder_ + "/text.txt --out " + folder_ + "/new/a.model",
-                                       "data shards --shard-tokens 300 --document-separator '[abc].*' --tokenizer " + folder_ +
-                                           "/t.model --input " + folder_ + "/text.txt --out " + folder_ + "/new --name a"}) {
+  for (const std::string& arguments :
+       {"data tokenizer --vocab-size 320 --input " + folder_ + "/text.txt --out " + folder_ + "/new/a.model",
+        "data shards --shard-tokens 300 --document-separator '[abc].*' --tokenizer " + folder_ + "/t.model --input " +
+            folder_ + "/text.txt --out " + folder_ + "/new --name a"}) {
     make_directories(folder_ + "/new");
-    ASSERT_EQ(std::system(("ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS strace -f -y -o " + trace + " -e trace=pwrite64,fsync,rename " +
-                           kGta + " " + arguments + " 2>/dev/null")
+    ASSERT_EQ(std::system(("ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS strace -f -y -o " + trace +
+                           " -e trace=pwrite64,fsync,rename " + kGta + " " + arguments + " 2>/dev/null")
                               .c_str()),
               0);
     std::istringstream lines(read_file(trace));
@@ -303,10 +341,11 @@ TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {
 
 TEST_F(Commands, AFixtureThatDoesNotHoldEndsWithThree) {
   expect(0, "verify " + kFixture);  // float64 on the CPU, the others on whatever device there is
-  for (const char* said : {"float64 on cpu", "float32 on ", "bfloat16 on "}) EXPECT_NE(read_file(folder_ + "/out.txt").find(said), std::string::npos) << said;
+  for (const char* said : {"float64 on cpu", "float32 on ", "bfloat16 on "})
+    EXPECT_NE(read_file(folder_ + "/out.txt").find(said), std::string::npos) << said;
   publish_text(folder_ + "/wrong.h5", read_file(kFixture));
-  const std::string python =
-      "/usr/bin/python3 -c \"import h5py; f = h5py.File('" + folder_ + "/wrong.h5', 'r+'); f['losses'][3] += 0.01\" 2>/dev/null";
+  const std::string python = "/usr/bin/python3 -c \"import h5py; f = h5py.File('" + folder_ +
+                             "/wrong.h5', 'r+'); f['losses'][3] += 0.01\" 2>/dev/null";
   if (std::system(python.c_str()) != 0) GTEST_SKIP() << "python3-h5py is not installed";
   expect(kExitCheckFailed, "verify " + folder_ + "/wrong.h5 --dtype float64");
   EXPECT_NE(read_file(folder_ + "/out.txt").find("FAIL  losses"), std::string::npos);

@@ -120,23 +120,31 @@ TEST_F(Config, ResolvesPathsGlobsAndDefaults) {
 
 TEST_F(Config, TrainingDataMayBeAMixture) {
   const DataSource first{{path("train-1.h5")}, 0.7}, second{{path("train-2.h5"), path("validation-1.h5")}, 2};
-  for (const char* value : {"[{shards: train-1.h5, weight: 0.7}, {weight: 2, shards: [train-2.h5, vali*.h5]}]",
-                            "\n    - shards: train-1.h5\n      weight: 0.7\n    - shards: [train-2.h5, vali*.h5]\n      weight: 2.0"})
-    EXPECT_EQ(load(replaced(kRun, "[train-*.h5]", value)).config.data.train, (std::vector<DataSource>{first, second})) << value;
+  for (const char* value :
+       {"[{shards: train-1.h5, weight: 0.7}, {weight: 2, shards: [train-2.h5, vali*.h5]}]",
+        "\n    - shards: train-1.h5\n      weight: 0.7\n    - shards: [train-2.h5, vali*.h5]\n      weight: 2.0"})
+    EXPECT_EQ(load(replaced(kRun, "[train-*.h5]", value)).config.data.train, (std::vector<DataSource>{first, second}))
+        << value;
   // Paths of a mixture in an included file are relative to that file, those of an override to the working directory.
-  write("base/base.yaml", replaced(replaced(kRun, "k.model", "../k.model"), "[train-*.h5]", "[{shards: ../train-*.h5, weight: 3}]"));
+  write("base/base.yaml",
+        replaced(replaced(kRun, "k.model", "../k.model"), "[train-*.h5]", "[{shards: ../train-*.h5, weight: 3}]"));
   write("base/validation-1.h5", "");
   EXPECT_EQ(load("include: base/base.yaml\n").config.data.train,
             (std::vector<DataSource>{{{path("train-1.h5"), path("train-2.h5")}, 3}}));
-  EXPECT_EQ(load_run_config(write("run.yaml", kRun), {"data.train=[{shards: a.h5, weight: 1}, {shards: /b-*.h5, weight: 1e3}]"}, DataFiles::Ignore)
-                .config.data.train,
-            (std::vector<DataSource>{{{(fs::current_path() / "a.h5").string()}, 1}, {{"/b-*.h5"}, 1000}}));
-  const std::string message = refused(replaced(kRun, "[train-*.h5]", "[{shards: train-1.h5, weight: 1}, {shards: absent-*.h5, weight: 1}]"));
-  EXPECT_TRUE(contains(message, "run.yaml:11:10: data.train: ") && contains(message, "absent-*.h5 matches no file")) << message;
+  EXPECT_EQ(
+      load_run_config(write("run.yaml", kRun),
+                      {"data.train=[{shards: a.h5, weight: 1}, {shards: /b-*.h5, weight: 1e3}]"}, DataFiles::Ignore)
+          .config.data.train,
+      (std::vector<DataSource>{{{(fs::current_path() / "a.h5").string()}, 1}, {{"/b-*.h5"}, 1000}}));
+  const std::string message =
+      refused(replaced(kRun, "[train-*.h5]", "[{shards: train-1.h5, weight: 1}, {shards: absent-*.h5, weight: 1}]"));
+  EXPECT_TRUE(contains(message, "run.yaml:11:10: data.train: ") && contains(message, "absent-*.h5 matches no file"))
+      << message;
 }
 
 TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
-  const std::string file = write("run.yaml", replaced(replaced(kRun, "train-*", "absent-*"), "k.model", "absent.model"));
+  const std::string file =
+      write("run.yaml", replaced(replaced(kRun, "train-*", "absent-*"), "k.model", "absent.model"));
   const RunConfig c = load_run_config(file, {}, DataFiles::Ignore).config;
   EXPECT_EQ(c.data.tokenizer, path("absent.model"));
   const std::string message = refusal([&] { load_run_config(file, {}); });
@@ -147,21 +155,56 @@ TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
 }
 
 TEST_F(Config, TokenCountsMayBeShort) {
-  for (const auto& [text, tokens] : std::vector<std::pair<std::string, int64_t>>{
-           {"1280", 1280}, {"1.28e3", 1280}, {"2k", 2000}, {"1.5M", 1500000}, {"220B", 220000000000}, {"1.5e9", 1500000000},
-           // No double is 16.1 or 1.005.
-           {"16.1k", 16100}, {"1.005B", 1005000000}, {"0.29M", 290000}, {"4.35e2", 435}, {"1E6", 1000000}, {"+1.28e+3", 1280}, {"12800e-1", 1280}, {"130.0", 130},
-           {"999999999999999", 999999999999999}, {"1e15", 1000000000000000}}) {
+  for (const auto& [text, tokens] : std::vector<std::pair<std::string, int64_t>>{{"1280", 1280},
+                                                                                 {"1.28e3", 1280},
+                                                                                 {"2k", 2000},
+                                                                                 {"1.5M", 1500000},
+                                                                                 {"220B", 220000000000},
+                                                                                 {"1.5e9", 1500000000},
+                                                                                 // No double is 16.1 or 1.005.
+                                                                                 {"16.1k", 16100},
+                                                                                 {"1.005B", 1005000000},
+                                                                                 {"0.29M", 290000},
+                                                                                 {"4.35e2", 435},
+                                                                                 {"1E6", 1000000},
+                                                                                 {"+1.28e+3", 1280},
+                                                                                 {"12800e-1", 1280},
+                                                                                 {"130.0", 130},
+                                                                                 {"999999999999999", 999999999999999},
+                                                                                 {"1e15", 1000000000000000}}) {
     const RunConfig c = load(replaced(kRun, "steps: 10", "tokens: " + text)).config;
     EXPECT_EQ(c.train.steps, (tokens + 127) / 128) << text;
     EXPECT_EQ(load(kRun, {"train.validation_tokens=" + text}).config.train.validation_tokens, tokens);
   }
-  for (const char* text : {"1.5", "-1", "1e30", "1.2345k", "-1.5k", "1e-1", "1e", "1e99999999999", "1.1.1k", ".", "1.0000000000000000000001e15", "1e15k", "1.001e15", "1 k", "k", "1e400", "B", "2X", ".inf", "0x10", "010"})
-    EXPECT_TRUE(contains(refused(replaced(kRun, "steps: 10", std::string("tokens: ") + text)), "run.yaml:15:11: train.tokens: ")) << text;
+  for (const char* text : {"1.5",
+                           "-1",
+                           "1e30",
+                           "1.2345k",
+                           "-1.5k",
+                           "1e-1",
+                           "1e",
+                           "1e99999999999",
+                           "1.1.1k",
+                           ".",
+                           "1.0000000000000000000001e15",
+                           "1e15k",
+                           "1.001e15",
+                           "1 k",
+                           "k",
+                           "1e400",
+                           "B",
+                           "2X",
+                           ".inf",
+                           "0x10",
+                           "010"})
+    EXPECT_TRUE(contains(refused(replaced(kRun, "steps: 10", std::string("tokens: ") + text)),
+                         "run.yaml:15:11: train.tokens: "))
+        << text;
 }
 
 TEST_F(Config, AModelMayBeAFileRelativeToTheRun) {
-  write("models/m.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
+  write("models/m.yaml",
+        "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
   const std::string rest = kRun.substr(kRun.find("data:"));
   EXPECT_EQ(load("name: x\nmodel: models/m.yaml\n" + rest).config.model.layers, 1);
   EXPECT_EQ(load("name: x\nmodel: models/m.yaml\n" + rest, {"model.layers=3"}).config.model.layers, 3);
@@ -169,25 +212,28 @@ TEST_F(Config, AModelMayBeAFileRelativeToTheRun) {
   EXPECT_EQ(load_model_config(path("run.yaml"), {}).layers, 1);
   write("models/m.yaml", "hidden_size: 32\nlayer: 1\n");
   const std::string message = refused("name: x\nmodel: models/m.yaml\n" + rest);
-  EXPECT_TRUE(contains(message, "m.yaml:2:1: model.layer: ") && contains(message, "did you mean model.layers?")) << message;
+  EXPECT_TRUE(contains(message, "m.yaml:2:1: model.layer: ") && contains(message, "did you mean model.layers?"))
+      << message;
 }
 
 TEST_F(Config, AModelMayBeJson) {
-  const ModelConfig m =
-      parse_model_config(R"({"hidden_size": 16, "layers": 2, "intermediate_size": 24, "heads": 4, "head_dim": 4, "vocab_size": 29,
+  const ModelConfig m = parse_model_config(
+      R"({"hidden_size": 16, "layers": 2, "intermediate_size": 24, "heads": 4, "head_dim": 4, "vocab_size": 29,
     "rope_theta": 10000.0, "norm_eps": 1e-06, "tie_embeddings": true, "max_sequence_length": 512,
-    "attention": {"type": "gta", "query_heads": 2, "key_heads": 1, "latent_heads": 1, "latent_dim": 8, "value_decoder": "direct+learned",
-    "gate": "sigmoid", "qkv_bias": true}})",
-                         "fixture.h5");
+    "attention": {"type": "gta", "query_heads": 2, "key_heads": 1, "latent_heads": 1, "latent_dim": 8,
+    "value_decoder": "direct+learned", "gate": "sigmoid", "qkv_bias": true}})",
+      "fixture.h5");
   EXPECT_EQ(m.attention.latent_dim, 8);
   EXPECT_EQ(m.norm_eps, 1e-6);
-  EXPECT_TRUE(contains(refusal([] { parse_model_config("{\"hidden_sise\": 16}", "fixture.h5"); }), "fixture.h5:1:2: model.hidden_sise: "));
+  EXPECT_TRUE(contains(refusal([] { parse_model_config("{\"hidden_sise\": 16}", "fixture.h5"); }),
+                       "fixture.h5:1:2: model.hidden_sise: "));
 }
 
 TEST_F(Config, AnIncludedFileLiesUnderTheOneThatIncludesIt) {
   write("base/base.yaml", replaced(replaced(kRun, "k.model", "../k.model"), "[train-*.h5]", "[../train-1.h5]"));
   write("base/validation-1.h5", "");
-  const RunConfig c = load("include: base/base.yaml\nname: over\ndata: {train: [train-2.h5]}\ntrain: {steps: 20}\n", {"seed=7"}).config;
+  const RunConfig c =
+      load("include: base/base.yaml\nname: over\ndata: {train: [train-2.h5]}\ntrain: {steps: 20}\n", {"seed=7"}).config;
   EXPECT_EQ(c.name, "over");
   EXPECT_EQ(c.train.steps, 20);
   EXPECT_EQ(c.train.global_batch_size, 8);
@@ -208,72 +254,84 @@ TEST_F(Config, FilesThatIncludeThemselvesAreRefused) {
   EXPECT_TRUE(contains(refused("include: [d12.yaml]\n"), "run.yaml:1:10: include: expected the name of one file"));
   write("m.yaml", "hidden_size: 32\nlayers: 2\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
   write("d8.yaml", "name: x\nmodel: m.yaml\n" + kRun.substr(kRun.find("data:")));
-  EXPECT_TRUE(contains(refusal([&] { load_run_config(path("d0.yaml"), {}); }), "d8.yaml:2:8: model: files are nested too deeply"));
+  EXPECT_TRUE(contains(refusal([&] { load_run_config(path("d0.yaml"), {}); }),
+                       "d8.yaml:2:8: model: files are nested too deeply"));
   EXPECT_NO_THROW(load_run_config(path("d1.yaml"), {}));
 }
 
 TEST_F(Config, OverridesAreCheckedLikeTheFile) {
-  EXPECT_EQ(load(kRun, {"model.layers=3", "train.sample_prompts=[\"a b\"]", "optimizer.betas=[0.8, 0.9]"}).config.optimizer.beta1, 0.8);
+  EXPECT_EQ(load(kRun, {"model.layers=3", "train.sample_prompts=[\"a b\"]", "optimizer.betas=[0.8, 0.9]"})
+                .config.optimizer.beta1,
+            0.8);
   EXPECT_EQ(load(kRun, {"data.tokenizer=" + path("train-1.h5")}).config.data.tokenizer, path("train-1.h5"));
   EXPECT_EQ(load_run_config(path("run.yaml"), {"data.tokenizer=z.model"}, DataFiles::Ignore).config.data.tokenizer,
             (fs::current_path() / "z.model").string());
-  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{{"model.layer=3", "did you mean model.layers?"},
-                                                                                   {"model.layers=many", "model.layers: expected "},
-                                                                                   {"model.layers=", "model.layers: expected "},
-                                                                                   {"model.layers=010", "octal"},
-                                                                                   {"model.layers", "key.path=value"},
-                                                                                   {"model.layers=[", "model.layers: "},
-                                                                                   {"model.layers=&two 2", "the value anchors and aliases are not used here"},
-                                                                                   {"model.layers={[2]: 3}", "model.layers: expected "},
-                                                                                   {"train.sample_prompts=[{a: b}]", "got an entry that is no text"},
-                                                                                   {"data.train=[{a: b}]", "data.train[0].a: is no key"},
-                                                                                   {"optimizer.eps=.nan", "optimizer.eps: expected "},
-                                                                                   {"model.layers=-1", "model.layers: expected "},
-                                                                                   {"model.tie_embeddings=\"true\"", "model.tie_embeddings: expected true or false"},
-                                                                                   {"name=\"\"", "name: expected text, got nothing"},
-                                                                                   {"optimizer.learning_rate=0", "optimizer.learning_rate: expected number, above 0"},
-                                                                                   {"model.norm_eps=0.0", "model.norm_eps: expected number, above 0"},
-                                                                                   {"optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected number, from 0"},
-                                                                                   {"optimizer.learning_rate=100.5", "optimizer.learning_rate: expected "}}) {
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
+           {"model.layer=3", "did you mean model.layers?"},
+           {"model.layers=many", "model.layers: expected "},
+           {"model.layers=", "model.layers: expected "},
+           {"model.layers=010", "octal"},
+           {"model.layers", "key.path=value"},
+           {"model.layers=[", "model.layers: "},
+           {"model.layers=&two 2", "the value anchors and aliases are not used here"},
+           {"model.layers={[2]: 3}", "model.layers: expected "},
+           {"train.sample_prompts=[{a: b}]", "got an entry that is no text"},
+           {"data.train=[{a: b}]", "data.train[0].a: is no key"},
+           {"optimizer.eps=.nan", "optimizer.eps: expected "},
+           {"model.layers=-1", "model.layers: expected "},
+           {"model.tie_embeddings=\"true\"", "model.tie_embeddings: expected true or false"},
+           {"name=\"\"", "name: expected text, got nothing"},
+           {"optimizer.learning_rate=0", "optimizer.learning_rate: expected number, above 0"},
+           {"model.norm_eps=0.0", "model.norm_eps: expected number, above 0"},
+           {"optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected number, from 0"},
+           {"optimizer.learning_rate=100.5", "optimizer.learning_rate: expected "}}) {
     const std::string message = refused(kRun, {text});
     EXPECT_TRUE(message.starts_with("--set") && contains(message, part)) << text << " -> " << message;
   }
 }
 
 TEST_F(Config, KeysOfOtherVariantsAreCheckedAndNamed) {
-  const std::string with = replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 2, kv_lora_rank: 8, value_heads: 4}");
+  const std::string with =
+      replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 2, kv_lora_rank: 8, value_heads: 4}");
   std::vector<std::string> unused = load(with).unused_attention_keys;
   std::sort(unused.begin(), unused.end());
-  EXPECT_EQ(unused, (std::vector<std::string>{"attention.kv_heads", "attention.kv_lora_rank", "attention.value_heads"}));
+  EXPECT_EQ(unused,
+            (std::vector<std::string>{"attention.kv_heads", "attention.kv_lora_rank", "attention.value_heads"}));
   EXPECT_TRUE(load(kRun).unused_attention_keys.empty());
   const std::string mla = "attention: {type: mla, kv_lora_rank: 8, nope_dim: 8, rope_dim: 4, value_dim: 8}";
-  EXPECT_EQ(load(replaced(kRun, kRun.substr(kRun.find("attention:"), kRun.find('}') + 1 - kRun.find("attention:")), mla)).unused_attention_keys,
-            std::vector<std::string>{"head_dim"});
-  EXPECT_TRUE(contains(refused(replaced(with, "kv_lora_rank: 8", "kv_lora_rank: x")), "model.attention.kv_lora_rank: expected "));
+  EXPECT_EQ(
+      load(replaced(kRun, kRun.substr(kRun.find("attention:"), kRun.find('}') + 1 - kRun.find("attention:")), mla))
+          .unused_attention_keys,
+      std::vector<std::string>{"head_dim"});
+  EXPECT_TRUE(contains(refused(replaced(with, "kv_lora_rank: 8", "kv_lora_rank: x")),
+                       "model.attention.kv_lora_rank: expected "));
   EXPECT_EQ(load(with, {"model.attention.type=gqa"}).config.model.attention.kv_heads, 2);
 }
 
 // ---- what is refused
 
 TEST_F(Config, EveryProblemIsReportedAtOnce) {
-  const std::string message =
-      refused(replaced(replaced(replaced(kRun, "layers: 2", "layrs: 2"), "steps: 10", "steps: ten"), "head_dim: 8", "head_dim: 08"));
+  const std::string message = refused(replaced(
+      replaced(replaced(kRun, "layers: 2", "layrs: 2"), "steps: 10", "steps: ten"), "head_dim: 8", "head_dim: 08"));
   const std::vector<std::string> lines = lines_of(message);
   ASSERT_GE(lines.size(), 3u) << message;
-  EXPECT_TRUE(contains(message, "run.yaml:4:3: model.layrs: ") && contains(message, "did you mean model.layers?")) << message;
+  EXPECT_TRUE(contains(message, "run.yaml:4:3: model.layrs: ") && contains(message, "did you mean model.layers?"))
+      << message;
   EXPECT_TRUE(contains(message, "run.yaml:7:13: model.head_dim: expected ")) << message;
   EXPECT_TRUE(contains(message, "run.yaml:15:10: train.steps: expected ")) << message;
   for (const std::string& line : lines) EXPECT_TRUE(line.starts_with(path("run.yaml"))) << line;
 }
 
 TEST_F(Config, WhatThisBuildLacksIsRefusedByNameWithWhatThereIs) {
-  for (const auto& [key, value, has] : std::vector<std::array<std::string, 3>>{{"train.deterministic", "false", "true"},
-                                                                               {"train.dtype", "float16", "bfloat16"},
-                                                                               {"train.recompute", "all", "block"},
-                                                                               {"train.micro_batch_size", "automatic", "auto"},
-                                                                               {"optimizer.type", "sgd", "adamw"}}) {
+  for (const auto& [key, value, has] :
+       std::vector<std::array<std::string, 3>>{{"train.deterministic", "false", "true"},
+                                               {"train.dtype", "float16", "bfloat16"},
+                                               {"train.recompute", "all", "block"},
+                                               {"train.micro_batch_size", "automatic", "auto"},
+                                               {"optimizer.type", "sgd", "adamw"}}) {
     const std::string message = refused(kRun, {key + "=" + value});
-    EXPECT_TRUE(contains(message, key + ": expected ") && contains(message, has) && contains(message, value)) << message;
+    EXPECT_TRUE(contains(message, key + ": expected ") && contains(message, has) && contains(message, value))
+        << message;
     EXPECT_EQ(key == "train.deterministic", contains(message, "this build")) << message;
   }
 }
@@ -297,12 +355,15 @@ TEST_F(Config, EveryPartOfAMixtureMutatedIsRefusedAtItsPlaceWithAdvice) {
   std::vector<Mutation> mutations = {
       {"{shards: t", "{shard: t", 2, "data.train[0].shard: is no key; did you mean data.train[0].shards?"},
       {"weight: 0", "weigth: 0", 1, "data.train[0].weigth: is no key; did you mean data.train[0].weight?"},
-      {"weight: 1.5", "weight: 1.5, wieght: 2", 14, "data.train[1].wieght: is no key; did you mean data.train[1].weight?"},
+      {"weight: 1.5", "weight: 1.5, wieght: 2", 14,
+       "data.train[1].wieght: is no key; did you mean data.train[1].weight?"},
       {"weight: 1.5", "weight: 1.5, [a]: 2", 14, "data.train[1].: is no key"},
       {"weight: 0.5", "weight: 0.5, weight: 0.5", 14, "data.train[0].weight: is given twice"},
       {"{shards: [", "{shards: train-1.h5, shards: [", 22, "data.train[1].shards: is given twice"},
-      {"{shards: train-1.h5, weight: 0.5}", "{shards: train-1.h5}", 1, "data.train[0].weight: is missing: expected number, above 0"},
-      {"{shards: train-1.h5, weight: 0.5}", "{weight: 0.5}", 1, "data.train[0].shards: is missing: expected list of paths"},
+      {"{shards: train-1.h5, weight: 0.5}", "{shards: train-1.h5}", 1,
+       "data.train[0].weight: is missing: expected number, above 0"},
+      {"{shards: train-1.h5, weight: 0.5}", "{weight: 0.5}", 1,
+       "data.train[0].shards: is missing: expected list of paths"},
       {"{shards: train-1.h5, weight: 0.5}", "{}", 1, "data.train[0].shards: is missing"},
       {"{shards: train-1.h5, weight: 0.5}", "train-1.h5", 1, "data.train[0]: expected {shards: "},
       {"{shards: train-1.h5, weight: 0.5}", "[train-1.h5]", 1, "data.train[0]: expected {shards: "},
@@ -312,39 +373,48 @@ TEST_F(Config, EveryPartOfAMixtureMutatedIsRefusedAtItsPlaceWithAdvice) {
       {"[train-2.h5]", "\"\"", 1, "data.train[1].shards: expected list of paths"},
       {"shards: [train-2.h5]", "shards: ", 1, "data.train[1].shards: expected list of paths, got nothing"},
       {"weight: 0.5", "weight: ", 1, "data.train[0].weight: expected number, above 0"}};
-  for (const char* weight : {"0", "0.0", "-1", "-0.0", ".nan", ".inf", "-.inf", "1e400", "1e16", "word", "\"0.5\"", "[1]", "{a: 1}", "0x10", "1_000", "true", "~"})
-    mutations.push_back({"0.5", weight, std::string(weight) == "~" ? -7 : 1, "data.train[0].weight: expected number, above 0"});
+  for (const char* weight : {"0", "0.0", "-1", "-0.0", ".nan", ".inf", "-.inf", "1e400", "1e16", "word", "\"0.5\"",
+                             "[1]", "{a: 1}", "0x10", "1_000", "true", "~"})
+    mutations.push_back(
+        {"0.5", weight, std::string(weight) == "~" ? -7 : 1, "data.train[0].weight: expected number, above 0"});
   for (const auto& [from, to, column, part] : mutations) {
     const std::string mutated = replaced(good, from, to), message = refused(replaced(kRun, "[train-*.h5]", mutated));
     const auto at = static_cast<int>(good.find(from)) + column + 9;  // "  train: " before the value
-    EXPECT_TRUE(contains(message, fmt::format("run.yaml:11:{}: {}", at, part))) << mutated << ", column " << at << " -> " << message;
+    EXPECT_TRUE(contains(message, fmt::format("run.yaml:11:{}: {}", at, part)))
+        << mutated << ", column " << at << " -> " << message;
     EXPECT_TRUE(refused(kRun, {"data.train=" + mutated}).starts_with("--set:1:")) << mutated;
   }
   // All at once.
-  const std::string message = refused(replaced(kRun, "[train-*.h5]", "[{shards: a, weight: 0}, {shard: b, weight: -1}, c]"));
-  for (const char* part : {"data.train[0].weight: ", "data.train[1].shard: ", "data.train[1].shards: is missing", "data.train[1].weight: ", "data.train[2]: "})
+  const std::string message =
+      refused(replaced(kRun, "[train-*.h5]", "[{shards: a, weight: 0}, {shard: b, weight: -1}, c]"));
+  for (const char* part : {"data.train[0].weight: ", "data.train[1].shard: ", "data.train[1].shards: is missing",
+                           "data.train[1].weight: ", "data.train[2]: "})
     EXPECT_TRUE(contains(message, part)) << message;
 }
 
 TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
-  for (const auto& [override_text, key] :
-       std::vector<std::pair<std::string, std::string>>{{"train.micro_batch_size=3", "train.micro_batch_size"},
-                                                        {"train.tokens=100", "train.steps"},
-                                                        {"train.steps=0", "train.steps"},
-                                                        {"optimizer.schedule.warmup_steps=11", "optimizer.schedule.warmup_steps"},
-                                                        {"model.head_dim=7", "model.head_dim"},
-                                                        {"model.max_sequence_length=8", "data.sequence_length"},
-                                                        {"model.attention.latent_dim=12", "model.attention.latent_dim"},
-                                                        {"model.attention.type=gqa", "model.attention.kv_heads"},
-                                                        {"model.attention.query_heads=3", "model.attention.query_heads"},
-                                                        {"name=a/b", "name"},
-                                                        {"name=.", "name"},
-                                                        {"name=..", "name"},
-                                                        {"data.tokenizer=/absent.model", "data.tokenizer"},
-                                                        {"optimizer.schedule.type=wsd", "optimizer.schedule.decay_steps"}})
-    EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": ")) << override_text << " -> " << refused(kRun, {override_text});
+  for (const auto& [override_text, key] : std::vector<std::pair<std::string, std::string>>{
+           {"train.micro_batch_size=3", "train.micro_batch_size"},
+           {"train.tokens=100", "train.steps"},
+           {"train.steps=0", "train.steps"},
+           {"optimizer.schedule.warmup_steps=11", "optimizer.schedule.warmup_steps"},
+           {"model.head_dim=7", "model.head_dim"},
+           {"model.max_sequence_length=8", "data.sequence_length"},
+           {"model.attention.latent_dim=12", "model.attention.latent_dim"},
+           {"model.attention.type=gqa", "model.attention.kv_heads"},
+           {"model.attention.query_heads=3", "model.attention.query_heads"},
+           {"name=a/b", "name"},
+           {"name=.", "name"},
+           {"name=..", "name"},
+           {"data.tokenizer=/absent.model", "data.tokenizer"},
+           {"optimizer.schedule.type=wsd", "optimizer.schedule.decay_steps"}})
+    EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": "))
+        << override_text << " -> " << refused(kRun, {override_text});
   for (const auto& [decay, fits] : {std::pair{"8", true}, {"9", false}})
-    EXPECT_EQ(refused(kRun, {"optimizer.schedule.type=wsd", "optimizer.schedule.warmup_steps=2", std::string("optimizer.schedule.decay_steps=") + decay}) == "", fits) << decay;
+    EXPECT_EQ(refused(kRun, {"optimizer.schedule.type=wsd", "optimizer.schedule.warmup_steps=2",
+                             std::string("optimizer.schedule.decay_steps=") + decay}) == "",
+              fits)
+        << decay;
   EXPECT_TRUE(contains(refused(replaced(kRun, "[train-*.h5]", "[]")), "data.train: is missing"));
   for (const char* key : {"hidden_size", "layers", "intermediate_size", "heads", "head_dim"}) {
     const size_t at = kRun.find(std::string("  ") + key + ":"), end = kRun.find('\n', at);
@@ -352,20 +422,23 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
     EXPECT_TRUE(contains(message, std::string("model.") + key + ": is 0: expected a positive number")) << message;
   }
   for (const char* key : {"query_heads: 2", "key_heads: 1", "latent_heads: 1", "latent_dim: 16"}) {
-    const std::string message = refused(replaced(kRun, std::string(", ") + key, "")), name = std::string(key).substr(0, std::string(key).find(':'));
+    const std::string message = refused(replaced(kRun, std::string(", ") + key, "")),
+                      name = std::string(key).substr(0, std::string(key).find(':'));
     EXPECT_TRUE(contains(message, "model.attention." + name + ": is missing: type gta needs it")) << message;
     EXPECT_EQ(lines_of(message).size(), 1u) << message;
   }
-  for (const auto& [change, text] : std::vector<std::pair<std::string, std::string>>{{"key_heads=3", "3 does not divide query_heads 2"},
-                                                                                     {"latent_heads=3", "3 does not divide query_heads 2"},
-                                                                                     {"query_heads=3", "3 does not divide heads 4"},
-                                                                                     {"latent_dim=12", "12 does not divide a group's width 16 (heads 4 / query_heads 2 * head_dim 8)"}}) {
+  for (const auto& [change, text] : std::vector<std::pair<std::string, std::string>>{
+           {"key_heads=3", "3 does not divide query_heads 2"},
+           {"latent_heads=3", "3 does not divide query_heads 2"},
+           {"query_heads=3", "3 does not divide heads 4"},
+           {"latent_dim=12", "12 does not divide a group's width 16 (heads 4 / query_heads 2 * head_dim 8)"}}) {
     const std::string message = refused(kRun, {"model.attention." + change}), name = change.substr(0, change.find('='));
     EXPECT_TRUE(contains(message, "model.attention." + name + ": " + text)) << message;
   }
-  EXPECT_TRUE(contains(refused(kRun, {"model.attention.type=gqa", "model.attention.kv_heads=3"}), "model.attention.kv_heads: 3 does not divide heads 4"));
-  for (const char* key : {"name: small\n", "  steps: 10\n", "  global_batch_size: 8\n", "  tokenizer: k.model\n", "  sequence_length: 16\n",
-                          "  layers: 2\n"}) {
+  EXPECT_TRUE(contains(refused(kRun, {"model.attention.type=gqa", "model.attention.kv_heads=3"}),
+                       "model.attention.kv_heads: 3 does not divide heads 4"));
+  for (const char* key : {"name: small\n", "  steps: 10\n", "  global_batch_size: 8\n", "  tokenizer: k.model\n",
+                          "  sequence_length: 16\n", "  layers: 2\n"}) {
     const std::string message = refused(replaced(kRun, key, ""));
     const std::string word = std::string(key).substr(0, std::string(key).find(':'));
     EXPECT_TRUE(contains(message, word.substr(word.find_first_not_of(' ')) + ": ")) << key << message;
@@ -397,12 +470,15 @@ TEST_F(Config, NumbersOutsideTheirRangeAreRefusedAtBothEnds) {
 
 // ... all at once, and beside what is wrong with single keys.
 TEST_F(Config, KeysThatContradictEachOtherAreReportedWithAllOtherProblems) {
-  const std::string message = refused(replaced(replaced(replaced(replaced(kRun, "layers: 2", "layrs: 2"), "latent_dim: 16", "latent_dim: 12"),
-                                                        "key_heads: 1", "key_heads: 3"),
-                                               "global_batch_size: 8", "global_batch_size: 010"),
-                                      {"optimizer.schedule.warmup_steps=11", "model.max_sequence_length=8"});
-  for (const char* part : {"run.yaml:4:3: model.layrs: ", "run.yaml:8:85: model.attention.latent_dim: 12 does not divide", "run.yaml:8:53: model.attention.key_heads: 3 does not",
-                           "run.yaml:16:22: train.global_batch_size: expected ", "--set:1:1: optimizer.schedule.warmup_steps: 11 is more", "run.yaml:13:20: data.sequence_length: 16 is more"})
+  const std::string message =
+      refused(replaced(replaced(replaced(replaced(kRun, "layers: 2", "layrs: 2"), "latent_dim: 16", "latent_dim: 12"),
+                                "key_heads: 1", "key_heads: 3"),
+                       "global_batch_size: 8", "global_batch_size: 010"),
+              {"optimizer.schedule.warmup_steps=11", "model.max_sequence_length=8"});
+  for (const char* part :
+       {"run.yaml:4:3: model.layrs: ", "run.yaml:8:85: model.attention.latent_dim: 12 does not divide",
+        "run.yaml:8:53: model.attention.key_heads: 3 does not", "run.yaml:16:22: train.global_batch_size: expected ",
+        "--set:1:1: optimizer.schedule.warmup_steps: 11 is more", "run.yaml:13:20: data.sequence_length: 16 is more"})
     EXPECT_TRUE(contains(message, part)) << part << " is not in\n" << message;
   EXPECT_EQ(lines_of(message).size(), 6u) << message;
 }
@@ -416,20 +492,25 @@ TEST_F(Config, HostileTextIsRefused) {
            {kRun + "---\nname: other\n", "holds more than one YAML document: expected one"},
            {big, "at most 16777216 are expected of such a file"},
            {kRun + std::string(1, '\0'), "run.yaml:18:1: byte 0x00 is a control character: expected text"},
-           {replaced(kRun, "train:\n", "\x04train:\n"), "run.yaml:14:1: byte 0x04 is a control character: expected text"},
+           {replaced(kRun, "train:\n", "\x04train:\n"),
+            "run.yaml:14:1: byte 0x04 is a control character: expected text"},
            {replaced(kRun, "small", "sm\x7Fll"), "run.yaml:1:9: byte 0x7f is a control character: expected text"},
            {replaced(kRun, "small", "sm\xFF\x80ll"), "run.yaml:1:9: byte 0xff is not UTF-8: expected UTF-8 text"},
            {replaced(kRun, "small", "sm\xC0\xAFll"), "run.yaml:1:9: byte 0xc0 is not UTF-8: expected UTF-8 text"},
-           {replaced(kRun, "layers: 2", "layers: &n 2"), "run.yaml:4:11: anchors and aliases are not used here: write the value out"},
-           {replaced(kRun, "layers: 2", "layers: !!int 2"), "run.yaml:4:11: the tag tag:yaml.org,2002:int is not used here: remove it"},
+           {replaced(kRun, "layers: 2", "layers: &n 2"),
+            "run.yaml:4:11: anchors and aliases are not used here: write the value out"},
+           {replaced(kRun, "layers: 2", "layers: !!int 2"),
+            "run.yaml:4:11: the tag tag:yaml.org,2002:int is not used here: remove it"},
            {kRun + "? [a]\n: 1\n", "run.yaml:18:3: a key is not a word"},
-           {kRun + "seed: " + std::string(40, '[') + std::string(40, ']') + "\n", "is not YAML: nested more than 32 deep"}})
+           {kRun + "seed: " + std::string(40, '[') + std::string(40, ']') + "\n",
+            "is not YAML: nested more than 32 deep"}})
     EXPECT_TRUE(contains(refused(text), part)) << part << " is not in " << refused(text);
   for (const auto& [what, text] : std::vector<std::pair<std::string, std::string>>{
            {"a comma first, which gives yaml-cpp documents without end", ",name: x\n"},
            {"an alias", replaced(replaced(kRun, "layers: 2", "layers: &n 2"), "heads: 4", "heads: *n")},
            {"an alias after an apostrophe",
-            replaced(replaced(replaced(kRun, "name: small", "name: it's"), "layers: 2", "layers: &n 2"), "heads: 4", "heads: *n")},
+            replaced(replaced(replaced(kRun, "name: small", "name: it's"), "layers: 2", "layers: &n 2"), "heads: 4",
+                     "heads: *n")},
            {"a merge key", kRun + "<<: {seed: 1}\n"},
            {"brackets without end", std::string(100000, '[')},
            {"an unclosed quote", replaced(kRun, "small", "\"small")}})
@@ -452,13 +533,16 @@ TEST_F(Config, WhatIsNotYamlIsSaidInWordsThatHelp) {
     EXPECT_TRUE(contains(message, part)) << part << " is not in " << message;
     EXPECT_TRUE(message.starts_with(path("run.yaml") + ":")) << message;
   }
-  EXPECT_TRUE(contains(refused(kRun, {"name=\"a"}), "--set: name: expected text; the value is not YAML: a quote is not closed"));
+  EXPECT_TRUE(contains(refused(kRun, {"name=\"a"}),
+                       "--set: name: expected text; the value is not YAML: a quote is not closed"));
 }
 
 TEST_F(Config, AnOverrideOfARunsKeysChangesNothingOfAModelsFile) {
-  const std::string model = write("m.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
+  const std::string model = write(
+      "m.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
   EXPECT_EQ(load_model_config(model, {"model.layers=3"}).layers, 3);
-  EXPECT_TRUE(contains(refusal([&] { load_model_config(model, {"train.micro_batch_size=8"}); }), "train.micro_batch_size: changes nothing: "));
+  EXPECT_TRUE(contains(refusal([&] { load_model_config(model, {"train.micro_batch_size=8"}); }),
+                       "train.micro_batch_size: changes nothing: "));
   EXPECT_NO_THROW(load_model_config(write("run.yaml", kRun), {"train.micro_batch_size=4"}));
 }
 
@@ -493,7 +577,8 @@ std::vector<KeyPlace> keys_of(const std::string& text, const std::string& prefix
         const size_t colon = line.find(':', at), value = line.find_first_not_of(' ', colon + 1);
         const std::string path = above + line.substr(at, colon - at);
         if (find_config_key(path))
-          places.push_back({start + at, start + colon, start + value, number, static_cast<int>(at) + 1, static_cast<int>(value) + 1, path});
+          places.push_back({start + at, start + colon, start + value, number, static_cast<int>(at) + 1,
+                            static_cast<int>(value) + 1, path});
         return std::pair{path, value};
       };
       const auto [path, value] = add(indent);
@@ -522,7 +607,8 @@ std::string with_value(const std::string& text, const KeyPlace& place, const std
 
 // A key that could not be read is in no other complaint: neither as missing nor in a comparison.
 TEST_F(Config, OneMistakeIsOneLine) {
-  const std::string run = replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 3}") + "optimizer: {schedule: {type: wsd, warmup_steps: 2, decay_steps: 5}}\n";
+  const std::string run = replaced(kRun, "latent_dim: 16}", "latent_dim: 16, kv_heads: 3}") +
+                          "optimizer: {schedule: {type: wsd, warmup_steps: 2, decay_steps: 5}}\n";
   ASSERT_NO_THROW(load(run));
   for (const KeyPlace& place : keys_of(run, "")) {
     std::string misspelt = run;
@@ -543,9 +629,11 @@ TEST_F(Config, OneMistakeIsOneLine) {
   }
   EXPECT_EQ(lines_of(refused("include: absent.yaml\n")).size(), 1u);
   EXPECT_EQ(lines_of(refused(replaced(kRun, "steps: 10", "tokens: x"))).size(), 1u);
-  const std::string over = refused("include: base.yaml\nmodel: {heads: many, attention: {query_heads: 8, latent_heads: 8, key_heads: 8}}\n");
+  const std::string over =
+      refused("include: base.yaml\nmodel: {heads: many, attention: {query_heads: 8, latent_heads: 8, key_heads: 8}}\n");
   EXPECT_EQ(lines_of(over).size(), 1u) << "compared with the heads of the included file: " << over;
-  EXPECT_EQ(lines_of(refused(replaced(kRun, "data:", "data: 7\nseed:\n"))).size(), 2u) << "a section that is none, and a key with nothing";
+  EXPECT_EQ(lines_of(refused(replaced(kRun, "data:", "data: 7\nseed:\n"))).size(), 2u)
+      << "a section that is none, and a key with nothing";
 }
 
 class Shipped : public Config, public ::testing::WithParamInterface<std::string> {
@@ -556,7 +644,9 @@ class Shipped : public Config, public ::testing::WithParamInterface<std::string>
     if (is_recipe()) {
       // What a run includes is no run alone.
       write("configs/recipes/mutated.yaml", text);
-      load_run_config(write("configs/runs/run.yaml", "include: ../recipes/mutated.yaml\nname: x\nmodel: ../models/gta-1b.yaml\n"), {}, DataFiles::Ignore);
+      load_run_config(
+          write("configs/runs/run.yaml", "include: ../recipes/mutated.yaml\nname: x\nmodel: ../models/gta-1b.yaml\n"),
+          {}, DataFiles::Ignore);
       return;
     }
     const std::string file = write("configs/runs/mutated.yaml", text);
@@ -568,14 +658,16 @@ class Shipped : public Config, public ::testing::WithParamInterface<std::string>
   void SetUp() override {
     Config::SetUp();
     fs::create_directories(folder_ / "configs");
-    for (const char* part : {"/configs/models", "/configs/recipes"}) fs::copy(GTA_SOURCE_DIR + std::string(part), folder_.string() + part);
+    for (const char* part : {"/configs/models", "/configs/recipes"})
+      fs::copy(GTA_SOURCE_DIR + std::string(part), folder_.string() + part);
   }
 };
 
 std::vector<std::string> shipped_files() {
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(std::string(GTA_SOURCE_DIR) + "/configs"))
-    if (entry.path().extension() == ".yaml" && !contains(entry.path().string(), "/ablations/")) files.push_back(entry.path().string());
+    if (entry.path().extension() == ".yaml" && !contains(entry.path().string(), "/ablations/"))
+      files.push_back(entry.path().string());
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -599,7 +691,8 @@ TEST_P(Shipped, EveryKeyMutatedIsRefusedAtItsPlaceWithAdvice) {
     expect("misspelt", misspelt, place.column, "did you mean " + place.path + "?");
     // Doubled on the same line where the mapping is in one line, else on the next.
     const size_t line_end = text.find('\n', place.begin);
-    const size_t line_begin = text.rfind('\n', place.begin) == std::string::npos ? 0 : text.rfind('\n', place.begin) + 1;
+    const size_t line_begin =
+        text.rfind('\n', place.begin) == std::string::npos ? 0 : text.rfind('\n', place.begin) + 1;
     const bool flow = text.find_first_not_of(' ', line_begin) != place.begin;
     const std::string name = text.substr(place.begin, place.end - place.begin);
     std::string doubled = text;
@@ -608,13 +701,14 @@ TEST_P(Shipped, EveryKeyMutatedIsRefusedAtItsPlaceWithAdvice) {
     else
       doubled.insert(line_end + 1, text.substr(line_begin, line_end + 1 - line_begin));
     const std::string message = refusal([&] { load_text(doubled); });
-    EXPECT_TRUE(contains(message, place.path + ": is given twice") && contains(message, "mutated.yaml:")) << place.path << ": " << message;
+    EXPECT_TRUE(contains(message, place.path + ": is given twice") && contains(message, "mutated.yaml:"))
+        << place.path << ": " << message;
     // Of another type.
     expect("wrong type", with_value(text, place, "{a: 1}"), place.value_column, place.path + ": expected ");
     expect("empty", with_value(text, place, ""), place.column, place.path + ": expected ");
     if (key.type == KeyType::Integer || key.type == KeyType::Count || key.type == KeyType::Real) {
-      for (const char* value :
-           {"word", "\"1\"", "[1]", ".nan", ".inf", "-.inf", "0x10", "1e400", "-1e300", "1_000", "99999999999999999999999"})
+      for (const char* value : {"word", "\"1\"", "[1]", ".nan", ".inf", "-.inf", "0x10", "1e400", "-1e300", "1_000",
+                                "99999999999999999999999"})
         expect(value, with_value(text, place, value), place.value_column, place.path + ": expected ");
     }
     if (key.type == KeyType::Integer || key.type == KeyType::Count)
@@ -627,9 +721,11 @@ TEST_P(Shipped, EveryKeyMutatedIsRefusedAtItsPlaceWithAdvice) {
       for (const char* value : {"[0.9]", "[0.9, 0.9, 0.9]", "[0.9, 1.5]", "[.nan, 0.9]", "[a, 0.9]", "0.9"})
         expect(value, with_value(text, place, value), 0, place.path + ": expected ");
     if (key.type == KeyType::TextList || key.type == KeyType::PathList)
-      for (const char* value : {"word", "[[a]]", "[{a: 1}]"}) expect(value, with_value(text, place, value), 0, place.path + ": expected ");
+      for (const char* value : {"word", "[[a]]", "[{a: 1}]"})
+        expect(value, with_value(text, place, value), 0, place.path + ": expected ");
     if (key.type == KeyType::SourceList) {
-      for (const char* value : {"word", "[[a]]", "[a, [b]]"}) expect(value, with_value(text, place, value), 0, place.path + ": expected ");
+      for (const char* value : {"word", "[[a]]", "[a, [b]]"})
+        expect(value, with_value(text, place, value), 0, place.path + ": expected ");
       for (const char* value : {"[{a: 1}]", "[{shards: a}]", "[{shards: a, weight: 0}]", "[{shards: a, weight: 1}, b]"})
         expect(value, with_value(text, place, value), 0, place.path + "[");
     }
@@ -671,7 +767,8 @@ TEST_P(Shipped, AnyBytesMutatedLoadOrAreRefusedAsBadInput) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, Shipped, ::testing::ValuesIn(shipped_files()), [](const auto& info) {
-  std::string name = fs::path(info.param).parent_path().filename().string() + "_" + fs::path(info.param).stem().string();
+  std::string name =
+      fs::path(info.param).parent_path().filename().string() + "_" + fs::path(info.param).stem().string();
   std::replace_if(
       name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
   return name;
@@ -681,8 +778,9 @@ INSTANTIATE_TEST_SUITE_P(Files, Shipped, ::testing::ValuesIn(shipped_files()), [
 
 // Each folder beside the one that its name would match as a pattern.
 TEST_F(Config, OnlyWhatAKeySaysIsAPatternAndNotTheFoldersAboveItsFile) {
-  const std::pair<const char*, const char*> folders[] = {
-      {"exp[1]", "exp1"}, {"run?1", "runA1"}, {"all*", "all-of-them"}, {"b\\c", "bc"}, {"[!x]", "y"}, {"plain]", "plain"}};
+  const std::pair<const char*, const char*> folders[] = {{"exp[1]", "exp1"},      {"run?1", "runA1"},
+                                                         {"all*", "all-of-them"}, {"b\\c", "bc"},
+                                                         {"[!x]", "y"},           {"plain]", "plain"}};
   for (const auto& [folder, other] : folders) {
     SCOPED_TRACE(folder);
     for (const std::string& name : {std::string(folder), std::string(other)})
@@ -693,7 +791,8 @@ TEST_F(Config, OnlyWhatAKeySaysIsAPatternAndNotTheFoldersAboveItsFile) {
     EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{base + "/train-1.h5", base + "/train-2.h5"}, 1}}));
     EXPECT_EQ(c.data.validation, std::vector<std::string>{base + "/validation-1.h5"});
     EXPECT_EQ(c.data.tokenizer, base + "/k.model");
-    // The resolved file names these files and no others, from anywhere; and a file that is gone is not replaced by one that looks alike.
+    // The resolved file names these files and no others, from anywhere; and a file that is gone is not replaced by one
+    // that looks alike.
     const std::string written = to_yaml(c), resolved = write("elsewhere/config.yaml", written);
     EXPECT_EQ(load_run_config(resolved, {}).config.data.train, c.data.train);
     EXPECT_EQ(load_run_config(resolved, {}).config.data.validation, c.data.validation);
@@ -716,7 +815,9 @@ TEST_F(Config, SetTakesItsPatternsFromTheWorkingDirectoryWhateverThatIsCalled) {
 
 TEST_F(Config, ABackslashTakesACharacterOfAPatternAsItIs) {
   for (const char* name : {"part[1]/train-1.h5", "part1/train-1.h5", "train-[9].h5"}) write(name, "");
-  const auto train = [&](const std::string& pattern) { return load(replaced(kRun, "[train-*.h5]", "['" + pattern + "']")).config.data.train; };
+  const auto train = [&](const std::string& pattern) {
+    return load(replaced(kRun, "[train-*.h5]", "['" + pattern + "']")).config.data.train;
+  };
   EXPECT_EQ(train("part\\[1]/train-*.h5"), (std::vector<DataSource>{{{path("part[1]/train-1.h5")}, 1}}));
   EXPECT_EQ(train("part[1]/train-*.h5"), (std::vector<DataSource>{{{path("part1/train-1.h5")}, 1}}));
   EXPECT_EQ(train("train-\\[9].h5"), (std::vector<DataSource>{{{path("train-[9].h5")}, 1}}));
@@ -725,7 +826,8 @@ TEST_F(Config, ABackslashTakesACharacterOfAPatternAsItIs) {
 }
 
 TEST_F(Config, CheckpointsOfEarlierBuildsWroteTheirPathsAsTheyWere) {
-  const RunConfig c = parse_run_config(replaced(replaced(kRun, "train-*.h5", "'/exp[1]/train-1.h5'"), "validation-1.h5", "'/run?1/v.h5'"), "checkpoint");
+  const RunConfig c = parse_run_config(
+      replaced(replaced(kRun, "train-*.h5", "'/exp[1]/train-1.h5'"), "validation-1.h5", "'/run?1/v.h5'"), "checkpoint");
   EXPECT_EQ(c.data.train, (std::vector<DataSource>{{{"/exp[1]/train-1.h5"}, 1}}));
   EXPECT_EQ(c.data.validation, std::vector<std::string>{"/run?1/v.h5"});
 }
@@ -736,18 +838,20 @@ TEST_F(Config, CheckpointsOfEarlierBuildsWroteTheirPathsAsTheyWere) {
 TEST_F(Config, WhatIsWrittenForThousandsOfShardsLoadsAgain) {
   RunConfig c = load(kRun).config;
   c.data.train[0].shards.clear();
-  for (int i = 0; i < 9000; ++i) c.data.train[0].shards.push_back(path(fmt::format("{}/train-{:05}.h5", std::string(120, 'x'), i)));
+  for (int i = 0; i < 9000; ++i)
+    c.data.train[0].shards.push_back(path(fmt::format("{}/train-{:05}.h5", std::string(120, 'x'), i)));
   const std::string written = to_yaml(c);
   ASSERT_GT(written.size(), 1u << 20);
   EXPECT_EQ(load_run_config(write("again.yaml", written), {}, DataFiles::Ignore).config.data.train, c.data.train);
 }
 
 TEST_F(Config, WhatIsWrittenLoadsAgainToTheSame) {
-  for (const std::string& text : {kRun, replaced(kRun, "steps: 10", "tokens: 1M"),
-                                  replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 0.1}, {shards: [k.model], weight: 1e-9}]"),
-                                  replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 2}]\n  document_mask: true"),
-                                  replaced(kRun, "name: small", "name: \"a \\\"b\\\" \\\\ #c: [d]\"") +
-                                      "  init_from: k.model\n  sample_prompts: [\"x\\ty\\r\\n\\x07\", 'it''s', \"\\u00e9 \\x04\"]\n"}) {
+  for (const std::string& text :
+       {kRun, replaced(kRun, "steps: 10", "tokens: 1M"),
+        replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 0.1}, {shards: [k.model], weight: 1e-9}]"),
+        replaced(kRun, "[train-*.h5]", "[{shards: train-*.h5, weight: 2}]\n  document_mask: true"),
+        replaced(kRun, "name: small", "name: \"a \\\"b\\\" \\\\ #c: [d]\"") +
+            "  init_from: k.model\n  sample_prompts: [\"x\\ty\\r\\n\\x07\", 'it''s', \"\\u00e9 \\x04\"]\n"}) {
     const RunConfig c = load(text).config;
     const std::string written = to_yaml(c);
     const RunConfig again = load_run_config(write("deeper/again.yaml", written), {}, DataFiles::Ignore).config;
@@ -787,7 +891,9 @@ TEST_F(Config, EveryKeyIsWrittenReadAndCompared) {
         find_config_key("model.attention.type")->set(config, type);
         return config;
       };
-      EXPECT_TRUE(differences(with_type(before, "mha"), with_type(after, "mha")).empty() || key.used_by.front() == "mha") << key.path;
+      EXPECT_TRUE(differences(with_type(before, "mha"), with_type(after, "mha")).empty() ||
+                  key.used_by.front() == "mha")
+          << key.path;
       before = with_type(before, key.used_by.front());
       after = with_type(after, key.used_by.front());
     }
@@ -804,11 +910,13 @@ TEST_F(Config, OnlyTheLengthAndWhatIsShownMayChangeOnResume) {
   for (const ConfigKey& key : config_keys())
     if (key.resume == OnResume::MayChange) allowed.push_back(key.path);
   std::sort(allowed.begin(), allowed.end());
-  EXPECT_EQ(allowed, (std::vector<std::string>{"data.validation", "name", "optimizer.learning_rate", "train.checkpoint.asynchronous", "train.checkpoint.every_steps",
-                                               "train.checkpoint.keep", "train.checkpoint.keep_every_steps", "train.diagnose_every_steps", "train.evaluate_every_steps",
-                                               "train.init_from", "train.log_every_steps", "train.max_skipped_steps", "train.recompute",
-                                               "train.sample_every_steps", "train.sample_prompts", "train.sample_tokens", "train.steps",
-                                               "train.tokens", "train.validation_tokens"}));
+  EXPECT_EQ(allowed,
+            (std::vector<std::string>{
+                "data.validation", "name", "optimizer.learning_rate", "train.checkpoint.asynchronous",
+                "train.checkpoint.every_steps", "train.checkpoint.keep", "train.checkpoint.keep_every_steps",
+                "train.diagnose_every_steps", "train.evaluate_every_steps", "train.init_from", "train.log_every_steps",
+                "train.max_skipped_steps", "train.recompute", "train.sample_every_steps", "train.sample_prompts",
+                "train.sample_tokens", "train.steps", "train.tokens", "train.validation_tokens"}));
 }
 
 TEST(ConfigurationPage, IsNotStale) {

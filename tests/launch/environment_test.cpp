@@ -19,11 +19,14 @@ class Commit : public testing::Test {
     char pattern[] = "/tmp/gta-commit-XXXXXX";
     folder_ = mkdtemp(pattern);
     make_directories(folder_ + "/tree/part");
-    if (std::system("cmake --version >/dev/null 2>&1 && git --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "no cmake or no git here";
+    if (std::system("cmake --version >/dev/null 2>&1 && git --version >/dev/null 2>&1") != 0)
+      GTEST_SKIP() << "no cmake or no git here";
   }
   void TearDown() override { remove_tree(folder_); }
   void git(const std::string& arguments) {
-    const std::string command = "cd " + folder_ + "/tree && git -c user.name=n -c user.email=e@example.org -c init.defaultBranch=b " + arguments + " >/dev/null 2>&1";
+    const std::string command = "cd " + folder_ +
+                                "/tree && git -c user.name=n -c user.email=e@example.org -c init.defaultBranch=b " +
+                                arguments + " >/dev/null 2>&1";
     ASSERT_EQ(std::system(command.c_str()), 0) << command;
   }
   std::string head() {
@@ -33,7 +36,8 @@ class Commit : public testing::Test {
   }
   std::string header() const { return folder_ + "/build/commit.h"; }
   std::string commit(const std::string& source = "/tree") {
-    const std::string command = "cmake -DSOURCE=" + folder_ + source + " -DHEADER=" + header() + " -P " GTA_SOURCE_DIR "/cmake/Commit.cmake";
+    const std::string command =
+        "cmake -DSOURCE=" + folder_ + source + " -DHEADER=" + header() + " -P " GTA_SOURCE_DIR "/cmake/Commit.cmake";
     EXPECT_EQ(std::system(command.c_str()), 0);
     return read_file(header());
   }
@@ -50,7 +54,8 @@ TEST_F(Commit, IsThatOfTheTreeThatIsBuiltAndSaysWhatItDoesNotHold) {
   git("commit -m first");
   const std::string first = head();
   EXPECT_EQ(commit(), line(first));
-  struct stat before {}, after {};
+  struct stat before {
+  }, after{};
   ASSERT_EQ(stat(header().c_str(), &before), 0);
   EXPECT_EQ(commit(), line(first));
   ASSERT_EQ(stat(header().c_str(), &after), 0);

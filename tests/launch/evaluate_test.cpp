@@ -21,8 +21,9 @@ TEST_F(Evaluate, IsTheMeanOverEveryScoredTokenInAnyBatchSize) {
     std::vector<int32_t> tokens(16), labels(16);
     set.window(w, tokens.data(), labels.data());
     Tape tape(TapeMode::Inference);
-    total += loaded.model->loss(tape, Tensor::from<int32_t>({1, 16}, tokens), Tensor::from<int32_t>({1, 16}, labels), 1.0)
-                 .to_vector<double>()[0];
+    total +=
+        loaded.model->loss(tape, Tensor::from<int32_t>({1, 16}, tokens), Tensor::from<int32_t>({1, 16}, labels), 1.0)
+            .to_vector<double>()[0];
   }
   for (int64_t batch : {int64_t{1}, int64_t{5}, set.windows(), int64_t{1000}}) {
     const EvaluationResult result = evaluate(*loaded.model, set, 16, batch, DocumentMask::Off);

@@ -1,4 +1,5 @@
-// Reads TensorBoard's event files as their format says, sharing no code with the writer. Anything unexpected is a failure of the test.
+// Reads TensorBoard's event files as their format says, sharing no code with the writer. Anything unexpected is a
+// failure of the test.
 #pragma once
 
 #include <gtest/gtest.h>

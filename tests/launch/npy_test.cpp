@@ -18,8 +18,8 @@ std::string bytes_of(const std::vector<T>& values) {
 
 std::string npy(std::string header, const std::string& data) {
   header += '\n';
-  return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 0xff) + static_cast<char>(header.size() >> 8) + header +
-         data;
+  return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 0xff) +
+         static_cast<char>(header.size() >> 8) + header + data;
 }
 
 class Npy : public testing::Test {
@@ -48,11 +48,12 @@ class Npy : public testing::Test {
 const std::vector<int32_t> kSix = {0, 1, 2, -3, INT32_MAX, INT32_MIN};
 
 TEST_F(Npy, ReadsBothKindsOfIntegersInAnyShape) {
-  const NpyArray<int32_t> small = read(npy("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }", bytes_of(kSix)));
+  const NpyArray<int32_t> small =
+      read(npy("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }", bytes_of(kSix)));
   EXPECT_EQ(small.shape, (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(small.values, kSix);
-  const NpyArray<int32_t> large =
-      read(npy("{'descr': '<i8', 'fortran_order': False, 'shape': (6,), }", bytes_of(std::vector<int64_t>(kSix.begin(), kSix.end()))));
+  const NpyArray<int32_t> large = read(npy("{'descr': '<i8', 'fortran_order': False, 'shape': (6,), }",
+                                           bytes_of(std::vector<int64_t>(kSix.begin(), kSix.end()))));
   EXPECT_EQ(large.shape, std::vector<int64_t>{6});
   EXPECT_EQ(large.values, kSix);
   EXPECT_EQ(read(npy("{'descr': '<i4', 'fortran_order': False, 'shape': (0, 3), }", "")).values.size(), 0u);
@@ -87,8 +88,9 @@ TEST_F(Npy, WhatIsNoSuchArrayIsRefused) {
   expect_refused("has 24 bytes of data, its shape (2, 2) needs 4 elements of 4", with("2, 3", "2, 2"));
   expect_refused("has 24 bytes of data, its shape (4611686018427387910,) needs", with("2, 3", "4611686018427387910,"));
   for (int64_t beyond : {int64_t{INT32_MAX} + 1, int64_t{INT32_MIN} - 1})
-    expect_refused(fmt::format("element 1 is {}: no token", beyond),
-                   npy("{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }", bytes_of(std::vector<int64_t>{7, beyond})));
+    expect_refused(
+        fmt::format("element 1 is {}: no token", beyond),
+        npy("{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }", bytes_of(std::vector<int64_t>{7, beyond})));
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ ModelConfig model_of(AttentionType type) {
 int64_t peak_of(const MemoryReport& report, Purpose purpose) { return report.peak[static_cast<int>(purpose)]; }
 
 // What two training steps held of the device's memory at most; `before`: what other things held already.
-MemoryReport report_of_steps(const ModelConfig& config, const TrainingShape& shape, const Device& device, int64_t& before) {
+MemoryReport report_of_steps(const ModelConfig& config, const TrainingShape& shape, const Device& device,
+                             int64_t& before) {
   release_pooled_memory(device);
   before = memory_report(device).total_in_use();
   ParameterSpace space;
@@ -60,7 +61,8 @@ MemoryReport report_of_steps(const ModelConfig& config, const TrainingShape& sha
 }
 
 testing::AssertionResult within_five_per_cent(int64_t planned, int64_t held) {
-  if (std::abs(static_cast<double>(planned - held)) <= 0.05 * static_cast<double>(held)) return testing::AssertionSuccess();
+  if (std::abs(static_cast<double>(planned - held)) <= 0.05 * static_cast<double>(held))
+    return testing::AssertionSuccess();
   return testing::AssertionFailure() << planned << " planned, " << held << " held";
 }
 
@@ -110,9 +112,13 @@ TEST(Plan, OfVeryDeepModelsGoesOnInAStraightLine) {
   };
   for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
     SCOPED_TRACE(name_of(recompute));
-    const MemoryPlan played = plan_of(512, recompute), before = plan_of(256, recompute), after = plan_of(513, recompute), far = plan_of(1024, recompute);
-    const auto near = [](int64_t a, int64_t b) { return std::abs(static_cast<double>(a - b)) <= 1e-3 * static_cast<double>(b); };
-    EXPECT_TRUE(near(after.peak - played.peak, (played.peak - before.peak) / 256)) << after.peak << " " << played.peak << " " << before.peak;
+    const MemoryPlan played = plan_of(512, recompute), before = plan_of(256, recompute),
+                     after = plan_of(513, recompute), far = plan_of(1024, recompute);
+    const auto near = [](int64_t a, int64_t b) {
+      return std::abs(static_cast<double>(a - b)) <= 1e-3 * static_cast<double>(b);
+    };
+    EXPECT_TRUE(near(after.peak - played.peak, (played.peak - before.peak) / 256))
+        << after.peak << " " << played.peak << " " << before.peak;
     EXPECT_TRUE(near(far.activations - played.activations, 2 * (played.activations - before.activations)));
     EXPECT_TRUE(near(far.gradients, 2 * played.gradients));
     EXPECT_TRUE(near(plan_of(384, recompute).peak, (played.peak + before.peak) / 2)) << "the line is a line";
@@ -133,8 +139,10 @@ TEST(Plan, AnswersOrRefusesWhateverIsAsked) {
   };
   const ModelConfig small = model_of(AttentionType::Gta);
   const int64_t tokens = int64_t{1} << 40;
-  EXPECT_GT(planned(small, {.sequence_length = 1 << 24, .micro_batch = 1 << 16}), tokens * small.hidden_size * small.layers * 4);
-  EXPECT_EQ(planned(small, {.sequence_length = 1 << 24, .micro_batch = 1 << 20, .dtype = DType::F64}), -1) << "more than 2^62 bytes";
+  EXPECT_GT(planned(small, {.sequence_length = 1 << 24, .micro_batch = 1 << 16}),
+            tokens * small.hidden_size * small.layers * 4);
+  EXPECT_EQ(planned(small, {.sequence_length = 1 << 24, .micro_batch = 1 << 20, .dtype = DType::F64}), -1)
+      << "more than 2^62 bytes";
   EXPECT_EQ(largest_micro_batch(small, {.sequence_length = 1 << 24}, int64_t{64} << 30), 0);
   ModelConfig deep = small;
   deep.layers = 10000;
@@ -179,12 +187,18 @@ TEST(Plan, ForAGpuNeedsNoneAndCountsItsChunkOfLogitsAndItsProductsMemory) {
 
 TEST(Plan, OfCudaMemoryIsWithinFivePerCentOfWhatAStepHolds) {
   GTA_NEEDS_CUDA();
-  struct Case { AttentionType type; DType dtype; Recompute recompute; };
-  for (const auto& [type, dtype, recompute] : {Case{AttentionType::Gta, DType::F32, Recompute::None}, {AttentionType::Gta, DType::BF16, Recompute::Block},
+  struct Case {
+    AttentionType type;
+    DType dtype;
+    Recompute recompute;
+  };
+  for (const auto& [type, dtype, recompute] : {Case{AttentionType::Gta, DType::F32, Recompute::None},
+                                               {AttentionType::Gta, DType::BF16, Recompute::Block},
                                                {AttentionType::Mla, DType::BF16, Recompute::None}}) {
     SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype) + " " + name_of(recompute));
     const ModelConfig config = model_of_large_vocabulary(type);
-    const TrainingShape shape{.sequence_length = 128, .micro_batch = 4, .dtype = dtype, .recompute = recompute, .device = DeviceType::Cuda};
+    const TrainingShape shape{
+        .sequence_length = 128, .micro_batch = 4, .dtype = dtype, .recompute = recompute, .device = DeviceType::Cuda};
     const MemoryPlan plan = plan_memory(config, shape);
     // The products' own memory is there from the first one on.
     const int64_t of_products = memory_report(*cuda_device()).in_use[static_cast<int>(Purpose::Workspace)];
@@ -233,8 +247,10 @@ TEST(Plan, CountsWhatGtaOneBillionHas) {
   EXPECT_EQ(plan.parameters, sum);
   EXPECT_EQ(plan.cache_numbers_per_token_and_layer, 64 + 128);
   EXPECT_EQ(plan.map_multiply_adds, 5 * (64 + 128));
-  // Biases and norms do not multiply; the tied embedding does, as the head. A token sees half of the sequence on average, itself included.
-  const double multiplying = static_cast<double>(128256 * hidden + layers * (hidden * merged + decoder + output + 3 * hidden * 3584));
+  // Biases and norms do not multiply; the tied embedding does, as the head. A token sees half of the sequence on
+  // average, itself included.
+  const double multiplying =
+      static_cast<double>(128256 * hidden + layers * (hidden * merged + decoder + output + 3 * hidden * 3584));
   EXPECT_DOUBLE_EQ(plan.flops_per_token_forward, 2 * multiplying + 2.0 * layers * 5 * (64 + 128) * 2049 / 2);
   EXPECT_DOUBLE_EQ(plan.flops_per_token_training, 3 * plan.flops_per_token_forward);
 }

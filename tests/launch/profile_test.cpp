@@ -62,10 +62,12 @@ TEST_F(Profile, TheRangesOfAStepNestAndAddUpToIt) {
       ++inside;
     }
     EXPECT_NEAR(total, step.end - step.begin, 1e-3 * static_cast<double>(inside));
-    for (const char* name : {"data", "embedding", "shared_map_attention", "value_decoder", "cross_entropy", "gradient_norm", "adamw"})
+    for (const char* name :
+         {"data", "embedding", "shared_map_attention", "value_decoder", "cross_entropy", "gradient_norm", "adamw"})
       EXPECT_TRUE(names.count(name)) << name << " is not in the step";
   }
-  EXPECT_NE(read_file(o.run_dir + "/log.txt").find("% of it in the ranges below"), std::string::npos) << "what no range covers is said";
+  EXPECT_NE(read_file(o.run_dir + "/log.txt").find("% of it in the ranges below"), std::string::npos)
+      << "what no range covers is said";
 }
 
 TEST_F(Profile, AShortRunIsProfiledWhole) {

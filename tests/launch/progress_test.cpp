@@ -15,8 +15,13 @@ namespace gta {
 namespace {
 
 TEST(Progress, ShowsDurationsAndCountsShortly) {
-  for (const auto& [seconds, text] : std::vector<std::pair<double, std::string>>{
-           {0, "00:00"}, {72.4, "01:12"}, {3599, "59:59"}, {7384, "2:03:04"}, {NAN, "--:--"}, {INFINITY, "--:--"}, {-1, "--:--"}})
+  for (const auto& [seconds, text] : std::vector<std::pair<double, std::string>>{{0, "00:00"},
+                                                                                 {72.4, "01:12"},
+                                                                                 {3599, "59:59"},
+                                                                                 {7384, "2:03:04"},
+                                                                                 {NAN, "--:--"},
+                                                                                 {INFINITY, "--:--"},
+                                                                                 {-1, "--:--"}})
     EXPECT_EQ(duration_text(seconds), text);
   for (const auto& [count, text] : std::vector<std::pair<double, std::string>>{
            {0, "0"}, {950, "950"}, {5100, "5.1k"}, {2.9e6, "2.9M"}, {1.13e9, "1.1G"}, {2e12, "2.0T"}})
@@ -39,7 +44,8 @@ StepReport some_report() {
 
 TEST(Progress, TheLineHasWhatIsKnown) {
   StepReport report = some_report();
-  EXPECT_EQ(progress_line(report), "step 120/400 | loss 4.213 | lr 1.9e-03 | grad 0.84 | 5.1k tok/s | SOL 78% | mem 1.50 GiB | ETA 01:12");
+  EXPECT_EQ(progress_line(report),
+            "step 120/400 | loss 4.213 | lr 1.9e-03 | grad 0.84 | 5.1k tok/s | SOL 78% | mem 1.50 GiB | ETA 01:12");
   report.validation_loss = 4.301;
   EXPECT_NE(progress_line(report).find("| loss 4.213 | val 4.301 | lr"), std::string::npos);
 }
@@ -56,7 +62,8 @@ TEST(Progress, TheLineFitsAndKeepsWhatIsMissedMost) {
            {4, "step"},
            {0, ""}})
     EXPECT_EQ(progress_line(report, columns), line) << columns;
-  for (int64_t columns = 0; columns < 130; ++columns) EXPECT_LE(static_cast<int64_t>(progress_line(report, columns).size()), columns);
+  for (int64_t columns = 0; columns < 130; ++columns)
+    EXPECT_LE(static_cast<int64_t>(progress_line(report, columns).size()), columns);
 }
 
 // A terminal of which only its rows are kept: what is written goes on in the next one where it does not fit.
@@ -93,8 +100,10 @@ class Terminal {
 
 class LiveLine : public SmallRun {
  protected:
-  // What `gta train` of 400 steps writes to a terminal, which `resized` may resize after each piece, while the program stands still.
-  std::string train_on(const char* kind, unsigned short columns, Terminal& terminal, const std::function<int(const std::string&)>& resized = {}) {
+  // What `gta train` of 400 steps writes to a terminal, which `resized` may resize after each piece, while the program
+  // stands still.
+  std::string train_on(const char* kind, unsigned short columns, Terminal& terminal,
+                       const std::function<int(const std::string&)>& resized = {}) {
     winsize size{};
     size.ws_row = 24;
     size.ws_col = columns;
@@ -102,8 +111,9 @@ class LiveLine : public SmallRun {
     const pid_t child = forkpty(&master, nullptr, nullptr, &size);
     if (child == 0) {
       kind ? setenv("TERM", kind, 1) : unsetenv("TERM");
-      execl(kGta.c_str(), "gta", "train", (folder_ + "/run.yaml").c_str(), "--run-dir", (folder_ + "/run").c_str(), "--threads", "1", "--set", "train.steps=400", "--set",
-            "train.checkpoint.every_steps=0", "--set", "data.validation=[]", nullptr);
+      execl(kGta.c_str(), "gta", "train", (folder_ + "/run.yaml").c_str(), "--run-dir", (folder_ + "/run").c_str(),
+            "--threads", "1", "--set", "train.steps=400", "--set", "train.checkpoint.every_steps=0", "--set",
+            "data.validation=[]", nullptr);
       _exit(127);
     }
     std::string all;
@@ -156,7 +166,8 @@ TEST_F(LiveLine, FitsAfterAResize) {
   std::set<int> done;
   train_on("xterm", 120, terminal, [&](const std::string& all) {
     for (const auto& [step, columns] : {std::pair{50, 60}, {150, 30}, {250, 100}})
-      if (all.find("\rstep " + std::to_string(step) + "/400") != std::string::npos && done.insert(step).second) return columns;
+      if (all.find("\rstep " + std::to_string(step) + "/400") != std::string::npos && done.insert(step).second)
+        return columns;
     return 0;
   });
   EXPECT_EQ(done.size(), 3u);

@@ -1,4 +1,5 @@
-// The published models and recipes of arXiv 2506.17286 as configs/ has them: exact counts, cache sizes, costs and settings.
+// The published models and recipes of arXiv 2506.17286 as configs/ has them: exact counts, cache sizes, costs and
+// settings.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -36,7 +37,8 @@ ModelConfig model_of(const std::string& name) { return load_model_config(kConfig
 
 TEST(Published, ModelsHaveThePublishedParametersCachesAndMapCosts) {
   size_t files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(kConfigs + "/models")) files += entry.path().extension() == ".yaml";
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs + "/models"))
+    files += entry.path().extension() == ".yaml";
   EXPECT_EQ(files, std::size(kPublished));
   for (const Published& p : kPublished) {
     const Plan plan = plan_model(model_of(p.name), 2048);
@@ -52,7 +54,8 @@ TEST(Published, ModelsHaveThePublishedParametersCachesAndMapCosts) {
 }
 
 TEST(Published, FlopsAreTwiceTheMultiplyingParametersAndTheCausalHalfOfTheMaps) {
-  // Vectors do not multiply: the norms, and GTA's biases (q 320, k 64, c 128, g 1280). An embedding of its own is looked up.
+  // Vectors do not multiply: the norms, and GTA's biases (q 320, k 64, c 128, g 1280). An embedding of its own is
+  // looked up.
   const double mla_160m = 2.0 * (180923136 - 24 * (2 * 768 + 256) - 768) + 2.0 * 24 * 1920 * 1024.5;
   const double mla_500m = 2.0 * (541070080 - 24 * (2 * 1280 + 320) - 1280 - 32000 * 1280) + 2.0 * 24 * 3200 * 1024.5;
   const double gta_1b = 2.0 * (1128766208 - 54 * (2 * 1280 + 1792) - 1280) + 2.0 * 54 * 960 * 1024.5;
@@ -106,9 +109,15 @@ TEST(Published, EveryModelHasItsRunByItsRecipe) {
 }
 
 TEST(Published, TheQuickstartTakesEveryVariantByItsTypeAlone) {
-  for (const auto& [type, cache] : std::vector<std::pair<std::string, int64_t>>{
-           {"mha", 512}, {"mqa", 64}, {"gqa", 128}, {"mla", 64 + 16}, {"gva", 32 + 256}, {"gha", 32 + 128}, {"gta", 32 + 64}}) {
-    const LoadedRun loaded = load_run_config(kConfigs + "/runs/quickstart.yaml", {"model.attention.type=" + type}, DataFiles::Ignore);
+  for (const auto& [type, cache] : std::vector<std::pair<std::string, int64_t>>{{"mha", 512},
+                                                                                {"mqa", 64},
+                                                                                {"gqa", 128},
+                                                                                {"mla", 64 + 16},
+                                                                                {"gva", 32 + 256},
+                                                                                {"gha", 32 + 128},
+                                                                                {"gta", 32 + 64}}) {
+    const LoadedRun loaded =
+        load_run_config(kConfigs + "/runs/quickstart.yaml", {"model.attention.type=" + type}, DataFiles::Ignore);
     EXPECT_EQ(plan_model(loaded.config.model, 128).cache_numbers_per_token_and_layer, cache) << type;
     EXPECT_FALSE(loaded.unused_attention_keys.empty()) << type;
   }

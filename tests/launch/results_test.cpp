@@ -1,4 +1,5 @@
-// Where commands put what they were asked for: stdout, and the files that are named. Nothing is lost in silence, nothing else is touched.
+// Where commands put what they were asked for: stdout, and the files that are named. Nothing is lost in silence,
+// nothing else is touched.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -23,11 +24,13 @@ class Results : public SmallRun {
   static std::string npy() {
     const std::string header = "{'descr': '<i4', 'fortran_order': False, 'shape': (1, 3), }\n";
     const int32_t values[] = {1, 5, 6};
-    return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header + std::string(reinterpret_cast<const char*>(values), sizeof values);
+    return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header +
+           std::string(reinterpret_cast<const char*>(values), sizeof values);
   }
   // Exit code of a line of the shell, in which GTA stands for the program; `errors` is what it says.
   int shell(std::string line) {
-    for (size_t at = line.find("GTA "); at != std::string::npos; at = line.find("GTA ", at + kGta.size())) line.replace(at, 3, kGta);
+    for (size_t at = line.find("GTA "); at != std::string::npos; at = line.find("GTA ", at + kGta.size()))
+      line.replace(at, 3, kGta);
     remove_tree(folder_ + "/err.txt");
     const int status = std::system(("exec 2>" + folder_ + "/err.txt; " + line).c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -38,14 +41,19 @@ class Results : public SmallRun {
 TEST_F(Results, ThatAFullDiskDoesNotTakeAreAFailureOfEveryCommand) {
   if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   train_one();
-  const std::string run = folder_ + "/run", text = " --text " + folder_ + "/text.txt", plan = "plan " + folder_ + "/run.yaml --set model.vocab_size=320";
+  const std::string run = folder_ + "/run", text = " --text " + folder_ + "/text.txt",
+                    plan = "plan " + folder_ + "/run.yaml --set model.vocab_size=320";
   for (const std::string& command :
-       {"eval " + run + text, "eval " + run + text + " --json", "generate " + run + " --prompt a --max-tokens 3", plan, plan + " --json",
-        "verify " + kFixture + " --dtype float32", "inspect " + run, "data inspect " + folder_ + "/shards/train-00000.h5",
-        "bench ops " + folder_ + "/run.yaml --set model.vocab_size=320 --only swiglu --repeats 1 --json", std::string("docs configuration"), std::string("devices"),
-        std::string("--help"), std::string("--version"), std::string("eval --help"), std::string()}) {
+       {"eval " + run + text, "eval " + run + text + " --json", "generate " + run + " --prompt a --max-tokens 3", plan,
+        plan + " --json", "verify " + kFixture + " --dtype float32", "inspect " + run,
+        "data inspect " + folder_ + "/shards/train-00000.h5",
+        "bench ops " + folder_ + "/run.yaml --set model.vocab_size=320 --only swiglu --repeats 1 --json",
+        std::string("docs configuration"), std::string("devices"), std::string("--help"), std::string("--version"),
+        std::string("eval --help"), std::string()}) {
     EXPECT_EQ(shell("GTA " + command + " >/dev/full"), 1) << command;
-    EXPECT_NE(errors().find("gta: error: [stdout] the result cannot be written: "), std::string::npos) << command << "\n" << errors();
+    EXPECT_NE(errors().find("gta: error: [stdout] the result cannot be written: "), std::string::npos)
+        << command << "\n"
+        << errors();
     EXPECT_EQ(shell("GTA " + command + " >/dev/null"), 0) << command << "\n" << errors();
   }
   EXPECT_EQ(shell("GTA devices >&-"), 1);
@@ -57,11 +65,13 @@ TEST_F(Results, StandardStreamsThatTheCallerClosedAreNeverFilesOfARun) {
   for (const char* closed : {"2>&-", ">&- 2>&-", "<&- >&- 2>&-"}) {
     const std::string run = folder_ + "/" + std::to_string(std::string_view(closed).size());
     EXPECT_EQ(shell("GTA train " + folder_ + "/run.yaml --run-dir " + run + " " + closed), 0);
-    EXPECT_EQ(read_file(run + "/run.lock").find_first_not_of("0123456789"), std::string::npos) << closed << ": " << read_file(run + "/run.lock");
+    EXPECT_EQ(read_file(run + "/run.lock").find_first_not_of("0123456789"), std::string::npos)
+        << closed << ": " << read_file(run + "/run.lock");
     EXPECT_EQ(shell("GTA inspect " + run + " >/dev/null"), 0) << errors();
     std::istringstream rows(read_file(run + "/metrics.jsonl"));
     int count = 0;
-    for (std::string row; std::getline(rows, row); ++count) EXPECT_TRUE(row.starts_with("{") && row.ends_with("}")) << closed << ": " << row;
+    for (std::string row; std::getline(rows, row); ++count)
+      EXPECT_TRUE(row.starts_with("{") && row.ends_with("}")) << closed << ": " << row;
     EXPECT_GE(count, 12) << closed;
   }
 }
@@ -69,10 +79,15 @@ TEST_F(Results, StandardStreamsThatTheCallerClosedAreNeverFilesOfARun) {
 TEST_F(Results, GoThroughASymbolicLinkThatStays) {
   train_one();
   make_directories(folder_ + "/elsewhere");
-  for (const auto& [link, target] : {std::pair{"logits.npy", "elsewhere/real.npy"}, {"new.model", "elsewhere/real.model"}})
+  for (const auto& [link, target] :
+       {std::pair{"logits.npy", "elsewhere/real.npy"}, {"new.model", "elsewhere/real.model"}})
     ASSERT_EQ(symlink(target, (folder_ + "/" + link).c_str()), 0);
-  EXPECT_EQ(shell("GTA eval " + folder_ + "/run --tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/logits.npy"), 0) << errors();
-  EXPECT_EQ(shell("GTA data tokenizer --input " + folder_ + "/text.txt --vocab-size 320 --out " + folder_ + "/new.model"), 0) << errors();
+  EXPECT_EQ(
+      shell("GTA eval " + folder_ + "/run --tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/logits.npy"), 0)
+      << errors();
+  EXPECT_EQ(
+      shell("GTA data tokenizer --input " + folder_ + "/text.txt --vocab-size 320 --out " + folder_ + "/new.model"), 0)
+      << errors();
   for (const char* link : {"/logits.npy", "/new.model"}) {
     struct stat info {};
     ASSERT_EQ(lstat((folder_ + link).c_str(), &info), 0);
@@ -87,17 +102,21 @@ TEST_F(Results, AreNoFileWhereADeviceAPipeOrAFolderHasTheName) {
   ASSERT_EQ(mkfifo((folder_ + "/fifo").c_str(), 0644), 0);
   make_directories(folder_ + "/folder");
   ASSERT_EQ(symlink("loop", (folder_ + "/loop").c_str()), 0);
-  std::vector<std::pair<std::string, std::string>> names = {{"fifo", "is a device, a pipe or a socket"},
-                                                            {"folder", "is a folder: expected the name of a file"},
-                                                            {"loop", "is a symbolic link that leads nowhere"},
-                                                            {"absent/file", "the folder " + folder_ + "/absent does not exist"}};
+  std::vector<std::pair<std::string, std::string>> names = {
+      {"fifo", "is a device, a pipe or a socket"},
+      {"folder", "is a folder: expected the name of a file"},
+      {"loop", "is a symbolic link that leads nowhere"},
+      {"absent/file", "the folder " + folder_ + "/absent does not exist"}};
   // Only root makes one; the real ones are not risked here.
-  if (mknod((folder_ + "/null").c_str(), S_IFCHR | 0666, makedev(1, 3)) == 0) names.emplace_back("null", "is a device, a pipe or a socket");
+  if (mknod((folder_ + "/null").c_str(), S_IFCHR | 0666, makedev(1, 3)) == 0)
+    names.emplace_back("null", "is a device, a pipe or a socket");
   for (const auto& [name, said] : names) {
-    struct stat before {}, after {};
+    struct stat before {
+    }, after{};
     lstat((folder_ + "/" + name).c_str(), &before);
-    for (const std::string& command : {"eval " + folder_ + "/run --tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/" + name,
-                                       "data tokenizer --input " + folder_ + "/no-work-is-done --vocab-size 320 --out " + folder_ + "/" + name}) {
+    for (const std::string& command :
+         {"eval " + folder_ + "/run --tokens " + folder_ + "/in.npy --logits-out " + folder_ + "/" + name,
+          "data tokenizer --input " + folder_ + "/no-work-is-done --vocab-size 320 --out " + folder_ + "/" + name}) {
       EXPECT_EQ(shell("GTA " + command), 2) << command << "\n" << errors();
       EXPECT_NE(errors().find(said), std::string::npos) << command << "\n" << errors();
     }
@@ -108,7 +127,9 @@ TEST_F(Results, AreNoFileWhereADeviceAPipeOrAFolderHasTheName) {
 }
 
 TEST_F(Results, VerifyResumeEmptiesNoFolderThatIsNotItsOwn) {
-  const std::string precious = folder_ + "/precious", command = "ulimit -t 1; GTA verify-resume " + folder_ + "/run.yaml --set train.steps=1000000 --run-dir " + precious;
+  const std::string precious = folder_ + "/precious", command = "ulimit -t 1; GTA verify-resume " + folder_ +
+                                                                "/run.yaml --set train.steps=1000000 --run-dir " +
+                                                                precious;
   make_directories(precious + "/whole");
   publish_text(precious + "/whole/thesis.txt", "years of work");
   publish_text(precious + "/whole.log", "a diary");
@@ -127,11 +148,14 @@ TEST_F(Results, VerifyResumeEmptiesNoFolderThatIsNotItsOwn) {
 
 TEST_F(Results, ARunsFolderIsTheSameHoweverItsNameEnds) {
   train_one();
-  for (const char* ending : {"/", "/.", "//./"}) EXPECT_EQ(shell("GTA train " + folder_ + "/run.yaml --fresh --run-dir " + folder_ + "/run" + ending), 0) << errors();
+  for (const char* ending : {"/", "/.", "//./"})
+    EXPECT_EQ(shell("GTA train " + folder_ + "/run.yaml --fresh --run-dir " + folder_ + "/run" + ending), 0)
+        << errors();
   EXPECT_TRUE(exists(folder_ + "/run.before-3/metrics.jsonl"));
   EXPECT_EQ(shell("cd " + folder_ + "/run; GTA train " + folder_ + "/run.yaml --fresh --run-dir ."), 2);
   EXPECT_NE(errors().find("cannot be moved aside"), std::string::npos) << errors();
-  EXPECT_EQ(shell("cd " + folder_ + "/run; GTA train " + folder_ + "/run.yaml --fresh --run-dir .."), 2) << "it holds the run, the text and the shards";
+  EXPECT_EQ(shell("cd " + folder_ + "/run; GTA train " + folder_ + "/run.yaml --fresh --run-dir .."), 2)
+      << "it holds the run, the text and the shards";
 
   // A link to a larger disk leads there afterwards too.
   make_directories(folder_ + "/disk");
@@ -143,8 +167,18 @@ TEST_F(Results, ARunsFolderIsTheSameHoweverItsNameEnds) {
 }
 
 TEST(FolderName, HasNoEndingThatSaysNothing) {
-  for (const auto& [given, name] : std::vector<std::pair<std::string, std::string>>{
-           {"x", "x"}, {"x/", "x"}, {"x/.", "x"}, {"x/.//", "x"}, {"a/x/./", "a/x"}, {"/", "/"}, {".", "."}, {"./", "."}, {"..", ".."}, {"x/..", "x/.."}, {"x.", "x."}, {"", ""}})
+  for (const auto& [given, name] : std::vector<std::pair<std::string, std::string>>{{"x", "x"},
+                                                                                    {"x/", "x"},
+                                                                                    {"x/.", "x"},
+                                                                                    {"x/.//", "x"},
+                                                                                    {"a/x/./", "a/x"},
+                                                                                    {"/", "/"},
+                                                                                    {".", "."},
+                                                                                    {"./", "."},
+                                                                                    {"..", ".."},
+                                                                                    {"x/..", "x/.."},
+                                                                                    {"x.", "x."},
+                                                                                    {"", ""}})
     EXPECT_EQ(folder_name(given), name) << given;
 }
 

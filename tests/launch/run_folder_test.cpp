@@ -54,7 +54,9 @@ TEST_F(RunFolderFiles, HaveOneOwnerAtATime) {
   const std::string path = folder_ + "/run";
   {
     const RunFolder first(path);
-    EXPECT_NE(message_of([&] { RunFolder second(path); }).find("run] is in use by process " + std::to_string(getpid()) + ": "),
+    EXPECT_NE(message_of([&] {
+                RunFolder second(path);
+              }).find("run] is in use by process " + std::to_string(getpid()) + ": "),
               std::string::npos);
   }
   EXPECT_NO_THROW(RunFolder(path + "")) << "the lock goes with its owner";
@@ -62,7 +64,8 @@ TEST_F(RunFolderFiles, HaveOneOwnerAtATime) {
 
 TEST_F(RunFolderFiles, WhatCannotBeOpenedIsNamed) {
   make_directories(folder_ + "/run/run.lock");
-  EXPECT_NE(message_of([&] { RunFolder run(folder_ + "/run"); }).find("run.lock] cannot open: Is a directory"), std::string::npos);
+  EXPECT_NE(message_of([&] { RunFolder run(folder_ + "/run"); }).find("run.lock] cannot open: Is a directory"),
+            std::string::npos);
   make_directories(folder_ + "/other/metrics.jsonl");
   RunFolder other(folder_ + "/other");
   EXPECT_NE(message_of([&] { other.begin(0); }).find("metrics.jsonl] cannot"), std::string::npos);
@@ -82,13 +85,17 @@ TEST_F(RunFolderFiles, MetricsAreCutBackToTheCheckpointAndGoOn) {
     folder.add_metrics({{"step", 2}, {"loss", 1.5}});
   }
   EXPECT_EQ(read_file(folder_ + "/metrics.jsonl"), "{\"loss\":2.5,\"step\":1}\n{\"loss\":1.5,\"step\":2}\n");
-  EXPECT_EQ(read_scalars(folder_ + "/tensorboard"), (ReadScalars{{1, {{"train/loss", 2.5f}}}, {2, {{"train/loss", 1.5f}}}}));
+  EXPECT_EQ(read_scalars(folder_ + "/tensorboard"),
+            (ReadScalars{{1, {{"train/loss", 2.5f}}}, {2, {{"train/loss", 1.5f}}}}));
 }
 
-// Of a step there may be several rows, one of them written after its checkpoint; and a kill may tear the last one anywhere.
+// Of a step there may be several rows, one of them written after its checkpoint; and a kill may tear the last one
+// anywhere.
 TEST_F(RunFolderFiles, AllRowsUpToTheStepStayWhateverComesAfterThem) {
-  const std::string metrics = folder_ + "/metrics.jsonl", three = "{\"loss\":3.0,\"step\":3}\n{\"step\":3,\"validation_loss\":3.5}\n";
-  const std::string rows = "{\"loss\":2.5,\"step\":2}\n" + three + "{\"loss\":4.0,\"step\":4}\n{\"step\":4,\"validation_loss\":3.5}\n";
+  const std::string metrics = folder_ + "/metrics.jsonl",
+                    three = "{\"loss\":3.0,\"step\":3}\n{\"step\":3,\"validation_loss\":3.5}\n";
+  const std::string rows =
+      "{\"loss\":2.5,\"step\":2}\n" + three + "{\"loss\":4.0,\"step\":4}\n{\"step\":4,\"validation_loss\":3.5}\n";
   const auto cut = [&](const std::string& text, int64_t step) {
     publish_text(metrics, text);
     {
@@ -117,7 +124,6 @@ TEST_F(RunFolderFiles, AllRowsUpToTheStepStayWhateverComesAfterThem) {
   EXPECT_FALSE(has_validation(metrics, 5));
   EXPECT_FALSE(has_validation(folder_ + "/absent", 4));
 }
-
 
 TEST_F(RunFolderFiles, WhatAFullDiskRefusedIsWrittenOnceThereIsRoom) {
   const std::string row(1000, 'x');

@@ -51,7 +51,8 @@ TEST(PickToken, DrawsWithTheProbabilitiesOfTheSoftmax) {
     for (int i = 0; i < 100000; ++i) ++counts[pick_token(kLogits, sampling(temperature, 0, 1), (i + 0.5) / 100000)];
     double sum = 0;
     for (float logit : kLogits) sum += std::exp(logit / temperature);
-    for (size_t t = 0; t < counts.size(); ++t) EXPECT_NEAR(counts[t] / 100000, std::exp(kLogits[t] / temperature) / sum, 1e-4) << t;
+    for (size_t t = 0; t < counts.size(); ++t)
+      EXPECT_NEAR(counts[t] / 100000, std::exp(kLogits[t] / temperature) / sum, 1e-4) << t;
   }
 }
 
@@ -78,11 +79,13 @@ TEST(PickToken, PicksWhatASortOfTheWholeVocabularyWould) {
     std::vector<float> logits(1 + random.bits(c) % 400);
     // Coarse steps, so that there are ties.
     for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(random.bits(1000 * (c + 1) + i) % 40) / 4;
-    const SamplingOptions options = sampling(0.25 * static_cast<double>(1 + c % 6), static_cast<int64_t>(c % 3 == 0 ? 0 : random.bits(c + 5000) % 500),
+    const SamplingOptions options = sampling(0.25 * static_cast<double>(1 + c % 6),
+                                             static_cast<int64_t>(c % 3 == 0 ? 0 : random.bits(c + 5000) % 500),
                                              c % 4 == 0 ? 1.0 : random.uniform(c + 7000));
     for (int i = 0; i < 40; ++i) {
       const double draw = (i + 0.5) / 40;
-      ASSERT_EQ(pick_token(logits, options, draw), picked_from_sorted(logits, options, draw)) << "case " << c << ", draw " << draw;
+      ASSERT_EQ(pick_token(logits, options, draw), picked_from_sorted(logits, options, draw))
+          << "case " << c << ", draw " << draw;
     }
   }
 }
@@ -90,7 +93,8 @@ TEST(PickToken, PicksWhatASortOfTheWholeVocabularyWould) {
 TEST(PickToken, NeverPicksAnImpossibleToken) {
   const float never = -std::numeric_limits<float>::infinity();
   const std::vector<float> logits = {never, 1, never, 0.5, never};
-  for (const SamplingOptions& options : {sampling(0, 0, 1), sampling(1, 0, 1), sampling(1, 4, 1), sampling(1, 0, 0.999999), sampling(1e-300, 0, 1), sampling(1000, 0, 1)})
+  for (const SamplingOptions& options : {sampling(0, 0, 1), sampling(1, 0, 1), sampling(1, 4, 1),
+                                         sampling(1, 0, 0.999999), sampling(1e-300, 0, 1), sampling(1000, 0, 1)})
     for (double random : {0.0, 0.5, 1 - 1e-16, 1.0}) {
       const int32_t token = pick_token(logits, options, random);
       EXPECT_TRUE(token == 1 || token == 3) << token;
@@ -99,7 +103,8 @@ TEST(PickToken, NeverPicksAnImpossibleToken) {
 
 TEST(PickToken, LogitsThatAreNotFiniteAreAFailureAndNoToken) {
   const float never = -std::numeric_limits<float>::infinity();
-  for (const std::vector<float>& logits : {std::vector<float>{1, NAN, 2}, {NAN, NAN, NAN}, {1, -never, 2}, {never, never}})
+  for (const std::vector<float>& logits :
+       {std::vector<float>{1, NAN, 2}, {NAN, NAN, NAN}, {1, -never, 2}, {never, never}})
     for (const SamplingOptions& options : {sampling(0, 0, 1), sampling(1, 0, 1), sampling(1, 2, 0.5)}) {
       try {
         pick_token(logits, options, 0.5);
@@ -120,7 +125,8 @@ class Generate : public testing::Test {
     const RandomStream random(3, "text");
     std::string text;
     for (uint64_t i = 0; i < 6000; ++i)
-      text += std::string(1, static_cast<char>('a' + random.bits(i) % 17)) + (random.bits(i + 100000) % 4 == 0 ? " " : "");
+      text +=
+          std::string(1, static_cast<char>('a' + random.bits(i) % 17)) + (random.bits(i + 100000) % 4 == 0 ? " " : "");
     train_tokenizer({text}, 300, folder + "/t.model");
     const Tokenizer trained = Tokenizer::load(folder + "/t.model");
     remove_tree(folder);
@@ -191,7 +197,10 @@ TEST_F(Generate, GoesOnFromAPromptThatFillsTheModelsContext) {
     tokens_of(text + "q w q w", 5, 1);
     FAIL() << "expected an error";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("the model sees at most 150: shorten it, or raise model.max_sequence_length"), std::string::npos) << error.what();
+    EXPECT_NE(
+        std::string(error.what()).find("the model sees at most 150: shorten it, or raise model.max_sequence_length"),
+        std::string::npos)
+        << error.what();
   }
 }
 

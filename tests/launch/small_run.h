@@ -20,7 +20,9 @@ namespace gta {
 inline const std::string kGta = GTA_BINARY;
 
 // One number of a flat tensor, on whatever device it is.
-inline void set(const Tensor& flat, int64_t index, float value) { flat.column_slice(index, 1).copy_from(Tensor::from<float>({1}, {value})); }
+inline void set(const Tensor& flat, int64_t index, float value) {
+  flat.column_slice(index, 1).copy_from(Tensor::from<float>({1}, {value}));
+}
 
 class SmallRun : public testing::Test {
  protected:
@@ -29,7 +31,9 @@ class SmallRun : public testing::Test {
     folder_ = mkdtemp(pattern);
     const RandomStream random(7, "text");
     std::string text;
-    for (uint64_t i = 0; i < 6000; ++i) text += std::string(1, static_cast<char>('a' + random.bits(i) % 17)) + (random.bits(i + 100000) % 4 == 0 ? " " : "") + (i % 60 == 59 ? "\n" : "");
+    for (uint64_t i = 0; i < 6000; ++i)
+      text += std::string(1, static_cast<char>('a' + random.bits(i) % 17)) +
+              (random.bits(i + 100000) % 4 == 0 ? " " : "") + (i % 60 == 59 ? "\n" : "");
     publish_text(folder_ + "/text.txt", text);
     train_tokenizer({text}, 320, folder_ + "/t.model");
     write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/text.txt"}, {}, folder_ + "/shards", "train");
@@ -42,7 +46,8 @@ class SmallRun : public testing::Test {
     publish_text(folder_ + "/documents.txt", documents);
     CorpusOptions separated;
     separated.document_separator = "";
-    write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/documents.txt"}, separated, folder_ + "/shards", "documents");
+    write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/documents.txt"}, separated, folder_ + "/shards",
+                 "documents");
     publish_text(folder_ + "/run.yaml", R"(name: tiny
 model:
   hidden_size: 32
@@ -50,7 +55,8 @@ model:
   intermediate_size: 48
   heads: 4
   head_dim: 8
-  attention: {type: gta, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 8, kv_heads: 2, value_heads: 2, kv_lora_rank: 12, nope_dim: 8, rope_dim: 4, value_dim: 8}
+  attention: {type: gta, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 8, kv_heads: 2, value_heads: 2,
+              kv_lora_rank: 12, nope_dim: 8, rope_dim: 4, value_dim: 8}
 data:
   tokenizer: t.model
   train: [shards/train-*.h5]
@@ -69,7 +75,9 @@ train:
   }
   void TearDown() override { remove_tree(folder_); }
 
-  LoadedRun load(const std::vector<std::string>& overrides = {}) { return load_run_config(folder_ + "/run.yaml", overrides); }
+  LoadedRun load(const std::vector<std::string>& overrides = {}) {
+    return load_run_config(folder_ + "/run.yaml", overrides);
+  }
   TrainOptions options(const std::string& run) {
     TrainOptions options;
     options.run_dir = folder_ + "/" + run;
@@ -77,7 +85,8 @@ train:
   }
   // Exit code of `gta ARGUMENTS`.
   int gta(const std::string& arguments) {
-    const int status = std::system((kGta + " " + arguments + " >>" + folder_ + "/out.txt 2>>" + folder_ + "/err.txt").c_str());
+    const int status =
+        std::system((kGta + " " + arguments + " >>" + folder_ + "/out.txt 2>>" + folder_ + "/err.txt").c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
   std::string errors() { return exists(folder_ + "/err.txt") ? read_file(folder_ + "/err.txt") : ""; }

@@ -24,7 +24,8 @@ class TensorBoardFiles : public testing::Test {
   void TearDown() override { remove_tree(folder_); }
   void write(int64_t resumed, int64_t last) {
     TensorBoard board(folder_, resumed);
-    for (int64_t step = resumed + 1; step <= last; ++step) board.add({{"step", step}, {"loss", 1.0 / static_cast<double>(step)}});
+    for (int64_t step = resumed + 1; step <= last; ++step)
+      board.add({{"step", step}, {"loss", 1.0 / static_cast<double>(step)}});
   }
   std::vector<int64_t> steps() const {
     std::vector<int64_t> found;
@@ -44,7 +45,12 @@ std::vector<int64_t> up_to(int64_t last) {
 TEST_F(TensorBoardFiles, ARowsNumbersAppearUnderTheirTags) {
   {
     TensorBoard board(folder_, 0);
-    board.add({{"step", 300}, {"tokens", 4096}, {"loss", 2.75}, {"grad_norm", NAN}, {"memory_bytes", 1 << 30}, {"note", "text"}});
+    board.add({{"step", 300},
+               {"tokens", 4096},
+               {"loss", 2.75},
+               {"grad_norm", NAN},
+               {"memory_bytes", 1 << 30},
+               {"note", "text"}});
     board.add({{"step", 300}, {"tokens", 4096}, {"validation_loss", 3.0}, {"validation_bits_per_byte", 1.5}});
   }
   ASSERT_EQ(event_files(folder_).size(), 1u);
@@ -160,9 +166,11 @@ TEST_F(TensorBoardOfARun, TensorBoardReadsTheNumbersOfMetrics) {
   const char* named = std::getenv("GTA_TENSORBOARD_PYTHON");
   const std::string python = named ? named : "python3";
   if (std::system((python + " -c 'import tensorboard' >/dev/null 2>&1").c_str()) != 0)
-    GTEST_SKIP() << python << " cannot import tensorboard: pip install tensorboard, and name its Python in GTA_TENSORBOARD_PYTHON";
-  EXPECT_EQ(std::system((python + " " GTA_SOURCE_DIR "/tests/launch/tensorboard_interop.py " + kGta + " " + folder_ + "/run.yaml " +
-                         folder_ + "/interop >" + folder_ + "/interop.txt 2>&1")
+    GTEST_SKIP()
+        << python
+        << " cannot import tensorboard: pip install tensorboard, and name its Python in GTA_TENSORBOARD_PYTHON";
+  EXPECT_EQ(std::system((python + " " GTA_SOURCE_DIR "/tests/launch/tensorboard_interop.py " + kGta + " " + folder_ +
+                         "/run.yaml " + folder_ + "/interop >" + folder_ + "/interop.txt 2>&1")
                             .c_str()),
             0)
       << read_file(folder_ + "/interop.txt");

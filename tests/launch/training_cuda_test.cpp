@@ -1,4 +1,5 @@
-// The training loop on a CUDA device: near the CPU, the same bits whatever is recomputed and wherever it was interrupted, and one checkpoint for both.
+// The training loop on a CUDA device: near the CPU, the same bits whatever is recomputed and wherever it was
+// interrupted, and one checkpoint for both.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -42,18 +43,21 @@ class CudaTraining : public SmallRun {
   }
 };
 
-// Six steps with AdamW, which enlarges rounding where gradients are near zero: float32 within 1e-4, bfloat16 as far as its three digits go.
+// Six steps with AdamW, which enlarges rounding where gradients are near zero: float32 within 1e-4, bfloat16 as far as
+// its three digits go.
 TEST_F(CudaTraining, FollowsTheCpu) {
   for (const char* type : {"mha", "gqa", "mla", "gva", "gha", "gta"})
     for (const auto& [dtype, tolerance] : {std::pair{"float32", 1e-4}, {"bfloat16", 2e-2}}) {
-      const std::string options = fmt::format(" --set train.steps=6 --set model.attention.type={} --set train.dtype={}", type, dtype);
+      const std::string options =
+          fmt::format(" --set train.steps=6 --set model.attention.type={} --set train.dtype={}", type, dtype);
       const std::string name = fmt::format("{}-{}", type, dtype);
       ASSERT_EQ(train_on("cuda", name + "-cuda", options), 0) << errors();
       ASSERT_EQ(train_on("cpu", name + "-cpu", options), 0) << errors();
       const std::vector<double> got = losses(name + "-cuda"), expected = losses(name + "-cpu");
       ASSERT_EQ(got.size(), 6u) << name;
       ASSERT_EQ(expected.size(), 6u) << name;
-      for (size_t i = 0; i < 6; ++i) EXPECT_NEAR(got[i], expected[i], tolerance * expected[i]) << name << " step " << i + 1;
+      for (size_t i = 0; i < 6; ++i)
+        EXPECT_NEAR(got[i], expected[i], tolerance * expected[i]) << name << " step " << i + 1;
     }
 }
 
@@ -63,7 +67,8 @@ TEST_F(CudaTraining, WaitsForNothingButTheOutcomeOfTheStepBefore) {
   o.device = "cuda";
   std::vector<host_cuda::Waits> at;
   o.before_update = [&](int64_t, ParameterSpace&) { at.push_back(host_cuda::waits()); };
-  const LoadedRun run = load({"train.checkpoint.every_steps=0", "train.steps=9", "train.micro_batch_size=1", "data.document_mask=true"});
+  const LoadedRun run =
+      load({"train.checkpoint.every_steps=0", "train.steps=9", "train.micro_batch_size=1", "data.document_mask=true"});
   EXPECT_EQ(train(run, o).outcome, TrainOutcome::Finished);
   ASSERT_EQ(at.size(), 9u);
   // The first two steps find their pinned memory. Nothing stops the others.
@@ -76,13 +81,16 @@ TEST_F(CudaTraining, WaitsForNothingButTheOutcomeOfTheStepBefore) {
 
 // Updates are queued while the save before them is on its way to the host.
 TEST_F(CudaTraining, SavesWhileItTrainsTheBitsOfEveryStep) {
-  const std::string options = " --set train.steps=6 --set train.checkpoint.every_steps=1 --set train.checkpoint.keep=6 --set train.checkpoint.asynchronous=";
+  const std::string options =
+      " --set train.steps=6 --set train.checkpoint.every_steps=1 --set train.checkpoint.keep=6 --set "
+      "train.checkpoint.asynchronous=";
   ASSERT_EQ(train_on("cuda", "beside", options + "true"), 0) << errors();
   ASSERT_EQ(train_on("cuda", "between", options + "false"), 0) << errors();
   for (int64_t step = 1; step <= 6; ++step) {
     const auto hashes = [&](const std::string& run) {
       std::vector<uint64_t> of_entries;
-      for (const Checkpoint::Entry& entry : Checkpoint::open(fmt::format("{}/{}/checkpoints/{}", folder_, run, checkpoint_name(step))).entries())
+      for (const Checkpoint::Entry& entry :
+           Checkpoint::open(fmt::format("{}/{}/checkpoints/{}", folder_, run, checkpoint_name(step))).entries())
         of_entries.push_back(entry.hash);
       return of_entries;
     };
@@ -109,18 +117,24 @@ TEST_F(CudaTraining, DiagnosesLikeTheCpu) {
   for (const auto& [dtype, tolerance] : {std::pair{"float32", 1e-4}, {"bfloat16", 2e-2}}) {
     const auto diagnosed = [&](const std::string& device) {
       const std::string run = fmt::format("diagnosed-{}-{}", device, dtype);
-      EXPECT_EQ(train_on(device, run, fmt::format(" --set train.steps=2 --set train.diagnose_every_steps=1 --set train.dtype={}", dtype)), 0) << errors();
+      EXPECT_EQ(
+          train_on(device, run,
+                   fmt::format(" --set train.steps=2 --set train.diagnose_every_steps=1 --set train.dtype={}", dtype)),
+          0)
+          << errors();
       std::istringstream rows(read_file(folder_ + "/" + run + "/metrics.jsonl"));
       std::map<std::string, double> values;
       for (std::string row; std::getline(rows, row);)
         if (const auto json = nlohmann::json::parse(row); json.contains("stream_rms/layers.0"))
-          for (const auto& [key, value] : json.items()) values[fmt::format("{} of step {}", key, json["step"].get<int>())] = value;
+          for (const auto& [key, value] : json.items())
+            values[fmt::format("{} of step {}", key, json["step"].get<int>())] = value;
       return values;
     };
     const std::map<std::string, double> got = diagnosed("cuda"), expected = diagnosed("cpu");
     EXPECT_GT(expected.size(), 20u);
     ASSERT_EQ(got.size(), expected.size());
-    for (const auto& [key, value] : expected) EXPECT_NEAR(got.at(key), value, tolerance * value) << key << " in " << dtype;
+    for (const auto& [key, value] : expected)
+      EXPECT_NEAR(got.at(key), value, tolerance * value) << key << " in " << dtype;
   }
 }
 
@@ -152,7 +166,8 @@ TEST_F(CudaTraining, SkipsWhatIsNotFinite) {
   TrainOptions o = options("diverged");
   o.device = "cuda";
   o.before_update = [](int64_t step, ParameterSpace& space) {
-    if (step >= 4) space.gradients(ParameterKind::Matrix).column_slice(0, 1).copy_from(Tensor::from<float>({1}, {INFINITY}));
+    if (step >= 4)
+      space.gradients(ParameterKind::Matrix).column_slice(0, 1).copy_from(Tensor::from<float>({1}, {INFINITY}));
   };
   EXPECT_THROW(train(load({"train.max_skipped_steps=2"}), o), Error);
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 3);
@@ -167,8 +182,8 @@ TEST_F(CudaTraining, AnnouncesWhatTheDeviceHolds) {
   constexpr double mib = 1 << 20;
   const MemoryPlan plan = plan_memory(run.model, training_shape(run, DeviceType::Cuda));
   EXPECT_GT(plan.workspace, kCudaGemmWorkspaceBytes);
-  const std::string line = fmt::format("workspace {:.0f}: {:.0f} MiB of the device's; saving {:.0f} MiB of the CPU's", plan.workspace / mib,
-                                       plan.total / mib, plan.checkpoint_staging / mib);
+  const std::string line = fmt::format("workspace {:.0f}: {:.0f} MiB of the device's; saving {:.0f} MiB of the CPU's",
+                                       plan.workspace / mib, plan.total / mib, plan.checkpoint_staging / mib);
   EXPECT_NE(said.find(line), std::string::npos) << said << "\nexpected: " << line;
   EXPECT_NE(read_file(folder_ + "/run/config.yaml").find("micro_batch_size: 4"), std::string::npos);
 }
@@ -183,12 +198,15 @@ TEST_F(CudaTraining, GivesTheSameBitsRecomputedOrInterrupted) {
     EXPECT_EQ(weights("plain"), weights(recompute)) << recompute;
   }
   // A checkpoint from the middle, taken on by the same device, and read by the CPU.
-  ASSERT_EQ(train_on("cuda", "interrupted", options + " --set optimizer.schedule.type=constant --set train.steps=3"), 0) << errors();
+  ASSERT_EQ(train_on("cuda", "interrupted", options + " --set optimizer.schedule.type=constant --set train.steps=3"), 0)
+      << errors();
   ASSERT_EQ(train_on("cuda", "interrupted", options + " --set optimizer.schedule.type=constant"), 0) << errors();
   ASSERT_EQ(train_on("cuda", "whole", options + " --set optimizer.schedule.type=constant"), 0) << errors();
   EXPECT_EQ(weights("interrupted"), weights("whole"));
-  ASSERT_EQ(gta("eval " + folder_ + "/plain --device cpu --data " + folder_ + "/shards/train-00000.h5 --json"), 0) << errors();
-  ASSERT_EQ(gta("generate " + folder_ + "/plain --device cuda --prompt abc --max-tokens 4 --temperature 0"), 0) << errors();
+  ASSERT_EQ(gta("eval " + folder_ + "/plain --device cpu --data " + folder_ + "/shards/train-00000.h5 --json"), 0)
+      << errors();
+  ASSERT_EQ(gta("generate " + folder_ + "/plain --device cuda --prompt abc --max-tokens 4 --temperature 0"), 0)
+      << errors();
 }
 
 }  // namespace

@@ -15,12 +15,12 @@ namespace {
 
 class MaskedTraining : public SmallRun {};
 
-// The losses that the trainer reports, and by hand: all sequences of a step at once, over the labels that its batch has. The learning rate is
-// too small to change a weight.
+// The losses that the trainer reports, and by hand: all sequences of a step at once, over the labels that its batch
+// has. The learning rate is too small to change a weight.
 TEST_F(MaskedTraining, WithADocumentMaskTheLossIsTheMeanOverTheLabelsWithinDocuments) {
   const std::string documents = "[" + folder_ + "/shards/documents-*.h5]";
-  const LoadedRun run =
-      load({"data.document_mask=true", "data.train=" + documents, "data.validation=" + documents, "train.steps=6", "optimizer.learning_rate=1e-30"});
+  const LoadedRun run = load({"data.document_mask=true", "data.train=" + documents, "data.validation=" + documents,
+                              "train.steps=6", "optimizer.learning_rate=1e-30"});
   const TrainResult result = train(run, options("masked"));
   std::vector<double> reported;
   std::istringstream metrics(read_file(folder_ + "/masked/metrics.jsonl"));
@@ -36,10 +36,13 @@ TEST_F(MaskedTraining, WithADocumentMaskTheLossIsTheMeanOverTheLabelsWithinDocum
     counts.insert(batch.label_count);
     const auto loss = [&](const Tensor& starts) {
       Tape tape(TapeMode::Inference);
-      const Tensor tokens = Tensor::from<int32_t>({4, 16}, batch.tokens), labels = Tensor::from<int32_t>({4, 16}, batch.labels);
-      return trained.model->loss(tape, tokens, labels, 1.0, starts).to_vector<double>()[0] / static_cast<double>(batch.label_count);
+      const Tensor tokens = Tensor::from<int32_t>({4, 16}, batch.tokens),
+                   labels = Tensor::from<int32_t>({4, 16}, batch.labels);
+      return trained.model->loss(tape, tokens, labels, 1.0, starts).to_vector<double>()[0] /
+             static_cast<double>(batch.label_count);
     };
-    EXPECT_NEAR(loss_of_step, loss(Tensor::from<int32_t>({64}, batch.document_starts)), 1e-6);  // float32 sums in two micro-batches
+    // float32 sums in two micro-batches
+    EXPECT_NEAR(loss_of_step, loss(Tensor::from<int32_t>({64}, batch.document_starts)), 1e-6);
     EXPECT_GT(std::abs(loss_of_step - loss({})), 1e-5) << "the mask changes the loss, or this proves nothing";
   }
   EXPECT_GT(counts.size(), 2u) << "batches have different numbers of labels, or this proves nothing";
@@ -55,9 +58,11 @@ TEST_F(MaskedTraining, MicroBatchesWithDifferentNumbersOfLabelsAddUpToTheSameSte
   for (const char* micro : {"1", "2", "4"}) {
     TrainOptions o = options(std::string("micro") + micro);
     std::vector<float> gradient;
-    o.before_update = [&](int64_t, ParameterSpace& space) { gradient = space.gradients(ParameterKind::Matrix).to_vector<float>(); };
-    train(load({"data.document_mask=true", "data.train=[" + folder_ + "/shards/documents-*.h5]", "train.steps=1", "optimizer.schedule.warmup_steps=0",
-                std::string("train.micro_batch_size=") + micro}),
+    o.before_update = [&](int64_t, ParameterSpace& space) {
+      gradient = space.gradients(ParameterKind::Matrix).to_vector<float>();
+    };
+    train(load({"data.document_mask=true", "data.train=[" + folder_ + "/shards/documents-*.h5]", "train.steps=1",
+                "optimizer.schedule.warmup_steps=0", std::string("train.micro_batch_size=") + micro}),
           o);
     double sum = 0;
     for (float g : gradient) sum += static_cast<double>(g) * g;
@@ -68,22 +73,27 @@ TEST_F(MaskedTraining, MicroBatchesWithDifferentNumbersOfLabelsAddUpToTheSameSte
 }
 
 TEST_F(MaskedTraining, AMixtureWithADocumentMaskGoesOnBitForBitAndOnlyAsItWas) {
-  const std::string first = "data.train=[{shards: " + folder_ + "/shards/train-*.h5, weight: 0.7}, {shards: " + folder_ + "/shards/documents-*.h5, weight: ";
+  const std::string first = "data.train=[{shards: " + folder_ +
+                            "/shards/train-*.h5, weight: 0.7}, {shards: " + folder_ +
+                            "/shards/documents-*.h5, weight: ";
   const std::string mixture = first + "0.3}]";
   const auto steps = [&](int count, std::vector<std::string> overrides = {}) {
-    overrides.insert(overrides.begin(), {mixture, "data.document_mask=true", "optimizer.schedule.type=constant", "train.steps=" + std::to_string(count)});
+    overrides.insert(overrides.begin(), {mixture, "data.document_mask=true", "optimizer.schedule.type=constant",
+                                         "train.steps=" + std::to_string(count)});
     return load(overrides);
   };
   train(steps(12), options("whole"));
   for (int count : {5, 6, 12}) train(steps(count), options("parts"));
   EXPECT_EQ(weights("whole"), weights("parts"));
-  for (const std::string& change : {"data.train=[" + folder_ + "/shards/train-*.h5]", first + "0.4}]", std::string("data.document_mask=false")}) {
+  for (const std::string& change :
+       {"data.train=[" + folder_ + "/shards/train-*.h5]", first + "0.4}]", std::string("data.document_mask=false")}) {
     try {
       train(steps(14, {change}), options("parts"));
       ADD_FAILURE() << change << " was taken";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::BadInput);
-      EXPECT_NE(std::string(error.what()).find(change.substr(0, change.find('=')) + ": "), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find(change.substr(0, change.find('=')) + ": "), std::string::npos)
+          << error.what();
     }
   }
 }
@@ -100,7 +110,8 @@ TEST_F(ShortShards, TrainingSaysWhatIsLeftOutAndWithWindowsAcrossShardsUsesIt) {
   }
   write_shards(tokenizer, inputs, {}, folder_ + "/shards", "short", 1);
   const auto overrides = [&](int steps, const std::string& across) {
-    return std::vector<std::string>{"data.train=[" + folder_ + "/shards/short-*.h5]", "optimizer.schedule.type=constant", "train.steps=" + std::to_string(steps),
+    return std::vector<std::string>{"data.train=[" + folder_ + "/shards/short-*.h5]",
+                                    "optimizer.schedule.type=constant", "train.steps=" + std::to_string(steps),
                                     "data.windows_across_shards=" + across};
   };
   int64_t of_short = 0, of_all = 0;
@@ -114,7 +125,9 @@ TEST_F(ShortShards, TrainingSaysWhatIsLeftOutAndWithWindowsAcrossShardsUsesIt) {
   train(load(overrides(2, "false")), options("within"));
   const std::string log = read_file(folder_ + "/within/log.txt");
   EXPECT_NE(log.find(fmt::format("of {} tokens (", of_all)), std::string::npos) << log;
-  EXPECT_NE(log.find(fmt::format("36 of 40 shards, with {} tokens, are shorter than a sample of 17", of_short)), std::string::npos) << log;
+  EXPECT_NE(log.find(fmt::format("36 of 40 shards, with {} tokens, are shorter than a sample of 17", of_short)),
+            std::string::npos)
+      << log;
   EXPECT_NE(log.find("data.windows_across_shards: true"), std::string::npos) << log;
 
   train(load(overrides(8, "true")), options("whole"));

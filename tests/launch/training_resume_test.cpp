@@ -48,7 +48,9 @@ class Resume : public SmallRun {
     }
     return testing::internal::GetCapturedStderr();
   }
-  std::vector<std::string> checkpoints(const std::string& run) { return list_checkpoints(folder_ + "/" + run + "/checkpoints"); }
+  std::vector<std::string> checkpoints(const std::string& run) {
+    return list_checkpoints(folder_ + "/" + run + "/checkpoints");
+  }
   // The step that a start of this run makes first.
   int64_t first_step(const std::vector<std::string>& overrides, const std::string& run) {
     int64_t first = -1;
@@ -59,7 +61,9 @@ class Resume : public SmallRun {
     train(load(overrides), o);
     return first;
   }
-  static void expect_part(const std::string& text, const std::string& part) { EXPECT_NE(text.find(part), std::string::npos) << text << "\n  lacks: " << part; }
+  static void expect_part(const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text << "\n  lacks: " << part;
+  }
 };
 
 // A validation of some seconds.
@@ -74,13 +78,18 @@ class LongValidation : public Resume {
     write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/long.txt"}, {}, folder_ + "/shards", "long");
   }
   std::string command(const std::string& run, const std::string& more) {
-    return "train " + folder_ + "/run.yaml --threads 1 --run-dir " + folder_ + "/" + run + " --set data.validation=[" + folder_ + "/shards/long-00000.h5] --set train.validation_tokens=0 --set train.steps=6 " + more;
+    return "train " + folder_ + "/run.yaml --threads 1 --run-dir " + folder_ + "/" + run + " --set data.validation=[" +
+           folder_ + "/shards/long-00000.h5] --set train.validation_tokens=0 --set train.steps=6 " + more;
   }
-  // The exit code (minus the signal that ended it) of the command that gets `signal` once there is a checkpoint of `step`.
+  // The exit code (minus the signal that ended it) of the command that gets `signal` once there is a checkpoint of
+  // `step`.
   int signalled(const std::string& run, const std::string& more, const std::string& step, int signal) {
     const pid_t child = fork();
     if (child == 0) {
-      execl("/bin/sh", "sh", "-c", ("exec " + kGta + " " + command(run, more) + " >>" + folder_ + "/out.txt 2>>" + folder_ + "/err.txt").c_str(), nullptr);
+      execl(
+          "/bin/sh", "sh", "-c",
+          ("exec " + kGta + " " + command(run, more) + " >>" + folder_ + "/out.txt 2>>" + folder_ + "/err.txt").c_str(),
+          nullptr);
       _exit(127);
     }
     int status = 0;
@@ -160,7 +169,8 @@ TEST_F(Resume, TheResumePointIsChosenUnderTheLock) {
 }
 
 TEST_F(Resume, TheLastCheckpointBeforeARowOfSkippedStepsStaysAndALowerLearningRateGoesBackToIt) {
-  const std::vector<std::string> every = {"train.checkpoint.every_steps=1", "train.checkpoint.keep=2", "train.max_skipped_steps=6"};
+  const std::vector<std::string> every = {"train.checkpoint.every_steps=1", "train.checkpoint.keep=2",
+                                          "train.max_skipped_steps=6"};
   const auto with = [&](const std::string& more) {
     std::vector<std::string> overrides = every;
     overrides.push_back(more);
@@ -175,10 +185,12 @@ TEST_F(Resume, TheLastCheckpointBeforeARowOfSkippedStepsStaysAndALowerLearningRa
     FAIL() << "expected an error";
   } catch (const Error& error) {
     expect_part(error.what(), "6 steps in a row were not finite");
-    expect_part(error.what(), "with a lower optimizer.learning_rate: it then goes on from " + folder_ + "/row/checkpoints/step-00000004");
+    expect_part(error.what(), "with a lower optimizer.learning_rate: it then goes on from " + folder_ +
+                                  "/row/checkpoints/step-00000004");
   }
   EXPECT_EQ(checkpoints("row"), (std::vector<std::string>{"step-00000004", "step-00000008", "step-00000009"}));
-  std::filesystem::copy(folder_ + "/row", folder_ + "/same", std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  std::filesystem::copy(folder_ + "/row", folder_ + "/same",
+                        std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
   EXPECT_EQ(first_step(every, "same"), 9) << "nothing was lowered: it goes on where it was";
 
   std::string said;
@@ -199,12 +211,16 @@ TEST_F(Resume, TheLastCheckpointBeforeARowOfSkippedStepsStaysAndALowerLearningRa
 }
 
 TEST_F(Resume, DivergedWeightsAreSaidAndNoCheckpointOfThemCountsAsGood) {
-  std::vector<std::string> overrides = {"optimizer.schedule.type=constant", "optimizer.schedule.warmup_steps=0", "train.checkpoint.every_steps=1", "train.checkpoint.keep=1", "train.steps=3"};
+  std::vector<std::string> overrides = {"optimizer.schedule.type=constant", "optimizer.schedule.warmup_steps=0",
+                                        "train.checkpoint.every_steps=1", "train.checkpoint.keep=1", "train.steps=3"};
   ASSERT_EQ(train(load(overrides), options("diverged")).step, 3);
   // From here on every update throws the weights far away; the losses stay finite.
   TrainOptions o = options("diverged");
   o.before_update = [](int64_t step, ParameterSpace& space) {
-    if (step == 3) space.values(ParameterKind::Matrix).copy_from(Tensor::from<float>(space.values(ParameterKind::Matrix).shape(), std::vector<float>(space.flat_size(ParameterKind::Matrix), 50.f)));
+    if (step == 3)
+      space.values(ParameterKind::Matrix)
+          .copy_from(Tensor::from<float>(space.values(ParameterKind::Matrix).shape(),
+                                         std::vector<float>(space.flat_size(ParameterKind::Matrix), 50.f)));
   };
   overrides.back() = "train.steps=6";
   const std::string said = said_by(overrides, o);
@@ -233,20 +249,24 @@ TEST_F(Resume, ARunWhoseCheckpointsAreAllDamagedIsNotBegunAnewInSilence) {
 TEST_F(Resume, AMovedProjectGoesOnAndOtherContentDoesNot) {
   ASSERT_EQ(train(load({"train.steps=6"}), options("run")).step, 6);
   const std::string elsewhere = folder_ + "-moved";
-  std::filesystem::copy(folder_, elsewhere, std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  std::filesystem::copy(folder_, elsewhere,
+                        std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
   struct Remove {
     std::string path;
     ~Remove() { remove_tree(path); }
   } remove{elsewhere};
   ASSERT_EQ(gta("train " + elsewhere + "/run.yaml --set train.steps=9 --run-dir " + elsewhere + "/run"), 0) << errors();
-  expect_part(errors(), "the same, elsewhere: data.tokenizer: \"" + folder_ + "/t.model\" -> \"" + elsewhere + "/t.model\"");
+  expect_part(errors(),
+              "the same, elsewhere: data.tokenizer: \"" + folder_ + "/t.model\" -> \"" + elsewhere + "/t.model\"");
   expect_part(errors(), "the same, elsewhere: data.train: [\"" + folder_);
   ASSERT_EQ(train(load({"train.steps=9"}), options("run")).step, 9);
-  EXPECT_EQ(read_file(elsewhere + "/run/checkpoints/step-00000009/rank-0000-of-0001.h5"), read_file(folder_ + "/run/checkpoints/step-00000009/rank-0000-of-0001.h5"));
+  EXPECT_EQ(read_file(elsewhere + "/run/checkpoints/step-00000009/rank-0000-of-0001.h5"),
+            read_file(folder_ + "/run/checkpoints/step-00000009/rank-0000-of-0001.h5"));
 
   // The same name, other content.
   train_tokenizer({read_file(folder_ + "/text.txt").substr(3000)}, 320, folder_ + "/t.model");
-  for (const char* name : {"train", "documents"}) write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/text.txt"}, {}, folder_ + "/shards", name);
+  for (const char* name : {"train", "documents"})
+    write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/text.txt"}, {}, folder_ + "/shards", name);
   expect_part(refusal({"train.steps=12"}, "run"), "is not the tokenizer that");
 }
 
@@ -264,8 +284,12 @@ TEST_F(Resume, AListOfThousandsOfShardsIsOneShortLine) {
 
 TEST_F(Resume, AKeyThatTheTypeOfAttentionDoesNotUseMayChange) {
   ASSERT_EQ(train(load({"train.steps=3", "model.attention.type=gqa"}), options("unused")).step, 3);
-  EXPECT_EQ(train(load({"train.steps=6", "model.attention.type=gqa", "model.attention.latent_dim=16"}), options("unused")).step, 6);
-  expect_part(refusal({"train.steps=9", "model.attention.type=gqa", "model.attention.kv_heads=4"}, "unused"), "model.attention.kv_heads: 2 -> 4");
+  EXPECT_EQ(
+      train(load({"train.steps=6", "model.attention.type=gqa", "model.attention.latent_dim=16"}), options("unused"))
+          .step,
+      6);
+  expect_part(refusal({"train.steps=9", "model.attention.type=gqa", "model.attention.kv_heads=4"}, "unused"),
+              "model.attention.kv_heads: 2 -> 4");
 }
 
 TEST_F(Resume, InitFromTakesWeightsOnlyWhereTheyMeanTheSame) {
@@ -273,9 +297,13 @@ TEST_F(Resume, InitFromTakesWeightsOnlyWhereTheyMeanTheSame) {
   const std::string from = "train.init_from=" + folder_ + "/first", mha = "model.attention.type=mha";
   // Every parameter of these has the same shape.
   expect_part(refusal({from, mha, "model.heads=8", "model.head_dim=4"}, "second"), "model.heads: 4 -> 8");
-  expect_part(refusal({from, "model.attention.type=gqa", "model.attention.kv_heads=4"}, "second"), "model.attention.type: mha -> gqa");
-  expect_part(refusal({"train.init_from=" + folder_ + "/absent"}, "second"), "[train.init_from] " + folder_ + "/absent does not exist");
-  const std::string said = said_by({from, mha, "train.steps=3", "model.rope_theta=500000", "model.max_sequence_length=64", "model.initializer_range=0.5"}, options("second"));
+  expect_part(refusal({from, "model.attention.type=gqa", "model.attention.kv_heads=4"}, "second"),
+              "model.attention.type: mha -> gqa");
+  expect_part(refusal({"train.init_from=" + folder_ + "/absent"}, "second"),
+              "[train.init_from] " + folder_ + "/absent does not exist");
+  const std::string said = said_by({from, mha, "train.steps=3", "model.rope_theta=500000",
+                                    "model.max_sequence_length=64", "model.initializer_range=0.5"},
+                                   options("second"));
   expect_part(said, "the weights were trained with another model.rope_theta: 10000.0 -> 500000.0");
   EXPECT_EQ(said.find("initializer_range"), std::string::npos) << said;
 
@@ -294,11 +322,13 @@ TEST_F(Resume, ARunGoesOnWithoutTheWeightsThatItBeganWith) {
 
 TEST_F(Resume, EqualRunsAreEqualFiles) {
   const auto files = [&](const std::string& run) {
-    write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/text.txt"}, {}, folder_ + "/shards-" + run, "train");
+    write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/text.txt"}, {}, folder_ + "/shards-" + run,
+                 "train");
     EXPECT_EQ(train(load({"train.evaluate_every_steps=4"}), options(run)).step, 12);
     std::vector<std::string> bytes = {read_file(folder_ + "/shards-" + run + "/train-00000.h5")};
     for (const std::string& name : checkpoints(run))
-      for (const char* file : {"manifest.json", "rank-0000-of-0001.h5"}) bytes.push_back(read_file(folder_ + "/" + run + "/checkpoints/" + name + "/" + file));
+      for (const char* file : {"manifest.json", "rank-0000-of-0001.h5"})
+        bytes.push_back(read_file(folder_ + "/" + run + "/checkpoints/" + name + "/" + file));
     return bytes;
   };
   const std::vector<std::string> first = files("first");
@@ -317,14 +347,16 @@ int64_t bytes_read() {
 
 TEST_F(Resume, ReadsItsCheckpointOnce) {
   if (bytes_read() < 0) GTEST_SKIP() << "the system does not count what is read";
-  const std::vector<std::string> wide = {"model.hidden_size=256", "model.intermediate_size=1024", "train.checkpoint.every_steps=0"};
+  const std::vector<std::string> wide = {"model.hidden_size=256", "model.intermediate_size=1024",
+                                         "train.checkpoint.every_steps=0"};
   const auto with_steps = [&](int steps) {
     std::vector<std::string> overrides = wide;
     overrides.push_back("train.steps=" + std::to_string(steps));
     return overrides;
   };
   ASSERT_EQ(train(load(with_steps(2)), options("once")).step, 2);
-  const int64_t size = static_cast<int64_t>(read_file(resolve_checkpoint(folder_ + "/once") + "/rank-0000-of-0001.h5").size());
+  const int64_t size =
+      static_cast<int64_t>(read_file(resolve_checkpoint(folder_ + "/once") + "/rank-0000-of-0001.h5").size());
   ASSERT_GT(size, 10 << 20);
   TrainOptions o = options("once");
   const int64_t before = bytes_read();
@@ -339,13 +371,18 @@ TEST_F(Resume, ReadsItsCheckpointOnce) {
 
 TEST_F(Resume, WhatTheConfigurationAsksForInVainIsSaid) {
   std::filesystem::copy(folder_ + "/shards/train-00000.h5", folder_ + "/shards/train-00001.h5");
-  const std::string said = said_by({"train.steps=2", "train.checkpoint.keep_every_steps=7", "train.sample_every_steps=1", "optimizer.schedule.decay_steps=1"}, options("vain"));
+  const std::string said = said_by({"train.steps=2", "train.checkpoint.keep_every_steps=7",
+                                    "train.sample_every_steps=1", "optimizer.schedule.decay_steps=1"},
+                                   options("vain"));
   expect_part(said, "train.checkpoint.keep_every_steps 7 keeps nothing");
   expect_part(said, "train.sample_every_steps has no effect");
   expect_part(said, "optimizer.schedule.decay_steps has no effect: the schedule is cosine");
-  expect_part(said, "data.train has the same shard twice, and trains on it twice as often: " + folder_ + "/shards/train-00000.h5 and " + folder_ + "/shards/train-00001.h5");
+  expect_part(said, "data.train has the same shard twice, and trains on it twice as often: " + folder_ +
+                        "/shards/train-00000.h5 and " + folder_ + "/shards/train-00001.h5");
   expect_part(said, "data.validation has what the run is trained on: " + folder_ + "/shards/train-00000.h5");
-  const std::string blind = said_by({"train.steps=2", "data.validation=[]", "train.evaluate_every_steps=1", "train.checkpoint.keep_every_steps=2"}, options("blind"));
+  const std::string blind = said_by(
+      {"train.steps=2", "data.validation=[]", "train.evaluate_every_steps=1", "train.checkpoint.keep_every_steps=2"},
+      options("blind"));
   expect_part(blind, "train.evaluate_every_steps has no effect: data.validation is empty");
   EXPECT_EQ(blind.find("keeps nothing"), std::string::npos) << blind;
 }

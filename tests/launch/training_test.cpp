@@ -23,7 +23,8 @@ const char* const kTypes[] = {"mha", "mqa", "gqa", "mla", "gva", "gha", "gta"};
 class Training : public SmallRun {
  protected:
   // Runs one command in a process of its own, which the caller signals and waits for.
-  pid_t start(const std::string& run, const std::vector<std::string>& overrides, const std::function<void()>& prepare = [] {}) {
+  pid_t start(
+      const std::string& run, const std::vector<std::string>& overrides, const std::function<void()>& prepare = [] {}) {
     std::vector<std::string> words = {"gta", "train", folder_ + "/run.yaml", "--run-dir", run, "--log-level", "error"};
     for (const std::string& text : overrides) words.insert(words.end(), {"--set", text});
     std::vector<char*> arguments;
@@ -114,7 +115,10 @@ TEST_F(Training, TheTrainedWeightsDoNotDependOnTheNumberOfThreads) {
   for (const char* type : kTypes) {
     const std::string set = std::string(" --set model.attention.type=") + type;
     for (const char* threads : {"1", "2", "3"})
-      ASSERT_EQ(gta("train " + folder_ + "/run.yaml --threads " + threads + set + " --run-dir " + folder_ + "/" + type + threads), 0) << errors();
+      ASSERT_EQ(gta("train " + folder_ + "/run.yaml --threads " + threads + set + " --run-dir " + folder_ + "/" + type +
+                    threads),
+                0)
+          << errors();
     EXPECT_EQ(weights(std::string(type) + "1"), weights(std::string(type) + "2"));
     EXPECT_EQ(weights(std::string(type) + "1"), weights(std::string(type) + "3"));
   }
@@ -123,12 +127,14 @@ TEST_F(Training, TheTrainedWeightsDoNotDependOnTheNumberOfThreads) {
 // A model wide enough, and steps short enough, that nearly every update comes while a save is being written.
 TEST_F(Training, AnAsynchronousCheckpointIsTheSynchronousOneOfItsStep) {
   const auto saved = [&](const std::string& run, const std::string& asynchronous) {
-    const LoadedRun config = load({"model.hidden_size=256", "model.intermediate_size=512", "data.sequence_length=8", "train.global_batch_size=1",
-                                   "train.micro_batch_size=1", "train.checkpoint.every_steps=1", "train.checkpoint.keep=12",
-                                   "train.checkpoint.asynchronous=" + asynchronous});
+    const LoadedRun config =
+        load({"model.hidden_size=256", "model.intermediate_size=512", "data.sequence_length=8",
+              "train.global_batch_size=1", "train.micro_batch_size=1", "train.checkpoint.every_steps=1",
+              "train.checkpoint.keep=12", "train.checkpoint.asynchronous=" + asynchronous});
     EXPECT_EQ(train(config, options(run)).outcome, TrainOutcome::Finished);
     std::vector<std::string> steps;
-    for (const std::string& name : list_checkpoints(folder_ + "/" + run + "/checkpoints")) steps.push_back(weights(run + "/checkpoints/" + name));
+    for (const std::string& name : list_checkpoints(folder_ + "/" + run + "/checkpoints"))
+      steps.push_back(weights(run + "/checkpoints/" + name));
     return steps;
   };
   const std::vector<std::string> expected = saved("synchronous", "false");
@@ -146,31 +152,39 @@ TEST_F(Training, MicroBatchesOfAnySizeTrainTheSame) {
       const std::vector<double> values = parts.to_vector<double>();
       losses.push_back(std::accumulate(values.begin(), values.end(), 0.0));
     };
-    ASSERT_EQ(train(load({"train.dtype=float64", std::string("train.micro_batch_size=") + micro_batch}), o).outcome, TrainOutcome::Finished);
+    ASSERT_EQ(train(load({"train.dtype=float64", std::string("train.micro_batch_size=") + micro_batch}), o).outcome,
+              TrainOutcome::Finished);
     if (first.empty()) first = losses;
     // Sums in another order, over twelve updates.
-    for (size_t i = 0; i < first.size(); ++i) EXPECT_NEAR(losses[i], first[i], 1e-9 * first[i]) << micro_batch << ", step " << i;
+    for (size_t i = 0; i < first.size(); ++i)
+      EXPECT_NEAR(losses[i], first[i], 1e-9 * first[i]) << micro_batch << ", step " << i;
   }
 }
 
 TEST_F(Training, SamplesAreKeptFromBeforeDuringAndAfter) {
-  ASSERT_EQ(train(load({"train.sample_prompts=[abc, de]", "train.sample_every_steps=5", "train.sample_tokens=4"}), options("samples")).outcome, TrainOutcome::Finished);
-  EXPECT_EQ(list_directory(folder_ + "/samples/samples"), (std::vector<std::string>{"step-0.txt", "step-10.txt", "step-12.txt", "step-5.txt"}));
+  ASSERT_EQ(train(load({"train.sample_prompts=[abc, de]", "train.sample_every_steps=5", "train.sample_tokens=4"}),
+                  options("samples"))
+                .outcome,
+            TrainOutcome::Finished);
+  EXPECT_EQ(list_directory(folder_ + "/samples/samples"),
+            (std::vector<std::string>{"step-0.txt", "step-10.txt", "step-12.txt", "step-5.txt"}));
   const std::string text = read_file(folder_ + "/samples/samples/step-0.txt");
   EXPECT_EQ(text.find("abc"), 0u);
   EXPECT_NE(text.find("\n---\nde"), std::string::npos);
 }
 
 TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
-  // Of one variant a longer run with more kills; what the others add is other parameters. The seeds' moments (0.14, 0.25 and 0.23 of the whole
-  // run's time, and 0.32) come late enough for a checkpoint, and early enough not to come after the end where a busy machine made the whole
-  // run slower than this one.
+  // Of one variant a longer run with more kills; what the others add is other parameters. The seeds' moments (0.14,
+  // 0.25 and 0.23 of the whole run's time, and 0.32) come late enough for a checkpoint, and early enough not to come
+  // after the end where a busy machine made the whole run slower than this one.
   for (const char* type : kTypes)
     for (const char* dtype : {"float32", "bfloat16"}) {
       const bool longer = std::string(type) == "gta" && std::string(dtype) == "float32";
-      const std::string length = longer ? "--set train.steps=200 --kills 3 --stops 0 --seed 79" : "--set train.steps=60 --kills 1 --stops 0 --seed 28";
-      EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --set train.checkpoint.every_steps=2 " + length + " --set model.attention.type=" + type +
-                    " --set train.dtype=" + dtype + " --run-dir " + folder_ + "/resume-" + type),
+      const std::string length = longer ? "--set train.steps=200 --kills 3 --stops 0 --seed 79"
+                                        : "--set train.steps=60 --kills 1 --stops 0 --seed 28";
+      EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --set train.checkpoint.every_steps=2 " + length +
+                    " --set model.attention.type=" + type + " --set train.dtype=" + dtype + " --run-dir " + folder_ +
+                    "/resume-" + type),
                 0)
           << type << " " << dtype << ": " << errors();
     }
@@ -187,18 +201,23 @@ TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
     const int64_t step = Checkpoint::open(resolve_checkpoint(run)).position().step;
     EXPECT_GE(step, 3);
     EXPECT_EQ(steps_of(run).back(), step) << "a step was made that no checkpoint has";
-    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run + " --set train.steps=" + std::to_string(step + 2)), 0) << errors();
+    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run + " --set train.steps=" + std::to_string(step + 2)),
+              0)
+        << errors();
     EXPECT_EQ(Checkpoint::open(resolve_checkpoint(run)).position().step, step + 2);
   }
 }
 
-// A handler that runs on a thread which makes a product writes into the heap: before signals had a thread of their own most of such stops
-// ended in a crash, one in ten with matrices of these sizes.
+// A handler that runs on a thread which makes a product writes into the heap: before signals had a thread of their own
+// most of such stops ended in a crash, one in ten with matrices of these sizes.
 TEST_F(Training, StopsAtRandomMomentsAlwaysSaveAndTheResumedRunIsTheSame) {
   for (const char* threads : {"1", "2"})
     for (const char* dtype : {"float32", "bfloat16"})
-      EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --threads " + threads + " --kills 0 --stops 25 --set train.dtype=" + dtype +
-                    " --set model.hidden_size=256 --set model.intermediate_size=512 --set train.steps=200 --set train.checkpoint.every_steps=0 --run-dir " + folder_ + "/stops"),
+      EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --threads " + threads +
+                    " --kills 0 --stops 25 --set train.dtype=" + dtype +
+                    " --set model.hidden_size=256 --set model.intermediate_size=512 --set train.steps=200 --set "
+                    "train.checkpoint.every_steps=0 --run-dir " +
+                    folder_ + "/stops"),
                 0)
           << threads << " " << dtype << ": " << errors();
 }
@@ -225,7 +244,8 @@ TEST_F(Training, SignalsThatWereIgnoredAtTheStartStayIgnored) {
   for (int signal : {SIGINT, SIGHUP, SIGINT}) {
     kill(child, signal);
     const size_t before = read_file(run + "/metrics.jsonl").size();
-    while (read_file(run + "/metrics.jsonl").size() < before + 2000 && waitpid(child, nullptr, WNOHANG) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (read_file(run + "/metrics.jsonl").size() < before + 2000 && waitpid(child, nullptr, WNOHANG) == 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   kill(child, SIGTERM);
   EXPECT_EQ(exit_code_of(child), 75);
@@ -233,27 +253,45 @@ TEST_F(Training, SignalsThatWereIgnoredAtTheStartStayIgnored) {
 
 TEST_F(Training, ThatNoOneReadsItsMessagesAnyMoreDoesNotEndIt) {
   const std::string run = folder_ + "/unread";
-  ASSERT_EQ(std::system(("{ " + kGta + " train " + folder_ + "/run.yaml --set train.log_every_steps=1 --set train.steps=200 --run-dir " + run + "; echo $? >" + folder_ +
-                         "/code; } 2>&1 | true")
+  ASSERT_EQ(std::system(("{ " + kGta + " train " + folder_ +
+                         "/run.yaml --set train.log_every_steps=1 --set train.steps=200 --run-dir " + run +
+                         "; echo $? >" + folder_ + "/code; } 2>&1 | true")
                             .c_str()),
             0);
   EXPECT_EQ(read_file(folder_ + "/code"), "0\n");
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(run)).position().step, 200);
 }
 
-// Settings of job scripts, MPI launchers and shared machines. Under some of them oneDNN shared products among threads that were not there.
+// Settings of job scripts, MPI launchers and shared machines. Under some of them oneDNN shared products among threads
+// that were not there.
 TEST_F(Training, WhatTheEnvironmentSaysAboutThreadsDoesNotChangeABit) {
-  const std::string settings[] = {"OMP_DYNAMIC=true", "OMP_THREAD_LIMIT=1", "OMP_MAX_ACTIVE_LEVELS=0", "OMP_NUM_THREADS=1", "OMP_NUM_THREADS=3,2", "OMP_NUM_THREADS=nonsense",
-                                  "OMP_NESTED=true OMP_MAX_ACTIVE_LEVELS=4", "OMP_WAIT_POLICY=active GOMP_SPINCOUNT=infinite", "OMP_WAIT_POLICY=passive", "OMP_SCHEDULE=static,3",
-                                  "OMP_PROC_BIND=true", "OMP_PROC_BIND=spread OMP_PLACES=threads", "OMP_PLACES={0}", "GOMP_CPU_AFFINITY=0", "OMP_STACKSIZE=64k", "OMP_CANCELLATION=true",
-                                  "OMP_DYNAMIC=true OMP_THREAD_LIMIT=1 OMP_MAX_ACTIVE_LEVELS=0 OMP_NUM_THREADS=8 OMP_PROC_BIND=close OMP_SCHEDULE=guided",
+  const std::string settings[] = {"OMP_DYNAMIC=true",
+                                  "OMP_THREAD_LIMIT=1",
+                                  "OMP_MAX_ACTIVE_LEVELS=0",
+                                  "OMP_NUM_THREADS=1",
+                                  "OMP_NUM_THREADS=3,2",
+                                  "OMP_NUM_THREADS=nonsense",
+                                  "OMP_NESTED=true OMP_MAX_ACTIVE_LEVELS=4",
+                                  "OMP_WAIT_POLICY=active GOMP_SPINCOUNT=infinite",
+                                  "OMP_WAIT_POLICY=passive",
+                                  "OMP_SCHEDULE=static,3",
+                                  "OMP_PROC_BIND=true",
+                                  "OMP_PROC_BIND=spread OMP_PLACES=threads",
+                                  "OMP_PLACES={0}",
+                                  "GOMP_CPU_AFFINITY=0",
+                                  "OMP_STACKSIZE=64k",
+                                  "OMP_CANCELLATION=true",
+                                  "OMP_DYNAMIC=true OMP_THREAD_LIMIT=1 OMP_MAX_ACTIVE_LEVELS=0 OMP_NUM_THREADS=8 "
+                                  "OMP_PROC_BIND=close OMP_SCHEDULE=guided",
                                   "DNNL_DEFAULT_FPMATH_MODE=STRICT OMP_THREAD_LIMIT=1 OMP_DYNAMIC=true"};
   for (const char* dtype : {"float32", "bfloat16"}) {
     const auto weights_with = [&](const std::string& environment, const std::string& prefix = "") {
       const std::string run = folder_ + "/environment";
       remove_tree(run);
-      EXPECT_EQ(std::system(("env " + environment + " " + prefix + " " + kGta + " train " + folder_ + "/run.yaml --threads 2 --log-level error --set train.steps=3 --set train.dtype=" + dtype +
-                             " --run-dir " + run + " 2>>" + folder_ + "/err.txt").c_str()),
+      EXPECT_EQ(std::system(("env " + environment + " " + prefix + " " + kGta + " train " + folder_ +
+                             "/run.yaml --threads 2 --log-level error --set train.steps=3 --set train.dtype=" + dtype +
+                             " --run-dir " + run + " 2>>" + folder_ + "/err.txt")
+                                .c_str()),
                 0)
           << environment << ": " << errors();
       return weights("environment");
@@ -298,7 +336,8 @@ TEST_F(Training, ALastCheckpointThatCannotBeSavedIsAFailure) {
   const pid_t child = start(run, {"train.steps=100000", "train.checkpoint.every_steps=20"});
   ASSERT_TRUE(wait_until_there_is(run + "/checkpoints/latest", child));
   publish_text(folder_ + "/file", "");
-  ASSERT_EQ(renameat2(AT_FDCWD, (folder_ + "/file").c_str(), AT_FDCWD, (run + "/checkpoints").c_str(), RENAME_EXCHANGE), 0);
+  ASSERT_EQ(renameat2(AT_FDCWD, (folder_ + "/file").c_str(), AT_FDCWD, (run + "/checkpoints").c_str(), RENAME_EXCHANGE),
+            0);
   kill(child, SIGTERM);
   EXPECT_EQ(exit_code_of(child), 1) << "75 would say that there is a good checkpoint";
 }
@@ -383,8 +422,13 @@ TEST_F(Training, ResumingWithOtherLibrariesOrHardwareSaysSo) {
   environment.erase("schedule_version");  // as a build wrote it whose last step had not reached final_ratio yet
   publish_text(file, environment.dump());
   const std::string said = resumed(5);
-  EXPECT_NE(said.find("since the last start, sums may round otherwise: products: oneDNN 1.0.0 -> " + products), std::string::npos) << said;
-  EXPECT_NE(said.find("since the last start, the learning rate follows a rule that reaches final_ratio at the last step"), std::string::npos) << said;
+  EXPECT_NE(said.find("since the last start, sums may round otherwise: products: oneDNN 1.0.0 -> " + products),
+            std::string::npos)
+      << said;
+  EXPECT_NE(
+      said.find("since the last start, the learning rate follows a rule that reaches final_ratio at the last step"),
+      std::string::npos)
+      << said;
   EXPECT_EQ(said.find("long ago"), std::string::npos) << said;
   for (const char* damaged : {"", "{", "[1]", R"({"products": 7})"}) {
     publish_text(file, damaged);
@@ -396,7 +440,8 @@ TEST_F(Training, ResumingWithOtherLibrariesOrHardwareSaysSo) {
 
 TEST_F(Training, ADamagedCheckpointIsSkippedForTheOneBefore) {
   ASSERT_EQ(train(load(), options("damaged")).outcome, TrainOutcome::Finished);
-  const std::string whole = weights("damaged"), file = folder_ + "/damaged/checkpoints/step-00000012/rank-0000-of-0001.h5";
+  const std::string whole = weights("damaged"),
+                    file = folder_ + "/damaged/checkpoints/step-00000012/rank-0000-of-0001.h5";
   std::string bytes = read_file(file);
   bytes[bytes.size() / 2] ^= 1;
   publish_text(file, bytes);
@@ -410,7 +455,8 @@ TEST_F(Training, AFolderInUseIsRefusedAndItsHolderNamed) {
     if (step != 1) return;
     EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + o.run_dir), 1);
     EXPECT_NE(errors().find("in use by process " + std::to_string(getpid())), std::string::npos) << errors();
-    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --fresh --run-dir " + o.run_dir), 1) << "nor is it moved away under the one that runs";
+    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --fresh --run-dir " + o.run_dir), 1)
+        << "nor is it moved away under the one that runs";
     EXPECT_FALSE(exists(o.run_dir + ".before-1"));
   };
   train(load(), o);
@@ -447,12 +493,15 @@ TEST_F(Training, InitFromTakesTheWeightsAlone) {
 
 TEST_F(Training, OutOfMemorySaysWhatWasAskedWhatIsHeldAndWhichKeyToLower) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
-  const int code = std::system(("ulimit -v 400000; " + kGta + " train " + folder_ + "/run.yaml --run-dir " + folder_ +
-                                "/memory --threads 1 --device cpu --set model.vocab_size=1000000 --set model.hidden_size=64 2>" + folder_ + "/memory.txt")
-                                   .c_str());
+  const int code =
+      std::system(("ulimit -v 400000; " + kGta + " train " + folder_ + "/run.yaml --run-dir " + folder_ +
+                   "/memory --threads 1 --device cpu --set model.vocab_size=1000000 --set model.hidden_size=64 2>" +
+                   folder_ + "/memory.txt")
+                      .c_str());
   EXPECT_EQ(WEXITSTATUS(code), 1);
   const std::string text = read_file(folder_ + "/memory.txt");
-  for (const char* part : {"asked for", "held: parameters", "train.micro_batch_size"}) EXPECT_NE(text.find(part), std::string::npos) << text;
+  for (const char* part : {"asked for", "held: parameters", "train.micro_batch_size"})
+    EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 
 TEST_F(Training, GenerateAndEvalUseACheckpointAlone) {

@@ -1,4 +1,5 @@
-// This build against the oracle's fixtures: the committed ones always, fresh seeds and the larger shapes where the oracle and PyTorch are.
+// This build against the oracle's fixtures: the committed ones always, fresh seeds and the larger shapes where the
+// oracle and PyTorch are.
 #include "launch/verify_comparison.h"
 
 #include <gtest/gtest.h>
@@ -34,13 +35,15 @@ void expect_holds(const std::string& path, const Device& device = {}) {
   for (const VerifyReport& report : reports) {
     EXPECT_EQ(report.device, report.dtype == DType::F64 ? Device{} : device);
     for (const VerifyRow& row : report.rows)
-      EXPECT_LE(row.error, row.tolerance) << path << " " << name_of(report.dtype) << ": " << row.what << " " << row.worst << " error " << row.error;
+      EXPECT_LE(row.error, row.tolerance)
+          << path << " " << name_of(report.dtype) << ": " << row.what << " " << row.worst << " error " << row.error;
   }
 }
 
 bool holds(const std::string& path, DType dtype) {
   const std::vector<VerifyReport> reports = verify_fixture(path, {dtype}, Device{});
-  return reports.back().dtype == dtype && std::all_of(reports.begin(), reports.end(), [](const VerifyReport& report) { return report.holds(); });
+  return reports.back().dtype == dtype &&
+         std::all_of(reports.begin(), reports.end(), [](const VerifyReport& report) { return report.holds(); });
 }
 
 TEST(Verify, HoldsForEveryCommittedFixture) {
@@ -62,12 +65,33 @@ TEST(Verify, HoldsForFreshSeedsAndLargerShapes) {
   const std::string folder = testing::TempDir() + "/gta-fresh-" + std::to_string(::getpid());
   make_directories(folder);
   const auto seed = static_cast<unsigned>(std::time(nullptr) % 1000000);
-  for (const char* name : {"mha-tiny", "gqa-tiny", "mqa-tiny", "mla-tiny", "gva-tiny", "gha-tiny", "gta-tiny", "gta-grouped-tiny", "gta-direct-tiny",
-                           "gta-silu-tiny", "gta-relu2-tiny", "gta-odd", "gta-64-128-wide", "gta-64-128-two-copies-wide", "gta-64-64-wide",
-                           "gta-64-256-wide", "gta-not-nested-wide", "gqa-128-wide", "gva-64-128-wide", "gha-64-128-wide", "mla-96-64-wide"}) {
+  for (const char* name : {"mha-tiny",
+                           "gqa-tiny",
+                           "mqa-tiny",
+                           "mla-tiny",
+                           "gva-tiny",
+                           "gha-tiny",
+                           "gta-tiny",
+                           "gta-grouped-tiny",
+                           "gta-direct-tiny",
+                           "gta-silu-tiny",
+                           "gta-relu2-tiny",
+                           "gta-odd",
+                           "gta-64-128-wide",
+                           "gta-64-128-two-copies-wide",
+                           "gta-64-64-wide",
+                           "gta-64-256-wide",
+                           "gta-not-nested-wide",
+                           "gqa-128-wide",
+                           "gva-64-128-wide",
+                           "gha-64-128-wide",
+                           "mla-96-64-wide"}) {
     SCOPED_TRACE(std::string(name) + " seed " + std::to_string(seed));
     const std::string path = folder + "/" + name + ".h5";
-    ASSERT_EQ(std::system((python + " " + oracle + " --case " + name + " --seed " + std::to_string(seed) + " --out " + path + " >/dev/null").c_str()), 0);
+    ASSERT_EQ(std::system((python + " " + oracle + " --case " + name + " --seed " + std::to_string(seed) + " --out " +
+                           path + " >/dev/null")
+                              .c_str()),
+              0);
     expect_holds(path);
     if (const std::optional<Device> device = cuda_device()) expect_holds(path, *device);
   }
@@ -88,11 +112,14 @@ TEST(Verify, DoesNotHoldForAFixtureOfAnotherModel) {
 }
 
 TEST(Verify, AFixtureThatWasChangedIsRefusedOrDoesNotHold) {
-  const std::string folder = testing::TempDir() + "/gta-changed-" + std::to_string(::getpid()), path = folder + "/changed.h5";
+  const std::string folder = testing::TempDir() + "/gta-changed-" + std::to_string(::getpid()),
+                    path = folder + "/changed.h5";
   make_directories(folder);
   const auto change = [&](const std::string& python) {
     publish_text(path, read_file(kSource + "/tests/fixtures/gta-tiny.h5"));
-    return std::system(("/usr/bin/python3 -c \"import h5py, numpy as np; f = h5py.File('" + path + "', 'r+'); " + python + "\" 2>/dev/null").c_str()) == 0;
+    return std::system(("/usr/bin/python3 -c \"import h5py, numpy as np; f = h5py.File('" + path + "', 'r+'); " +
+                        python + "\" 2>/dev/null")
+                           .c_str()) == 0;
   };
   if (!change("")) GTEST_SKIP() << "python3-h5py is not installed";
   const auto refused = [&](const std::string& python) -> std::string {
@@ -106,13 +133,19 @@ TEST(Verify, AFixtureThatWasChangedIsRefusedOrDoesNotHold) {
     return "nothing was refused";
   };
   EXPECT_NE(refused("f.attrs['steps'] = 9").find("tokens do not have the shape"), std::string::npos);
-  EXPECT_NE(refused("v = f['losses'][:9]; del f['losses']; f['losses'] = v").find("has 9 losses for 10 steps"), std::string::npos);
-  EXPECT_NE(refused("v = f['init/model.norm.weight'][:5]; del f['init/model.norm.weight']; f['init/model.norm.weight'] = v").find("does not have the shape (32)"), std::string::npos);
+  EXPECT_NE(refused("v = f['losses'][:9]; del f['losses']; f['losses'] = v").find("has 9 losses for 10 steps"),
+            std::string::npos);
+  EXPECT_NE(
+      refused("v = f['init/model.norm.weight'][:5]; del f['init/model.norm.weight']; f['init/model.norm.weight'] = v")
+          .find("does not have the shape (32)"),
+      std::string::npos);
   EXPECT_NE(refused("f['tokens'][0, 0, 0] = 1000").find("token 1000 is outside the vocabulary"), std::string::npos);
   ASSERT_TRUE(change("f['init/model.layers.9.extra'] = np.zeros(3)"));
   EXPECT_THROW(verify_fixture(path, {DType::F64}, Device{}), Error) << "a parameter that the model lacks";
-  for (const char* python : {"f['logits'][1, 2, 3] = np.nan", "f['final/model.norm.weight'][3] = np.nan", "f['grad/model.embed_tokens.weight'][0, 0] += 1",
-                             "v = f['logits'][:, :5]; del f['logits']; f['logits'] = v", "f['cache_per_token'][()] = 1", "f['losses'][9] *= 1.1", "f['grad_norm'][()] *= 2"}) {
+  for (const char* python :
+       {"f['logits'][1, 2, 3] = np.nan", "f['final/model.norm.weight'][3] = np.nan",
+        "f['grad/model.embed_tokens.weight'][0, 0] += 1", "v = f['logits'][:, :5]; del f['logits']; f['logits'] = v",
+        "f['cache_per_token'][()] = 1", "f['losses'][9] *= 1.1", "f['grad_norm'][()] *= 2"}) {
     ASSERT_TRUE(change(python)) << python;
     for (DType dtype : {DType::F64, DType::F32, DType::BF16}) EXPECT_FALSE(holds(path, dtype)) << python;
   }
@@ -127,12 +160,14 @@ std::vector<double> random_vector(const char* name, uint64_t count, double devia
 }
 
 TEST(VerifyComparison, AGradientFivePercentTooLargeIsSeenThroughTheRoundingOfBfloat16) {
-  // Rounding of 3% in the mean square hides 5% from a bound on elements and from one on L2, and has no direction itself.
+  // Rounding of 3% in the mean square hides 5% from a bound on elements and from one on L2, and has no direction
+  // itself.
   const VerifyTolerance allowed = verify_tolerance(DType::BF16);
   for (double factor : {1.0, 1.05, 0.95}) {
     Comparison gradients;
     for (int step = 0; step < 10; ++step) {
-      const std::vector<double> want = random_vector(("want" + std::to_string(step)).c_str(), 1000), noise = random_vector(("noise" + std::to_string(step)).c_str(), 1000, 0.03);
+      const std::vector<double> want = random_vector(("want" + std::to_string(step)).c_str(), 1000),
+                                noise = random_vector(("noise" + std::to_string(step)).c_str(), 1000, 0.03);
       std::vector<double> got(1000);
       for (size_t i = 0; i < got.size(); ++i) got[i] = factor * want[i] + noise[i];
       gradients.add("w", got, want);
@@ -165,7 +200,8 @@ TEST(VerifyComparison, NotANumberAndAnotherNumberOfElementsNeverHold) {
   for (const std::vector<double>& got : {std::vector<double>{1, NAN}, {1, INFINITY}, {1}, {1, 2, 3}, {}}) {
     Comparison values;
     for (int step = 0; step < 3; ++step) values.add("w", step == 1 ? got : std::vector<double>{1, 2}, {1, 2});
-    for (const VerifyRow& row : {values.elements("", 1e9), values.l2("", 1e9), values.scale("", 1e9)}) EXPECT_FALSE(row.holds()) << got.size();
+    for (const VerifyRow& row : {values.elements("", 1e9), values.l2("", 1e9), values.scale("", 1e9)})
+      EXPECT_FALSE(row.holds()) << got.size();
   }
   Comparison values;
   values.add("w", {1, 2}, {1, NAN});

@@ -16,7 +16,9 @@ namespace {
 
 Tensor zeros(int64_t rows, int64_t columns) { return Tensor::zeros({rows, columns}, DType::F32, Device{}); }
 Tensor vector_of(int64_t size) { return Tensor::zeros({size}, DType::F32, Device{}); }
-Tensor indices(const std::vector<int32_t>& values) { return Tensor::from<int32_t>({static_cast<int64_t>(values.size())}, values); }
+Tensor indices(const std::vector<int32_t>& values) {
+  return Tensor::from<int32_t>({static_cast<int64_t>(values.size())}, values);
+}
 
 // The arguments are taken as they are, and refused by the op's name with `part` in the message.
 template <class O, class... Inputs>
@@ -53,18 +55,22 @@ TEST(OpChecks, Linear) {
   const Tensor x = zeros(2, 3), weight = zeros(5, 3);
   expect_taken(LinearOp{}, x, weight, Tensor{});
   expect_taken(LinearOp{}, x, weight, vector_of(5));
-  expect_refused("expected x (tokens, 3) for a weight (5, 3), got float32 (2, 4)", LinearOp{}, zeros(2, 4), weight, Tensor{});
+  expect_refused("expected x (tokens, 3) for a weight (5, 3), got float32 (2, 4)", LinearOp{}, zeros(2, 4), weight,
+                 Tensor{});
   expect_refused("expected x (tokens, 3) for a weight (3)", LinearOp{}, x, vector_of(3), Tensor{});
   expect_refused("expected a bias of 5, got float32 (4)", LinearOp{}, x, weight, vector_of(4));
 }
 
 TEST(OpChecks, RmsNorm) {
   expect_taken(RmsNormOp{1e-6}, zeros(2, 3), vector_of(3));
-  expect_refused("expected a weight of 3 for x float32 (2, 3), got float32 (4)", RmsNormOp{1e-6}, zeros(2, 3), vector_of(4));
+  expect_refused("expected a weight of 3 for x float32 (2, 3), got float32 (4)", RmsNormOp{1e-6}, zeros(2, 3),
+                 vector_of(4));
   expect_taken(ResidualRmsNormOp{1e-6}, zeros(2, 3), zeros(2, 3), vector_of(3));
   expect_refused("expected a weight of 3", ResidualRmsNormOp{1e-6}, zeros(2, 3), zeros(2, 3), vector_of(2));
-  expect_refused("of one shape, got float32 (2, 3) and float32 (3, 3)", ResidualRmsNormOp{1e-6}, zeros(2, 3), zeros(3, 3), vector_of(3));
-  expect_refused("of one shape, got float32 (2, 3) and float32 (2, 4)", ResidualRmsNormOp{1e-6}, zeros(2, 3), zeros(2, 4), vector_of(3));
+  expect_refused("of one shape, got float32 (2, 3) and float32 (3, 3)", ResidualRmsNormOp{1e-6}, zeros(2, 3),
+                 zeros(3, 3), vector_of(3));
+  expect_refused("of one shape, got float32 (2, 3) and float32 (2, 4)", ResidualRmsNormOp{1e-6}, zeros(2, 3),
+                 zeros(2, 4), vector_of(3));
 }
 
 TEST(OpChecks, Rope) {
@@ -72,14 +78,18 @@ TEST(OpChecks, Rope) {
   expect_taken(RopeOp{{2, 4}, {3, 5, zeros(8, 4)}}, zeros(6, 8));
   expect_refused("rope_dim 3 is odd", RopeOp{{2, 3}, {3, 0, zeros(8, 3)}}, zeros(6, 6));
   expect_refused("rope_dim 0 is", RopeOp{{2, 0}, {3, 0, zeros(8, 0)}}, zeros(6, 0));
-  expect_refused("expected x (tokens, 2 heads x (0 + 4)), got float32 (6, 9)", RopeOp{{2, 4}, {3, 0, zeros(8, 4)}}, zeros(6, 9));
+  expect_refused("expected x (tokens, 2 heads x (0 + 4)), got float32 (6, 9)", RopeOp{{2, 4}, {3, 0, zeros(8, 4)}},
+                 zeros(6, 9));
   expect_refused("7 rows are no whole number of sequences of 3", RopeOp{{2, 4}, {3, 0, zeros(8, 4)}}, zeros(7, 8));
   expect_refused("sequences of 0", RopeOp{{2, 4}, {0, 0, zeros(8, 4)}}, zeros(6, 8));
-  expect_refused("positions [6, 9) are outside the table of 8: raise model.max_sequence_length", RopeOp{{2, 4}, {3, 6, zeros(8, 4)}}, zeros(6, 8));
+  expect_refused("positions [6, 9) are outside the table of 8: raise model.max_sequence_length",
+                 RopeOp{{2, 4}, {3, 6, zeros(8, 4)}}, zeros(6, 8));
   expect_refused("positions [-1, 2) are outside", RopeOp{{2, 4}, {3, -1, zeros(8, 4)}}, zeros(6, 8));
   expect_refused("expected a table of 4 columns", RopeOp{{2, 4}, {3, 0, zeros(8, 6)}}, zeros(6, 8));
-  expect_refused("expected int32 document_starts for 6 rows, got float32 (6)", RopeOp{{2, 4}, {3, 0, zeros(8, 4), vector_of(6)}}, zeros(6, 8));
-  expect_refused("expected int32 document_starts for 6 rows, got int32 (2)", RopeOp{{2, 4}, {3, 0, zeros(8, 4), indices({0, 0})}}, zeros(6, 8));
+  expect_refused("expected int32 document_starts for 6 rows, got float32 (6)",
+                 RopeOp{{2, 4}, {3, 0, zeros(8, 4), vector_of(6)}}, zeros(6, 8));
+  expect_refused("expected int32 document_starts for 6 rows, got int32 (2)",
+                 RopeOp{{2, 4}, {3, 0, zeros(8, 4), indices({0, 0})}}, zeros(6, 8));
 }
 
 TEST(OpChecks, Swiglu) {
@@ -90,11 +100,16 @@ TEST(OpChecks, Swiglu) {
 TEST(OpChecks, LinearCrossEntropy) {
   const Tensor hidden = zeros(2, 3), weight = zeros(5, 3);
   expect_taken(LinearCrossEntropyOp{indices({4, kIgnoredLabel}), 1, 0, {}}, hidden, weight);
-  expect_refused("expected hidden (tokens, 3) for a head (5, 3), got float32 (2, 4)", LinearCrossEntropyOp{indices({0, 1}), 1, 0, {}}, zeros(2, 4), weight);
-  expect_refused("expected int32 labels for 2 tokens, got float32 (2)", LinearCrossEntropyOp{vector_of(2), 1, 0, {}}, hidden, weight);
-  expect_refused("expected int32 labels for 2 tokens, got int32 (3)", LinearCrossEntropyOp{indices({0, 1, 2}), 1, 0, {}}, hidden, weight);
-  expect_refused(ErrorKind::BadInput, "label 5 is outside the vocabulary of 5", LinearCrossEntropyOp{indices({0, 5}), 1, 0, {}}, hidden, weight);
-  expect_refused(ErrorKind::BadInput, "label -2 is outside the vocabulary of 5", LinearCrossEntropyOp{indices({-2, 0}), 1, 0, {}}, hidden, weight);
+  expect_refused("expected hidden (tokens, 3) for a head (5, 3), got float32 (2, 4)",
+                 LinearCrossEntropyOp{indices({0, 1}), 1, 0, {}}, zeros(2, 4), weight);
+  expect_refused("expected int32 labels for 2 tokens, got float32 (2)", LinearCrossEntropyOp{vector_of(2), 1, 0, {}},
+                 hidden, weight);
+  expect_refused("expected int32 labels for 2 tokens, got int32 (3)",
+                 LinearCrossEntropyOp{indices({0, 1, 2}), 1, 0, {}}, hidden, weight);
+  expect_refused(ErrorKind::BadInput, "label 5 is outside the vocabulary of 5",
+                 LinearCrossEntropyOp{indices({0, 5}), 1, 0, {}}, hidden, weight);
+  expect_refused(ErrorKind::BadInput, "label -2 is outside the vocabulary of 5",
+                 LinearCrossEntropyOp{indices({-2, 0}), 1, 0, {}}, hidden, weight);
 }
 
 TEST(LinearCrossEntropy, TrainsOnlyWithAPlaceForTheHeadsGradientAndAsTheRoot) {
@@ -105,7 +120,8 @@ TEST(LinearCrossEntropy, TrainsOnlyWithAPlaceForTheHeadsGradientAndAsTheRoot) {
     op.forward(recording, hidden, weight);
     ADD_FAILURE() << "nothing was refused";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("needs to know where the gradient of the head goes"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("needs to know where the gradient of the head goes"), std::string::npos)
+        << error.what();
   }
   EXPECT_NO_THROW(op.forward(inference, hidden, weight));
   Saved saved(TapeMode::Recording);
@@ -117,7 +133,8 @@ TEST(LinearCrossEntropy, TrainsOnlyWithAPlaceForTheHeadsGradientAndAsTheRoot) {
     if (start == 1.0)
       EXPECT_NO_THROW(trained.backward(saved, d_outputs, d_inputs));
     else
-      EXPECT_THROW(trained.backward(saved, d_outputs, d_inputs), Error) << "its gradient was made in forward, for a loss that is the root";
+      EXPECT_THROW(trained.backward(saved, d_outputs, d_inputs), Error)
+          << "its gradient was made in forward, for a loss that is the root";
   }
 }
 
@@ -138,12 +155,16 @@ TEST(OpChecks, SharedMapAttention) {
   expect_refused("got float32 (4, 24), float32 (6, 13), float32 (6, 10)", op(2, 6, 3, 2), q, zeros(6, 13), v);
   expect_refused("got float32 (4, 24), float32 (6, 12), float32 (6, 11)", op(2, 6, 3, 2), q, k, zeros(6, 11));
   expect_refused("do not fit a batch of 0", op(0, 6, 3, 2), q, k, v);
-  expect_refused("5 query rows, 6 key rows and 6 value rows do not fit a batch of 2", op(2, 6, 3, 2), zeros(5, 24), k, v);
-  expect_refused("4 query rows, 7 key rows and 7 value rows do not fit a batch of 2", op(2, 6, 3, 2), q, zeros(7, 12), zeros(7, 10));
+  expect_refused("5 query rows, 6 key rows and 6 value rows do not fit a batch of 2", op(2, 6, 3, 2), zeros(5, 24), k,
+                 v);
+  expect_refused("4 query rows, 7 key rows and 7 value rows do not fit a batch of 2", op(2, 6, 3, 2), q, zeros(7, 12),
+                 zeros(7, 10));
   expect_refused("4 query rows, 6 key rows and 8 value rows do not fit", op(2, 6, 3, 2), q, k, zeros(8, 10));
   expect_refused("4 queries cannot end at the last of 3 keys", op(2, 6, 3, 2), zeros(8, 24), k, v);
-  expect_refused("expected int32 document_starts for 4 queries, got float32 (4)", op(2, 6, 3, 2, vector_of(4)), q, k, v);
-  expect_refused("expected int32 document_starts for 4 queries, got int32 (3)", op(2, 6, 3, 2, indices({0, 0, 0})), q, k, v);
+  expect_refused("expected int32 document_starts for 4 queries, got float32 (4)", op(2, 6, 3, 2, vector_of(4)), q, k,
+                 v);
+  expect_refused("expected int32 document_starts for 4 queries, got int32 (3)", op(2, 6, 3, 2, indices({0, 0, 0})), q,
+                 k, v);
 }
 
 TEST(OpChecks, ValueDecoder) {
@@ -175,7 +196,8 @@ TEST(AttentionContext, ACacheIsForOneSequenceAndNoLongerThanItIs) {
     ADD_FAILURE() << "one token too many";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::Internal);
-    EXPECT_NE(std::string(error.what()).find("the cache holds 4 tokens, cannot append 2 to 3"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("the cache holds 4 tokens, cannot append 2 to 3"), std::string::npos)
+        << error.what();
   }
   context.first_position = 0;
   context.batch = 2;

@@ -1,5 +1,5 @@
-// Whether the fault of a wrong build is switched on: GTA_MUTANT names the dtype that is wrong. float32 is also what a bfloat16 model computes in, and
-// keeps its masters in, so such code is wrong for either.
+// Whether the fault of a wrong build is switched on: GTA_MUTANT names the dtype that is wrong. float32 is also what a
+// bfloat16 model computes in, and keeps its masters in, so such code is wrong for either.
 #pragma once
 
 #include <cstdlib>

@@ -18,7 +18,8 @@ TEST(Schedule, WarmsUpToThePeakAndEndsWhereItSays) {
     for (int64_t step = 0; step < 10; ++step) EXPECT_DOUBLE_EQ(learning_rate(config, step, 110), 2.0 * (step + 1) / 10);
     EXPECT_DOUBLE_EQ(learning_rate(config, 10, 110), 2);
     EXPECT_DOUBLE_EQ(learning_rate(config, 109, 110), type == ScheduleType::Constant ? 2 : 0.5) << "the last step";
-    for (int64_t step = 10; step < 109; ++step) EXPECT_LE(learning_rate(config, step + 1, 110), learning_rate(config, step, 110));
+    for (int64_t step = 10; step < 109; ++step)
+      EXPECT_LE(learning_rate(config, step + 1, 110), learning_rate(config, step, 110));
   }
 }
 
@@ -53,7 +54,8 @@ TEST(Schedule, TheLastStepHasTheFinalRatioHoweverShortTheRun) {
   };
   expect(rates(ScheduleType::Linear, 0, 0, 10), {1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1});
   expect(rates(ScheduleType::Linear, 2, 0, 6), {0.5, 1, 1, 0.7, 0.4, 0.1});
-  expect(rates(ScheduleType::Cosine, 0, 0, 5), {1, 0.1 + 0.45 * (1 + std::sqrt(0.5)), 0.55, 0.1 + 0.45 * (1 - std::sqrt(0.5)), 0.1});
+  expect(rates(ScheduleType::Cosine, 0, 0, 5),
+         {1, 0.1 + 0.45 * (1 + std::sqrt(0.5)), 0.55, 0.1 + 0.45 * (1 - std::sqrt(0.5)), 0.1});
   expect(rates(ScheduleType::Wsd, 0, 4, 6), {1, 1, 0.775, 0.55, 0.325, 0.1});
   expect(rates(ScheduleType::Wsd, 1, 1, 4), {1, 1, 1, 0.1});
   expect(rates(ScheduleType::Wsd, 0, 2, 2), {0.55, 0.1});
@@ -74,7 +76,9 @@ struct Space {
   }
   void set_gradients(const std::string& name, double deviation = 1) {
     for (const Parameter& p : space.parameters())
-      space.view(space.gradients(p.kind), p).copy_from(from_doubles(p.shape, random_values(name + p.name, p.elements(), deviation), state_dtype(space.dtype())));
+      space.view(space.gradients(p.kind), p)
+          .copy_from(
+              from_doubles(p.shape, random_values(name + p.name, p.elements(), deviation), state_dtype(space.dtype())));
   }
   std::vector<double> values(const Parameter& p) const { return to_doubles(space.view(space.values(p.kind), p)); }
 };
@@ -82,7 +86,8 @@ struct Space {
 // One update, as the training loop makes it; what became of it.
 UpdateOutcome step(AdamW& optimizer, double rate, const std::vector<double>& losses = {1.0}) {
   const Device device = optimizer.exp_avg(ParameterKind::Matrix).device();
-  optimizer.step(rate, optimizer.sum_of_squares(), Tensor::from<double>({static_cast<int64_t>(losses.size())}, losses).to(device, Purpose::Workspace));
+  optimizer.step(rate, optimizer.sum_of_squares(),
+                 Tensor::from<double>({static_cast<int64_t>(losses.size())}, losses).to(device, Purpose::Workspace));
   return UpdateOutcome(optimizer.outcome());
 }
 
@@ -123,8 +128,10 @@ TEST(AdamW, IsThePlainLoop) {
       EXPECT_EQ(outcome.updates, t);
       for (const Parameter& p : s.space.parameters()) {
         EXPECT_TRUE(near(s.values(p), expected[p.name][0], tolerance)) << p.name << " after " << t;
-        EXPECT_TRUE(near(to_doubles(s.space.view(optimizer.exp_avg(p.kind), p)), expected[p.name][1], tolerance)) << p.name;
-        EXPECT_TRUE(near(to_doubles(s.space.view(optimizer.exp_avg_sq(p.kind), p)), expected[p.name][2], tolerance)) << p.name;
+        EXPECT_TRUE(near(to_doubles(s.space.view(optimizer.exp_avg(p.kind), p)), expected[p.name][1], tolerance))
+            << p.name;
+        EXPECT_TRUE(near(to_doubles(s.space.view(optimizer.exp_avg_sq(p.kind), p)), expected[p.name][2], tolerance))
+            << p.name;
       }
     }
     EXPECT_EQ(optimizer.updates(), 10);
@@ -144,7 +151,8 @@ TEST(AdamW, ClippingByZeroIsNone) {
   EXPECT_TRUE(near(to_doubles(optimizer.exp_avg(ParameterKind::Vector)), expected, 1e-14));
 }
 
-// A gradient or a loss that is not finite: nothing changes but what is said of it, and the next update is as if there had been none.
+// A gradient or a loss that is not finite: nothing changes but what is said of it, and the next update is as if there
+// had been none.
 void expect_skipped(Device device, DType dtype) {
   SCOPED_TRACE(name_of(device) + " " + name_of(dtype));
   for (double bad : {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
@@ -195,7 +203,8 @@ TEST(AdamW, GoesOnFromAGivenNumberOfUpdates) {
   for (Space* space : {&s, &other}) space->set_gradients("g");
   EXPECT_EQ(step(optimizer, 0.1).updates, 42);
   EXPECT_EQ(step(fresh, 0.1).updates, 1);
-  EXPECT_FALSE(to_bytes(s.space.values(ParameterKind::Matrix)) == to_bytes(other.space.values(ParameterKind::Matrix))) << "corrections of the 42nd";
+  EXPECT_FALSE(to_bytes(s.space.values(ParameterKind::Matrix)) == to_bytes(other.space.values(ParameterKind::Matrix)))
+      << "corrections of the 42nd";
 }
 
 TEST(AdamW, CudaUpdatesLikeTheCpu) {
@@ -221,11 +230,17 @@ TEST(AdamW, CudaUpdatesLikeTheCpu) {
         }
       }
       for (const Parameter& p : cpu.space.parameters()) {
-        EXPECT_TRUE(near(device.values(p), cpu.values(p), 1e-6)) << p.name;  // three updates of 0.05, each rounded as above
-        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg(p.kind), p)), to_doubles(cpu.space.view(on_cpu.exp_avg(p.kind), p)), 1e-6)) << p.name;
-        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg_sq(p.kind), p)), to_doubles(cpu.space.view(on_cpu.exp_avg_sq(p.kind), p)), 1e-6)) << p.name;
+        // three updates of 0.05, each rounded as above
+        EXPECT_TRUE(near(device.values(p), cpu.values(p), 1e-6)) << p.name;
+        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg(p.kind), p)),
+                         to_doubles(cpu.space.view(on_cpu.exp_avg(p.kind), p)), 1e-6))
+            << p.name;
+        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg_sq(p.kind), p)),
+                         to_doubles(cpu.space.view(on_cpu.exp_avg_sq(p.kind), p)), 1e-6))
+            << p.name;
       }
-      for (ParameterKind kind : kParameterKinds) EXPECT_TRUE(to_bytes(device.space.values(kind)) == to_bytes(again.space.values(kind)));
+      for (ParameterKind kind : kParameterKinds)
+        EXPECT_TRUE(to_bytes(device.space.values(kind)) == to_bytes(again.space.values(kind)));
       if (dtype == DType::BF16) {
         std::vector<double> masters = to_doubles(device.space.values(ParameterKind::Matrix));
         for (double& master : masters) master = bfloat16(master);

@@ -10,7 +10,8 @@ constexpr int64_t kGrain = 16384;  // elements
 // f(to, from, columns) for every pair of rows.
 template <class F>
 void for_rows(const char* name, const Tensor& to, const Tensor& from, F&& f) {
-  ensure(to.rows() == from.rows() && to.columns() == from.columns(), name, "expected {} and {} to have one shape", describe(from), describe(to));
+  ensure(to.rows() == from.rows() && to.columns() == from.columns(), name, "expected {} and {} to have one shape",
+         describe(from), describe(to));
   // Rows that lie side by side are one.
   const bool flat = to.contiguous() && from.contiguous();
   const int64_t rows = flat ? 1 : to.rows(), columns = flat ? to.elements() : to.columns();

@@ -1,7 +1,8 @@
 // Products on the CPU: oneDNN for float32 and bfloat16, a plain blocked loop for float64 (which only tests use).
 //
-// oneDNN may cut a long sum by the number of threads. So the output is cut here into tiles by size, each tile is one single-threaded
-// product (oneDNN is told that there is one thread), and each element is the work of one thread whatever their number.
+// oneDNN may cut a long sum by the number of threads. So the output is cut here into tiles by size, each tile is one
+// single-threaded product (oneDNN is told that there is one thread), and each element is the work of one thread
+// whatever their number.
 #include "core/gemm.h"
 
 #include <algorithm>
@@ -53,7 +54,8 @@ void multiply(const Gemm& g, const Tile<T, T>& tile) {
     for (int64_t r = 0; r < tile.rows; ++r)
       for (int64_t j = 0; j < tile.columns; ++j) tile.c[r * g.c.pitch() + j] += tile.bias[j];
   }
-  block_gemm<T>(g.transpose_a, g.transpose_b, tile.rows, tile.columns, tile.k, tile.a, g.a.pitch(), tile.b, g.b.pitch(), tile.c, g.c.pitch(), mode);
+  block_gemm<T>(g.transpose_a, g.transpose_b, tile.rows, tile.columns, tile.k, tile.a, g.a.pitch(), tile.b, g.b.pitch(),
+                tile.c, g.c.pitch(), mode);
 }
 
 // bfloat16: float32 sums in a buffer that stays in this core's cache, rounded (or added) to C at the end.
@@ -62,15 +64,15 @@ void multiply_bfloat16(const Gemm& g, const Tile<bfloat16, C>& tile) {
   const bool accumulate = g.mode == GradientMode::Accumulate;
   if constexpr (std::is_same_v<C, float>) {
     if (!tile.bias) {
-      bfloat16_block_gemm(g.transpose_a, g.transpose_b, tile.rows, tile.columns, tile.k, tile.a, g.a.pitch(), tile.b, g.b.pitch(), tile.c,
-                          g.c.pitch(), g.mode);
+      bfloat16_block_gemm(g.transpose_a, g.transpose_b, tile.rows, tile.columns, tile.k, tile.a, g.a.pitch(), tile.b,
+                          g.b.pitch(), tile.c, g.c.pitch(), g.mode);
       return;
     }
   }
   thread_local std::vector<float> sums;
   sums.resize(static_cast<size_t>(tile.rows * tile.columns));
-  bfloat16_block_gemm(g.transpose_a, g.transpose_b, tile.rows, tile.columns, tile.k, tile.a, g.a.pitch(), tile.b, g.b.pitch(), sums.data(),
-                      tile.columns, GradientMode::Overwrite);
+  bfloat16_block_gemm(g.transpose_a, g.transpose_b, tile.rows, tile.columns, tile.k, tile.a, g.a.pitch(), tile.b,
+                      g.b.pitch(), sums.data(), tile.columns, GradientMode::Overwrite);
   for (int64_t r = 0; r < tile.rows; ++r) {
     float* const sum = sums.data() + r * tile.columns;
     C* const c = tile.c + r * g.c.pitch();
@@ -98,9 +100,12 @@ void multiply_tiles(const Gemm& g, int64_t m, int64_t n, int64_t k) {
   const int64_t across = pieces(n, tile_columns), tiles = pieces(m, tile_rows) * across;
   parallel_for(tiles, [&](int64_t i) {
     const int64_t row = i / across * tile_rows, column = i % across * tile_columns;
-    const Tile<T, C> tile{std::min(tile_rows, m - row), std::min(tile_columns, n - column), k,
+    const Tile<T, C> tile{std::min(tile_rows, m - row),
+                          std::min(tile_columns, n - column),
+                          k,
                           g.transpose_a == Transpose::No ? a + row * g.a.pitch() : a + row,
-                          g.transpose_b == Transpose::No ? b + column : b + column * g.b.pitch(), c + row * g.c.pitch() + column,
+                          g.transpose_b == Transpose::No ? b + column : b + column * g.b.pitch(),
+                          c + row * g.c.pitch() + column,
                           bias ? bias + column : nullptr};
     if constexpr (std::is_same_v<T, bfloat16>)
       multiply_bfloat16(g, tile);
@@ -112,8 +117,9 @@ void multiply_tiles(const Gemm& g, int64_t m, int64_t n, int64_t k) {
 }  // namespace
 
 template <>
-void block_gemm<double>(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const double* a, int64_t pitch_a,
-                        const double* b, int64_t pitch_b, double* c, int64_t pitch_c, GradientMode mode) {
+void block_gemm<double>(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const double* a,
+                        int64_t pitch_a, const double* b, int64_t pitch_b, double* c, int64_t pitch_c,
+                        GradientMode mode) {
   for (int64_t i = 0; i < m; ++i) {
     double* row = c + i * pitch_c;
     if (mode == GradientMode::Overwrite) std::fill_n(row, n, 0.0);
@@ -126,7 +132,8 @@ void block_gemm<double>(Transpose transpose_a, Transpose transpose_b, int64_t m,
     } else {
       for (int64_t j = 0; j < n; ++j) {
         double sum = 0;
-        for (int64_t p = 0; p < k; ++p) sum += (transpose_a == Transpose::No ? a[i * pitch_a + p] : a[p * pitch_a + i]) * b[j * pitch_b + p];
+        for (int64_t p = 0; p < k; ++p)
+          sum += (transpose_a == Transpose::No ? a[i * pitch_a + p] : a[p * pitch_a + i]) * b[j * pitch_b + p];
         row[j] += sum;
       }
     }

@@ -21,10 +21,11 @@ constexpr int64_t kCopyGrain = int64_t{1} << 18;  // bytes; below this a second 
 
 }  // namespace
 
-// All but small blocks are mapped: what is kept for a whole run would otherwise lie between a library's passing blocks in the heap, which
-// then grows around it. Each block is wished for below the one before, far from what else is mapped: free neighbours become one block
-// (free_blocks.h), so what a step holds does not depend on the holes that a process happens to have. Where the place is taken the system chooses.
-// Huge pages where the kernel offers them mean fewer TLB misses in the products.
+// All but small blocks are mapped: what is kept for a whole run would otherwise lie between a library's passing blocks
+// in the heap, which then grows around it. Each block is wished for below the one before, far from what else is mapped:
+// free neighbours become one block (free_blocks.h), so what a step holds does not depend on the holes that a process
+// happens to have. Where the place is taken the system chooses. Huge pages where the kernel offers them mean fewer TLB
+// misses in the products.
 void* raw_allocate(const Device&, int64_t bytes) noexcept {
   if (bytes < kMappedBytes) return std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64));
   static std::atomic<uintptr_t> last{uintptr_t{3} << 44};
@@ -52,13 +53,15 @@ int64_t device_memory_bytes(const Device&) {
   return bytes;
 }
 
-void copy_rows(Stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+void copy_rows(Stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows,
+               int64_t row_bytes) {
   if (rows * row_bytes == 0) return;
   if (to_pitch == row_bytes && from_pitch == row_bytes) {
     const int64_t total = rows * row_bytes;
     parallel_for((total + kCopyGrain - 1) / kCopyGrain, [&](int64_t i) {
       const int64_t first = i * kCopyGrain;
-      std::memcpy(static_cast<char*>(to) + first, static_cast<const char*>(from) + first, std::min(kCopyGrain, total - first));
+      std::memcpy(static_cast<char*>(to) + first, static_cast<const char*>(from) + first,
+                  std::min(kCopyGrain, total - first));
     });
     return;
   }
@@ -84,15 +87,18 @@ void fill_zero(Stream, void* data, int64_t pitch, int64_t rows, int64_t row_byte
 
 void synchronize(Stream) {}
 
-void copy_from_host(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+void copy_from_host(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows,
+                    int64_t row_bytes) {
   copy_rows(stream, to, to_pitch, from, from_pitch, rows, row_bytes);
 }
 
-void copy_to_host(const Device& device, void* to, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+void copy_to_host(const Device& device, void* to, const void* from, int64_t from_pitch, int64_t rows,
+                  int64_t row_bytes) {
   copy_rows(Stream{device}, to, row_bytes, from, from_pitch, rows, row_bytes);
 }
 
-std::unique_ptr<HostCopyInFlight> begin_copy_to_host(Stream stream, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+std::unique_ptr<HostCopyInFlight> begin_copy_to_host(Stream stream, const void* from, int64_t from_pitch, int64_t rows,
+                                                     int64_t row_bytes) {
   struct Copied : HostCopyInFlight {
     std::vector<char> bytes;
     const void* wait() override { return bytes.data(); }

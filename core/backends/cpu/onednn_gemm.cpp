@@ -26,9 +26,17 @@ bool cpu_has_bfloat16() {
 // A thread's primitives: making one costs as much as a small product, and oneDNN's own cache takes a lock.
 class Products {
  public:
-  void run(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const bfloat16* a, int64_t pitch_a, const bfloat16* b,
-           int64_t pitch_b, float* c, int64_t pitch_c, GradientMode mode) {
-    const Key key = {transpose_a == Transpose::Yes, transpose_b == Transpose::Yes, mode == GradientMode::Accumulate, m, n, k, pitch_a, pitch_b, pitch_c};
+  void run(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const bfloat16* a,
+           int64_t pitch_a, const bfloat16* b, int64_t pitch_b, float* c, int64_t pitch_c, GradientMode mode) {
+    const Key key = {transpose_a == Transpose::Yes,
+                     transpose_b == Transpose::Yes,
+                     mode == GradientMode::Accumulate,
+                     m,
+                     n,
+                     k,
+                     pitch_a,
+                     pitch_b,
+                     pitch_c};
     auto found = primitives_.find(key);
     if (found == primitives_.end()) found = primitives_.emplace(key, make(key)).first;
     Primitive& p = found->second;
@@ -49,8 +57,10 @@ class Products {
   Primitive make(const Key& key) {
     using dnnl::memory;
     const auto [transpose_a, transpose_b, accumulate, m, n, k, pitch_a, pitch_b, pitch_c] = key;
-    const memory::desc a({m, k}, memory::data_type::bf16, transpose_a ? memory::dims{1, pitch_a} : memory::dims{pitch_a, 1});
-    const memory::desc b({k, n}, memory::data_type::bf16, transpose_b ? memory::dims{1, pitch_b} : memory::dims{pitch_b, 1});
+    const memory::desc a({m, k}, memory::data_type::bf16,
+                         transpose_a ? memory::dims{1, pitch_a} : memory::dims{pitch_a, 1});
+    const memory::desc b({k, n}, memory::data_type::bf16,
+                         transpose_b ? memory::dims{1, pitch_b} : memory::dims{pitch_b, 1});
     const memory::desc c({m, n}, memory::data_type::f32, memory::dims{pitch_c, 1});
     dnnl::primitive_attr attributes;
     if (accumulate) {
@@ -59,7 +69,8 @@ class Products {
       attributes.set_post_ops(sum);
     }
     const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, engine_);
-    return {dnnl::matmul(description), memory(a, engine_, nullptr), memory(b, engine_, nullptr), memory(c, engine_, nullptr)};
+    return {dnnl::matmul(description), memory(a, engine_, nullptr), memory(b, engine_, nullptr),
+            memory(c, engine_, nullptr)};
   }
 
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
@@ -85,16 +96,19 @@ bool has_bfloat16_products() { return cpu_has_bfloat16() && use_instructions; }
 void use_bfloat16_instructions(bool use) { use_instructions = use; }
 
 template <>
-void block_gemm<float>(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t pitch_a,
-                       const float* b, int64_t pitch_b, float* c, int64_t pitch_c, GradientMode mode) {
+void block_gemm<float>(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
+                       int64_t pitch_a, const float* b, int64_t pitch_b, float* c, int64_t pitch_c, GradientMode mode) {
   use_one_openmp_thread();
-  const auto status = dnnl_sgemm(transpose_a == Transpose::Yes ? 'T' : 'N', transpose_b == Transpose::Yes ? 'T' : 'N', m, n, k, 1.0f, a, pitch_a,
-                                 b, pitch_b, mode == GradientMode::Accumulate ? 1.0f : 0.0f, c, pitch_c);
-  if (status != dnnl_success) fail("gemm", "oneDNN refused a ({}, {}) x ({}, {}) product: status {}", m, k, k, n, static_cast<int>(status));
+  const auto status =
+      dnnl_sgemm(transpose_a == Transpose::Yes ? 'T' : 'N', transpose_b == Transpose::Yes ? 'T' : 'N', m, n, k, 1.0f, a,
+                 pitch_a, b, pitch_b, mode == GradientMode::Accumulate ? 1.0f : 0.0f, c, pitch_c);
+  if (status != dnnl_success)
+    fail("gemm", "oneDNN refused a ({}, {}) x ({}, {}) product: status {}", m, k, k, n, static_cast<int>(status));
 }
 
-void bfloat16_block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const bfloat16* a, int64_t pitch_a,
-                         const bfloat16* b, int64_t pitch_b, float* c, int64_t pitch_c, GradientMode mode) {
+void bfloat16_block_gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k,
+                         const bfloat16* a, int64_t pitch_a, const bfloat16* b, int64_t pitch_b, float* c,
+                         int64_t pitch_c, GradientMode mode) {
   if (has_bfloat16_products()) {
     use_one_openmp_thread();  // before a primitive is made: it is planned for the threads that there are
     thread_local Products products;

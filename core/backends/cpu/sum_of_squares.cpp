@@ -24,7 +24,8 @@ void sum_of_squares(const Tensor& flat, const Tensor& total, GradientMode mode) 
       int64_t i = first;
       for (; i + kLanes <= last; i += kLanes)
 #pragma omp simd
-        for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
+        for (int64_t lane = 0; lane < kLanes; ++lane)
+          lanes[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
       double sum = 0;
       for (; i < last; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
       for (double lane : lanes) sum += lane;

@@ -1,4 +1,5 @@
-// exp and sigmoid that the vectoriser can use in a loop: float by a polynomial (relative error below 2e-7), double by the library.
+// exp and sigmoid that the vectoriser can use in a loop: float by a polynomial (relative error below 2e-7), double by
+// the library.
 #pragma once
 
 #include <bit>
@@ -7,7 +8,8 @@
 
 namespace gta::cpu {
 
-// e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln2/2. Below -87 the result is 0-ish (flushed to e^-87), above 88 it is e^88; NaN stays NaN.
+// e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln2/2. Below -87 the result is 0-ish (flushed to e^-87), above 88 it is
+// e^88; NaN stays NaN.
 inline float fast_exp(float x) {
   const float clamped = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
   // Adding 1.5 * 2^23 rounds to an integer that stands in the low mantissa bits.

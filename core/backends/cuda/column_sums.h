@@ -1,6 +1,7 @@
 // Sums over the rows of a matrix, such as the gradients of norms and biases: out[c] (+)= sum over r of term(r, c).
 //
-// Two stages, both cut by size alone, so the bits do not depend on the device: partial sums of kRowsOfPart rows each, then the sum of those.
+// Two stages, both cut by size alone, so the bits do not depend on the device: partial sums of kRowsOfPart rows each,
+// then the sum of those.
 #pragma once
 
 #include "core/backends/cuda/vectors.h"
@@ -37,7 +38,8 @@ __global__ void sum_parts(Term term, float* partial, int64_t rows, int64_t colum
   for (int i = 0; i < n; ++i) sums[(warp * 32 + lane) * n + i] = sum[i];
   __syncthreads();
   const int i = warp * 32 + lane;  // of the block's 32 n columns, which are at most its threads
-  if (i < 32 * n && first_column + i < columns) partial[part * columns + first_column + i] = sum_of_warps(sums, 32 * n, i);
+  if (i < 32 * n && first_column + i < columns)
+    partial[part * columns + first_column + i] = sum_of_warps(sums, 32 * n, i);
 }
 
 // out[c] (+)= sum over the parts of partial (parts, columns)
@@ -62,8 +64,9 @@ static __global__ void sum_of_parts(const float* partial, int64_t parts, int64_t
 // out[c] (+)= the sum of the rows of partial (parts, columns), in an order that depends on their number alone.
 inline void add_parts(const Tensor& partial, const Tensor& out, GradientMode mode) {
   using namespace column_sums_detail;
-  GTA_LAUNCH(sum_of_parts, dim3(static_cast<unsigned>(ceil_div(out.elements(), 32))), dim3(32, kWarps), 0, stream_of(out.device()), partial.data<float>(),
-             partial.rows(), out.elements(), out.data<float>(), mode == GradientMode::Accumulate);
+  GTA_LAUNCH(sum_of_parts, dim3(static_cast<unsigned>(ceil_div(out.elements(), 32))), dim3(32, kWarps), 0,
+             stream_of(out.device()), partial.data<float>(), partial.rows(), out.elements(), out.data<float>(),
+             mode == GradientMode::Accumulate);
 }
 
 // term.add<n>(row, column, sum) adds the n elements at (row, column) to sum. out: float32, a vector.
@@ -76,8 +79,9 @@ void column_sums(const Term& term, int64_t rows, const Tensor& out, GradientMode
   const Tensor partial = Tensor::empty({parts, columns}, DType::F32, out.device(), Purpose::Workspace);
   const dim3 block(32, kWarps);
   if (parts > 0)
-    GTA_LAUNCH((sum_parts<Term, n>), dim3(static_cast<unsigned>(parts), static_cast<unsigned>(ceil_div(columns, 32 * n))), block, 0, stream, term,
-               partial.data<float>(), rows, columns);
+    GTA_LAUNCH((sum_parts<Term, n>),
+               dim3(static_cast<unsigned>(parts), static_cast<unsigned>(ceil_div(columns, 32 * n))), block, 0, stream,
+               term, partial.data<float>(), rows, columns);
   add_parts(partial, out, mode);
 }
 

@@ -15,7 +15,8 @@ __global__ void write_elements(Rows<To> to, Rows<const From> from, int64_t rows,
 }
 
 void write_all(const char* name, const Tensor& to, const Tensor& from, bool accumulate) {
-  ensure(to.rows() == from.rows() && to.columns() == from.columns(), name, "expected {} and {} to have one shape", describe(from), describe(to));
+  ensure(to.rows() == from.rows() && to.columns() == from.columns(), name, "expected {} and {} to have one shape",
+         describe(from), describe(to));
   // Rows that lie side by side are one.
   const bool flat = to.contiguous() && from.contiguous();
   const int64_t rows = flat ? 1 : to.rows(), columns = flat ? to.elements() : to.columns();
@@ -25,8 +26,8 @@ void write_all(const char* name, const Tensor& to, const Tensor& from, bool accu
       using From = decltype(from_zero);
       with_vectors<std::max(kVector<To>, kVector<From>)>({columns}, {&to, &from}, [&](auto n) {
         const Threads threads = threads_of(rows, columns / n);
-        GTA_LAUNCH((write_elements<To, From, n>), threads.grid, threads.block, 0, stream_of(to.device()), rows_of<To>(to), rows_of<const From>(from), rows,
-                   columns, accumulate);
+        GTA_LAUNCH((write_elements<To, From, n>), threads.grid, threads.block, 0, stream_of(to.device()),
+                   rows_of<To>(to), rows_of<const From>(from), rows, columns, accumulate);
       });
     });
   });

@@ -1,10 +1,11 @@
 // The matrix product by cuBLASLt.
 //
-// cuBLASLt is column-major: C = op(A) op(B) of row-major tensors is C' = op(B)' op(A)', where X' is the same memory read by columns; so the
-// operands change places, and a bias along C's columns is one along the rows of C', which the library adds for free.
+// cuBLASLt is column-major: C = op(A) op(B) of row-major tensors is C' = op(B)' op(A)', where X' is the same memory
+// read by columns; so the operands change places, and a bias along C's columns is one along the rows of C', which the
+// library adds for free.
 //
-// The algorithm is the first that the library's heuristic names among those that sum in a fixed order; it depends on the shapes, pitches,
-// types and alignments alone, so that a run and its continuation choose the same.
+// The algorithm is the first that the library's heuristic names among those that sum in a fixed order; it depends on
+// the shapes, pitches, types and alignments alone, so that a run and its continuation choose the same.
 #include <cublasLt.h>
 
 #include <map>
@@ -36,7 +37,8 @@ cudaDataType_t type_of(DType dtype) {
 
 // The largest power of two, up to 16, that divides an address and the distance between rows.
 uint32_t alignment_of(const Tensor& tensor) {
-  const uint64_t bits = reinterpret_cast<uint64_t>(tensor.raw_data()) | static_cast<uint64_t>(tensor.pitch()) * size_of(tensor.dtype()) | 16;
+  const uint64_t bits = reinterpret_cast<uint64_t>(tensor.raw_data()) |
+                        static_cast<uint64_t>(tensor.pitch()) * size_of(tensor.dtype()) | 16;
   return static_cast<uint32_t>(bits & (~bits + 1));
 }
 
@@ -62,7 +64,9 @@ struct Shape {
 
 class Layout {
  public:
-  explicit Layout(const Operand& x) { GTA_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout_, type_of(x.dtype), x.rows, x.columns, x.pitch)); }
+  explicit Layout(const Operand& x) {
+    GTA_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout_, type_of(x.dtype), x.rows, x.columns, x.pitch));
+  }
   ~Layout() { cublasLtMatrixLayoutDestroy(layout_); }
   Layout(const Layout&) = delete;
   Layout& operator=(const Layout&) = delete;
@@ -85,7 +89,8 @@ class Plan {
     }
     cublasLtMatmulPreference_t preference = nullptr;
     GTA_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
-    const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, cublasStatus_t (*)(cublasLtMatmulPreference_t)> owner(preference, cublasLtMatmulPreferenceDestroy);
+    const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, cublasStatus_t (*)(cublasLtMatmulPreference_t)> owner(
+        preference, cublasLtMatmulPreferenceDestroy);
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
       GTA_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value));
     };
@@ -97,11 +102,13 @@ class Plan {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.c.alignment);
     cublasLtMatmulHeuristicResult_t found = {};
     int count = 0;
-    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, product_, first_, second_, result_, result_, preference, 1, &found, &count);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, product_, first_, second_, result_, result_,
+                                                                 preference, 1, &found, &count);
     if (status != CUBLAS_STATUS_SUCCESS || count == 0)
       fail("gemm", "cuBLASLt has no product ({}, {}){} times ({}, {}){} of {} to {}: {}", shape.a.columns, shape.a.rows,
-           shape.transpose_a == Transpose::Yes ? "^T" : "", shape.b.columns, shape.b.rows, shape.transpose_b == Transpose::Yes ? "^T" : "",
-           name_of(shape.a.dtype), name_of(shape.c.dtype), cublasLtGetStatusString(status));
+           shape.transpose_a == Transpose::Yes ? "^T" : "", shape.b.columns, shape.b.rows,
+           shape.transpose_b == Transpose::Yes ? "^T" : "", name_of(shape.a.dtype), name_of(shape.c.dtype),
+           cublasLtGetStatusString(status));
     algorithm_ = found.algo;
   }
   ~Plan() { cublasLtMatmulDescDestroy(product_); }
@@ -111,8 +118,9 @@ class Plan {
   void run(cublasLtHandle_t handle, const Gemm& product, const void* bias, void* workspace, cudaStream_t stream) {
     if (bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     const float one = 1, beta = product.mode == GradientMode::Accumulate ? 1 : 0;
-    GTA_CUBLAS_CHECK(cublasLtMatmul(handle, product_, &one, product.b.raw_data(), first_, product.a.raw_data(), second_, &beta, product.c.raw_data(),
-                                    result_, product.c.raw_data(), result_, &algorithm_, workspace, kCudaGemmWorkspaceBytes, stream));
+    GTA_CUBLAS_CHECK(cublasLtMatmul(handle, product_, &one, product.b.raw_data(), first_, product.a.raw_data(), second_,
+                                    &beta, product.c.raw_data(), result_, product.c.raw_data(), result_, &algorithm_,
+                                    workspace, kCudaGemmWorkspaceBytes, stream));
   }
 
  private:
@@ -136,7 +144,8 @@ struct Library {
 
 Library& library_of(const Device& device) {
   static std::mutex mutex;
-  static auto& libraries = *new std::map<int, Library>;  // never destroyed: at the process's end CUDA may be gone before it
+  // never destroyed: at the process's end CUDA may be gone before it
+  static auto& libraries = *new std::map<int, Library>;
   std::lock_guard lock(mutex);
   Library& library = libraries[device.index];
   if (!library.handle) {
@@ -152,14 +161,15 @@ void gemm_kernel(const Gemm& product, int64_t, int64_t, int64_t) {
   const Device device = product.c.device();
   const cudaStream_t stream = stream_of(device);
   Library& library = library_of(device);
-  // The library wants a bias in the result's dtype. Rounding it costs less than the second rounding of an addition afterwards.
+  // The library wants a bias in the result's dtype. Rounding it costs less than the second rounding of an addition
+  // afterwards.
   Tensor bias = product.bias;
   if (bias.defined() && bias.dtype() != product.c.dtype()) {
     bias = Tensor::empty(bias.shape(), product.c.dtype(), device, Purpose::Workspace);
     convert(bias, product.bias);
   }
-  const Shape shape{device.index, operand_of(product.a), operand_of(product.b), operand_of(product.c), product.transpose_a, product.transpose_b,
-                    bias.defined()};
+  const Shape shape{device.index,        operand_of(product.a), operand_of(product.b), operand_of(product.c),
+                    product.transpose_a, product.transpose_b,   bias.defined()};
   std::lock_guard lock(library.mutex);
   std::unique_ptr<Plan>& plan = library.plans[shape];
   if (!plan) plan = std::make_unique<Plan>(library.handle, shape);

@@ -1,9 +1,11 @@
-// What every .cu file starts from: launching a kernel, shared memory, device types. The same text is compiled by nvcc for GPUs and by the host
-// compiler for tests/host_cuda, which runs the kernels on the CPU; only this file and ptx.h know that there are two.
+// What every .cu file starts from: launching a kernel, shared memory, device types. The same text is compiled by nvcc
+// for GPUs and by the host compiler for tests/host_cuda, which runs the kernels on the CPU; only this file and ptx.h
+// know that there are two.
 //
 // Rules for kernels (docs/cuda.md says why):
-//   Launch through GTA_LAUNCH alone. PTX in ptx.h alone. Shared memory through GTA_SHARED_ARRAY and dynamic_shared alone.
-//   Full warp masks; no exit before a barrier; no waiting for other blocks; no floating-point atomics; a stream with a name.
+//   Launch through GTA_LAUNCH alone. PTX in ptx.h alone. Shared memory through GTA_SHARED_ARRAY and dynamic_shared
+//   alone. Full warp masks; no exit before a barrier; no waiting for other blocks; no floating-point atomics; a stream
+//   with a name.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -16,12 +18,15 @@
 
 namespace gta::cuda {
 
-// kernel<<<grid, block, shared, stream>>>(arguments...). More than 48 KiB of dynamic shared memory is asked for at the first launch.
+// kernel<<<grid, block, shared, stream>>>(arguments...). More than 48 KiB of dynamic shared memory is asked for at the
+// first launch.
 template <class... Parameters>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
             std::type_identity_t<Parameters>... arguments) {
   if (shared > 48 * 1024)
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), name);
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shared)),
+          name);
 #ifdef GTA_HOST_CUDA
   check(host_cuda::launch(name, kernel, grid, block, shared, stream, arguments...), name);
 #else
@@ -37,10 +42,11 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
 
 // GTA_SHARED_ARRAY(float, tile, [64][72]);   static shared memory of a block, not initialised
 #ifdef GTA_HOST_CUDA
-#define GTA_SHARED_ARRAY(T, name, dims)    \
-  typedef T name##_array_type dims;        \
-  static const char name##_array_tag = 0;  \
-  name##_array_type& name = *static_cast<name##_array_type*>(host_cuda::static_shared(&name##_array_tag, sizeof(name##_array_type), alignof(name##_array_type)))
+#define GTA_SHARED_ARRAY(T, name, dims)                       \
+  typedef T name##_array_type dims;                           \
+  static const char name##_array_tag = 0;                     \
+  name##_array_type& name = *static_cast<name##_array_type*>( \
+      host_cuda::static_shared(&name##_array_tag, sizeof(name##_array_type), alignof(name##_array_type)))
 #else
 #define GTA_SHARED_ARRAY(T, name, dims) __shared__ T name dims
 #endif

@@ -1,5 +1,5 @@
-// Memory of a GPU from the runtime's stream-ordered pool: a block may be given back while kernels queued before that still use it, since what
-// gets it next is queued behind them on the device's one compute stream.
+// Memory of a GPU from the runtime's stream-ordered pool: a block may be given back while kernels queued before that
+// still use it, since what gets it next is queued behind them on the device's one compute stream.
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -27,7 +27,8 @@ cudaMemPool_t pool_of(const Device& device) {
   return pool;
 }
 
-// Copies to the host run beside the compute stream, one stream a thread: the writer of a checkpoint does not wait for a step's kernels.
+// Copies to the host run beside the compute stream, one stream a thread: the writer of a checkpoint does not wait for a
+// step's kernels.
 cudaStream_t copy_stream(const Device& device) {
   thread_local std::vector<cudaStream_t> streams;
   GTA_CUDA_CHECK(cudaSetDevice(device.index));
@@ -54,7 +55,8 @@ void for_pieces(int64_t to_pitch, int64_t from_pitch, int64_t rows, int64_t row_
   if (rows * row_bytes == 0) return;
   const int64_t bytes = std::min(row_bytes, kPieceBytes), count = std::max<int64_t>(1, kPieceBytes / bytes);
   for (int64_t row = 0; row < rows; row += count)
-    for (int64_t byte = 0; byte < row_bytes; byte += bytes) f({row, std::min(count, rows - row), byte, std::min(bytes, row_bytes - byte)});
+    for (int64_t byte = 0; byte < row_bytes; byte += bytes)
+      f({row, std::min(count, rows - row), byte, std::min(bytes, row_bytes - byte)});
 }
 
 }  // namespace
@@ -97,13 +99,16 @@ int64_t device_memory_bytes(const Device& device) {
   return static_cast<int64_t>(free);
 }
 
-void copy_rows(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+void copy_rows(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows,
+               int64_t row_bytes) {
   if (rows * row_bytes == 0) return;
   if (rows == 1 || (to_pitch == row_bytes && from_pitch == row_bytes))
-    GTA_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(rows * row_bytes), cudaMemcpyDefault, stream_of(stream)));
+    GTA_CUDA_CHECK(
+        cudaMemcpyAsync(to, from, static_cast<size_t>(rows * row_bytes), cudaMemcpyDefault, stream_of(stream)));
   else
-    GTA_CUDA_CHECK(cudaMemcpy2DAsync(to, static_cast<size_t>(to_pitch), from, static_cast<size_t>(from_pitch), static_cast<size_t>(row_bytes),
-                                     static_cast<size_t>(rows), cudaMemcpyDefault, stream_of(stream)));
+    GTA_CUDA_CHECK(cudaMemcpy2DAsync(to, static_cast<size_t>(to_pitch), from, static_cast<size_t>(from_pitch),
+                                     static_cast<size_t>(row_bytes), static_cast<size_t>(rows), cudaMemcpyDefault,
+                                     stream_of(stream)));
 }
 
 void fill_zero(Stream stream, void* data, int64_t pitch, int64_t rows, int64_t row_bytes) {
@@ -111,24 +116,29 @@ void fill_zero(Stream stream, void* data, int64_t pitch, int64_t rows, int64_t r
   if (pitch == row_bytes)
     GTA_CUDA_CHECK(cudaMemsetAsync(data, 0, static_cast<size_t>(rows * row_bytes), stream_of(stream)));
   else
-    GTA_CUDA_CHECK(cudaMemset2DAsync(data, static_cast<size_t>(pitch), 0, static_cast<size_t>(row_bytes), static_cast<size_t>(rows),
-                                     stream_of(stream)));
+    GTA_CUDA_CHECK(cudaMemset2DAsync(data, static_cast<size_t>(pitch), 0, static_cast<size_t>(row_bytes),
+                                     static_cast<size_t>(rows), stream_of(stream)));
 }
 
 void synchronize(Stream stream) { GTA_CUDA_CHECK(cudaStreamSynchronize(stream_of(stream))); }
 
-void copy_from_host(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+void copy_from_host(Stream stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t rows,
+                    int64_t row_bytes) {
   for_pieces(to_pitch, from_pitch, rows, row_bytes, [&](const Piece& piece) {
     PinnedBlock block(stream.device, piece.rows * piece.bytes);
     for (int64_t r = 0; r < piece.rows; ++r)
-      std::memcpy(block.data() + r * piece.bytes, static_cast<const char*>(from) + (piece.row + r) * from_pitch + piece.byte, static_cast<size_t>(piece.bytes));
-    copy_rows(stream, static_cast<char*>(to) + piece.row * to_pitch + piece.byte, to_pitch, block.data(), piece.bytes, piece.rows, piece.bytes);
+      std::memcpy(block.data() + r * piece.bytes,
+                  static_cast<const char*>(from) + (piece.row + r) * from_pitch + piece.byte,
+                  static_cast<size_t>(piece.bytes));
+    copy_rows(stream, static_cast<char*>(to) + piece.row * to_pitch + piece.byte, to_pitch, block.data(), piece.bytes,
+              piece.rows, piece.bytes);
     block.begun(stream_of(stream));
   });
 }
 
 // One piece is on its way while the one before it moves from pinned memory to where it belongs.
-void copy_to_host(const Device& device, void* to, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+void copy_to_host(const Device& device, void* to, const void* from, int64_t from_pitch, int64_t rows,
+                  int64_t row_bytes) {
   const Stream stream{device, copy_stream(device)};
   struct UnderWay {
     UnderWay(const Device& d, char* t, int64_t b) : block(d, b), to(t), bytes(b) {}
@@ -145,8 +155,10 @@ void copy_to_host(const Device& device, void* to, const void* from, int64_t from
   };
   for_pieces(row_bytes, from_pitch, rows, row_bytes, [&](const Piece& piece) {
     // Either one row's bytes, or whole rows: adjacent where they go.
-    UnderWay& next = under_way.emplace_back(device, static_cast<char*>(to) + piece.row * row_bytes + piece.byte, piece.rows * piece.bytes);
-    copy_rows(stream, next.block.data(), piece.bytes, static_cast<const char*>(from) + piece.row * from_pitch + piece.byte, from_pitch, piece.rows,
+    UnderWay& next = under_way.emplace_back(device, static_cast<char*>(to) + piece.row * row_bytes + piece.byte,
+                                            piece.rows * piece.bytes);
+    copy_rows(stream, next.block.data(), piece.bytes,
+              static_cast<const char*>(from) + piece.row * from_pitch + piece.byte, from_pitch, piece.rows,
               piece.bytes);
     next.block.begun(stream_of(stream));
     if (under_way.size() == 2) finish_first();
@@ -154,7 +166,8 @@ void copy_to_host(const Device& device, void* to, const void* from, int64_t from
   while (!under_way.empty()) finish_first();
 }
 
-std::unique_ptr<HostCopyInFlight> begin_copy_to_host(Stream stream, const void* from, int64_t from_pitch, int64_t rows, int64_t row_bytes) {
+std::unique_ptr<HostCopyInFlight> begin_copy_to_host(Stream stream, const void* from, int64_t from_pitch, int64_t rows,
+                                                     int64_t row_bytes) {
   struct InFlight : HostCopyInFlight {
     InFlight(const Device& device, int64_t bytes) : block(device, bytes) {}
     const void* wait() override {

@@ -25,7 +25,8 @@ struct Pool {
 
 Pool& pool_of(const Device& device) {
   static std::mutex mutex;
-  static auto& pools = *new std::map<int, Pool>;  // never destroyed: at the process's end the runtime may be gone before it
+  // never destroyed: at the process's end the runtime may be gone before it
+  static auto& pools = *new std::map<int, Pool>;
   std::lock_guard lock(mutex);
   return pools[device.index];
 }

@@ -1,5 +1,5 @@
-// Pinned memory of the host: what a GPU copies from and to by itself, while the host goes on. Asking the system for it takes milliseconds and
-// waits for the device, so blocks are kept.
+// Pinned memory of the host: what a GPU copies from and to by itself, while the host goes on. Asking the system for it
+// takes milliseconds and waits for the device, so blocks are kept.
 #pragma once
 
 #include <cstdint>

@@ -40,7 +40,8 @@ std::string no_device_because() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess && count > 0) return {};
   cudaGetLastError();
-  return status == cudaSuccess || status == cudaErrorNoDevice ? "no GPU is visible to CUDA" : cudaGetErrorString(status);
+  return status == cudaSuccess || status == cudaErrorNoDevice ? "no GPU is visible to CUDA"
+                                                              : cudaGetErrorString(status);
 }
 
 int device_count() {
@@ -52,8 +53,9 @@ int device_count() {
 std::string device_description(const Device& device) {
   cudaDeviceProp properties;
   GTA_CUDA_CHECK(cudaGetDeviceProperties(&properties, device.index));
-  return fmt::format("{}, compute capability {}.{}, {} multiprocessors, {:.0f} GiB", properties.name, properties.major, properties.minor,
-                     properties.multiProcessorCount, static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+  return fmt::format("{}, compute capability {}.{}, {} multiprocessors, {:.0f} GiB", properties.name, properties.major,
+                     properties.minor, properties.multiProcessorCount,
+                     static_cast<double>(properties.totalGlobalMem) / (1 << 30));
 }
 
 }  // namespace gta::cuda

@@ -8,7 +8,9 @@ namespace gta::cuda {
 namespace {
 
 struct Event {
-  explicit Event(unsigned flags = 0) { GTA_CUDA_CHECK(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming | flags)); }
+  explicit Event(unsigned flags = 0) {
+    GTA_CUDA_CHECK(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming | flags));
+  }
   ~Event() {
     cudaEventDestroy(handle);
     cudaGetLastError();  // at the process's end the runtime may be gone already
@@ -18,7 +20,8 @@ struct Event {
   cudaEvent_t handle = nullptr;
 };
 
-// What is queued on `later` from now on comes behind what is queued on `earlier` by now. An event may go as soon as both know it.
+// What is queued on `later` from now on comes behind what is queued on `earlier` by now. An event may go as soon as
+// both know it.
 void order(cudaStream_t earlier, cudaStream_t later) {
   const Event reached;
   GTA_CUDA_CHECK(cudaEventRecord(reached.handle, earlier));
@@ -79,7 +82,8 @@ class PinnedSnapshot : public Snapshot {
 std::unique_ptr<Snapshot> make_snapshot(const Device& device, int64_t bytes) {
   stream_of(device);  // makes it current
   char* data = nullptr;
-  if (cudaHostAlloc(reinterpret_cast<void**>(&data), static_cast<size_t>(bytes), cudaHostAllocPortable) != cudaSuccess) {
+  if (cudaHostAlloc(reinterpret_cast<void**>(&data), static_cast<size_t>(bytes), cudaHostAllocPortable) !=
+      cudaSuccess) {
     cudaGetLastError();
     return nullptr;
   }

@@ -1,4 +1,5 @@
-// Two stages, both cut by size alone, so the bits do not depend on the device: sums of kPiece elements each, then the sum of those.
+// Two stages, both cut by size alone, so the bits do not depend on the device: sums of kPiece elements each, then the
+// sum of those.
 #include "core/sum_of_squares.h"
 
 #include <algorithm>
@@ -60,10 +61,12 @@ void sum_of_squares(const Tensor& flat, const Tensor& total, GradientMode mode) 
     dispatch_device(flat.dtype(), "sum_of_squares", [&](auto zero) {
       using T = decltype(zero);
       with_vectors<kVector<T>>({count}, {&flat}, [&](auto n) {
-        GTA_LAUNCH((square_pieces<T, n>), dim3(static_cast<unsigned>(pieces)), dim3(kThreads), 0, stream, device_data<T>(flat), count, partial.data<double>());
+        GTA_LAUNCH((square_pieces<T, n>), dim3(static_cast<unsigned>(pieces)), dim3(kThreads), 0, stream,
+                   device_data<T>(flat), count, partial.data<double>());
       });
     });
-  GTA_LAUNCH(sum_pieces, dim3(1), dim3(kThreads), 0, stream, partial.data<double>(), pieces, total.data<double>(), mode);
+  GTA_LAUNCH(sum_pieces, dim3(1), dim3(kThreads), 0, stream, partial.data<double>(), pieces, total.data<double>(),
+             mode);
 }
 
 }  // namespace gta::cuda

@@ -1,10 +1,12 @@
-// Tiles of bfloat16 in shared memory and products of them by tensor cores: what a kernel with a matrix product of its own is built from.
+// Tiles of bfloat16 in shared memory and products of them by tensor cores: what a kernel with a matrix product of its
+// own is built from.
 //
 // A warp holds 16 * m rows of a product in fragments (ptx.h has their layout), operands come from shared memory:
 //   multiply_rows         D (16 m, 8 n) += A B^T    rows of two tiles
 //   multiply_columns      D (16 m, 8 n) += A B      rows of one tile, columns of another
 //   multiply_transposed   D (16 m, 8 n) += A^T B    columns of two tiles
-//   multiply_map          D (16 m, 8 n) += P B      P in fragments, from a product before: a fragment of D, rounded to bfloat16, is one of A
+//   multiply_map          D (16 m, 8 n) += P B      P in fragments, from a product before:
+//                                               a fragment of D, rounded to bfloat16, is one of A
 #pragma once
 
 #include "core/backends/cuda/ptx.h"
@@ -16,10 +18,12 @@ using bf16 = __nv_bfloat16;
 
 // Shared memory that kernels have beside their tiles, at most.
 inline constexpr size_t kBesideTiles = 1024;
-// For the tiles of a block, on devices that give it most (compute capability 8.0; 9.0 has more) and least (8.6, 8.9, 12.x).
+// For the tiles of a block, on devices that give it most (compute capability 8.0; 9.0 has more) and least (8.6, 8.9,
+// 12.x).
 inline constexpr size_t kMostShared = 163 * 1024 - kBesideTiles, kLeastShared = 99 * 1024 - kBesideTiles;
 
-// Calls launch with the first of the tiles, the fastest first, that the device has shared memory for; false, and no call, when there are none.
+// Calls launch with the first of the tiles, the fastest first, that the device has shared memory for; false, and no
+// call, when there are none.
 template <class C, class... Smaller, class F>
 bool with_first_that_fits(const Device& device, F&& launch) {
   if (C::shared + kBesideTiles <= shared_bytes_of(device)) return launch(C{}), true;
@@ -28,13 +32,13 @@ bool with_first_that_fits(const Device& device, F&& launch) {
   return false;
 }
 
-// Elements from one row of a tile in shared memory to the next: an odd number of 16-byte pieces, so that the eight rows of an ldmatrix lie in
-// different banks.
+// Elements from one row of a tile in shared memory to the next: an odd number of 16-byte pieces, so that the eight rows
+// of an ldmatrix lie in different banks.
 template <int columns>
 inline constexpr int kPitch = columns + 8;
 
-// How the threads of a block share the copy of a tile: each takes the same piece of 16 bytes of every step-th row, so that one address is all it
-// has to remember. Of 96 columns, as many threads as cover whole rows take part.
+// How the threads of a block share the copy of a tile: each takes the same piece of 16 bytes of every step-th row, so
+// that one address is all it has to remember. Of 96 columns, as many threads as cover whole rows take part.
 template <int columns, int threads>
 struct Pieces {
   static constexpr int count = columns / 8, step = threads / count;
@@ -42,7 +46,9 @@ struct Pieces {
   static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x) / count; }
   static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x) % count * 8; }
   // Where this thread begins in rows that begin at `from`.
-  static __device__ __forceinline__ const bf16* own(const bf16* from, int64_t pitch) { return from + row() * pitch + column(); }
+  static __device__ __forceinline__ const bf16* own(const bf16* from, int64_t pitch) {
+    return from + row() * pitch + column();
+  }
 };
 
 // Starts copies of `count` rows, `own` being Pieces::own of the first; rows from there to `rows` become zero.
@@ -53,7 +59,8 @@ __device__ __forceinline__ void load_own(bf16* tile, const bf16* own, int64_t pi
   tile += row * kPitch<columns> + P::column();
   if (threads % P::count != 0 && row >= P::step) return;
 #pragma unroll
-  for (int i = 0; i < (rows + P::step - 1) / P::step; ++i, row += P::step, own += P::step * pitch, tile += P::step * kPitch<columns>)
+  for (int i = 0; i < (rows + P::step - 1) / P::step;
+       ++i, row += P::step, own += P::step * pitch, tile += P::step * kPitch<columns>)
     if (rows % P::step == 0 || row < rows) ptx::cp_async_16(tile, own, row < count ? 16 : 0);
 }
 template <int rows, int columns, int threads>
@@ -92,7 +99,8 @@ __device__ __forceinline__ void multiply_rows(float (&d)[m][n][4], const bf16* a
   }
 }
 
-// D (16 m, 8 n) += A (16 m, 16), in fragments, times 16 rows of a tile of `columns`; b is this lane's row of an ldmatrix.
+// D (16 m, 8 n) += A (16 m, 16), in fragments, times 16 rows of a tile of `columns`; b is this lane's row of an
+// ldmatrix.
 template <int columns, int m, int n>
 __device__ __forceinline__ void multiply_fragments(float (&d)[m][n][4], const uint32_t (&left)[m][4], const bf16* b) {
 #pragma unroll
@@ -122,7 +130,8 @@ __device__ __forceinline__ void multiply_columns(float (&d)[m][n][4], const bf16
   }
 }
 
-// D (16 m, 8 n) += A^T B, A (depth, 16 m) and B (depth, 8 n) parts of tiles of `a_columns` and `b_columns`, from a and b on.
+// D (16 m, 8 n) += A^T B, A (depth, 16 m) and B (depth, 8 n) parts of tiles of `a_columns` and `b_columns`, from a and
+// b on.
 template <int depth, int a_columns, int b_columns, int m, int n>
 __device__ __forceinline__ void multiply_transposed(float (&d)[m][n][4], const bf16* a, const bf16* b) {
   const int lane = threadIdx.x & 31;

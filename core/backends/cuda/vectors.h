@@ -1,7 +1,7 @@
 // Sixteen bytes at a time: how the memory-bound kernels read and write, and how their threads share the work.
 //
-// A vector is n neighbouring elements of one row. n is 16 bytes' worth where rows begin at multiples of 16 bytes and hold whole vectors, which
-// is so for every model worth training, and 1 where not. Arithmetic is float32.
+// A vector is n neighbouring elements of one row. n is 16 bytes' worth where rows begin at multiples of 16 bytes and
+// hold whole vectors, which is so for every model worth training, and 1 where not. Arithmetic is float32.
 #pragma once
 
 #include <algorithm>
@@ -118,44 +118,53 @@ inline bool aligned_rows(const Tensor& tensor) {
 }
 template <class T>
 inline constexpr int kVector = static_cast<int>(16 / sizeof(T));
-// Calls f with the n to use, a constant: `most`, or 1 where one of the lengths (of the parts of a row, in elements) holds no whole number of
-// vectors or one of the tensors has rows that are not aligned.
+// Calls f with the n to use, a constant: `most`, or 1 where one of the lengths (of the parts of a row, in elements)
+// holds no whole number of vectors or one of the tensors has rows that are not aligned.
 template <int most, class F>
 void with_vectors(std::initializer_list<int64_t> lengths, std::initializer_list<const Tensor*> tensors, F&& f) {
-  const bool whole = std::all_of(lengths.begin(), lengths.end(), [](int64_t length) { return length % most == 0; }) &&
-                     std::all_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) { return aligned_rows(*tensor); });
+  const bool whole =
+      std::all_of(lengths.begin(), lengths.end(), [](int64_t length) { return length % most == 0; }) &&
+      std::all_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) { return aligned_rows(*tensor); });
   if (whole)
     f(std::integral_constant<int, most>{});
   else
     f(std::integral_constant<int, 1>{});
 }
 
-// One thread for each of `items` of each of `rows`: neighbours in a row are neighbours in a warp, short rows share one. f(row, item).
+// One thread for each of `items` of each of `rows`: neighbours in a row are neighbours in a warp, short rows share one.
+// f(row, item).
 struct Threads {
   dim3 grid, block;
 };
 inline Threads threads_of(int64_t rows, int64_t items) {
   constexpr unsigned size = 256;
-  const unsigned across = rows <= 1 ? size : static_cast<unsigned>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(items, 1, 32))));
+  const unsigned across =
+      rows <= 1 ? size : static_cast<unsigned>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>(items, 1, 32))));
   const unsigned down = size / across;
-  return {dim3(static_cast<unsigned>(std::max<int64_t>(1, ceil_div(items, across))), static_cast<unsigned>(std::clamp<int64_t>(ceil_div(rows, down), 1, 65535))),
+  return {dim3(static_cast<unsigned>(std::max<int64_t>(1, ceil_div(items, across))),
+               static_cast<unsigned>(std::clamp<int64_t>(ceil_div(rows, down), 1, 65535))),
           dim3(across, down)};
 }
 template <class F>
 __device__ __forceinline__ void for_items(int64_t rows, int64_t items, F&& f) {
   const int64_t item = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item >= items) return;
-  for (int64_t row = int64_t{blockIdx.y} * blockDim.y + threadIdx.y; row < rows; row += int64_t{gridDim.y} * blockDim.y) f(row, item);
+  for (int64_t row = int64_t{blockIdx.y} * blockDim.y + threadIdx.y; row < rows; row += int64_t{gridDim.y} * blockDim.y)
+    f(row, item);
 }
 
-// One warp for each row. f(row) is called by all 32 lanes; columns_of_lane(width, f) then gives each lane the vectors (first column) that are its own.
+// One warp for each row. f(row) is called by all 32 lanes; columns_of_lane(width, f) then gives each lane the vectors
+// (first column) that are its own.
 inline constexpr int kWarpsOfRows = 8;
 inline Threads warps_of(int64_t rows) {
-  return {dim3(static_cast<unsigned>(std::clamp<int64_t>(ceil_div(rows, kWarpsOfRows), 1, INT32_MAX))), dim3(32, kWarpsOfRows)};
+  return {dim3(static_cast<unsigned>(std::clamp<int64_t>(ceil_div(rows, kWarpsOfRows), 1, INT32_MAX))),
+          dim3(32, kWarpsOfRows)};
 }
 template <class F>
 __device__ __forceinline__ void for_rows(int64_t rows, F&& f) {
-  for (int64_t row = int64_t{blockIdx.x} * kWarpsOfRows + threadIdx.y; row < rows; row += int64_t{gridDim.x} * kWarpsOfRows) f(row);
+  for (int64_t row = int64_t{blockIdx.x} * kWarpsOfRows + threadIdx.y; row < rows;
+       row += int64_t{gridDim.x} * kWarpsOfRows)
+    f(row);
 }
 template <int n, class F>
 __device__ __forceinline__ void columns_of_lane(int width, F&& f) {

@@ -4,10 +4,10 @@ namespace gta {
 
 void LatentHeadsOp::check(const Tensor& kv, const Tensor& k_rope) const {
   const auto& [heads, nope_dim, rope_dim, value_dim] = sizes;
-  ensure(kv.columns() == heads * (nope_dim + value_dim), name, "expected kv (tokens, {} heads x ({} + {})), got {}", heads, nope_dim,
-         value_dim, describe(kv));
-  ensure(k_rope.columns() == rope_dim && k_rope.rows() == kv.rows(), name, "expected k_rope ({} tokens, {}), got {}", kv.rows(), rope_dim,
-         describe(k_rope));
+  ensure(kv.columns() == heads * (nope_dim + value_dim), name, "expected kv (tokens, {} heads x ({} + {})), got {}",
+         heads, nope_dim, value_dim, describe(kv));
+  ensure(k_rope.columns() == rope_dim && k_rope.rows() == kv.rows(), name, "expected k_rope ({} tokens, {}), got {}",
+         kv.rows(), rope_dim, describe(k_rope));
 }
 
 std::array<Tensor, 2> LatentHeadsOp::forward(Saved&, const Tensor& kv, const Tensor& k_rope) const {

@@ -1,12 +1,13 @@
-// Keys and values of multi-head latent attention, head by head, from one product and the rotated key that all heads share.
+// Keys and values of multi-head latent attention, head by head, from one product and the rotated key that all heads
+// share.
 //
-//   K_h = [kv_h[0 : n), k_rope]      V_h = kv_h[n : n + dv)          h = 0 .. heads-1
-//   kv (tokens, heads * (n + dv))    k_rope (tokens, d)              K (tokens, heads * (n + d))    V (tokens, heads * dv)
+//   K_h = [kv_h[0 : n), k_rope]    V_h = kv_h[n : n + dv)          h = 0 .. heads-1
+//   kv (tokens, heads * (n + dv))  k_rope (tokens, d)            K (tokens, heads * (n + d))   V (tokens, heads * dv)
 //
 //   dkv_h = [dK_h[0 : n), dV_h]      dk_rope = sum over heads of dK_h[n : n + d), head 0 first
 //
-// n = nope_dim, d = rope_dim, dv = value_dim. The core takes heads that lie next to each other, so each of these numbers is copied once;
-// backward needs none of them again.
+// n = nope_dim, d = rope_dim, dv = value_dim. The core takes heads that lie next to each other, so each of these
+// numbers is copied once; backward needs none of them again.
 #pragma once
 
 #include "core/tape.h"
@@ -16,7 +17,8 @@ namespace gta {
 struct LatentHeadSizes {
   int64_t heads, nope_dim, rope_dim, value_dim;
 };
-GTA_KERNEL(void latent_heads_join(const LatentHeadSizes& sizes, const Tensor& kv, const Tensor& k_rope, const Tensor& k, const Tensor& v))
+GTA_KERNEL(void latent_heads_join(const LatentHeadSizes& sizes, const Tensor& kv, const Tensor& k_rope, const Tensor& k,
+                                  const Tensor& v))
 struct LatentHeadsBackward {
   LatentHeadSizes sizes;
   Tensor d_k, d_v;        // undefined: nothing to add

@@ -25,7 +25,8 @@ void put(T* to, const T* from, int64_t count, GradientMode mode) {
 
 }  // namespace
 
-void latent_heads_join(const LatentHeadSizes& s, const Tensor& kv, const Tensor& k_rope, const Tensor& k, const Tensor& v) {
+void latent_heads_join(const LatentHeadSizes& s, const Tensor& kv, const Tensor& k_rope, const Tensor& k,
+                       const Tensor& v) {
   dispatch_floating(kv.dtype(), "latent_heads", [&](auto zero) {
     using T = decltype(zero);
     parallel_ranges(kv.rows(), kRowGrain, [&](int64_t first, int64_t last) {

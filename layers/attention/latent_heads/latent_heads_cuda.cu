@@ -8,7 +8,8 @@ struct Sizes {
   int heads, nope, rope, value;
 };
 Sizes sizes_of(const LatentHeadSizes& s) {
-  return {static_cast<int>(s.heads), static_cast<int>(s.nope_dim), static_cast<int>(s.rope_dim), static_cast<int>(s.value_dim)};
+  return {static_cast<int>(s.heads), static_cast<int>(s.nope_dim), static_cast<int>(s.rope_dim),
+          static_cast<int>(s.value_dim)};
 }
 
 // K_h = [kv_h[0 : nope), k_rope]        V_h = kv_h[nope : nope + value)
@@ -32,8 +33,8 @@ template <class T>
 struct Split {
   Sizes sizes;
   int64_t rows;
-  Rows<const T> d_k, d_v;   // without data: nothing to add
-  Rows<T> d_kv, d_k_rope;   // without data: not wanted
+  Rows<const T> d_k, d_v;  // without data: nothing to add
+  Rows<T> d_kv, d_k_rope;  // without data: not wanted
   bool accumulate_kv, accumulate_k_rope;
 };
 
@@ -68,13 +69,14 @@ __global__ void split_kernel(Split<T> b) {
 
 }  // namespace
 
-void latent_heads_join(const LatentHeadSizes& s, const Tensor& kv, const Tensor& k_rope, const Tensor& k, const Tensor& v) {
+void latent_heads_join(const LatentHeadSizes& s, const Tensor& kv, const Tensor& k_rope, const Tensor& k,
+                       const Tensor& v) {
   dispatch_device(kv.dtype(), "latent_heads", [&](auto zero) {
     using T = decltype(zero);
     with_vectors<kVector<T>>({s.nope_dim, s.rope_dim, s.value_dim}, {&kv, &k_rope, &k, &v}, [&](auto n) {
       const Threads threads = threads_of(kv.rows(), s.heads * (s.nope_dim + s.rope_dim + s.value_dim) / n);
-      GTA_LAUNCH((join_kernel<T, n>), threads.grid, threads.block, 0, stream_of(kv.device()), sizes_of(s), rows_of<const T>(kv), rows_of<const T>(k_rope),
-                 rows_of<T>(k), rows_of<T>(v), kv.rows());
+      GTA_LAUNCH((join_kernel<T, n>), threads.grid, threads.block, 0, stream_of(kv.device()), sizes_of(s),
+                 rows_of<const T>(kv), rows_of<const T>(k_rope), rows_of<T>(k), rows_of<T>(v), kv.rows());
     });
   });
 }
@@ -84,12 +86,14 @@ void latent_heads_split(const LatentHeadsBackward& b) {
   const Tensor& like = b.d_k.defined() ? b.d_k : b.d_v;
   dispatch_device(like.dtype(), "latent_heads", [&](auto zero) {
     using T = decltype(zero);
-    with_vectors<kVector<T>>({s.nope_dim, s.rope_dim, s.value_dim}, {&b.d_k, &b.d_v, &b.d_kv, &b.d_k_rope}, [&](auto n) {
-      const Threads threads = threads_of(like.rows(), (s.heads * (s.nope_dim + s.value_dim) + s.rope_dim) / n);
-      GTA_LAUNCH((split_kernel<T, n>), threads.grid, threads.block, 0, stream_of(like.device()),
-                 Split<T>{sizes_of(s), like.rows(), rows_of<const T>(b.d_k), rows_of<const T>(b.d_v), rows_of<T>(b.d_kv), rows_of<T>(b.d_k_rope),
-                          b.mode_kv == GradientMode::Accumulate, b.mode_k_rope == GradientMode::Accumulate});
-    });
+    with_vectors<kVector<T>>(
+        {s.nope_dim, s.rope_dim, s.value_dim}, {&b.d_k, &b.d_v, &b.d_kv, &b.d_k_rope}, [&](auto n) {
+          const Threads threads = threads_of(like.rows(), (s.heads * (s.nope_dim + s.value_dim) + s.rope_dim) / n);
+          GTA_LAUNCH((split_kernel<T, n>), threads.grid, threads.block, 0, stream_of(like.device()),
+                     Split<T>{sizes_of(s), like.rows(), rows_of<const T>(b.d_k), rows_of<const T>(b.d_v),
+                              rows_of<T>(b.d_kv), rows_of<T>(b.d_k_rope), b.mode_kv == GradientMode::Accumulate,
+                              b.mode_k_rope == GradientMode::Accumulate});
+        });
   });
 }
 

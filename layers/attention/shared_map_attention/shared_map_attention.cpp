@@ -3,27 +3,31 @@
 namespace gta {
 namespace {
 
-// The meta device that stands for a CPU: there the CPU's kernels count the memory that they take inside themselves, which in long sequences
-// is much.
-bool counts_for_cpu(const Device& device) { return device.type == DeviceType::Meta && memory_type(device) == DeviceType::Cpu; }
+// The meta device that stands for a CPU: there the CPU's kernels count the memory that they take inside themselves,
+// which in long sequences is much.
+bool counts_for_cpu(const Device& device) {
+  return device.type == DeviceType::Meta && memory_type(device) == DeviceType::Cpu;
+}
 
 }  // namespace
 
 double visible_pairs(const AttentionForward& a) {
-  const double queries = static_cast<double>(a.q.rows() / a.shape.batch), keys = static_cast<double>(a.k.rows() / a.shape.batch);
+  const double queries = static_cast<double>(a.q.rows() / a.shape.batch),
+               keys = static_cast<double>(a.k.rows() / a.shape.batch);
   return static_cast<double>(a.shape.batch * a.shape.query_heads) * queries * (keys - queries + 0.5 * (queries + 1));
 }
 
 void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor& v) const {
   const auto& [batch, nq, nk, nv, dk, dv, scale] = shape;
-  ensure(nq > 0 && nk > 0 && nv > 0 && nq % nk == 0 && nq % nv == 0, name, "{} maps cannot share {} key heads and {} value heads evenly", nq, nk,
-         nv);
+  ensure(nq > 0 && nk > 0 && nv > 0 && nq % nk == 0 && nq % nv == 0, name,
+         "{} maps cannot share {} key heads and {} value heads evenly", nq, nk, nv);
   ensure(q.columns() == nq * dk && k.columns() == nk * dk && v.columns() == nv * dv, name,
-         "expected q (tokens, {} x {}), k (tokens, {} x {}), v (tokens, {} x {}), got {}, {}, {}", nq, dk, nk, dk, nv, dv, describe(q),
-         describe(k), describe(v));
+         "expected q (tokens, {} x {}), k (tokens, {} x {}), v (tokens, {} x {}), got {}, {}, {}", nq, dk, nk, dk, nv,
+         dv, describe(q), describe(k), describe(v));
   ensure(batch > 0 && q.rows() % batch == 0 && k.rows() % batch == 0 && k.rows() == v.rows(), name,
          "{} query rows, {} key rows and {} value rows do not fit a batch of {}", q.rows(), k.rows(), v.rows(), batch);
-  ensure(k.rows() >= q.rows(), name, "{} queries cannot end at the last of {} keys", q.rows() / batch, k.rows() / batch);
+  ensure(k.rows() >= q.rows(), name, "{} queries cannot end at the last of {} keys", q.rows() / batch,
+         k.rows() / batch);
   if (document_starts.defined())
     ensure(document_starts.dtype() == DType::I32 && document_starts.elements() == q.rows(), name,
            "expected int32 document_starts for {} queries, got {}", q.rows(), describe(document_starts));
@@ -31,7 +35,8 @@ void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor&
 
 Tensor SharedMapAttentionOp::forward(Saved& saved, const Tensor& q, const Tensor& k, const Tensor& v) const {
   Tensor u = Tensor::empty({q.rows(), shape.query_heads * shape.value_dim}, q.dtype(), q.device());
-  Tensor logsumexp = saved.recording() ? Tensor::empty({q.rows(), shape.query_heads}, state_dtype(q.dtype()), q.device()) : Tensor{};
+  Tensor logsumexp =
+      saved.recording() ? Tensor::empty({q.rows(), shape.query_heads}, state_dtype(q.dtype()), q.device()) : Tensor{};
   const AttentionForward arguments{shape, q, k, v, document_starts, u, logsumexp};
   if (counts_for_cpu(q.device()))
     cpu::shared_map_attention_forward(arguments);
@@ -41,7 +46,8 @@ Tensor SharedMapAttentionOp::forward(Saved& saved, const Tensor& q, const Tensor
   return u;
 }
 
-void SharedMapAttentionOp::backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+void SharedMapAttentionOp::backward(const Saved& saved, std::span<Tensor> d_outputs,
+                                    std::span<GradientSlot> d_inputs) const {
   const auto destination = [](GradientSlot& slot) { return slot.wanted() ? slot.destination() : Tensor{}; };
   const AttentionBackward arguments{{shape, saved[0], saved[1], saved[2], document_starts, saved[3], saved[4]},
                                     d_outputs[0],

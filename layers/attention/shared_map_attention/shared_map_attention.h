@@ -1,10 +1,10 @@
 // The core of every attention variant: causal attention whose maps may share keys and values.
 //
-//   A_g = softmax(scale * Q_g K_{g / (nq/nk)}^T)  over the visible keys,      U_g = A_g V_{g / (nq/nv)},      g = 0 .. nq-1
+//   A_g = softmax(scale * Q_g K_{g / (nq/nk)}^T)  over the visible keys,    U_g = A_g V_{g / (nq/nv)},    g = 0 .. nq-1
 //   Q (batch * queries, nq * dk)   K (batch * keys, nk * dk)   V (batch * keys, nv * dv)   U (batch * queries, nq * dv)
 //
-// nq % nk == 0, nq % nv == 0, dk and dv independent. Query i of a sequence stands at position keys - queries + i (so that a cache of
-// earlier keys fits) and sees the keys from document_starts[i] (0 without them) to its own position.
+// nq % nk == 0, nq % nv == 0, dk and dv independent. Query i of a sequence stands at position keys - queries + i (so
+// that a cache of earlier keys fits) and sees the keys from document_starts[i] (0 without them) to its own position.
 //
 // forward saves L = logsumexp of the scaled scores (batch * queries, nq); backward computes the maps again, with
 //   delta = rowsum(dU * U)     A = exp(scale Q K^T - L)     dS = A * (dU V^T - delta)

@@ -1,12 +1,15 @@
 // delta = rowsum(dU * U)     A = exp(scale Q K^T - L)     dS = A * (dU V^T - delta)
 // dQ = scale dS K     dK = scale sum over the maps sharing K of dS^T Q     dV = sum over the maps sharing V of A^T dU
 //
-// Three steps, each of which computes what it needs of the maps again and owns what it writes, so that no sum depends on who comes first:
+// Three steps, each of which computes what it needs of the maps again and owns what it writes, so that no sum depends
+// on who comes first:
 //   row states   L, delta and the first visible key of every row of every map
-//   dK and dV    by tiles of keys: a block walks the maps of one group and, for each, the queries that see its keys, and sums in registers
+//   dK and dV    by tiles of keys: a block walks the maps of one group and, for each, the queries that see its keys,
+//                and sums in registers
 //   dQ           by tiles of queries, over the keys that they see
-// A group is a run of maps that share both their key head and their value head: all of them, or fewer where that would make too few blocks.
-// A head that serves several groups gets float32 partial sums, which a last pass adds group by group.
+// A group is a run of maps that share both their key head and their value head: all of them, or fewer where that would
+// make too few blocks. A head that serves several groups gets float32 partial sums, which a last pass adds group by
+// group.
 #include <algorithm>
 #include <numeric>
 
@@ -17,7 +20,8 @@ namespace {
 
 using namespace attention;
 
-// As many blocks of dK and dV as keep the largest devices busy. A constant, so that devices with the same tiles make the same sums.
+// As many blocks of dK and dV as keep the largest devices busy. A constant, so that devices with the same tiles make
+// the same sums.
 constexpr int64_t kEnoughBlocks = 512;
 
 struct alignas(16) RowState {
@@ -28,8 +32,8 @@ struct alignas(16) RowState {
 // Where a gradient of keys or values goes: to its tensor, or as one of several partial sums.
 template <class T>
 struct Destination {
-  Rows<T> to;         // no data when nobody wants it
-  Rows<float> sums;   // (groups * batch * keys, dim); no data where one group is all
+  Rows<T> to;        // no data when nobody wants it
+  Rows<float> sums;  // (groups * batch * keys, dim); no data where one group is all
   bool accumulate;
   int dim;
 };
@@ -45,7 +49,9 @@ struct Backward {
   bool accumulate_q;
   Destination<T> d_k, d_v;
 
-  __device__ __forceinline__ RowState* states_of(int sequence, int map) const { return states + (int64_t{sequence} * p.maps + map) * p.queries; }
+  __device__ __forceinline__ RowState* states_of(int sequence, int map) const {
+    return states + (int64_t{sequence} * p.maps + map) * p.queries;
+  }
   __device__ __forceinline__ const T* d_u_at(int sequence, int query, int map) const {
     return d_u.at(p.query_row(sequence, query), int64_t{map} * p.value_dim);
   }
@@ -98,11 +104,13 @@ struct KeyTiles {
   static constexpr int dk = dk_, dv = dv_, m = m_, queries = queries_, threads = 32 * warps, rows = 16 * m * warps;
   static constexpr int k_size = rows * kPitch<dk>, v_size = of == Of::Values ? 0 : rows * kPitch<dv>;
   static constexpr int q_size = queries * kPitch<dk>, u_size = queries * kPitch<dv>;
-  static constexpr size_t shared = (k_size + v_size + 2 * (q_size + u_size)) * sizeof(bf16) + 2 * queries * sizeof(RowState);
+  static constexpr size_t shared =
+      (k_size + v_size + 2 * (q_size + u_size)) * sizeof(bf16) + 2 * queries * sizeof(RowState);
   static_assert(queries % 16 == 0 && queries <= threads && shared <= kMostShared);
 };
 
-// Starts copies of the states of `rows` queries, zero after the first `count`: with zero rows of Q and dU they add nothing to any sum.
+// Starts copies of the states of `rows` queries, zero after the first `count`: with zero rows of Q and dU they add
+// nothing to any sum.
 template <int rows, int threads>
 __device__ __forceinline__ void load_states(RowState* to, const RowState* from, int count) {
   static_assert(rows <= threads);
@@ -112,8 +120,9 @@ __device__ __forceinline__ void load_states(RowState* to, const RowState* from, 
 
 // Fragments of a warp that begins at `key`, times `factor`.
 template <int m, int n>
-__device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Problem<bf16>& p, const float (&sum)[m][n][4], int sequence, int key,
-                                           int group, int head, float factor) {
+__device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Problem<bf16>& p,
+                                           const float (&sum)[m][n][4], int sequence, int key, int group, int head,
+                                           float factor) {
   const int lane = threadIdx.x & 31, pair = (lane & 3) * 2;
 #pragma unroll
   for (int i = 0; i < m; ++i)
@@ -125,7 +134,8 @@ __device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Pro
       if (d.sums.data) {
         float* const to = d.sums.at(int64_t{group} * p.batch * p.keys + row, pair);
 #pragma unroll
-        for (int j = 0; j < n; ++j) *reinterpret_cast<float2*>(to + 8 * j) = {sum[i][j][2 * h] * factor, sum[i][j][2 * h + 1] * factor};
+        for (int j = 0; j < n; ++j)
+          *reinterpret_cast<float2*>(to + 8 * j) = {sum[i][j][2 * h] * factor, sum[i][j][2 * h + 1] * factor};
       } else {
         bf16* const to = d.to.at(row, head * 8 * n + pair);
 #pragma unroll
@@ -137,7 +147,8 @@ __device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Pro
     }
 }
 
-// S^T = K Q^T and dA^T = V dU^T: the rows of these fragments are keys, so that A^T and dS^T multiply dU and Q straight from registers.
+// S^T = K Q^T and dA^T = V dU^T: the rows of these fragments are keys, so that A^T and dS^T multiply dU and Q straight
+// from registers.
 template <class C>
 __global__ void __launch_bounds__(C::threads, 1) key_tiles(const Backward<bf16> a) {
   const Problem<bf16>& p = a.p;
@@ -156,8 +167,10 @@ __global__ void __launch_bounds__(C::threads, 1) key_tiles(const Backward<bf16> 
 
   const auto load_queries = [&](int map, int query, int stage) {
     const int count = p.queries - query;
-    load_tile<C::queries, C::dk, C::threads>(q_tiles + stage * C::q_size, p.q_at(sequence, query, map), p.q.pitch, count);
-    load_tile<C::queries, C::dv, C::threads>(u_tiles + stage * C::u_size, a.d_u_at(sequence, query, map), a.d_u.pitch, count);
+    load_tile<C::queries, C::dk, C::threads>(q_tiles + stage * C::q_size, p.q_at(sequence, query, map), p.q.pitch,
+                                             count);
+    load_tile<C::queries, C::dv, C::threads>(u_tiles + stage * C::u_size, a.d_u_at(sequence, query, map), a.d_u.pitch,
+                                             count);
     load_states<C::queries, C::threads>(state_tiles + stage * C::queries, a.states_of(sequence, map) + query, count);
     ptx::cp_async_commit();
   };
@@ -191,9 +204,11 @@ __global__ void __launch_bounds__(C::threads, 1) key_tiles(const Backward<bf16> 
 #pragma unroll
           for (int i = 0; i < C::m; ++i)
 #pragma unroll
-            for (int h = 0; h < 2; ++h) s[i][j][2 * h + e] = ptx::exp2_approx(s[i][j][2 * h + e] * p.scale_log2 - logsumexp);
+            for (int h = 0; h < 2; ++h)
+              s[i][j][2 * h + e] = ptx::exp2_approx(s[i][j][2 * h + e] * p.scale_log2 - logsumexp);
         }
-      if (p.starts || p.offset + query < warp_key + 16 * C::m - 1) {  // a branch of whole warps: most tiles need no mask
+      // a branch of whole warps: most tiles need no mask
+      if (p.starts || p.offset + query < warp_key + 16 * C::m - 1) {
 #pragma unroll
         for (int j = 0; j < C::queries / 8; ++j)
 #pragma unroll
@@ -229,15 +244,18 @@ __global__ void __launch_bounds__(C::threads, 1) key_tiles(const Backward<bf16> 
     query = next_query;
   }
   // Of::Both also runs for one of them alone.
-  if (C::of != Of::Values && a.d_k.to.data) write_keys(a.d_k, p, d_k, sequence, warp_key, group, first_map / p.maps_of_key, p.scale);
-  if (C::of != Of::Keys && a.d_v.to.data) write_keys(a.d_v, p, d_v, sequence, warp_key, group, first_map / p.maps_of_value, 1.0f);
+  if (C::of != Of::Values && a.d_k.to.data)
+    write_keys(a.d_k, p, d_k, sequence, warp_key, group, first_map / p.maps_of_key, p.scale);
+  if (C::of != Of::Keys && a.d_v.to.data)
+    write_keys(a.d_v, p, d_v, sequence, warp_key, group, first_map / p.maps_of_value, 1.0f);
 }
 
 // Warps of 16 * m queries each; two stages of key and value tiles.
 template <int dk_, int dv_, int warps, int m_, int keys_>
 struct QueryTiles {
   static constexpr int dk = dk_, dv = dv_, m = m_, keys = keys_, threads = 32 * warps, rows = 16 * m * warps;
-  static constexpr int q_size = rows * kPitch<dk>, u_size = rows * kPitch<dv>, k_size = keys * kPitch<dk>, v_size = keys * kPitch<dv>;
+  static constexpr int q_size = rows * kPitch<dk>, u_size = rows * kPitch<dv>, k_size = keys * kPitch<dk>,
+                       v_size = keys * kPitch<dv>;
   static constexpr size_t shared = (q_size + u_size + 2 * (k_size + v_size)) * sizeof(bf16) + rows * sizeof(RowState);
   static_assert(keys % 16 == 0 && rows <= threads && shared <= kMostShared);
 };
@@ -253,8 +271,10 @@ __global__ void __launch_bounds__(C::threads, 1) query_tiles(const Backward<bf16
   GTA_SHARED_ARRAY(int, scratch, [32]);
 
   // Long rows first, as in forward.
-  const int map = blockIdx.x, sequence = blockIdx.y, query = (gridDim.z - 1 - blockIdx.z) * C::rows, query_count = min(C::rows, p.queries - query);
-  const int first = first_key_of(p, sequence, query, query_count, scratch) / C::keys * C::keys, end = p.offset + query + query_count;
+  const int map = blockIdx.x, sequence = blockIdx.y, query = (gridDim.z - 1 - blockIdx.z) * C::rows,
+            query_count = min(C::rows, p.queries - query);
+  const int first = first_key_of(p, sequence, query, query_count, scratch) / C::keys * C::keys,
+            end = p.offset + query + query_count;
 
   const bf16* k = Pieces<C::dk, C::threads>::own(p.k_at(sequence, first, map), p.k.pitch);
   const bf16* v = Pieces<C::dv, C::threads>::own(p.v_at(sequence, first, map), p.v.pitch);
@@ -271,7 +291,8 @@ __global__ void __launch_bounds__(C::threads, 1) query_tiles(const Backward<bf16
   load_states<C::rows, C::threads>(states, a.states_of(sequence, map) + query, query_count);
   load_keys(first, 0);
 
-  const int lane = threadIdx.x & 31, warp_row = (threadIdx.x >> 5) * 16 * C::m, row = warp_row + (lane >> 2), pair = (lane & 3) * 2;
+  const int lane = threadIdx.x & 31, warp_row = (threadIdx.x >> 5) * 16 * C::m, row = warp_row + (lane >> 2),
+            pair = (lane & 3) * 2;
   float d_q[C::m][C::dk / 8][4] = {};
   for (int key = first, stage = 0; key < end; key += C::keys, stage ^= 1) {
     ptx::cp_async_wait<0>();
@@ -293,7 +314,8 @@ __global__ void __launch_bounds__(C::threads, 1) query_tiles(const Backward<bf16
         for (int j = 0; j < C::keys / 8; ++j)
 #pragma unroll
           for (int e = 2 * h; e < 2 * h + 2; ++e)
-            d[i][j][e] = ptx::exp2_approx(s[i][j][e] * p.scale_log2 - state.logsumexp_log2) * (d[i][j][e] - state.delta);
+            d[i][j][e] =
+                ptx::exp2_approx(s[i][j][e] * p.scale_log2 - state.logsumexp_log2) * (d[i][j][e] - state.delta);
       }
     if (p.starts || key + C::keys - 1 > warp_position) {
 #pragma unroll
@@ -348,9 +370,11 @@ __global__ void __launch_bounds__(kPartThreads, 1) key_parts(const Backward<T> a
       const int query_count = min(kPart, end - query);
       const T *const q = p.q_at(sequence, query, map), *const d_u = a.d_u_at(sequence, query, map);
       Part s = {}, d_a = {};
-      multiply_rows(s, scratch[0], p.k_at(sequence, key, map), p.k.pitch, key_count, q, p.q.pitch, query_count, p.head_dim);
+      multiply_rows(s, scratch[0], p.k_at(sequence, key, map), p.k.pitch, key_count, q, p.q.pitch, query_count,
+                    p.head_dim);
       if (of == Of::Keys)
-        multiply_rows(d_a, scratch[0], p.v_at(sequence, key, map), p.v.pitch, key_count, d_u, a.d_u.pitch, query_count, p.value_dim);
+        multiply_rows(d_a, scratch[0], p.v_at(sequence, key, map), p.v.pitch, key_count, d_u, a.d_u.pitch, query_count,
+                      p.value_dim);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int row = x + 16 * j;
@@ -360,7 +384,8 @@ __global__ void __launch_bounds__(kPartThreads, 1) key_parts(const Backward<T> a
           const int k = key + y + 16 * i;
           const bool visible = row < query_count && k <= p.offset + query + row && k >= state.first_key;
           const float weight = visible ? exp2f(s[i][j] * p.scale_log2 - state.logsumexp_log2) : 0.0f;
-          scratch[0].map[(y + 16 * i) * kPartPitch + row] = of == Of::Values ? weight : weight * (d_a[i][j] - state.delta);
+          scratch[0].map[(y + 16 * i) * kPartPitch + row] =
+              of == Of::Values ? weight : weight * (d_a[i][j] - state.delta);
         }
       }
       if (of == Of::Keys)
@@ -393,15 +418,18 @@ __global__ void __launch_bounds__(kPartThreads) query_parts(const Backward<T> a)
   const int map = blockIdx.x % p.maps, sequence = blockIdx.y;
   const int query = (gridDim.z - 1 - blockIdx.z) * kPart, query_count = min(kPart, p.queries - query);
   const int column = blockIdx.x / p.maps * kPart, columns = min(kPart, p.head_dim - column);
-  const int first = first_key_of(p, sequence, query, query_count, scratch_of_first), end = p.offset + query + query_count;
+  const int first = first_key_of(p, sequence, query, query_count, scratch_of_first),
+            end = p.offset + query + query_count;
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   Part d_q = {};
   for (int key = first; key < end; key += kPart) {
     const int key_count = min(kPart, end - key);
     const T *const k = p.k_at(sequence, key, map), *const v = p.v_at(sequence, key, map);
     Part s = {}, d_a = {};
-    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, k, p.k.pitch, key_count, p.head_dim);
-    multiply_rows(d_a, scratch[0], a.d_u_at(sequence, query, map), a.d_u.pitch, query_count, v, p.v.pitch, key_count, p.value_dim);
+    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, k, p.k.pitch, key_count,
+                  p.head_dim);
+    multiply_rows(d_a, scratch[0], a.d_u_at(sequence, query, map), a.d_u.pitch, query_count, v, p.v.pitch, key_count,
+                  p.value_dim);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int row = y + 16 * i;
@@ -422,7 +450,8 @@ __global__ void __launch_bounds__(kPartThreads) query_parts(const Backward<T> a)
     for (int j = 0; j < 4; ++j) {
       if (y + 16 * i >= query_count || x + 16 * j >= columns) continue;
       float values[1] = {d_q[i][j] * p.scale};
-      write_vector(a.d_q.at(p.query_row(sequence, query + y + 16 * i), int64_t{map} * p.head_dim + column + x + 16 * j), values, a.accumulate_q);
+      write_vector(a.d_q.at(p.query_row(sequence, query + y + 16 * i), int64_t{map} * p.head_dim + column + x + 16 * j),
+                   values, a.accumulate_q);
     }
 }
 
@@ -460,26 +489,31 @@ struct Call {
   Destination<T> destination(const Tensor& to, GradientMode mode, int dim, int sharing, Tensor& sums) const {
     const Problem<T>& p = arguments.p;
     if (to.defined() && sharing > arguments.group)
-      sums = Tensor::empty({int64_t{p.maps / arguments.group} * p.batch * p.keys, dim}, DType::F32, to.device(), Purpose::Workspace);
+      sums = Tensor::empty({int64_t{p.maps / arguments.group} * p.batch * p.keys, dim}, DType::F32, to.device(),
+                           Purpose::Workspace);
     return {rows_of<T>(to), rows_of<float>(sums), mode == GradientMode::Accumulate, dim};
   }
 
   bool any_query() const { return arguments.p.queries > 0; }
   dim3 query_grid(int64_t rows, int64_t chunks = 1) const {
     const Problem<T>& p = arguments.p;
-    return dim3(static_cast<unsigned>(p.maps * chunks), static_cast<unsigned>(p.batch), static_cast<unsigned>(ceil_div(p.queries, rows)));
+    return dim3(static_cast<unsigned>(p.maps * chunks), static_cast<unsigned>(p.batch),
+                static_cast<unsigned>(ceil_div(p.queries, rows)));
   }
 
   template <int n>
   void make_states() const {
     const int64_t items = states.rows();
-    if (any_query()) GTA_LAUNCH((row_states<n, T>), static_cast<unsigned>(ceil_div(items, kStateRows)), kStateThreads, 0, stream, arguments);
+    if (any_query())
+      GTA_LAUNCH((row_states<n, T>), static_cast<unsigned>(ceil_div(items, kStateRows)), kStateThreads, 0, stream,
+                 arguments);
   }
   void add_all_sums() const {
     const auto add = [&](const Destination<T>& d, const Tensor& sums, const Tensor& to, int sharing) {
       if (!sums.defined()) return;
       const Threads threads = threads_of(to.rows(), to.columns());
-      GTA_LAUNCH(add_sums<T>, threads.grid, threads.block, 0, stream, d, to.rows(), static_cast<int>(to.columns()), sharing / arguments.group);
+      GTA_LAUNCH(add_sums<T>, threads.grid, threads.block, 0, stream, d, to.rows(), static_cast<int>(to.columns()),
+                 sharing / arguments.group);
     };
     add(arguments.d_k, k_sums, b.d_k, arguments.p.maps_of_key);
     add(arguments.d_v, v_sums, b.d_v, arguments.p.maps_of_value);
@@ -507,7 +541,8 @@ void launch_tiles(const AttentionBackward& b, AllTiles<Q, K...> tiles) {
   call.make_states<8>();
   (launch_key_tiles<K>(call), ...);
   call.add_all_sums();
-  if (b.d_q.defined() && call.any_query()) GTA_LAUNCH(query_tiles<Q>, call.query_grid(Q::rows), Q::threads, Q::shared, call.stream, call.arguments);
+  if (b.d_q.defined() && call.any_query())
+    GTA_LAUNCH(query_tiles<Q>, call.query_grid(Q::rows), Q::threads, Q::shared, call.stream, call.arguments);
 }
 
 template <class... C>
@@ -518,22 +553,26 @@ bool launch_first(const AttentionBackward& b) {
 // Whether there were tiles for it.
 bool with_tiles(const AttentionBackward& b) {
   const AttentionForward& a = b.forward;
-  if (a.q.dtype() != DType::BF16 || !all_aligned({&a.q, &a.k, &a.v, &a.u, &b.d_u, &b.d_q, &b.d_k, &b.d_v})) return false;
+  if (a.q.dtype() != DType::BF16 || !all_aligned({&a.q, &a.k, &a.v, &a.u, &b.d_u, &b.d_q, &b.d_k, &b.d_v}))
+    return false;
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
-  // Measured on H100 and H200. Two fragments of queries or keys to a warp halve what it reads of the other side, and small blocks, of which two
-  // share a multiprocessor, hide each other's waits. Where the heads are narrow dK and dV come from one kernel; where they are wide its registers
-  // would not do, and computing S a second time costs less.
+  // Measured on H100 and H200. Two fragments of queries or keys to a warp halve what it reads of the other side, and
+  // small blocks, of which two share a multiprocessor, hide each other's waits. Where the heads are narrow dK and dV
+  // come from one kernel; where they are wide its registers would not do, and computing S a second time costs less.
   if (is(64, 64)) return launch_first<AllTiles<QueryTiles<64, 64, 4, 2, 48>, KeyTiles<64, 64, Of::Both, 4, 2, 32>>>(b);
   if (is(96, 64)) return launch_first<AllTiles<QueryTiles<96, 64, 4, 2, 32>, KeyTiles<96, 64, Of::Both, 4, 1, 64>>>(b);
-  if (is(64, 128)) return launch_first<AllTiles<QueryTiles<64, 128, 4, 2, 48>, KeyTiles<64, 128, Of::Both, 4, 1, 32>>>(b);
+  if (is(64, 128))
+    return launch_first<AllTiles<QueryTiles<64, 128, 4, 2, 48>, KeyTiles<64, 128, Of::Both, 4, 1, 32>>>(b);
   if (is(128, 128))
-    return launch_first<
-        AllTiles<QueryTiles<128, 128, 4, 2, 16>, KeyTiles<128, 128, Of::Keys, 8, 1, 48>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>,
-        AllTiles<QueryTiles<128, 128, 4, 2, 16>, KeyTiles<128, 128, Of::Keys, 8, 1, 16>, KeyTiles<128, 128, Of::Values, 4, 2, 48>>>(b);
+    return launch_first<AllTiles<QueryTiles<128, 128, 4, 2, 16>, KeyTiles<128, 128, Of::Keys, 8, 1, 48>,
+                                 KeyTiles<128, 128, Of::Values, 4, 2, 48>>,
+                        AllTiles<QueryTiles<128, 128, 4, 2, 16>, KeyTiles<128, 128, Of::Keys, 8, 1, 16>,
+                                 KeyTiles<128, 128, Of::Values, 4, 2, 48>>>(b);
   if (is(64, 256))
-    return launch_first<
-        AllTiles<QueryTiles<64, 256, 4, 2, 16>, KeyTiles<64, 256, Of::Keys, 4, 1, 32>, KeyTiles<64, 256, Of::Values, 4, 1, 64>>,
-        AllTiles<QueryTiles<64, 256, 4, 1, 32>, KeyTiles<64, 256, Of::Keys, 4, 1, 32>, KeyTiles<64, 256, Of::Values, 4, 1, 64>>>(b);
+    return launch_first<AllTiles<QueryTiles<64, 256, 4, 2, 16>, KeyTiles<64, 256, Of::Keys, 4, 1, 32>,
+                                 KeyTiles<64, 256, Of::Values, 4, 1, 64>>,
+                        AllTiles<QueryTiles<64, 256, 4, 1, 32>, KeyTiles<64, 256, Of::Keys, 4, 1, 32>,
+                                 KeyTiles<64, 256, Of::Values, 4, 1, 64>>>(b);
   return false;
 }
 
@@ -544,11 +583,15 @@ void with_parts(const AttentionBackward& b) {
     return dim3(call.key_grid.x * static_cast<unsigned>(ceil_div(dim, kPart)), call.key_grid.y, call.key_grid.z);
   };
   call.template make_states<1>();
-  if (b.d_k.defined()) GTA_LAUNCH((key_parts<T, Of::Keys>), grid(b.forward.shape.head_dim), kPartThreads, 0, call.stream, call.arguments);
-  if (b.d_v.defined()) GTA_LAUNCH((key_parts<T, Of::Values>), grid(b.forward.shape.value_dim), kPartThreads, 0, call.stream, call.arguments);
+  if (b.d_k.defined())
+    GTA_LAUNCH((key_parts<T, Of::Keys>), grid(b.forward.shape.head_dim), kPartThreads, 0, call.stream, call.arguments);
+  if (b.d_v.defined())
+    GTA_LAUNCH((key_parts<T, Of::Values>), grid(b.forward.shape.value_dim), kPartThreads, 0, call.stream,
+               call.arguments);
   call.add_all_sums();
   if (b.d_q.defined() && call.any_query())
-    GTA_LAUNCH(query_parts<T>, call.query_grid(kPart, ceil_div(b.forward.shape.head_dim, kPart)), kPartThreads, 0, call.stream, call.arguments);
+    GTA_LAUNCH(query_parts<T>, call.query_grid(kPart, ceil_div(b.forward.shape.head_dim, kPart)), kPartThreads, 0,
+               call.stream, call.arguments);
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
-// By blocks of query rows: the scores of one block against all visible keys fit the cache, so the softmax needs no rescaling.
+// By blocks of query rows: the scores of one block against all visible keys fit the cache, so the softmax needs no
+// rescaling.
 //
-// Backward: one work item is (sequence, map, chunk of query rows). It walks its blocks in order and sums dK and dV of its own map into
-// partial sums; a second pass adds the partial sums of the maps that share a key or value head, chunk by chunk, in order.
+// Backward: one work item is (sequence, map, chunk of query rows). It walks its blocks in order and sums dK and dV of
+// its own map into partial sums; a second pass adds the partial sums of the maps that share a key or value head, chunk
+// by chunk, in order.
 //
-// bfloat16 is widened to float32 at the door: scores and sums are float32 anyway, and the core is a few per cent of a step.
+// bfloat16 is widened to float32 at the door: scores and sums are float32 anyway, and the core is a few per cent of a
+// step.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -28,12 +31,13 @@ struct Sizes {
       : queries(a.q.rows() / a.shape.batch), keys(a.k.rows() / a.shape.batch), offset(keys - queries) {}
 };
 
-// Room for `count` matrices of scores, of one size for all blocks of a call: the pool keeps one piece of memory for each thread, and not one for
-// each width. What a narrow block leaves is never touched.
+// Room for `count` matrices of scores, of one size for all blocks of a call: the pool keeps one piece of memory for
+// each thread, and not one for each width. What a narrow block leaves is never touched.
 template <class T>
 Tensor score_room(const AttentionForward& a, int64_t count) {
   const Sizes sizes(a);
-  return Tensor::empty({count * std::min(kBlockRows, sizes.queries), sizes.keys}, dtype_of<T>, a.q.device(), Purpose::Workspace);
+  return Tensor::empty({count * std::min(kBlockRows, sizes.queries), sizes.keys}, dtype_of<T>, a.q.device(),
+                       Purpose::Workspace);
 }
 
 // On the meta device the kernels allocate what they do elsewhere, and compute nothing.
@@ -41,7 +45,8 @@ bool only_counts(const AttentionForward& a) { return a.q.device().type == Device
 template <class T>
 void count_score_rooms(const AttentionForward& a, int64_t count, int64_t items) {
   std::vector<Tensor> rooms;
-  while (static_cast<int64_t>(rooms.size()) < std::min<int64_t>(threads(), items)) rooms.push_back(score_room<T>(a, count));
+  while (static_cast<int64_t>(rooms.size()) < std::min<int64_t>(threads(), items))
+    rooms.push_back(score_room<T>(a, count));
 }
 
 // One block of query rows of one map of one sequence.
@@ -71,16 +76,19 @@ struct Block {
 
   const T* q() const { return a.q.template data<T>() + query_row(0) * a.q.pitch() + map * s.head_dim; }
   const T* k() const {
-    return a.k.template data<T>() + (sequence * sizes.keys + begin) * a.k.pitch() + map / (s.query_heads / s.key_heads) * s.head_dim;
+    return a.k.template data<T>() + (sequence * sizes.keys + begin) * a.k.pitch() +
+           map / (s.query_heads / s.key_heads) * s.head_dim;
   }
   const T* v() const {
-    return a.v.template data<T>() + (sequence * sizes.keys + begin) * a.v.pitch() + map / (s.query_heads / s.value_heads) * s.value_dim;
+    return a.v.template data<T>() + (sequence * sizes.keys + begin) * a.v.pitch() +
+           map / (s.query_heads / s.value_heads) * s.value_dim;
   }
   T* u() const { return a.u.template data<T>() + query_row(0) * a.u.pitch() + map * s.value_dim; }
   T* logsumexp(int64_t r) const { return a.logsumexp.template data<T>() + query_row(r) * a.logsumexp.pitch() + map; }
 
   void scores(T* out) const {
-    block_gemm<T>(Transpose::No, Transpose::Yes, rows, width, s.head_dim, q(), a.q.pitch(), k(), a.k.pitch(), out, width, GradientMode::Overwrite);
+    block_gemm<T>(Transpose::No, Transpose::Yes, rows, width, s.head_dim, q(), a.q.pitch(), k(), a.k.pitch(), out,
+                  width, GradientMode::Overwrite);
   }
 };
 
@@ -110,8 +118,8 @@ void forward_block(const Block<T>& block) {
     if (a.logsumexp.defined()) *block.logsumexp(r) = largest * scale + std::log(sum);
   }
   T* const u = block.u();
-  block_gemm<T>(Transpose::No, Transpose::No, block.rows, a.shape.value_dim, block.width, scores, block.width, block.v(), a.v.pitch(), u,
-                a.u.pitch(), GradientMode::Overwrite);
+  block_gemm<T>(Transpose::No, Transpose::No, block.rows, a.shape.value_dim, block.width, scores, block.width,
+                block.v(), a.v.pitch(), u, a.u.pitch(), GradientMode::Overwrite);
   for (int64_t r = 0; r < block.rows; ++r) {
     T* const row = u + r * a.u.pitch();
 #pragma omp simd
@@ -136,8 +144,8 @@ void backward_block(const Block<T>& block, const AttentionBackward& b, const Par
   T* const d_map = map + block.rows * width;
   const T* const d_u = b.d_u.template data<T>() + block.query_row(0) * b.d_u.pitch() + block.map * s.value_dim;
   block.scores(map);
-  block_gemm<T>(Transpose::No, Transpose::Yes, block.rows, width, s.value_dim, d_u, b.d_u.pitch(), block.v(), a.v.pitch(), d_map, width,
-                GradientMode::Overwrite);
+  block_gemm<T>(Transpose::No, Transpose::Yes, block.rows, width, s.value_dim, d_u, b.d_u.pitch(), block.v(),
+                a.v.pitch(), d_map, width, GradientMode::Overwrite);
   for (int64_t r = 0; r < block.rows; ++r) {
     const T *const du = d_u + r * b.d_u.pitch(), *const u = block.u() + r * a.u.pitch();
     T delta = 0;
@@ -158,7 +166,8 @@ void backward_block(const Block<T>& block, const AttentionBackward& b, const Par
   }
   if (b.d_q.defined()) {
     T* const d_q = b.d_q.template data<T>() + block.query_row(0) * b.d_q.pitch() + block.map * s.head_dim;
-    block_gemm<T>(Transpose::No, Transpose::No, block.rows, s.head_dim, width, d_map, width, block.k(), a.k.pitch(), d_q, b.d_q.pitch(), b.mode_q);
+    block_gemm<T>(Transpose::No, Transpose::No, block.rows, s.head_dim, width, d_map, width, block.k(), a.k.pitch(),
+                  d_q, b.d_q.pitch(), b.mode_q);
   }
   if (b.d_k.defined())
     block_gemm<T>(Transpose::Yes, Transpose::No, width, s.head_dim, block.rows, d_map, width, block.q(), a.q.pitch(),
@@ -168,12 +177,14 @@ void backward_block(const Block<T>& block, const AttentionBackward& b, const Par
                   partial.d_v + block.begin * s.value_dim, s.value_dim, GradientMode::Accumulate);
 }
 
-// out[head] (+)= sum over the maps of the head's group and their chunks, in order. partials: [sequence][map][chunk][keys][dim].
+// out[head] (+)= sum over the maps of the head's group and their chunks, in order. partials:
+// [sequence][map][chunk][keys][dim].
 template <class T>
-void add_partials(const Tensor& out, GradientMode mode, const T* partials, const AttentionForward& a, int64_t heads, int64_t dim, int64_t chunks,
-                  int64_t chunk_rows) {
+void add_partials(const Tensor& out, GradientMode mode, const T* partials, const AttentionForward& a, int64_t heads,
+                  int64_t dim, int64_t chunks, int64_t chunk_rows) {
   const Sizes sizes(a);
-  const int64_t maps = a.shape.query_heads, sharing = maps / heads, grain = 64, pieces = (sizes.keys + grain - 1) / grain;
+  const int64_t maps = a.shape.query_heads, sharing = maps / heads, grain = 64,
+                pieces = (sizes.keys + grain - 1) / grain;
   parallel_for(a.shape.batch * heads * pieces, [&](int64_t item) {
     const int64_t sequence = item / (heads * pieces), head = item / pieces % heads, first = item % pieces * grain;
     for (int64_t key = first; key < std::min(sizes.keys, first + grain); ++key) {
@@ -234,12 +245,16 @@ void backward(const AttentionBackward& b) {
   const int64_t items = a.shape.batch * maps * chunks;
   dispatch_state(a.q.dtype(), "shared_map_attention", [&](auto zero) {
     using T = decltype(zero);
-    Tensor k_sums = Tensor::empty({items * sizes.keys, b.d_k.defined() ? dk : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
-    Tensor v_sums = Tensor::empty({items * sizes.keys, b.d_v.defined() ? dv : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
+    Tensor k_sums =
+        Tensor::empty({items * sizes.keys, b.d_k.defined() ? dk : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
+    Tensor v_sums =
+        Tensor::empty({items * sizes.keys, b.d_v.defined() ? dv : 0}, a.q.dtype(), a.q.device(), Purpose::Workspace);
     if (only_counts(a)) return count_score_rooms<T>(a, 2, items);
     parallel_for(items, [&](int64_t i) {
-      const int64_t chunk = chunks - 1 - i / (a.shape.batch * maps), sequence = i / maps % a.shape.batch, map = i % maps;
-      const int64_t last = std::min(sizes.queries, (chunk + 1) * chunk_rows), item = (sequence * maps + map) * chunks + chunk;
+      const int64_t chunk = chunks - 1 - i / (a.shape.batch * maps), sequence = i / maps % a.shape.batch,
+                    map = i % maps;
+      const int64_t last = std::min(sizes.queries, (chunk + 1) * chunk_rows),
+                    item = (sequence * maps + map) * chunks + chunk;
       const Partial<T> partial{k_sums.template data<T>() + item * sizes.keys * k_sums.columns(),
                                v_sums.template data<T>() + item * sizes.keys * v_sums.columns()};
       std::fill_n(partial.d_k, (sizes.offset + last) * k_sums.columns(), T{0});
@@ -247,8 +262,10 @@ void backward(const AttentionBackward& b) {
       for (int64_t row = chunk * chunk_rows; row < last; row += kBlockRows)
         backward_block(Block<T>(a, sequence, map, row, std::min(kBlockRows, last - row)), b, partial);
     });
-    if (b.d_k.defined()) add_partials<T>(b.d_k, b.mode_k, k_sums.template data<T>(), a, a.shape.key_heads, dk, chunks, chunk_rows);
-    if (b.d_v.defined()) add_partials<T>(b.d_v, b.mode_v, v_sums.template data<T>(), a, a.shape.value_heads, dv, chunks, chunk_rows);
+    if (b.d_k.defined())
+      add_partials<T>(b.d_k, b.mode_k, k_sums.template data<T>(), a, a.shape.key_heads, dk, chunks, chunk_rows);
+    if (b.d_v.defined())
+      add_partials<T>(b.d_v, b.mode_v, v_sums.template data<T>(), a, a.shape.value_heads, dv, chunks, chunk_rows);
   });
 }
 
@@ -259,7 +276,9 @@ Tensor wide(const Tensor& tensor) {
   return copy;
 }
 Tensor wide_room(const Tensor& tensor) {
-  return tensor.defined() ? Tensor::empty({tensor.rows(), tensor.columns()}, DType::F32, tensor.device(), Purpose::Workspace) : Tensor{};
+  return tensor.defined()
+             ? Tensor::empty({tensor.rows(), tensor.columns()}, DType::F32, tensor.device(), Purpose::Workspace)
+             : Tensor{};
 }
 
 }  // namespace
@@ -273,7 +292,8 @@ void shared_map_attention_forward(const AttentionForward& a) {
 }
 
 double shared_map_attention_largest_score(const AttentionForward& a) {
-  if (a.q.dtype() == DType::BF16) return shared_map_attention_largest_score({a.shape, wide(a.q), wide(a.k), a.v, a.document_starts, {}, {}});
+  if (a.q.dtype() == DType::BF16)
+    return shared_map_attention_largest_score({a.shape, wide(a.q), wide(a.k), a.v, a.document_starts, {}, {}});
   const int64_t blocks = (Sizes(a).queries + kBlockRows - 1) / kBlockRows;
   std::vector<double> of_blocks(a.shape.batch * a.shape.query_heads * blocks);
   for_blocks(a, [&](int64_t item, const auto& block) { of_blocks[item] = largest_score(block); });

@@ -1,11 +1,13 @@
 // What the CUDA kernels of the core share: the sizes and rows of a call, and two kits to build the kernels from.
 //
-// Tiles (core/backends/cuda/tiles.h), for bfloat16 with head dims known at compile time. Two products are all that the core needs:
+// Tiles (core/backends/cuda/tiles.h), for bfloat16 with head dims known at compile time. Two products are all that the
+// core needs:
 //   multiply_rows   S = Q K^T and dA = dU V^T, or their transposes
 //   multiply_map    U += A V, dQ += dS K, dV += A^T dU, dK += dS^T Q, the map in fragments from the product before
 // A map never leaves its warp's registers.
 //
-// Parts, for every other type, head dim and alignment: 256 threads hold 64 x 64 numbers of a product in float32; the same two products.
+// Parts, for every other type, head dim and alignment: 256 threads hold 64 x 64 numbers of a product in float32; the
+// same two products.
 #pragma once
 
 #include <limits>
@@ -21,14 +23,17 @@ inline constexpr float kLog2E = 1.4426950408889634f;
 // The call as kernels see it. Sequence s has query rows s * queries + i and key rows s * keys + j.
 template <class T>
 struct Problem {
-  int batch, queries, keys, offset;          // offset: position of the first query
-  int maps, maps_of_key, maps_of_value;      // nq, and how many maps share one key head (nq / nk) or value head (nq / nv)
-  int head_dim, value_dim;                   // dk, dv
-  float scale, scale_log2;                   // of the scores, and times log2(e) for exponentials to the base 2
+  int batch, queries, keys, offset;  // offset: position of the first query
+  // nq, and how many maps share one key head (nq / nk) or value head (nq / nv)
+  int maps, maps_of_key, maps_of_value;
+  int head_dim, value_dim;  // dk, dv
+  float scale, scale_log2;  // of the scores, and times log2(e) for exponentials to the base 2
   Rows<const T> q, k, v;
   const int32_t* starts;
 
-  __device__ __forceinline__ int64_t query_row(int sequence, int query) const { return int64_t{sequence} * queries + query; }
+  __device__ __forceinline__ int64_t query_row(int sequence, int query) const {
+    return int64_t{sequence} * queries + query;
+  }
   __device__ __forceinline__ int64_t key_row(int sequence, int key) const { return int64_t{sequence} * keys + key; }
   __device__ __forceinline__ const T* q_at(int sequence, int query, int map) const {
     return q.at(query_row(sequence, query), int64_t{map} * head_dim);
@@ -49,7 +54,8 @@ template <class T>
 Problem<T> problem_of(const AttentionForward& a) {
   const AttentionShape& s = a.shape;
   const int64_t queries = a.q.rows() / s.batch, keys = a.k.rows() / s.batch;
-  require(keys < (int64_t{1} << 30), "shared_map_attention", "{} keys of a sequence are more than its CUDA kernels count", keys);
+  require(keys < (int64_t{1} << 30), "shared_map_attention",
+          "{} keys of a sequence are more than its CUDA kernels count", keys);
   const float scale = static_cast<float>(s.scale);
   return {static_cast<int>(s.batch),
           static_cast<int>(queries),
@@ -90,9 +96,11 @@ __device__ __forceinline__ int first_key_of(const Problem<T>& p, int sequence, i
   for (int i = threadIdx.x; i < count; i += blockDim.x) first = min(first, p.first_key(sequence, query + i));
   return -block_max(-first, scratch);
 }
-// One past the last query that sees any key before `key_end`; every query before it is to be looked at, whatever the starts are.
+// One past the last query that sees any key before `key_end`; every query before it is to be looked at, whatever the
+// starts are.
 template <class T>
-__device__ __forceinline__ int last_query_of(const Problem<T>& p, int sequence, int first_query, int key_end, int* scratch) {
+__device__ __forceinline__ int last_query_of(const Problem<T>& p, int sequence, int first_query, int key_end,
+                                             int* scratch) {
   if (!p.starts) return p.queries;
   int end = first_query;
   for (int i = first_query + threadIdx.x; i < p.queries; i += blockDim.x)
@@ -105,8 +113,8 @@ __device__ __forceinline__ int last_query_of(const Problem<T>& p, int sequence, 
 // What one row of scores keeps from one tile of keys to the next.
 struct Softmax {
   float largest = -kInfinity, sum = 0;
-  // Takes the largest score of a tile. Gives what to subtract from scale_log2 * score before exp2, and the factor for what was summed so far.
-  // A row that has seen nothing yet has no largest score: zero keeps its exponentials at zero.
+  // Takes the largest score of a tile. Gives what to subtract from scale_log2 * score before exp2, and the factor for
+  // what was summed so far. A row that has seen nothing yet has no largest score: zero keeps its exponentials at zero.
   __device__ __forceinline__ float advance(float tile_largest, float scale_log2, float& factor) {
     const float now = fmaxf(largest, tile_largest), base = now == -kInfinity ? 0.0f : now * scale_log2;
     factor = ptx::exp2_approx(largest * scale_log2 - base);
@@ -150,14 +158,15 @@ template <int rows, int columns, class T>
 __device__ __forceinline__ void load_part(float* to, const T* from, int64_t pitch, int row_count, int column_count) {
   for (int i = threadIdx.x; i < rows * columns; i += kPartThreads) {
     const int row = i / columns, column = i % columns;
-    to[row * (columns + 1) + column] = row < row_count && column < column_count ? to_float(from[row * pitch + column]) : 0.0f;
+    to[row * (columns + 1) + column] =
+        row < row_count && column < column_count ? to_float(from[row * pitch + column]) : 0.0f;
   }
 }
 
 // D += A B^T over `depth` columns.
 template <class T>
-__device__ __forceinline__ void multiply_rows(Part& d, PartScratch& scratch, const T* a, int64_t pitch_a, int rows_a, const T* b, int64_t pitch_b,
-                                              int rows_b, int depth) {
+__device__ __forceinline__ void multiply_rows(Part& d, PartScratch& scratch, const T* a, int64_t pitch_a, int rows_a,
+                                              const T* b, int64_t pitch_b, int rows_b, int depth) {
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   for (int first = 0; first < depth; first += kPartDepth) {
     __syncthreads();
@@ -169,13 +178,16 @@ __device__ __forceinline__ void multiply_rows(Part& d, PartScratch& scratch, con
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int j = 0; j < 4; ++j) d[i][j] += scratch.a[(y + 16 * i) * (kPartDepth + 1) + k] * scratch.b[(x + 16 * j) * (kPartDepth + 1) + k];
+        for (int j = 0; j < 4; ++j)
+          d[i][j] += scratch.a[(y + 16 * i) * (kPartDepth + 1) + k] * scratch.b[(x + 16 * j) * (kPartDepth + 1) + k];
   }
 }
 
-// D += map B, the map (64, 64) as the caller's threads left it in scratch.map; B has `rows` rows, of which 64 columns at most are read.
+// D += map B, the map (64, 64) as the caller's threads left it in scratch.map; B has `rows` rows, of which 64 columns
+// at most are read.
 template <class T>
-__device__ __forceinline__ void multiply_map(Part& d, PartScratch& scratch, const T* b, int64_t pitch, int rows, int columns) {
+__device__ __forceinline__ void multiply_map(Part& d, PartScratch& scratch, const T* b, int64_t pitch, int rows,
+                                             int columns) {
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   for (int first = 0; first < kPart; first += kPartDepth) {
     __syncthreads();
@@ -186,7 +198,8 @@ __device__ __forceinline__ void multiply_map(Part& d, PartScratch& scratch, cons
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int j = 0; j < 4; ++j) d[i][j] += scratch.map[(y + 16 * i) * kPartPitch + first + k] * scratch.b[k * kPartPitch + x + 16 * j];
+        for (int j = 0; j < 4; ++j)
+          d[i][j] += scratch.map[(y + 16 * i) * kPartPitch + first + k] * scratch.b[k * kPartPitch + x + 16 * j];
   }
 }
 

@@ -1,10 +1,13 @@
-// One query to a sequence, as when text is generated: U_g = softmax(scale * q_g K^T) V over all keys of the cache, shapes in the header.
+// One query to a sequence, as when text is generated: U_g = softmax(scale * q_g K^T) V over all keys of the cache,
+// shapes in the header.
 //
-// There is little to multiply and much to read. The maps that share both a key and a value head are the rows of a block's products: what it reads,
-// it reads once for all of them; and where values are the first columns of the keys, as the latent of MLA's absorbed decoding is, one tile is both.
-// Where sequences and heads are few, keys are cut into chunks, a block each. A chunk c leaves its own softmax,
+// There is little to multiply and much to read. The maps that share both a key and a value head are the rows of a
+// block's products: what it reads, it reads once for all of them; and where values are the first columns of the keys,
+// as the latent of MLA's absorbed decoding is, one tile is both. Where sequences and heads are few, keys are cut into
+// chunks, a block each. A chunk c leaves its own softmax,
 //   U_c = sum of p V / l_c     L_c = log2(l_c), p = 2^(scale_log2 score)
-// and a second kernel puts them together in an order that their number decides: U = sum 2^(L_c - L) U_c, L = log2(sum 2^L_c).
+// and a second kernel puts them together in an order that their number decides: U = sum 2^(L_c - L) U_c, L = log2(sum
+// 2^L_c).
 #include <numeric>
 
 #include "layers/attention/shared_map_attention/shared_map_attention_cuda.h"
@@ -15,8 +18,8 @@ namespace {
 using namespace attention;
 
 constexpr int kKeys = 64, kWarps = 4, kThreads = 32 * kWarps;
-// Blocks of all sequences together, and chunks of one: enough to have all of a GPU's memory at work, few enough that their results are little to
-// read. Numbers of no device: the same call gives the same bits on all.
+// Blocks of all sequences together, and chunks of one: enough to have all of a GPU's memory at work, few enough that
+// their results are little to read. Numbers of no device: the same call gives the same bits on all.
 constexpr int64_t kWantedBlocks = 512;
 constexpr int kMostChunks = 256;
 
@@ -25,9 +28,12 @@ struct Decode {
   Rows<bf16> u;
   Rows<float> logsumexp;  // no data when nobody needs it
   int group, chunks, chunk_keys;
-  float *chunk_u, *chunk_logsumexp;  // (chunks, batch, maps, dv) and (chunks, batch, maps); no data for one chunk, which is the result
+  // (chunks, batch, maps, dv) and (chunks, batch, maps); no data for one chunk, which is the result
+  float *chunk_u, *chunk_logsumexp;
 
-  __device__ __forceinline__ int64_t chunk_row(int chunk, int sequence, int map) const { return (int64_t{chunk} * p.batch + sequence) * p.maps + map; }
+  __device__ __forceinline__ int64_t chunk_row(int chunk, int sequence, int map) const {
+    return (int64_t{chunk} * p.batch + sequence) * p.maps + map;
+  }
 };
 
 enum class Values { Separate, FirstColumnsOfKeys };
@@ -37,7 +43,8 @@ template <int dk_, int dv_, int m_, int stages_, Values values = Values::Separat
 struct Tiles {
   static constexpr int dk = dk_, dv = dv_, m = m_, stages = stages_, rows = 16 * m;
   static constexpr bool separate = values == Values::Separate;
-  static constexpr int q_size = rows * kPitch<dk>, k_size = kKeys * kPitch<dk>, v_size = separate ? kKeys * kPitch<dv> : 0, map_size = rows * kPitch<kKeys>;
+  static constexpr int q_size = rows * kPitch<dk>, k_size = kKeys * kPitch<dk>,
+                       v_size = separate ? kKeys * kPitch<dv> : 0, map_size = rows * kPitch<kKeys>;
   static constexpr int v_pitch = separate ? kPitch<dv> : kPitch<dk>;
   static constexpr int columns = dv / kWarps;  // of U, a warp's own
   static constexpr size_t shared = (q_size + map_size + stages * (k_size + v_size)) * sizeof(bf16);
@@ -68,7 +75,8 @@ __device__ __forceinline__ void multiply_values(float (&d)[m][n][4], const bf16*
   }
 }
 
-// A block has up to C::rows maps of one sequence and one chunk. Its warps share a tile's scores by keys and U by columns.
+// A block has up to C::rows maps of one sequence and one chunk. Its warps share a tile's scores by keys and U by
+// columns.
 template <class C>
 __global__ void __launch_bounds__(kThreads) decode_tiles(const Decode a) {
   const Problem<bf16>& p = a.p;
@@ -77,8 +85,10 @@ __global__ void __launch_bounds__(kThreads) decode_tiles(const Decode a) {
   bf16* const k_tiles = map_tile + C::map_size;
   bf16* const v_tiles = C::separate ? k_tiles + C::stages * C::k_size : k_tiles;
   GTA_SHARED_ARRAY(float, of_warps, [kWarps][C::rows]);
-  const int row_tiles = (a.group + C::rows - 1) / C::rows, in_group = static_cast<int>(blockIdx.x) % row_tiles * C::rows;
-  const int map = static_cast<int>(blockIdx.x) / row_tiles * a.group + in_group, maps = min(C::rows, a.group - in_group);
+  const int row_tiles = (a.group + C::rows - 1) / C::rows,
+            in_group = static_cast<int>(blockIdx.x) % row_tiles * C::rows;
+  const int map = static_cast<int>(blockIdx.x) / row_tiles * a.group + in_group,
+            maps = min(C::rows, a.group - in_group);
   const int sequence = blockIdx.y, chunk = blockIdx.z;
   const int first = p.first_key(sequence, 0), end = min(p.keys, (chunk + 1) * a.chunk_keys);
   const int begin = max(chunk * a.chunk_keys, first / kKeys * kKeys);
@@ -86,7 +96,8 @@ __global__ void __launch_bounds__(kThreads) decode_tiles(const Decode a) {
 
   const auto load_keys = [&](int key, int stage) {
     load_tile<kKeys, C::dk, kThreads>(k_tiles + stage * C::k_size, p.k_at(sequence, key, map), p.k.pitch, end - key);
-    if constexpr (C::separate) load_tile<kKeys, C::dv, kThreads>(v_tiles + stage * C::v_size, p.v_at(sequence, key, map), p.v.pitch, end - key);
+    if constexpr (C::separate)
+      load_tile<kKeys, C::dv, kThreads>(v_tiles + stage * C::v_size, p.v_at(sequence, key, map), p.v.pitch, end - key);
     ptx::cp_async_commit();
   };
   // The maps of a query lie one behind the other, like rows of its head dim.
@@ -100,7 +111,8 @@ __global__ void __launch_bounds__(kThreads) decode_tiles(const Decode a) {
     ptx::cp_async_wait<0>();
     __syncthreads();  // and every warp is done with the other stage
     if (C::stages == 2 && key + kKeys < end) load_keys(key + kKeys, stage ^ 1);
-    const bf16 *const k_tile = k_tiles + stage * C::k_size, *const v_tile = v_tiles + stage * (C::separate ? C::v_size : C::k_size);
+    const bf16 *const k_tile = k_tiles + stage * C::k_size, *const v_tile =
+                                                                v_tiles + stage * (C::separate ? C::v_size : C::k_size);
     float s[C::m][2][4] = {};
     multiply_rows<C::dk>(s, q_tile, k_tile + 16 * warp * kPitch<C::dk>);
 #pragma unroll
@@ -198,7 +210,8 @@ __global__ void __launch_bounds__(kThreads) decode_tiles(const Decode a) {
 
 constexpr int kSumWarps = 8, kSumColumns = 4 * 32;
 
-// Puts kSumColumns columns of one map of one sequence together. Threads (32, kSumWarps): a lane has four columns, a warp every kSumWarps-th chunk.
+// Puts kSumColumns columns of one map of one sequence together. Threads (32, kSumWarps): a lane has four columns, a
+// warp every kSumWarps-th chunk.
 __global__ void __launch_bounds__(32 * kSumWarps) decode_chunks(const Decode a) {
   const Problem<bf16>& p = a.p;
   GTA_SHARED_ARRAY(float, weights, [kMostChunks]);
@@ -207,7 +220,8 @@ __global__ void __launch_bounds__(32 * kSumWarps) decode_chunks(const Decode a) 
   const int map = blockIdx.x, sequence = blockIdx.y, column = blockIdx.z * kSumColumns + threadIdx.x * 4;
   const int warp = threadIdx.y, thread = warp * 32 + threadIdx.x;
   float largest = -kInfinity;
-  for (int chunk = thread; chunk < a.chunks; chunk += 32 * kSumWarps) largest = fmaxf(largest, a.chunk_logsumexp[a.chunk_row(chunk, sequence, map)]);
+  for (int chunk = thread; chunk < a.chunks; chunk += 32 * kSumWarps)
+    largest = fmaxf(largest, a.chunk_logsumexp[a.chunk_row(chunk, sequence, map)]);
   largest = warp_max(largest);
   if (threadIdx.x == 0) of_warps[warp] = largest;
   __syncthreads();
@@ -253,26 +267,32 @@ void launch_tiles(const AttentionForward& a) {
   d.chunks = static_cast<int>(ceil_div(p.keys, d.chunk_keys));
   Tensor chunk_u, chunk_logsumexp;
   if (d.chunks > 1) {
-    chunk_u = Tensor::empty({int64_t{d.chunks} * p.batch * p.maps, C::dv}, DType::F32, a.q.device(), Purpose::Workspace);
+    chunk_u =
+        Tensor::empty({int64_t{d.chunks} * p.batch * p.maps, C::dv}, DType::F32, a.q.device(), Purpose::Workspace);
     chunk_logsumexp = Tensor::empty({chunk_u.rows()}, DType::F32, a.q.device(), Purpose::Workspace);
     d.chunk_u = chunk_u.data<float>();
     d.chunk_logsumexp = chunk_logsumexp.data<float>();
   }
   const unsigned batch = static_cast<unsigned>(p.batch);
   const cudaStream_t stream = stream_of(a.q.device());
-  GTA_LAUNCH(decode_tiles<C>, dim3(static_cast<unsigned>(across), batch, static_cast<unsigned>(d.chunks)), kThreads, C::shared, stream, d);
+  GTA_LAUNCH(decode_tiles<C>, dim3(static_cast<unsigned>(across), batch, static_cast<unsigned>(d.chunks)), kThreads,
+             C::shared, stream, d);
   if (d.chunks > 1)
-    GTA_LAUNCH(decode_chunks, dim3(static_cast<unsigned>(p.maps), batch, static_cast<unsigned>(ceil_div(C::dv, kSumColumns))), dim3(32, kSumWarps), 0, stream, d);
+    GTA_LAUNCH(decode_chunks,
+               dim3(static_cast<unsigned>(p.maps), batch, static_cast<unsigned>(ceil_div(C::dv, kSumColumns))),
+               dim3(32, kSumWarps), 0, stream, d);
 }
 
 template <class... C>
 bool launch_first(const AttentionForward& a) {
   return with_first_that_fits<C...>(a.q.device(), [&](auto tiles) { launch_tiles<decltype(tiles)>(a); });
 }
-// Two rows of fragments where maps fill more than one: keys are read half as often. How many stages there are changes no bit.
+// Two rows of fragments where maps fill more than one: keys are read half as often. How many stages there are changes
+// no bit.
 template <int dk, int dv>
 bool launch_separate(const AttentionForward& a, int64_t group) {
-  return group > 16 ? launch_first<Tiles<dk, dv, 2, 2>, Tiles<dk, dv, 2, 1>>(a) : launch_first<Tiles<dk, dv, 1, 2>, Tiles<dk, dv, 1, 1>>(a);
+  return group > 16 ? launch_first<Tiles<dk, dv, 2, 2>, Tiles<dk, dv, 2, 1>>(a)
+                    : launch_first<Tiles<dk, dv, 1, 2>, Tiles<dk, dv, 1, 1>>(a);
 }
 
 }  // namespace
@@ -288,11 +308,15 @@ bool attention::decode_with_tiles(const AttentionForward& a) {
   if (is(96, 64)) return launch_separate<96, 64>(a, group);
   if (is(128, 128)) return launch_separate<128, 128>(a, group);
 
-  // MLA: a latent of 256, 320 or 512 and 32 or 64 columns of RoPE. Tiles are so large that blocks beside each other hide the reading, not stages.
-  if (s.key_heads != 1 || s.value_heads != 1 || a.k.raw_data() != a.v.raw_data() || a.k.pitch() != a.v.pitch()) return false;
+  // MLA: a latent of 256, 320 or 512 and 32 or 64 columns of RoPE. Tiles are so large that blocks beside each other
+  // hide the reading, not stages.
+  if (s.key_heads != 1 || s.value_heads != 1 || a.k.raw_data() != a.v.raw_data() || a.k.pitch() != a.v.pitch())
+    return false;
   constexpr Values latent = Values::FirstColumnsOfKeys;
-  if (is(288, 256)) return group > 16 ? launch_first<Tiles<288, 256, 2, 1, latent>>(a) : launch_first<Tiles<288, 256, 1, 1, latent>>(a);
-  if (is(352, 320)) return group > 16 ? launch_first<Tiles<352, 320, 2, 1, latent>>(a) : launch_first<Tiles<352, 320, 1, 1, latent>>(a);
+  if (is(288, 256))
+    return group > 16 ? launch_first<Tiles<288, 256, 2, 1, latent>>(a) : launch_first<Tiles<288, 256, 1, 1, latent>>(a);
+  if (is(352, 320))
+    return group > 16 ? launch_first<Tiles<352, 320, 2, 1, latent>>(a) : launch_first<Tiles<352, 320, 1, 1, latent>>(a);
   if (is(576, 512)) return launch_first<Tiles<576, 512, 1, 1, latent>>(a);
   return false;
 }

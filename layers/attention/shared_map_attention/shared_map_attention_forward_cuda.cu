@@ -1,7 +1,10 @@
-// A_g = softmax(scale * Q_g K_{g / (nq/nk)}^T) over the visible keys,  U_g = A_g V_{g / (nq/nv)},  L = logsumexp; shapes in the header.
+// A_g = softmax(scale * Q_g K_{g / (nq/nk)}^T) over the visible keys,  U_g = A_g V_{g / (nq/nv)},  L = logsumexp;
+// shapes in the header.
 //
-// A block owns a tile of queries of one map and walks the tiles of keys that they see, with a running maximum m and sum l of every row:
-//   m' = max(m, row of S)     P = exp(scale (S - m'))     l = l exp(scale (m - m')) + sum P     U = U exp(scale (m - m')) + P V
+// A block owns a tile of queries of one map and walks the tiles of keys that they see, with a running maximum m and sum
+// l of every row:
+//   m' = max(m, row of S)   P = exp(scale (S - m'))   l = l exp(scale (m - m')) + sum P
+//   U = U exp(scale (m - m')) + P V
 // and U / l at the end. Tiles after the diagonal and before every document are not looked at.
 #include "layers/attention/shared_map_attention/shared_map_attention_cuda.h"
 
@@ -36,7 +39,8 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
   GTA_SHARED_ARRAY(int, scratch, [32]);
 
   // Long rows first, so that the blocks end together.
-  const int map = blockIdx.x, sequence = blockIdx.y, query = (gridDim.z - 1 - blockIdx.z) * C::rows, query_count = min(C::rows, p.queries - query);
+  const int map = blockIdx.x, sequence = blockIdx.y, query = (gridDim.z - 1 - blockIdx.z) * C::rows,
+            query_count = min(C::rows, p.queries - query);
   const int first = first_key_of(p, sequence, query, query_count, scratch) / C::keys * C::keys;
   const int end = p.offset + query + query_count;
 
@@ -54,12 +58,14 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
   load_keys(first, 0);
 
   // This lane's rows: row + 16 i + 8 h of the tile.
-  const int lane = threadIdx.x & 31, warp_row = (threadIdx.x >> 5) * 16 * C::m, row = warp_row + (lane >> 2), pair = (lane & 3) * 2;
+  const int lane = threadIdx.x & 31, warp_row = (threadIdx.x >> 5) * 16 * C::m, row = warp_row + (lane >> 2),
+            pair = (lane & 3) * 2;
   Softmax softmax[C::m][2];
   float u[C::m][C::dv / 8][4] = {};
   // In shared memory because registers are short; the loop's first barrier comes before it is read.
   if (p.starts)
-    for (int r = threadIdx.x; r < C::rows; r += C::threads) row_first[r] = p.first_key(sequence, query + min(r, query_count - 1));
+    for (int r = threadIdx.x; r < C::rows; r += C::threads)
+      row_first[r] = p.first_key(sequence, query + min(r, query_count - 1));
 
   for (int key = first, stage = 0; key < end; key += C::keys, stage ^= 1) {
     ptx::cp_async_wait<0>();
@@ -138,7 +144,8 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
   const int query = (gridDim.z - 1 - blockIdx.z) * kPart, query_count = min(kPart, p.queries - query);
   const int column = blockIdx.x / p.maps * kPart, columns = min(kPart, p.value_dim - column);
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
-  const int first = first_key_of(p, sequence, query, query_count, scratch_of_first), end = p.offset + query + query_count;
+  const int first = first_key_of(p, sequence, query, query_count, scratch_of_first),
+            end = p.offset + query + query_count;
   Softmax softmax[4];
   Part u = {};
   int row_first[4];
@@ -148,7 +155,8 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
   for (int key = first; key < end; key += kPart) {
     const int key_count = min(kPart, end - key);
     Part s = {};
-    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, p.k_at(sequence, key, map), p.k.pitch, key_count, p.head_dim);
+    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, p.k_at(sequence, key, map),
+                  p.k.pitch, key_count, p.head_dim);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       float largest = -kInfinity, sum = 0, factor;
@@ -177,8 +185,10 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
     const int64_t to = p.query_row(sequence, query + y + 16 * i);
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      if (x + 16 * j < columns) store(*a.u.at(to, int64_t{map} * p.value_dim + column + x + 16 * j), u[i][j] / softmax[i].sum);
-    if (a.logsumexp.data && x == 0 && column == 0) *a.logsumexp.at(to, map) = softmax[i].largest * p.scale + logf(softmax[i].sum);
+      if (x + 16 * j < columns)
+        store(*a.u.at(to, int64_t{map} * p.value_dim + column + x + 16 * j), u[i][j] / softmax[i].sum);
+    if (a.logsumexp.data && x == 0 && column == 0)
+      *a.logsumexp.at(to, map) = softmax[i].largest * p.scale + logf(softmax[i].sum);
   }
 }
 
@@ -191,23 +201,26 @@ __global__ void __launch_bounds__(kPartThreads) largest_scores(const Problem<T> 
   GTA_SHARED_ARRAY(PartScratch, scratch, [1]);
   GTA_SHARED_ARRAY(float, of_warps, [kPartThreads / 32]);
   const int map = blockIdx.x, sequence = blockIdx.y;
-  const int query = blockIdx.z * kPart, query_count = min(kPart, p.queries - query), end = p.offset + query + query_count;
+  const int query = blockIdx.z * kPart, query_count = min(kPart, p.queries - query),
+            end = p.offset + query + query_count;
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   float largest = -kInfinity;
   for (int key = 0; key < end; key += kPart) {
     Part s = {};
-    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, p.k_at(sequence, key, map), p.k.pitch,
-                  min(kPart, end - key), p.head_dim);
+    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, p.k_at(sequence, key, map),
+                  p.k.pitch, min(kPart, end - key), p.head_dim);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int row = y + 16 * i, k = key + x + 16 * j;
-        if (row < query_count && k <= p.offset + query + row && k >= p.first_key(sequence, query + row)) largest = larger_or_nan(largest, s[i][j]);
+        if (row < query_count && k <= p.offset + query + row && k >= p.first_key(sequence, query + row))
+          largest = larger_or_nan(largest, s[i][j]);
       }
   }
 #pragma unroll
-  for (int distance = 16; distance > 0; distance >>= 1) largest = larger_or_nan(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+  for (int distance = 16; distance > 0; distance >>= 1)
+    largest = larger_or_nan(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
   if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = largest;
   __syncthreads();
   if (threadIdx.x) return;
@@ -228,7 +241,8 @@ Forward<T> arguments_of(const AttentionForward& a) {
 
 template <class C>
 void launch_tiles(const AttentionForward& a) {
-  GTA_LAUNCH(forward_tiles<C>, grid_of(a, C::rows), C::threads, C::shared, stream_of(a.q.device()), arguments_of<bf16>(a));
+  GTA_LAUNCH(forward_tiles<C>, grid_of(a, C::rows), C::threads, C::shared, stream_of(a.q.device()),
+             arguments_of<bf16>(a));
 }
 
 template <class... C>
@@ -256,7 +270,8 @@ void shared_map_attention_forward(const AttentionForward& a) {
   if (a.u.elements() == 0 || decode_with_tiles(a) || with_tiles(a)) return;
   dispatch_device(a.q.dtype(), "shared_map_attention", [&](auto zero) {
     using T = decltype(zero);
-    GTA_LAUNCH(forward_parts<T>, grid_of(a, kPart, ceil_div(a.shape.value_dim, kPart)), kPartThreads, 0, stream_of(a.q.device()), arguments_of<T>(a));
+    GTA_LAUNCH(forward_parts<T>, grid_of(a, kPart, ceil_div(a.shape.value_dim, kPart)), kPartThreads, 0,
+               stream_of(a.q.device()), arguments_of<T>(a));
   });
 }
 
@@ -264,10 +279,12 @@ double shared_map_attention_largest_score(const AttentionForward& a) {
   float largest = -kInfinity;
   if (a.q.elements() == 0) return largest;
   const dim3 grid = grid_of(a, kPart);
-  const Tensor of_blocks = Tensor::empty({int64_t{grid.x} * grid.y * grid.z}, DType::F32, a.q.device(), Purpose::Workspace);
+  const Tensor of_blocks =
+      Tensor::empty({int64_t{grid.x} * grid.y * grid.z}, DType::F32, a.q.device(), Purpose::Workspace);
   dispatch_device(a.q.dtype(), "shared_map_attention_largest_score", [&](auto zero) {
     using T = decltype(zero);
-    GTA_LAUNCH(largest_scores<T>, grid, kPartThreads, 0, stream_of(a.q.device()), problem_of<T>(a), of_blocks.data<float>());
+    GTA_LAUNCH(largest_scores<T>, grid, kPartThreads, 0, stream_of(a.q.device()), problem_of<T>(a),
+               of_blocks.data<float>());
   });
   for (float score : of_blocks.to_vector<float>()) largest = larger_or_nan(largest, score);
   return static_cast<double>(largest) * a.shape.scale;

@@ -49,9 +49,12 @@ void with_gate(GateType gate, F&& f) {
 
 // A product and what follows it meet in the cache anyway: a chunk of tokens is small beside it.
 bool value_decoder_forward_tiles(const ValueDecoderForward&) { return false; }
-bool value_decoder_backward_tiles(const ValueDecoderBackward&, const Tensor&, const Tensor&, GradientMode) { return false; }
+bool value_decoder_backward_tiles(const ValueDecoderBackward&, const Tensor&, const Tensor&, GradientMode) {
+  return false;
+}
 
-void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads, const Tensor& o) {
+void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads,
+                           const Tensor& o) {
   dispatch_floating(o.dtype(), "value_decoder", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;
@@ -103,7 +106,8 @@ void value_decoder_split(const ValueDecoderBackward& b) {
                   for (int64_t c = 0; c < latent; ++c) store(d_z[c], d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
                 } else {
 #pragma omp simd
-                  for (int64_t c = 0; c < latent; ++c) store(d_z[c], d_z[c] + d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
+                  for (int64_t c = 0; c < latent; ++c)
+                    store(d_z[c], d_z[c] + d_o[c] * (from[c] + y[c]) * Gate::slope(gates[c]));
                 }
               }
 #pragma omp simd

@@ -4,12 +4,17 @@
 namespace gta::cuda {
 namespace {
 
-// An item of both kernels is a vector of a map's latent, which the thread meets again in each of the map's copies. This is where copy 0 of it is.
-__device__ __forceinline__ int first_copy(int column, int latent, int copies) { return column / latent * copies * latent + column % latent; }
+// An item of both kernels is a vector of a map's latent, which the thread meets again in each of the map's copies. This
+// is where copy 0 of it is.
+__device__ __forceinline__ int first_copy(int column, int latent, int copies) {
+  return column / latent * copies * latent + column % latent;
+}
 
-// o = f(z) (copies of u + o), or f(z) times the copies alone        u (rows, maps * latent), z, o (rows, maps * copies * latent)
+// o = f(z) (copies of u + o), or f(z) times the copies alone
+// u (rows, maps * latent), z, o (rows, maps * copies * latent)
 template <GateType gate, class T, int n>
-__global__ void combine_kernel(bool learned, Rows<const T> u, Rows<const T> z, Rows<T> o, int64_t rows, int width, int latent, int copies) {
+__global__ void combine_kernel(bool learned, Rows<const T> u, Rows<const T> z, Rows<T> o, int64_t rows, int width,
+                               int latent, int copies) {
   for_items(rows, width / n, [&](int64_t row, int64_t item) {
     const int column = static_cast<int>(item) * n, first = first_copy(column, latent, copies);
     float from[n];
@@ -37,7 +42,8 @@ struct Split {
   bool accumulate_z, accumulate_u;
 };
 
-// dz (+)= dO (copies of u + y) f'(z)        y = dY = dO f(z)        du (+)= sum over copies of dY        y holds U P, or counts as 0
+// dz (+)= dO (copies of u + y) f'(z)    y = dY = dO f(z)    du (+)= sum over copies of dY
+// y holds U P, or counts as 0
 template <GateType gate, class T, int n>
 __global__ void split_kernel(Split<T> b) {
   for_items(b.rows, b.width / n, [&](int64_t row, int64_t item) {
@@ -66,31 +72,34 @@ __global__ void split_kernel(Split<T> b) {
 
 }  // namespace
 
-void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads, const Tensor& o) {
+void value_decoder_combine(GateType gate, LearnedPart learned, const Tensor& u, const Tensor& z, int64_t query_heads,
+                           const Tensor& o) {
   const int64_t rows = o.rows(), width = u.columns(), latent = width / query_heads, copies = o.columns() / width;
   dispatch_device(o.dtype(), "value_decoder", [&](auto zero) {
     using T = decltype(zero);
     with_gate(gate, [&](auto f) {
       with_vectors<kVector<T>>({latent}, {&u, &z, &o}, [&](auto n) {
         const Threads threads = threads_of(rows, width / n);
-        GTA_LAUNCH((combine_kernel<f, T, n>), threads.grid, threads.block, 0, stream_of(o.device()), learned == LearnedPart::Present,
-                   rows_of<const T>(u), rows_of<const T>(z), rows_of<T>(o), rows, static_cast<int>(width), static_cast<int>(latent),
-                   static_cast<int>(copies));
+        GTA_LAUNCH((combine_kernel<f, T, n>), threads.grid, threads.block, 0, stream_of(o.device()),
+                   learned == LearnedPart::Present, rows_of<const T>(u), rows_of<const T>(z), rows_of<T>(o), rows,
+                   static_cast<int>(width), static_cast<int>(latent), static_cast<int>(copies));
       });
     });
   });
 }
 
 void value_decoder_split(const ValueDecoderBackward& b) {
-  const int64_t rows = b.y.rows(), width = b.u.columns(), latent = width / b.query_heads, copies = b.y.columns() / width;
+  const int64_t rows = b.y.rows(), width = b.u.columns(), latent = width / b.query_heads,
+                copies = b.y.columns() / width;
   dispatch_device(b.y.dtype(), "value_decoder", [&](auto zero) {
     using T = decltype(zero);
     with_gate(b.gate, [&](auto f) {
       with_vectors<kVector<T>>({latent}, {&b.u, &b.z, &b.d_o, &b.y, &b.d_z, &b.d_u}, [&](auto n) {
         const Threads threads = threads_of(rows, width / n);
         GTA_LAUNCH((split_kernel<f, T, n>), threads.grid, threads.block, 0, stream_of(b.y.device()),
-                   Split<T>{b.learned == LearnedPart::Present, rows, static_cast<int>(width), static_cast<int>(latent), static_cast<int>(copies),
-                            rows_of<const T>(b.u), rows_of<const T>(b.z), rows_of<const T>(b.d_o), rows_of<T>(b.y), rows_of<T>(b.d_z), rows_of<T>(b.d_u),
+                   Split<T>{b.learned == LearnedPart::Present, rows, static_cast<int>(width), static_cast<int>(latent),
+                            static_cast<int>(copies), rows_of<const T>(b.u), rows_of<const T>(b.z),
+                            rows_of<const T>(b.d_o), rows_of<T>(b.y), rows_of<T>(b.d_z), rows_of<T>(b.d_u),
                             b.mode_z == GradientMode::Accumulate, b.mode_u == GradientMode::Accumulate});
       });
     });

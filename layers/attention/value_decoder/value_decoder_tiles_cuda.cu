@@ -4,8 +4,8 @@
 //   backward   Y = copies of U + U P     dZ = dO Y f'(Z)     dY = dO f(Z)     dU = sum over copies of dY + dY P^T
 //              dP = U^T dY, by parts of the tokens, which a last pass adds in their order
 //
-// A block owns a tile of tokens of one map and walks the columns of P in chunks. A product leaves its fragments through shared memory, so that
-// everything that is read or written in device memory moves 16 bytes at a time, and once.
+// A block owns a tile of tokens of one map and walks the columns of P in chunks. A product leaves its fragments through
+// shared memory, so that everything that is read or written in device memory moves 16 bytes at a time, and once.
 #include "core/backends/cuda/tiles.h"
 #include "layers/attention/value_decoder/value_decoder_cuda.h"
 
@@ -21,7 +21,8 @@ static_assert(kColumns / 8 * kTokensOfStep == 32);
 template <int latent_, int warps, int blocks_>
 struct Tiles {
   static constexpr int latent = latent_, threads = 32 * warps, rows = 16 * warps, blocks = blocks_;
-  static constexpr int u_size = rows * kPitch<latent>, p_size = latent * kPitch<kColumns>, y_size = rows * kPitch<kColumns>;
+  static constexpr int u_size = rows * kPitch<latent>, p_size = latent * kPitch<kColumns>,
+                       y_size = rows * kPitch<kColumns>;
   static constexpr size_t shared = (u_size + 2 * p_size + y_size) * sizeof(bf16);
   static_assert(latent % kColumns == 0 && shared <= kMostShared);
 };
@@ -44,7 +45,8 @@ __device__ __forceinline__ void unpack(float (&to)[8], const Raw& raw) {
   }
 }
 
-// What a block sees of a tensor. Offsets within it are short: 64-bit ones, kept for every row, would cost more registers than there are.
+// What a block sees of a tensor. Offsets within it are short: 64-bit ones, kept for every row, would cost more
+// registers than there are.
 template <class T>
 struct Part {
   T* data;  // its first token, the first column of its map
@@ -76,13 +78,18 @@ struct Block {
   }
   static __device__ __forceinline__ int warp_row() { return static_cast<int>(threadIdx.x >> 5) * 16; }
   // Of this lane at a step: its token in the tile, and its column in the chunk.
-  static __device__ __forceinline__ int token(int step) { return warp_row() + step * kTokensOfStep + static_cast<int>(threadIdx.x & 31) / (kColumns / 8); }
+  static __device__ __forceinline__ int token(int step) {
+    return warp_row() + step * kTokensOfStep + static_cast<int>(threadIdx.x & 31) / (kColumns / 8);
+  }
   static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x) % (kColumns / 8) * 8; }
-  __device__ __forceinline__ bf16* y_at(int step) const { return y_tile + (token(step) - warp_row()) * kPitch<kColumns> + column(); }
+  __device__ __forceinline__ bf16* y_at(int step) const {
+    return y_tile + (token(step) - warp_row()) * kPitch<kColumns> + column();
+  }
 
   __device__ __forceinline__ bf16* p_tile(int stage) const { return p_tiles + stage * C::p_size; }
   __device__ __forceinline__ void load_p(const Problem& a, int chunk, int stage) const {
-    load_tile<C::latent, kColumns, C::threads>(p_tile(stage), a.p.at(int64_t{map} * C::latent, chunk * kColumns), a.p.pitch, C::latent);
+    load_tile<C::latent, kColumns, C::threads>(p_tile(stage), a.p.at(int64_t{map} * C::latent, chunk * kColumns),
+                                               a.p.pitch, C::latent);
     ptx::cp_async_commit();
   }
   // Waits for a chunk of P and starts the next.
@@ -140,7 +147,8 @@ template <class C, GateType gate>
 __global__ void __launch_bounds__(C::threads, C::blocks) backward_tiles(const Problem a) {
   const Block<C> b(a);
   const Part<const bf16> z_part = b.part_of(a.z, a.width), d_o_part = b.part_of(a.d_o, a.width);
-  const Part<bf16> y_part = b.part_of(a.y, a.width), d_z_part = b.part_of(a.d_z, a.width), d_u_part = b.part_of(a.d_u, C::latent);
+  const Part<bf16> y_part = b.part_of(a.y, a.width), d_z_part = b.part_of(a.d_z, a.width),
+                   d_u_part = b.part_of(a.d_u, C::latent);
   const int lane = threadIdx.x & 31, pair = (lane & 3) * 2;
   float d_u[1][C::latent / 8][4] = {};
   for (int copy = 0, chunk = 0; chunk * kColumns < a.width; ++copy)
@@ -221,12 +229,15 @@ template <class C>
 __global__ void __launch_bounds__(C::threads, 2) weight_tiles(const Problem a, float* sums) {
   bf16* const u_tiles = dynamic_shared<bf16>();
   bf16* const y_tiles = u_tiles + 2 * C::u_size;
-  const int across = a.width / C::columns, map = static_cast<int>(blockIdx.x) / across, column = static_cast<int>(blockIdx.x) % across * C::columns;
+  const int across = a.width / C::columns, map = static_cast<int>(blockIdx.x) / across,
+            column = static_cast<int>(blockIdx.x) % across * C::columns;
   const int64_t begin = int64_t{blockIdx.y} * kTokensOfPart, end = min(a.rows, begin + kTokensOfPart);
   const auto load = [&](int64_t token, int stage) {
     const int count = static_cast<int>(min(int64_t{kTokensOfTile}, end - token));
-    load_tile<kTokensOfTile, C::latent, C::threads>(u_tiles + stage * C::u_size, a.u.at(token, map * C::latent), a.u.pitch, count);
-    load_tile<kTokensOfTile, C::columns, C::threads>(y_tiles + stage * C::y_size, a.y.at(token, map * a.width + column), a.y.pitch, count);
+    load_tile<kTokensOfTile, C::latent, C::threads>(u_tiles + stage * C::u_size, a.u.at(token, map * C::latent),
+                                                    a.u.pitch, count);
+    load_tile<kTokensOfTile, C::columns, C::threads>(y_tiles + stage * C::y_size, a.y.at(token, map * a.width + column),
+                                                     a.y.pitch, count);
     ptx::cp_async_commit();
   };
   const int warp = threadIdx.x >> 5, row = warp % C::warps_down * 32, own = warp / C::warps_down * C::own_columns;
@@ -237,21 +248,25 @@ __global__ void __launch_bounds__(C::threads, 2) weight_tiles(const Problem a, f
     ptx::cp_async_wait<0>();
     __syncthreads();  // and every warp is done with the other stage
     if (token + kTokensOfTile < end) load(token + kTokensOfTile, stage ^ 1);
-    multiply_transposed<kTokensOfTile, C::latent, C::columns>(d_p, u_tiles + stage * C::u_size + row, y_tiles + stage * C::y_size + own);
+    multiply_transposed<kTokensOfTile, C::latent, C::columns>(d_p, u_tiles + stage * C::u_size + row,
+                                                              y_tiles + stage * C::y_size + own);
   }
   const int lane = threadIdx.x & 31;
-  float* const to = sums + ((int64_t{blockIdx.y} * a.maps + map) * C::latent + row + (lane >> 2)) * a.width + column + own + (lane & 3) * 2;
+  float* const to = sums + ((int64_t{blockIdx.y} * a.maps + map) * C::latent + row + (lane >> 2)) * a.width + column +
+                    own + (lane & 3) * 2;
 #pragma unroll
   for (int i = 0; i < 2; ++i)
 #pragma unroll
     for (int h = 0; h < 2; ++h)
 #pragma unroll
       for (int j = 0; j < C::own_columns / 8; ++j)
-        *reinterpret_cast<float2*>(to + int64_t{16 * i + 8 * h} * a.width + 8 * j) = {d_p[i][j][2 * h], d_p[i][j][2 * h + 1]};
+        *reinterpret_cast<float2*>(to + int64_t{16 * i + 8 * h} * a.width + 8 * j) = {d_p[i][j][2 * h],
+                                                                                      d_p[i][j][2 * h + 1]};
 }
 
 // d_p (rows, width) (+)= the sum of `parts`, in their order
-__global__ void __launch_bounds__(256) add_parts(const float* sums, int parts, Rows<float> d_p, int64_t rows, int width, bool accumulate) {
+__global__ void __launch_bounds__(256)
+    add_parts(const float* sums, int parts, Rows<float> d_p, int64_t rows, int width, bool accumulate) {
   for_items(rows, width / 4, [&](int64_t row, int64_t item) {
     float total[4] = {};
     for (int part = 0; part < parts; ++part) {
@@ -271,7 +286,8 @@ unsigned blocks_of(const Problem& a) {
   return static_cast<unsigned>(ceil_div(a.rows, C::rows) * a.maps);
 }
 
-// Calls f with the latent size, a constant; false, and no call, when there are no tiles of that size, for these tensors or on this device.
+// Calls f with the latent size, a constant; false, and no call, when there are no tiles of that size, for these tensors
+// or on this device.
 template <class F>
 bool with_latent(int64_t latent, std::initializer_list<const Tensor*> tensors, F&& f) {
   for (const Tensor* tensor : tensors)
@@ -294,11 +310,11 @@ void weight_gradient(const Problem& a, const Tensor& d_p, GradientMode mode, cud
   using C = WeightTiles<latent, columns>;
   const int64_t parts = ceil_div(a.rows, kTokensOfPart);
   const Tensor sums = Tensor::empty({parts * a.maps * latent, a.width}, DType::F32, d_p.device(), Purpose::Workspace);
-  GTA_LAUNCH(weight_tiles<C>, dim3(static_cast<unsigned>(a.maps * (a.width / columns)), static_cast<unsigned>(parts)), C::threads, C::shared, stream, a,
-             sums.data<float>());
+  GTA_LAUNCH(weight_tiles<C>, dim3(static_cast<unsigned>(a.maps * (a.width / columns)), static_cast<unsigned>(parts)),
+             C::threads, C::shared, stream, a, sums.data<float>());
   const Threads threads = threads_of(d_p.rows(), a.width / 4);
-  GTA_LAUNCH(add_parts, threads.grid, threads.block, 0, stream, sums.data<float>(), static_cast<int>(parts), rows_of<float>(d_p), d_p.rows(), a.width,
-             mode == GradientMode::Accumulate);
+  GTA_LAUNCH(add_parts, threads.grid, threads.block, 0, stream, sums.data<float>(), static_cast<int>(parts),
+             rows_of<float>(d_p), d_p.rows(), a.width, mode == GradientMode::Accumulate);
 }
 
 }  // namespace
@@ -309,8 +325,19 @@ bool value_decoder_forward_tiles(const ValueDecoderForward& f) {
   return with_latent(latent, {&f.u, &f.z, &f.p, &f.o}, [&](auto size) {
     using C = Tiles<size, 8, 2>;
     if (!fits<C>(f.o.device())) return false;
-    Problem a{f.o.rows(), static_cast<int>(f.query_heads), static_cast<int>(f.p.columns()), rows_of<const bf16>(f.u), rows_of<const bf16>(f.z),
-              rows_of<const bf16>(f.p), {}, rows_of<bf16>(f.o), {}, {}, {}, false, false};
+    Problem a{f.o.rows(),
+              static_cast<int>(f.query_heads),
+              static_cast<int>(f.p.columns()),
+              rows_of<const bf16>(f.u),
+              rows_of<const bf16>(f.z),
+              rows_of<const bf16>(f.p),
+              {},
+              rows_of<bf16>(f.o),
+              {},
+              {},
+              {},
+              false,
+              false};
     ProfilerRange::add_flops(product_flops(a, latent));
     with_gate(f.gate, [&](auto gate) {
       GTA_LAUNCH((forward_tiles<C, gate>), blocks_of<C>(a), C::threads, C::shared, stream_of(f.o.device()), a);
@@ -319,18 +346,31 @@ bool value_decoder_forward_tiles(const ValueDecoderForward& f) {
   });
 }
 
-bool value_decoder_backward_tiles(const ValueDecoderBackward& b, const Tensor& p, const Tensor& d_p, GradientMode mode_p) {
+bool value_decoder_backward_tiles(const ValueDecoderBackward& b, const Tensor& p, const Tensor& d_p,
+                                  GradientMode mode_p) {
   const int64_t latent = b.u.columns() / b.query_heads;
   if (b.y.elements() == 0 || (d_p.defined() && (d_p.dtype() != DType::F32 || !aligned_rows(d_p)))) return false;
   return with_latent(latent, {&b.u, &b.z, &p, &b.d_o, &b.y, &b.d_z, &b.d_u}, [&](auto size) {
     using C = Tiles<size, 4, 2>;
     if (!fits<C, WeightTiles<size, 128>>(b.y.device())) return false;
     const cudaStream_t stream = stream_of(b.y.device());
-    const Problem a{b.y.rows(), static_cast<int>(b.query_heads), static_cast<int>(p.columns()), rows_of<const bf16>(b.u), rows_of<const bf16>(b.z),
-                    rows_of<const bf16>(p), rows_of<const bf16>(b.d_o), {}, rows_of<bf16>(b.y), rows_of<bf16>(b.d_z), rows_of<bf16>(b.d_u),
-                    b.mode_z == GradientMode::Accumulate, b.mode_u == GradientMode::Accumulate};
+    const Problem a{b.y.rows(),
+                    static_cast<int>(b.query_heads),
+                    static_cast<int>(p.columns()),
+                    rows_of<const bf16>(b.u),
+                    rows_of<const bf16>(b.z),
+                    rows_of<const bf16>(p),
+                    rows_of<const bf16>(b.d_o),
+                    {},
+                    rows_of<bf16>(b.y),
+                    rows_of<bf16>(b.d_z),
+                    rows_of<bf16>(b.d_u),
+                    b.mode_z == GradientMode::Accumulate,
+                    b.mode_u == GradientMode::Accumulate};
     ProfilerRange::add_flops((d_p.defined() ? 3 : 2) * product_flops(a, latent));
-    with_gate(b.gate, [&](auto gate) { GTA_LAUNCH((backward_tiles<C, gate>), blocks_of<C>(a), C::threads, C::shared, stream, a); });
+    with_gate(b.gate, [&](auto gate) {
+      GTA_LAUNCH((backward_tiles<C, gate>), blocks_of<C>(a), C::threads, C::shared, stream, a);
+    });
     if (!d_p.defined()) return true;
     if (a.width % 128 == 0)
       weight_gradient<size, 128>(a, d_p, mode_p, stream);

@@ -1,8 +1,8 @@
 #include "core/io/file.h"
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -51,21 +51,29 @@ TEST_F(Files, readsWhatItWrote) {
 }
 
 TEST_F(Files, errorsNameThePathAndTheReason) {
-  EXPECT_NE(message_of([&] { File(path("absent"), File::Mode::Read); }).find("absent] cannot open: No such file"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(path("absent"), File::Mode::Read); }).find("absent] cannot open: No such file"),
+            std::string::npos);
   EXPECT_NE(message_of([&] { File(path("no/folder"), File::Mode::Create); }).find("No such file"), std::string::npos);
   publish_text(path("short"), "123");
   char bytes[8];
-  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).read_at(bytes, 8, 0); }).find("ends at byte 3: 5 more were expected"),
+  EXPECT_NE(message_of([&] {
+              File(path("short"), File::Mode::Read).read_at(bytes, 8, 0);
+            }).find("ends at byte 3: 5 more were expected"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).write_at("x", 1, 0); }).find("cannot write"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).write_at("x", 1, 0); }).find("cannot write"),
+            std::string::npos);
   EXPECT_NE(message_of([&] { read_file(path("short"), 2); }).find("has 3 bytes: at most 2"), std::string::npos);
   EXPECT_NE(message_of([&] { read_file(folder_); }).find("is not a regular file"), std::string::npos);
   EXPECT_NE(message_of([&] { list_directory(path("absent")); }).find("cannot list"), std::string::npos);
-  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).truncate(1); }).find("cannot truncate"), std::string::npos);
-  EXPECT_NE(message_of([&] { rename_path(path("absent"), path("there")); }).find("there] cannot rename to it: No such file"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(path("short"), File::Mode::Read).truncate(1); }).find("cannot truncate"),
+            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { rename_path(path("absent"), path("there")); }).find("there] cannot rename to it: No such file"),
+      std::string::npos);
   EXPECT_NE(message_of([&] { remove_tree(std::string(5000, 'x')); }).find("cannot remove"), std::string::npos);
   EXPECT_NE(message_of([&] { sync_directory(path("absent")); }).find("cannot open"), std::string::npos);
-  EXPECT_NE(message_of([&] { File(folder_, File::Mode::Read).read_at(bytes, 8, 0); }).find("cannot read"), std::string::npos);
+  EXPECT_NE(message_of([&] { File(folder_, File::Mode::Read).read_at(bytes, 8, 0); }).find("cannot read"),
+            std::string::npos);
 }
 
 TEST_F(Files, resultsGoToTheEndOfTheirLinksAndNeverOntoWhatIsNoFile) {
@@ -81,13 +89,15 @@ TEST_F(Files, resultsGoToTheEndOfTheirLinksAndNeverOntoWhatIsNoFile) {
 
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0644), 0);
   std::filesystem::create_symlink("self", path("self"));
-  for (const auto& [name, said] : std::vector<std::pair<std::string, std::string>>{{"fifo", "is a device, a pipe or a socket: expected the name of a file"},
-                                                                                {"there", "is a folder: expected the name of a file"},
-                                                                                {"self", "is a symbolic link that leads nowhere"},
-                                                                                {"no/file", "the folder " + path("no") + " does not exist"},
-                                                                                {"no/", "does not exist"}}) {
+  for (const auto& [name, said] : std::vector<std::pair<std::string, std::string>>{
+           {"fifo", "is a device, a pipe or a socket: expected the name of a file"},
+           {"there", "is a folder: expected the name of a file"},
+           {"self", "is a symbolic link that leads nowhere"},
+           {"no/file", "the folder " + path("no") + " does not exist"},
+           {"no/", "does not exist"}}) {
     EXPECT_NE(message_of([&] { publish_text(path(name), "x"); }).find(name + "] "), std::string::npos) << name;
-    EXPECT_NE(message_of([&] { output_file(path(name)); }).find(said), std::string::npos) << message_of([&] { output_file(path(name)); });
+    EXPECT_NE(message_of([&] { output_file(path(name)); }).find(said), std::string::npos)
+        << message_of([&] { output_file(path(name)); });
   }
   EXPECT_TRUE(std::filesystem::is_fifo(path("fifo")));
   EXPECT_EQ(output_file(path("new")), path("new"));
@@ -166,7 +176,8 @@ TEST(Hashes, areThoseOfXxh3) {
   std::string text;
   for (int i = 0; i < 100000; ++i) text += static_cast<char>(i * 7);
   Hasher hasher;
-  for (size_t at = 0; at < text.size(); at += 777) hasher.update(text.data() + at, std::min<size_t>(777, text.size() - at));
+  for (size_t at = 0; at < text.size(); at += 777)
+    hasher.update(text.data() + at, std::min<size_t>(777, text.size() - at));
   EXPECT_EQ(hasher.digest(), hash_bytes(text));
   text[5000] ^= 1;
   EXPECT_NE(hasher.digest(), hash_bytes(text));

@@ -33,8 +33,9 @@ class Hdf5Files : public testing::Test {
   }
   // Runs Python with `f` open for writing at the returned path.
   std::string made_by_h5py(const std::string& body, const std::string& version = "earliest") const {
-    std::ofstream(path("make.py")) << "import h5py, numpy as np, sys\nf = h5py.File(sys.argv[1], 'w', libver=sys.argv[2])\n"
-                                   << body << "\nf.close()\n";
+    std::ofstream(path("make.py"))
+        << "import h5py, numpy as np, sys\nf = h5py.File(sys.argv[1], 'w', libver=sys.argv[2])\n"
+        << body << "\nf.close()\n";
     const std::string file = path("made.h5");
     std::filesystem::remove(file);
     EXPECT_EQ(std::system((python() + " " + path("make.py") + " " + file + " " + version).c_str()), 0);
@@ -109,7 +110,8 @@ TEST_F(Hdf5Files, whatIsAbsentOrOfAnotherTypeIsNamed) {
   EXPECT_NE(message([&] { reader.text("step"); }).find("attribute step is not a text"), std::string::npos);
   EXPECT_NE(message([&] { reader.read_int32("/group/values"); }).find("is float64: expected int32"), std::string::npos);
   EXPECT_NE(message([&] { reader.read_uint64("/scalar"); }).find("is float32: expected unsigned"), std::string::npos);
-  EXPECT_NE(message([&] { reader.read_uint64("/group/values"); }).find("is float64: expected unsigned"), std::string::npos);
+  EXPECT_NE(message([&] { reader.read_uint64("/group/values"); }).find("is float64: expected unsigned"),
+            std::string::npos);
   EXPECT_NE(message([&] { reader.read_uint64("/numbers"); }).find("holds the negative number -1"), std::string::npos);
 }
 
@@ -131,8 +133,8 @@ TEST_F(Hdf5Files, truncatedFilesAreRefused) {
   }
 }
 
-// A shape that says more than the file holds, made by changing the stored size in the bytes: needs no library that would refuse to write
-// it.
+// A shape that says more than the file holds, made by changing the stored size in the bytes: needs no library that
+// would refuse to write it.
 TEST_F(Hdf5Files, shapesBeyondTheFileAreRefused) {
   const std::string file = path("a.h5");
   {
@@ -166,8 +168,11 @@ TEST_F(Hdf5Files, shapesBeyondEveryIntegerAreRefused) {
   }
   const std::string whole = read_file(file);
   // 2^61 x 16 and 16 x 2^61 elements of 8 bytes; and sizes with the highest bit. HDF5 refuses some itself.
-  for (const auto& [rows, columns] : std::vector<std::pair<uint64_t, uint64_t>>{
-           {uint64_t{1} << 61, 16}, {16, uint64_t{1} << 61}, {uint64_t{1} << 32, uint64_t{1} << 32}, {uint64_t{1} << 63, 1}, {1, ~uint64_t{0} - 5}}) {
+  for (const auto& [rows, columns] : std::vector<std::pair<uint64_t, uint64_t>>{{uint64_t{1} << 61, 16},
+                                                                                {16, uint64_t{1} << 61},
+                                                                                {uint64_t{1} << 32, uint64_t{1} << 32},
+                                                                                {uint64_t{1} << 63, 1},
+                                                                                {1, ~uint64_t{0} - 5}}) {
     std::string changed = whole;
     const size_t at = changed.find(bytes_of(0x1234) + bytes_of(0x4321));
     ASSERT_NE(at, std::string::npos);
@@ -207,7 +212,8 @@ TEST_F(Hdf5Files, longTextsOfShortFilesAreRefused) {
 
 TEST_F(Hdf5Files, softAndExternalLinksAreRefused) {
   SKIP_WITHOUT_H5PY();
-  expect_refused(made_by_h5py("f['data'] = np.zeros(3, 'f4'); f['soft'] = h5py.SoftLink('/data')"), "/soft is a soft or external link");
+  expect_refused(made_by_h5py("f['data'] = np.zeros(3, 'f4'); f['soft'] = h5py.SoftLink('/data')"),
+                 "/soft is a soft or external link");
   expect_refused(made_by_h5py("f['g/data'] = np.zeros(3, 'f4'); f['g/ext'] = h5py.ExternalLink('other.h5', '/data')"),
                  "/g/ext is a soft or external link");
   expect_refused(made_by_h5py("f['dangling'] = h5py.SoftLink('/nothing')"), "/dangling is a soft or external link");
@@ -217,10 +223,11 @@ TEST_F(Hdf5Files, layoutsThatAreNotContiguousAreRefused) {
   SKIP_WITHOUT_H5PY();
   expect_refused(made_by_h5py("f.create_dataset('c', (8, 8), 'f4', chunks=(4, 4))"), "/c is chunked or virtual");
   expect_refused(made_by_h5py("f.create_dataset('c', (8, 8), 'f4', compression='gzip')"), "/c is chunked or virtual");
-  expect_refused(made_by_h5py("f.create_dataset('e', (8,), 'u1', external=[('raw.bin', 0, 8)])"), "/e keeps its data in another file");
-  expect_refused(
-      made_by_h5py("l = h5py.VirtualLayout((4,), 'f4'); l[:] = h5py.VirtualSource('o.h5', 'd', (4,)); f.create_virtual_dataset('v', l)"),
-      "/v is chunked or virtual");
+  expect_refused(made_by_h5py("f.create_dataset('e', (8,), 'u1', external=[('raw.bin', 0, 8)])"),
+                 "/e keeps its data in another file");
+  expect_refused(made_by_h5py("l = h5py.VirtualLayout((4,), 'f4'); l[:] = h5py.VirtualSource('o.h5', 'd', (4,)); "
+                              "f.create_virtual_dataset('v', l)"),
+                 "/v is chunked or virtual");
   expect_refused(made_by_h5py("f.create_dataset('late', (8,), 'f4')"), "/late has no data");
   expect_refused(made_by_h5py("f['s'] = 'text'"), "/s has an element type");
   expect_refused(made_by_h5py("f['s'] = np.zeros(2, dtype='c8')"), "/s has an element type");
@@ -230,10 +237,12 @@ TEST_F(Hdf5Files, layoutsThatAreNotContiguousAreRefused) {
 
 TEST_F(Hdf5Files, attributesOfOtherProgramsAreRead) {
   SKIP_WITHOUT_H5PY();
-  const hdf5::Reader reader(made_by_h5py(
-      "f.attrs['n'] = 3; f.attrs['x'] = 0.25; f.attrs['v'] = 'variable'; f.attrs['b'] = np.bytes_('fixed'); f.attrs['a'] = np.arange(3)\n"
-      "f.attrs['e'] = ''; f.attrs['two'] = np.array([b'x', b'y']); f.attrs['none'] = h5py.Empty('i8'); f.attrs['no text'] = h5py.Empty('S3')\n"
-      "f['i64'] = np.arange(4); f['neg'] = np.array([1, -5])"));
+  const hdf5::Reader reader(
+      made_by_h5py("f.attrs['n'] = 3; f.attrs['x'] = 0.25; f.attrs['v'] = 'variable'; f.attrs['b'] = "
+                   "np.bytes_('fixed'); f.attrs['a'] = np.arange(3)\n"
+                   "f.attrs['e'] = ''; f.attrs['two'] = np.array([b'x', b'y']); f.attrs['none'] = h5py.Empty('i8'); "
+                   "f.attrs['no text'] = h5py.Empty('S3')\n"
+                   "f['i64'] = np.arange(4); f['neg'] = np.array([1, -5])"));
   EXPECT_EQ(reader.integer("n"), 3);
   EXPECT_EQ(reader.real("x"), 0.25);
   EXPECT_EQ(reader.real("n"), 3);
@@ -257,9 +266,11 @@ TEST_F(Hdf5Files, groupsOfAnySizeAndDepthAreRead) {
                    "f['a/b/c/d/e/deep'] = np.ones((2, 2)); f['again'] = f['a/b']; f['a/b/up'] = f['/']\n"
                    "for i in range(200): f.attrs['attribute %d' % i] = 'text %d' % i"));
   EXPECT_EQ(reader.datasets().size(), 3001u);
-  for (int i = 0; i < 3000; i += 7) ASSERT_EQ(reader.read_int32("/many/n" + std::to_string(i)), std::vector<int32_t>{i});
+  for (int i = 0; i < 3000; i += 7)
+    ASSERT_EQ(reader.read_int32("/many/n" + std::to_string(i)), std::vector<int32_t>{i});
   for (int i = 0; i < 200; ++i) ASSERT_EQ(reader.text("attribute " + std::to_string(i)), "text " + std::to_string(i));
-  EXPECT_EQ(reader.read_double("/a/b/c/d/e/deep"), std::vector<double>(4, 1.0)) << "a group that is linked twice is read once";
+  EXPECT_EQ(reader.read_double("/a/b/c/d/e/deep"), std::vector<double>(4, 1.0))
+      << "a group that is linked twice is read once";
 }
 
 TEST_F(Hdf5Files, theNewerFormIsReadUnlessItUsesItsHeaps) {
@@ -275,19 +286,23 @@ TEST_F(Hdf5Files, theNewerFormIsReadUnlessItUsesItsHeaps) {
   EXPECT_EQ(reader.integer("n"), 7);
   EXPECT_EQ(reader.text("t"), "text");
   expect_refused(made_by_h5py("for i in range(50): f['n%d' % i] = i", "latest"), "write it with libver='earliest'");
-  expect_refused(made_by_h5py("for i in range(50): f.attrs['n%d' % i] = i", "latest"), "write it with libver='earliest'");
+  expect_refused(made_by_h5py("for i in range(50): f.attrs['n%d' % i] = i", "latest"),
+                 "write it with libver='earliest'");
 }
 
 // The files of the project's numerical oracle, which is kept outside the tree.
 TEST_F(Hdf5Files, anOracleFixtureIsRead) {
   const char* variable = std::getenv("GTA_ORACLE");
-  const std::string oracle = variable ? variable : std::string(GTA_SOURCE_DIR) + "/../shared/reference/attention_reference.py";
+  const std::string oracle =
+      variable ? variable : std::string(GTA_SOURCE_DIR) + "/../shared/reference/attention_reference.py";
   if (!exists(oracle)) GTEST_SKIP() << "no oracle: GTA_ORACLE is not set to attention_reference.py";
   SKIP_WITHOUT_H5PY();
   const std::string file = path("fixture.h5");
   bool made = false;
   for (const char* name : {"python3", "/usr/bin/python3"})
-    made = made || std::system((std::string(name) + " " + oracle + " --case gta-tiny --out " + file + " >/dev/null 2>&1").c_str()) == 0;
+    made = made ||
+           std::system(
+               (std::string(name) + " " + oracle + " --case gta-tiny --out " + file + " >/dev/null 2>&1").c_str()) == 0;
   if (!made) GTEST_SKIP() << "the oracle does not run here: it needs torch";
   const hdf5::Reader reader(file);
   EXPECT_EQ(reader.dataset("/logits").shape, (std::vector<int64_t>{2, 19, 37}));

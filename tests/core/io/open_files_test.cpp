@@ -33,7 +33,9 @@ class OpenFilesTest : public testing::Test {
   std::string folder_;
 };
 
-int descriptors() { return static_cast<int>(std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator())); }
+int descriptors() {
+  return static_cast<int>(std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()));
+}
 
 TEST_F(OpenFilesTest, KeepsThoseThatWereReadLast) {
   const int before = descriptors();

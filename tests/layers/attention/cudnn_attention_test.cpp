@@ -1,4 +1,5 @@
-// The core's CUDA kernels against cuDNN's attention; and, without a GPU, which of the core's shapes cuDNN plans for an A100 and an H100.
+// The core's CUDA kernels against cuDNN's attention; and, without a GPU, which of the core's shapes cuDNN plans for an
+// A100 and an H100.
 #include <dlfcn.h>
 
 #include "bench/cudnn_attention.h"
@@ -14,23 +15,34 @@ namespace {
 // In cuDNN's words for a device; what A100 and H100 share, or what no plan depends on, is written out.
 CudnnGpu gpu(int compute_capability, int multiprocessors, int64_t shared_bytes, int64_t l2_bytes, const char* name) {
   return {compute_capability,
-          fmt::format(R"({{"cudaDeviceId": 0, "deviceName": "{}", "deviceVer": {}, "driverVer": 13000, "isTccDriver": 0, "l2CacheSize": {},
-                       "maxBlockSize": [1024, 1024, 64], "maxCtasPerSM": 32, "maxGridSize": [2147483647, 65535, 65535], "maxRegistersPerSM": 65536,
-                       "maxSharedMemoryPerBlock": 49152, "maxSharedMemoryPerBlockOptin": {}, "maxThreadsPerBlock": 1024, "maxThreadsPerSM": 2048,
-                       "memClockRateKHz": 1593000, "multiProcessorCount": {}, "pciDeviceId": 0, "regsPerBlock": 65536,
-                       "reservedSharedMemoryPerBlock": 1024, "smClockRateKHz": 1410000, "supportCoopLaunch": 1, "totalGlobalMem": 80000000000,
-                       "warpSize": 32}})",
-                      name, compute_capability * 10, l2_bytes, shared_bytes, multiprocessors)};
+          fmt::format(
+              R"({{"cudaDeviceId": 0, "deviceName": "{}", "deviceVer": {}, "driverVer": 13000, "isTccDriver": 0,
+                 "l2CacheSize": {}, "maxBlockSize": [1024, 1024, 64], "maxCtasPerSM": 32, "maxGridSize": [2147483647,
+                 65535, 65535], "maxRegistersPerSM": 65536, "maxSharedMemoryPerBlock": 49152,
+                 "maxSharedMemoryPerBlockOptin": {}, "maxThreadsPerBlock": 1024, "maxThreadsPerSM": 2048,
+                 "memClockRateKHz": 1593000, "multiProcessorCount": {}, "pciDeviceId": 0, "regsPerBlock": 65536,
+                 "reservedSharedMemoryPerBlock": 1024, "smClockRateKHz": 1410000, "supportCoopLaunch": 1,
+                 "totalGlobalMem": 80000000000, "warpSize": 32}})",
+              name, compute_capability * 10, l2_bytes, shared_bytes, multiprocessors)};
 }
-const CudnnGpu kGpus[] = {gpu(80, 108, 166912, 40 << 20, "NVIDIA A100-SXM4-80GB"), gpu(90, 132, 232448, 50 << 20, "NVIDIA H100 80GB HBM3")};
+const CudnnGpu kGpus[] = {gpu(80, 108, 166912, 40 << 20, "NVIDIA A100-SXM4-80GB"),
+                          gpu(90, 132, 232448, 50 << 20, "NVIDIA H100 80GB HBM3")};
 
-struct HeadDims { int64_t k, v; };
+struct HeadDims {
+  int64_t k, v;
+};
 constexpr HeadDims kTiledDims[] = {{64, 64}, {64, 128}, {64, 256}, {96, 64}, {128, 128}};
-struct Heads { int64_t query, key, value; };
-struct Lengths { int64_t queries, keys; };
+struct Heads {
+  int64_t query, key, value;
+};
+struct Lengths {
+  int64_t queries, keys;
+};
 
 // What only backward on GPUs before Hopper does not have.
-bool has_backward(int compute_capability, const HeadDims& d) { return compute_capability >= 90 || std::max(d.k, d.v) <= 128; }
+bool has_backward(int compute_capability, const HeadDims& d) {
+  return compute_capability >= 90 || std::max(d.k, d.v) <= 128;
+}
 
 // Slices of wider rows, as the merged projection hands them to the core.
 Tensor slice(const char* name, int64_t rows, int64_t columns, Device device) {
@@ -43,7 +55,9 @@ AttentionBackward call(const Heads& h, const HeadDims& d, const Lengths& n, int6
   // Products of 64 numbers in [-0.5, 0.5) deviate by 2/3: maps with some large entries.
   const AttentionShape shape{batch, h.query, h.key, h.value, d.k, d.v, 2 * 8 / std::sqrt(static_cast<double>(d.k))};
   const int64_t queries = batch * n.queries, keys = batch * n.keys;
-  const auto gradient = [&](const char* name, const Tensor& of) { return slice(name, of.rows(), of.columns(), device); };
+  const auto gradient = [&](const char* name, const Tensor& of) {
+    return slice(name, of.rows(), of.columns(), device);
+  };
   AttentionBackward a;
   a.forward = {shape,
                slice("q", queries, h.query * d.k, device),
@@ -59,7 +73,8 @@ AttentionBackward call(const Heads& h, const HeadDims& d, const Lengths& n, int6
 }
 
 std::string name_of(const Heads& h, const HeadDims& d, const Lengths& n) {
-  return fmt::format("maps {}/{}/{} of {} and {}, {} queries, {} keys", h.query, h.key, h.value, d.k, d.v, n.queries, n.keys);
+  return fmt::format("maps {}/{}/{} of {} and {}, {} queries, {} keys", h.query, h.key, h.value, d.k, d.v, n.queries,
+                     n.keys);
 }
 
 constexpr Device kNowhere{DeviceType::Meta};
@@ -72,7 +87,7 @@ bool has_driver() {
   }();
   return driver != nullptr;
 }
-#define GTA_NEEDS_CUDNN()                                                          \
+#define GTA_NEEDS_CUDNN()                                                         \
   if (const std::string why = cudnn_absence(); !why.empty()) GTEST_SKIP() << why; \
   if (!has_driver()) GTEST_SKIP() << "there is neither a CUDA driver nor the toolkit's stub of one"
 
@@ -97,7 +112,9 @@ TEST(CudnnAttention, RefusalsSayWhy) {
     change(a);
     return cudnn_refusal(a, &kGpus[1]);
   };
-  const auto expect = [](const std::string& refusal, const char* words) { EXPECT_NE(refusal.find(words), std::string::npos) << refusal; };
+  const auto expect = [](const std::string& refusal, const char* words) {
+    EXPECT_NE(refusal.find(words), std::string::npos) << refusal;
+  };
   EXPECT_EQ(refusal([](auto&) {}), "");
   expect(refusal([](auto& a) { a.forward.document_starts = Tensor::empty({128}, DType::I32, kNowhere); }), "document");
   expect(refusal([](auto& a) { a.forward.q = Tensor::empty({128, 256}, DType::F32, kNowhere); }), "bfloat16");
@@ -105,7 +122,10 @@ TEST(CudnnAttention, RefusalsSayWhy) {
   expect(refusal([](auto& a) { a.mode_k = GradientMode::Accumulate; }), "overwrites");
   // In cuDNN's words:
   expect(refusal([](auto&) {}, {320, 64}), "256");
-  expect(refusal([](auto& a) { a.forward.q = Tensor::empty({128, 260}, DType::BF16, kNowhere).column_slice(0, 256); }), "alignment");
+  expect(refusal([](auto& a) {
+           a.forward.q = Tensor::empty({128, 260}, DType::BF16, kNowhere).column_slice(0, 256);
+         }),
+         "alignment");
 }
 
 // ---- the same numbers ----
@@ -115,8 +135,10 @@ TEST(CudnnAttention, CudaKernelsAgreeWithCudnn) {
   GTA_NEEDS_CUDNN();
   const Device device = *cuda_device();
   for (const HeadDims& d : kTiledDims)
-    for (const auto& [h, n, batch] : {std::tuple{Heads{4, 2, 2}, Lengths{70, 70}, 2}, {Heads{2, 2, 2}, Lengths{129, 129}, 1},
-                                      {Heads{6, 2, 3}, Lengths{33, 150}, 1}, {Heads{20, 1, 1}, Lengths{512, 512}, 2}}) {
+    for (const auto& [h, n, batch] : {std::tuple{Heads{4, 2, 2}, Lengths{70, 70}, 2},
+                                      {Heads{2, 2, 2}, Lengths{129, 129}, 1},
+                                      {Heads{6, 2, 3}, Lengths{33, 150}, 1},
+                                      {Heads{20, 1, 1}, Lengths{512, 512}, 2}}) {
       SCOPED_TRACE(name_of(h, d, n));
       const AttentionBackward theirs = call(h, d, n, batch, device);
       AttentionBackward ours = call(h, d, n, batch, device);
@@ -124,7 +146,8 @@ TEST(CudnnAttention, CudaKernelsAgreeWithCudnn) {
       GTA_DISPATCH(device, shared_map_attention_forward, ours.forward);
       GTA_DISPATCH(device, shared_map_attention_backward, ours);
 
-      // On these inputs our u is within 0.003 of float64's, our gradients within 0.005: the usual bounds leave cuDNN as much, and a wrong head shows.
+      // On these inputs our u is within 0.003 of float64's, our gradients within 0.005: the usual bounds leave cuDNN as
+      // much, and a wrong head shows.
       const double bound = OpCase{}.bfloat16_tolerance, gradient_bound = OpCase{}.bfloat16_gradient_tolerance;
       ASSERT_EQ(cudnn_refusal(theirs.forward), "");
       CudnnAttention(theirs.forward).run();
@@ -133,7 +156,8 @@ TEST(CudnnAttention, CudaKernelsAgreeWithCudnn) {
       const std::vector<double> by_map = to_doubles(theirs.forward.logsumexp);
       for (int64_t b = 0; b < batch; ++b)
         for (int64_t g = 0; g < h.query; ++g)
-          for (int64_t i = 0; i < n.queries; ++i) logsumexp[(b * n.queries + i) * h.query + g] = by_map[(b * h.query + g) * n.queries + i];
+          for (int64_t i = 0; i < n.queries; ++i)
+            logsumexp[(b * n.queries + i) * h.query + g] = by_map[(b * h.query + g) * n.queries + i];
       EXPECT_TRUE(near(to_doubles(ours.forward.logsumexp), logsumexp, 1e-4)) << "logsumexp";  // sums of float32
 
       if (const std::string refusal = cudnn_refusal(theirs); !refusal.empty()) {

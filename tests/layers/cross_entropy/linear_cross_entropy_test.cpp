@@ -12,10 +12,13 @@ struct CaseOp {
   Tensor labels;
   double label_weight, z_loss;
 
-  LinearCrossEntropyOp inner(const Tensor& weight_gradient) const { return {labels, label_weight, z_loss, weight_gradient}; }
+  LinearCrossEntropyOp inner(const Tensor& weight_gradient) const {
+    return {labels, label_weight, z_loss, weight_gradient};
+  }
   void check(const Tensor& hidden, const Tensor& weight) const { inner({}).check(hidden, weight); }
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
-    const Tensor gradient = saved.recording() ? Tensor::zeros(weight.shape(), state_dtype(weight.dtype()), weight.device()) : Tensor{};
+    const Tensor gradient =
+        saved.recording() ? Tensor::zeros(weight.shape(), state_dtype(weight.dtype()), weight.device()) : Tensor{};
     const std::array<Tensor, 2> losses = inner(gradient).forward(saved, hidden, weight);
     saved.keep(gradient);
     return losses;
@@ -28,7 +31,8 @@ struct CaseOp {
 
 std::vector<int32_t> labels_for(int64_t tokens, int64_t vocab) {
   std::vector<int32_t> labels(tokens);
-  for (int64_t t = 0; t < tokens; ++t) labels[t] = t % 5 == 3 ? kIgnoredLabel : static_cast<int32_t>((t * 11 + vocab - 1) % vocab);
+  for (int64_t t = 0; t < tokens; ++t)
+    labels[t] = t % 5 == 3 ? kIgnoredLabel : static_cast<int32_t>((t * 11 + vocab - 1) % vocab);
   return labels;
 }
 
@@ -36,34 +40,40 @@ OpCase loss_case(int64_t tokens, int64_t width, int64_t vocab, double z_loss = 0
   const std::vector<int32_t> labels = labels_for(tokens, vocab);
   return {.name = fmt::format("{} tokens of {}, vocabulary {}, z_loss {}", tokens, width, vocab, z_loss),
           .inputs = {Input::random("hidden", {tokens, width}), Input::matrix("weight", {vocab, width})},
-          .op = [=](DType, Device device) {
-            const Tensor on_device = Tensor::from<int32_t>({static_cast<int64_t>(labels.size())}, labels).to(device, Purpose::Data);
-            return any_op<2>(CaseOp{on_device, 0.37, z_loss});
-          },
-          .reference = [=](const Matrices& x) {
-            Matrix loss(1, 1), cross_entropy(1, 1);
-            for (int64_t t = 0; t < x[0].rows; ++t) {
-              if (labels[t] == kIgnoredLabel) continue;
-              double sum = 0, target = 0;
-              for (int64_t v = 0; v < x[1].rows; ++v) {
-                double z = 0;
-                for (int64_t c = 0; c < x[0].columns; ++c) z += x[0](t, c) * x[1](v, c);
-                sum += std::exp(z);
-                if (v == labels[t]) target = z;
-              }
-              cross_entropy(0, 0) += 0.37 * (std::log(sum) - target);
-              loss(0, 0) += 0.37 * z_loss * std::log(sum) * std::log(sum);
-            }
-            loss(0, 0) += cross_entropy(0, 0);
-            return Matrices{loss, cross_entropy};
-          },
+          .op =
+              [=](DType, Device device) {
+                const Tensor on_device =
+                    Tensor::from<int32_t>({static_cast<int64_t>(labels.size())}, labels).to(device, Purpose::Data);
+                return any_op<2>(CaseOp{on_device, 0.37, z_loss});
+              },
+          .reference =
+              [=](const Matrices& x) {
+                Matrix loss(1, 1), cross_entropy(1, 1);
+                for (int64_t t = 0; t < x[0].rows; ++t) {
+                  if (labels[t] == kIgnoredLabel) continue;
+                  double sum = 0, target = 0;
+                  for (int64_t v = 0; v < x[1].rows; ++v) {
+                    double z = 0;
+                    for (int64_t c = 0; c < x[0].columns; ++c) z += x[0](t, c) * x[1](v, c);
+                    sum += std::exp(z);
+                    if (v == labels[t]) target = z;
+                  }
+                  cross_entropy(0, 0) += 0.37 * (std::log(sum) - target);
+                  loss(0, 0) += 0.37 * z_loss * std::log(sum) * std::log(sum);
+                }
+                loss(0, 0) += cross_entropy(0, 0);
+                return Matrices{loss, cross_entropy};
+              },
           .float32_tolerance = 1e-5,  // a logit of size 20 rounds by 1e-6; a loss is a difference of two
           .float32_gradient_tolerance = 1e-5,
           .d_outputs = {OpCase::DOutput::Ones, OpCase::DOutput::Undefined}};
 }
 
-std::vector<OpCase> loss_cases() { return {loss_case(1, 1, 3), loss_case(3, 7, 17), loss_case(7, 17, 33), loss_case(17, 3, 65), loss_case(33, 5, 7), loss_case(66, 3, 5), loss_case(17, 5, 33, 0.05), loss_case(7, 3, 65, 0.7),
-                                         loss_case(9, 8, 64), loss_case(5, 3, 4104, 0.1)}; }
+std::vector<OpCase> loss_cases() {
+  return {loss_case(1, 1, 3),  loss_case(3, 7, 17),       loss_case(7, 17, 33),       loss_case(17, 3, 65),
+          loss_case(33, 5, 7), loss_case(66, 3, 5),       loss_case(17, 5, 33, 0.05), loss_case(7, 3, 65, 0.7),
+          loss_case(9, 8, 64), loss_case(5, 3, 4104, 0.1)};
+}
 // The logits of 130 tokens are cut into chunks of 64.
 std::vector<OpCase> chunked_cases() { return {loss_case(130, 3, 65537)}; }
 
@@ -80,7 +90,9 @@ TEST(LinearCrossEntropy, ChunksGiveTheGradientOfTheWhole) {
   std::vector<double> hidden(c.inputs[0].values.begin() + 64 * 3, c.inputs[0].values.end());
   const std::vector<int32_t> labels = labels_for(130, 65537);
   tail.inputs[0].values = hidden;
-  tail.op = [&](DType) { return any_op<2>(CaseOp{Tensor::from<int32_t>({66}, {labels.begin() + 64, labels.end()}), 0.37, 0}); };
+  tail.op = [&](DType) {
+    return any_op<2>(CaseOp{Tensor::from<int32_t>({66}, {labels.begin() + 64, labels.end()}), 0.37, 0});
+  };
   const std::vector<double> all = to_doubles(whole.gradients[0]);
   EXPECT_TRUE(near({all.begin() + 64 * 3, all.end()}, to_doubles(run_case(tail, DType::F64).gradients[0]), 1e-12));
 }
@@ -102,8 +114,10 @@ TEST(LinearCrossEntropy, AddsToTheWeightGradientItIsGivenAndToNothingBeside) {
 
 TEST(LinearCrossEntropy, RefusesLabelsOutsideTheVocabulary) {
   const Tensor hidden = Tensor::zeros({2, 3}, DType::F32, {}), weight = Tensor::zeros({5, 3}, DType::F32, {});
-  for (int32_t bad : {5, -2}) EXPECT_THROW((LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {0, bad}), 1, 0, {}}.check(hidden, weight)), Error);
-  EXPECT_NO_THROW((LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {4, kIgnoredLabel}), 1, 0, {}}.check(hidden, weight)));
+  for (int32_t bad : {5, -2})
+    EXPECT_THROW((LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {0, bad}), 1, 0, {}}.check(hidden, weight)), Error);
+  EXPECT_NO_THROW(
+      (LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {4, kIgnoredLabel}), 1, 0, {}}.check(hidden, weight)));
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 namespace gta::testing {
 namespace {
 
-// Carries the parameters of every variant, so that the type alone changes. No two groups nest (2 keys, 3 latents, 2 values for 6 maps), and
-// MLA's widths differ from each other.
+// Carries the parameters of every variant, so that the type alone changes. No two groups nest (2 keys, 3 latents, 2
+// values for 6 maps), and MLA's widths differ from each other.
 ModelConfig small_model(AttentionType type) {
   ModelConfig config;
   config.hidden_size = 24;
@@ -71,7 +71,8 @@ TEST(CausalLm, ALaterTokenChangesNoEarlierLogit) {
         other[changed] = (other[changed] + 1) % 50;
         const std::vector<char> after = to_bytes(model.lm.logits(Tensor::from<int32_t>({1, length}, other)));
         const size_t row = before.size() / length;
-        EXPECT_TRUE(std::equal(before.begin(), before.begin() + changed * row, after.begin())) << name_of(type) << " token " << changed;
+        EXPECT_TRUE(std::equal(before.begin(), before.begin() + changed * row, after.begin()))
+            << name_of(type) << " token " << changed;
         EXPECT_FALSE(std::equal(before.begin() + changed * row, before.end(), after.begin() + changed * row));
       }
     }
@@ -86,11 +87,13 @@ TEST(CausalLm, DecodingTokenByTokenIsTheWholeForward) {
       const std::vector<int32_t> tokens = some_tokens(length);
       const std::vector<double> whole = to_doubles(model.lm.logits(Tensor::from<int32_t>({1, length}, tokens)));
       DecodingCache cache(model.lm.config(), length, dtype, Device{});
-      for (int64_t t = 0, last; t < length; t = last) {  // a prompt of five, then one by one, and eleven more in between
+      // a prompt of five, then one by one, and eleven more in between
+      for (int64_t t = 0, last; t < length; t = last) {
         last = t == 0 ? 5 : t == 30 ? 41 : t + 1;
         const Tensor fresh = Tensor::from<int32_t>({1, last - t}, {tokens.begin() + t, tokens.begin() + last});
         const std::vector<double> logits = to_doubles(model.lm.decode(fresh, cache));
-        ASSERT_TRUE(near(logits, {whole.begin() + (last - 1) * vocab, whole.begin() + last * vocab}, tolerance)) << name_of(type) << " token " << t;
+        ASSERT_TRUE(near(logits, {whole.begin() + (last - 1) * vocab, whole.begin() + last * vocab}, tolerance))
+            << name_of(type) << " token " << t;
       }
       EXPECT_EQ(cache.filled(), length);
       EXPECT_THROW(model.lm.decode(Tensor::from<int32_t>({1, 1}, {0}), cache), Error);
@@ -106,7 +109,8 @@ TEST(CausalLm, VariantsOfOneSeedShareTheParametersTheyHaveInCommon) {
       for (const Parameter& q : model.space.parameters())
         if (p.name == q.name && p.shape == q.shape) {
           ++common;
-          EXPECT_EQ(to_bytes(gqa.space.view(gqa.space.values(p.kind), p)), to_bytes(model.space.view(model.space.values(q.kind), q)))
+          EXPECT_EQ(to_bytes(gqa.space.view(gqa.space.values(p.kind), p)),
+                    to_bytes(model.space.view(model.space.values(q.kind), q)))
               << name_of(type) << " " << p.name;
         }
     EXPECT_GE(common, 14) << name_of(type);  // all but q, k, v and their like
@@ -125,7 +129,8 @@ struct Batch {
   }
   double add_gradients(const Model& model, int64_t first, int64_t count) const {
     const auto part = [&](const std::vector<int32_t>& all) {
-      return Tensor::from<int32_t>({count, length}, {all.begin() + first * length, all.begin() + (first + count) * length});
+      return Tensor::from<int32_t>({count, length},
+                                   {all.begin() + first * length, all.begin() + (first + count) * length});
     };
     Tape tape(TapeMode::Recording);
     const Tensor loss = model.lm.loss(tape, part(tokens), part(labels), weight);
@@ -142,7 +147,8 @@ TEST(CausalLm, MicroBatchesAddUpToTheBatch) {
       const Model one(small_model(type), dtype), many(small_model(type), dtype);
       const double loss = batch.add_gradients(one, 0, 4);
       double sum = 0;
-      for (auto [first, count] : {std::pair<int64_t, int64_t>{0, 1}, {1, 2}, {3, 1}}) sum += batch.add_gradients(many, first, count);
+      for (auto [first, count] : {std::pair<int64_t, int64_t>{0, 1}, {1, 2}, {3, 1}})
+        sum += batch.add_gradients(many, first, count);
       EXPECT_NEAR(loss, sum, tolerance * loss);
       EXPECT_TRUE(near(many.gradients(), one.gradients(), tolerance)) << name_of(type) << " " << name_of(dtype);
     }
@@ -158,12 +164,17 @@ TEST(CausalLm, GradientsAreTheDifferencesOfTheLoss) {
       batch.add_gradients(model, 0, 4);
       const auto loss = [&] {
         Tape tape(TapeMode::Inference);
-        return model.lm.loss(tape, Tensor::from<int32_t>({4, 33}, batch.tokens), Tensor::from<int32_t>({4, 33}, batch.labels), batch.weight).to_vector<double>()[0];
+        return model.lm
+            .loss(tape, Tensor::from<int32_t>({4, 33}, batch.tokens), Tensor::from<int32_t>({4, 33}, batch.labels),
+                  batch.weight)
+            .to_vector<double>()[0];
       };
       for (const Parameter& p : model.space.parameters()) {
         const Tensor value = model.space.view(model.space.values(p.kind), p);
-        const std::vector<double> at = to_doubles(value), gradient = to_doubles(model.space.view(model.space.gradients(p.kind), p));
-        const std::vector<double> direction = random_values(p.name + "direction", p.elements(), 1 / std::sqrt(p.elements()));
+        const std::vector<double> at = to_doubles(value),
+                                  gradient = to_doubles(model.space.view(model.space.gradients(p.kind), p));
+        const std::vector<double> direction =
+            random_values(p.name + "direction", p.elements(), 1 / std::sqrt(p.elements()));
         const auto moved = [&](double h) {
           std::vector<double> x = at;
           for (size_t i = 0; i < x.size(); ++i) x[i] += h * direction[i];
@@ -197,7 +208,8 @@ TEST(CausalLm, SameBitsForAnyNumberOfThreads) {
 
 TEST(CausalLm, ADecodingCacheHoldsWhatTheVariantKeeps) {
   const int64_t expected[] = {2 * 12 * 4, 2 * 4, 2 * 2 * 4, 7 + 2, 2 * 4 + 12 * 4, 2 * 4 + 4 * 4, 2 * 4 + 3 * 4};
-  for (size_t i = 0; i < std::size(kTypes); ++i) EXPECT_EQ(cache_widths(small_model(kTypes[i])).total(), expected[i]) << name_of(kTypes[i]);
+  for (size_t i = 0; i < std::size(kTypes); ++i)
+    EXPECT_EQ(cache_widths(small_model(kTypes[i])).total(), expected[i]) << name_of(kTypes[i]);
 }
 
 TEST(CausalLm, RefusesConfigurationsThatCannotBeBuilt) {
@@ -210,25 +222,40 @@ TEST(CausalLm, RefusesConfigurationsThatCannotBeBuilt) {
   for (const Case& c : {
            Case{AttentionType::Mha, [](ModelConfig& m) { m.head_dim = 5; }, "model.head_dim is 5: RoPE rotates pairs"},
            Case{AttentionType::Mha, [](ModelConfig& m) { m.head_dim = 0; }, "model.head_dim is 0"},
-           Case{AttentionType::Gqa, [](ModelConfig& m) { m.attention.kv_heads = 5; }, "attention.kv_heads 5 does not divide heads 12"},
-           Case{AttentionType::Gqa, [](ModelConfig& m) { m.attention.kv_heads = 0; }, "attention.kv_heads is missing: type gqa"},
-           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.kv_lora_rank = 0; }, "attention.kv_lora_rank is missing: type mla"},
-           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.nope_dim = 0; }, "attention.nope_dim is missing: type mla"},
-           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.rope_dim = 0; }, "attention.rope_dim is missing: type mla"},
-           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.value_dim = 0; }, "attention.value_dim is missing: type mla"},
-           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.rope_dim = 3; }, "attention.rope_dim is 3: RoPE rotates pairs"},
-           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.query_heads = 0; }, "attention.query_heads is missing: type gva"},
-           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.query_heads = 5; }, "attention.query_heads 5 does not divide heads 12"},
-           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.key_heads = 4; }, "attention.key_heads 4 does not divide query_heads 6"},
-           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.key_heads = 4; }, "attention.key_heads 4 does not divide query_heads 6"},
-           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.query_heads = 8; }, "attention.query_heads 8 does not divide heads 12"},
-           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.value_heads = 0; }, "attention.value_heads is missing: type gha"},
+           Case{AttentionType::Gqa, [](ModelConfig& m) { m.attention.kv_heads = 5; },
+                "attention.kv_heads 5 does not divide heads 12"},
+           Case{AttentionType::Gqa, [](ModelConfig& m) { m.attention.kv_heads = 0; },
+                "attention.kv_heads is missing: type gqa"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.kv_lora_rank = 0; },
+                "attention.kv_lora_rank is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.nope_dim = 0; },
+                "attention.nope_dim is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.rope_dim = 0; },
+                "attention.rope_dim is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.value_dim = 0; },
+                "attention.value_dim is missing: type mla"},
+           Case{AttentionType::Mla, [](ModelConfig& m) { m.attention.rope_dim = 3; },
+                "attention.rope_dim is 3: RoPE rotates pairs"},
+           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.query_heads = 0; },
+                "attention.query_heads is missing: type gva"},
+           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.query_heads = 5; },
+                "attention.query_heads 5 does not divide heads 12"},
+           Case{AttentionType::Gva, [](ModelConfig& m) { m.attention.key_heads = 4; },
+                "attention.key_heads 4 does not divide query_heads 6"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.key_heads = 4; },
+                "attention.key_heads 4 does not divide query_heads 6"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.query_heads = 8; },
+                "attention.query_heads 8 does not divide heads 12"},
+           Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.value_heads = 0; },
+                "attention.value_heads is missing: type gha"},
            Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.value_heads = 3; },
                 "attention.value_heads 3 is no multiple of 2, the heads that share a map (heads 12 / query_heads 6)"},
            Case{AttentionType::Gha, [](ModelConfig& m) { m.attention.value_heads = 8; },
                 "attention.value_heads 8 make 4 groups of 2 values, which do not divide query_heads 6"},
-           Case{AttentionType::Gta, [](ModelConfig& m) { m.attention.latent_dim = 5; }, "attention.latent_dim 5 does not divide a group's width 8"},
-           Case{AttentionType::Gta, [](ModelConfig& m) { m.attention.latent_heads = 4; }, "attention.latent_heads 4 does not divide query_heads 6"},
+           Case{AttentionType::Gta, [](ModelConfig& m) { m.attention.latent_dim = 5; },
+                "attention.latent_dim 5 does not divide a group's width 8"},
+           Case{AttentionType::Gta, [](ModelConfig& m) { m.attention.latent_heads = 4; },
+                "attention.latent_heads 4 does not divide query_heads 6"},
        }) {
     ParameterSpace space;
     ModelConfig config = small_model(c.type);
@@ -269,9 +296,14 @@ TEST(CausalLm, RefusesTokensThatAreNoBatchOrTooLong) {
     }
     return "nothing was refused";
   };
-  EXPECT_NE(refusal(Tensor::from<int32_t>({3}, {1, 2, 3}), ErrorKind::Internal).find("expected tokens int32 (batch, sequence), got int32 (3)"), std::string::npos);
-  EXPECT_NE(refusal(Tensor::from<int32_t>({1, 81}, some_tokens(81))).find("81 tokens are more than max_sequence_length 80"), std::string::npos);
-  EXPECT_NE(refusal(Tensor::from<int32_t>({1, 2}, {1, 50})).find("token 50 is outside the vocabulary of 50"), std::string::npos);
+  EXPECT_NE(refusal(Tensor::from<int32_t>({3}, {1, 2, 3}), ErrorKind::Internal)
+                .find("expected tokens int32 (batch, sequence), got int32 (3)"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal(Tensor::from<int32_t>({1, 81}, some_tokens(81))).find("81 tokens are more than max_sequence_length 80"),
+      std::string::npos);
+  EXPECT_NE(refusal(Tensor::from<int32_t>({1, 2}, {1, 50})).find("token 50 is outside the vocabulary of 50"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -47,19 +47,22 @@ Result step(const ModelConfig& config, DType dtype, Recompute recompute) {
   Tape tape(TapeMode::Recording, recompute);
   const Tensor loss = model.loss(tape, tokens, tokens, 1.0 / 140);
   tape.backward(loss);
-  return {to_bytes(loss), to_bytes(space.gradients(ParameterKind::Matrix)), to_bytes(space.gradients(ParameterKind::Vector)),
+  return {to_bytes(loss), to_bytes(space.gradients(ParameterKind::Matrix)),
+          to_bytes(space.gradients(ParameterKind::Vector)),
           memory_report(Device{}).peak[static_cast<int>(Purpose::Activations)]};
 }
 
 TEST(Recompute, GivesTheSameBitsAndHoldsLess) {
-  for (AttentionType type : {AttentionType::Mha, AttentionType::Gqa, AttentionType::Mla, AttentionType::Gva, AttentionType::Gha, AttentionType::Gta})
+  for (AttentionType type : {AttentionType::Mha, AttentionType::Gqa, AttentionType::Mla, AttentionType::Gva,
+                             AttentionType::Gha, AttentionType::Gta})
     for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
       SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype));
       const Result none = step(model_of(type), dtype, Recompute::None);
       int64_t held = none.activations;
       for (Recompute recompute : {Recompute::Elementwise, Recompute::Block}) {
         const Result other = step(model_of(type), dtype, recompute);
-        EXPECT_TRUE(none.loss == other.loss && none.matrices == other.matrices && none.vectors == other.vectors) << name_of(recompute);
+        EXPECT_TRUE(none.loss == other.loss && none.matrices == other.matrices && none.vectors == other.vectors)
+            << name_of(recompute);
         EXPECT_LT(other.activations, held) << name_of(recompute);
         held = other.activations;
       }
@@ -68,7 +71,8 @@ TEST(Recompute, GivesTheSameBitsAndHoldsLess) {
 
 TEST(Recompute, ACheckpointOfTheTapeIsTheFunctionItself) {
   // y = x W^T from inside a checkpoint, and through a slice of it.
-  const Tensor x = from_doubles({3, 4}, random_values("x", 12), DType::F64), w = from_doubles({4, 4}, random_values("w", 16), DType::F64);
+  const Tensor x = from_doubles({3, 4}, random_values("x", 12), DType::F64),
+               w = from_doubles({4, 4}, random_values("w", 16), DType::F64);
   const auto gradient = [&](bool checkpoint) {
     Tape tape(TapeMode::Recording);
     const Tensor in = tape.watch(x);
@@ -77,7 +81,8 @@ TEST(Recompute, ACheckpointOfTheTapeIsTheFunctionItself) {
       return std::vector<Tensor>{once, inner.apply(LinearOp{}, once.column_slice(0, 4), w, Tensor{})};
     };
     const std::vector<Tensor> y = checkpoint ? tape.checkpoint("f", f, {in}) : f(tape, {in});
-    std::vector<Tensor> d = {from_doubles({3, 4}, random_values("d0", 12), DType::F64), from_doubles({3, 4}, random_values("d1", 12), DType::F64)};
+    std::vector<Tensor> d = {from_doubles({3, 4}, random_values("d0", 12), DType::F64),
+                             from_doubles({3, 4}, random_values("d1", 12), DType::F64)};
     tape.backward(y, d);
     return to_bytes(tape.gradient_of(in));
   };

@@ -1,5 +1,5 @@
-// The device's built-ins that kernels use, against plain arithmetic on the host. The same file runs on a GPU and on tests/host_cuda, which
-// defines these built-ins itself.
+// The device's built-ins that kernels use, against plain arithmetic on the host. The same file runs on a GPU and on
+// tests/host_cuda, which defines these built-ins itself.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -85,7 +85,8 @@ __global__ void votes_kernel(int* out) {
   to[4] = __all_sync(kAll, lane >= 0);
   to[5] = __reduce_add_sync(kAll, x);
   to[6] = __reduce_min_sync(kAll, x);
-  to[7] = static_cast<int>(__reduce_max_sync(kAll, lane == 3 ? 0x80000000u : static_cast<unsigned>(lane)));  // not negative
+  // not negative
+  to[7] = static_cast<int>(__reduce_max_sync(kAll, lane == 3 ? 0x80000000u : static_cast<unsigned>(lane)));
 }
 
 TEST(CudaBuiltins, VotesAndReductionsOfAWarp) {
@@ -98,7 +99,8 @@ TEST(CudaBuiltins, VotesAndReductionsOfAWarp) {
     sum += value_of(lane);
     least = std::min(least, value_of(lane));
   }
-  const std::vector<int32_t> expected = {std::bit_cast<int>(positive), 0, 1, 0, 1, sum, least, std::bit_cast<int>(0x80000000u)};
+  const std::vector<int32_t> expected = {std::bit_cast<int>(positive),   0, 1, 0, 1, sum, least,
+                                         std::bit_cast<int>(0x80000000u)};
   const std::vector<int32_t> got = run(device, votes_kernel, 32, 8);
   for (int i = 0; i < 32 * 8; ++i) EXPECT_EQ(got[i], expected[i % 8]) << "lane " << i / 8 << ", value " << i % 8;
 }
@@ -183,7 +185,8 @@ TEST(CudaBuiltins, Bits) {
 
 __global__ void mathematics_kernel(int* out) {
   const float x = 0.25f + 0.5f * static_cast<float>(threadIdx.x);
-  const float values[7] = {__expf(-x), __logf(x), rsqrtf(x), __fdividef(1.0f, x), __frcp_rn(x), __fmaf_rn(x, x, -1.0f), __saturatef(x - 1)};
+  const float values[7] = {
+      __expf(-x), __logf(x), rsqrtf(x), __fdividef(1.0f, x), __frcp_rn(x), __fmaf_rn(x, x, -1.0f), __saturatef(x - 1)};
   for (int i = 0; i < 7; ++i) out[7 * threadIdx.x + i] = __float_as_int(values[i]);
 }
 
@@ -195,7 +198,8 @@ TEST(CudaBuiltins, MathematicsIsNear) {
     const double x = 0.25 + 0.5 * i;
     const std::vector<double> expected = {
         std::exp(-x), std::log(x), 1 / std::sqrt(x), 1 / x, 1 / x, x * x - 1, std::min(std::max(x - 1, 0.0), 1.0)};
-    // NVIDIA's tables: __expf errs by 2 + 1.2 x units in the last place, here 21 of results below 1; __logf by 2^-21.4 or 3 units.
+    // NVIDIA's tables: __expf errs by 2 + 1.2 x units in the last place, here 21 of results below 1; __logf by 2^-21.4
+    // or 3 units.
     for (int j = 0; j < 7; ++j)
       EXPECT_NEAR(std::bit_cast<float>(got[7 * i + j]), expected[j], 2.5e-6 * std::max(1.0, std::fabs(expected[j])))
           << "of " << x << ", value " << j;

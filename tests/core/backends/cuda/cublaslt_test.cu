@@ -1,5 +1,5 @@
-// cuBLASLt by itself, in every combination that tests/host_cuda has on its list: the same file runs on a GPU, which is what confirms the
-// list. Without kernels of its own, but only builds with CUDA compile .cu files.
+// cuBLASLt by itself, in every combination that tests/host_cuda has on its list: the same file runs on a GPU, which is
+// what confirms the list. Without kernels of its own, but only builds with CUDA compile .cu files.
 #include <cublasLt.h>
 #include <gtest/gtest.h>
 
@@ -30,13 +30,17 @@ struct Matrix {
         pitch((by_columns ? rows : columns) + 8),
         stride(int64_t{pitch} * (by_columns ? columns : rows) + 16),
         values(static_cast<size_t>(stride * c.batches)) {
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(static_cast<int>(i * 7919 % 15) - 7);  // exact in bfloat16
+    // exact in bfloat16
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(static_cast<int>(i * 7919 % 15) - 7);
   }
-  float& at(int batch, int r, int c) { return values[static_cast<size_t>(batch * stride + (by_columns ? c * pitch + r : r * pitch + c))]; }
+  float& at(int batch, int r, int c) {
+    return values[static_cast<size_t>(batch * stride + (by_columns ? c * pitch + r : r * pitch + c))];
+  }
   Tensor on(const Device& device) const {
     const auto count = static_cast<int64_t>(values.size());
     if (dtype == DType::F32) return Tensor::from<float>({count}, values).to(device, Purpose::Data);
-    return Tensor::from<bfloat16>({count}, std::vector<bfloat16>(values.begin(), values.end())).to(device, Purpose::Data);
+    return Tensor::from<bfloat16>({count}, std::vector<bfloat16>(values.begin(), values.end()))
+        .to(device, Purpose::Data);
   }
 
   DType dtype;
@@ -47,12 +51,14 @@ struct Matrix {
   std::vector<float> values;
 };
 
-void expect_success(cublasStatus_t status) { ASSERT_EQ(status, CUBLAS_STATUS_SUCCESS) << cublasLtGetStatusString(status); }
+void expect_success(cublasStatus_t status) {
+  ASSERT_EQ(status, CUBLAS_STATUS_SUCCESS) << cublasLtGetStatusString(status);
+}
 
 cublasLtMatrixLayout_t layout_of(const Matrix& x, const Case& c) {
   cublasLtMatrixLayout_t layout = nullptr;
-  expect_success(cublasLtMatrixLayoutCreate(&layout, x.dtype == DType::F32 ? CUDA_R_32F : CUDA_R_16BF, static_cast<uint64_t>(x.rows),
-                                            static_cast<uint64_t>(x.columns), x.pitch));
+  expect_success(cublasLtMatrixLayoutCreate(&layout, x.dtype == DType::F32 ? CUDA_R_32F : CUDA_R_16BF,
+                                            static_cast<uint64_t>(x.rows), static_cast<uint64_t>(x.columns), x.pitch));
   const auto set = [&](cublasLtMatrixLayoutAttribute_t attribute, auto value) {
     expect_success(cublasLtMatrixLayoutSetAttribute(layout, attribute, &value, sizeof value));
   };
@@ -64,25 +70,29 @@ cublasLtMatrixLayout_t layout_of(const Matrix& x, const Case& c) {
 
 void expect_product(const Device& device, const Case& c) {
   SCOPED_TRACE(testing::Message() << name_of(c.operands) << " to " << name_of(c.result)
-                                  << (c.order == CUBLASLT_ORDER_ROW ? ", by rows" : "") << (c.a == CUBLAS_OP_T ? ", A turned" : "")
-                                  << (c.b == CUBLAS_OP_T ? ", B turned" : "") << ", " << c.batches << " of " << c.m << " x " << c.n << " x "
-                                  << c.k << (c.accumulate ? ", added" : "") << (c.bias ? ", with a bias" : ""));
+                                  << (c.order == CUBLASLT_ORDER_ROW ? ", by rows" : "")
+                                  << (c.a == CUBLAS_OP_T ? ", A turned" : "")
+                                  << (c.b == CUBLAS_OP_T ? ", B turned" : "") << ", " << c.batches << " of " << c.m
+                                  << " x " << c.n << " x " << c.k << (c.accumulate ? ", added" : "")
+                                  << (c.bias ? ", with a bias" : ""));
   const bool turned_a = c.a == CUBLAS_OP_T, turned_b = c.b == CUBLAS_OP_T;
-  Matrix a(c, c.operands, turned_a ? c.k : c.m, turned_a ? c.m : c.k), b(c, c.operands, turned_b ? c.n : c.k, turned_b ? c.k : c.n),
-      d(c, c.result, c.m, c.n);
+  Matrix a(c, c.operands, turned_a ? c.k : c.m, turned_a ? c.m : c.k),
+      b(c, c.operands, turned_b ? c.n : c.k, turned_b ? c.k : c.n), d(c, c.result, c.m, c.n);
   const Tensor on_a = a.on(device), on_b = b.on(device), on_d = d.on(device);
   std::vector<float> bias(static_cast<size_t>(c.m));
   for (int i = 0; i < c.m; ++i) bias[i] = static_cast<float>(i % 5);
-  const Tensor on_bias = c.result == DType::F32
-                             ? Tensor::from<float>({c.m}, bias).to(device, Purpose::Data)
-                             : Tensor::from<bfloat16>({c.m}, std::vector<bfloat16>(bias.begin(), bias.end())).to(device, Purpose::Data);
+  const Tensor on_bias =
+      c.result == DType::F32
+          ? Tensor::from<float>({c.m}, bias).to(device, Purpose::Data)
+          : Tensor::from<bfloat16>({c.m}, std::vector<bfloat16>(bias.begin(), bias.end())).to(device, Purpose::Data);
   for (int batch = 0; batch < c.batches; ++batch)
     for (int i = 0; i < c.m; ++i)
       for (int j = 0; j < c.n; ++j) {
         float sum = c.accumulate ? d.at(batch, i, j) : 0;
         if (c.bias) sum += bias[i];
         for (int k = 0; k < c.k; ++k)
-          sum += (turned_a ? a.at(batch, k, i) : a.at(batch, i, k)) * (turned_b ? b.at(batch, j, k) : b.at(batch, k, j));
+          sum +=
+              (turned_a ? a.at(batch, k, i) : a.at(batch, i, k)) * (turned_b ? b.at(batch, j, k) : b.at(batch, k, j));
         d.at(batch, i, j) = c.result == DType::F32 ? sum : static_cast<float>(bfloat16(sum));
       }
 
@@ -105,11 +115,13 @@ void expect_product(const Device& device, const Case& c) {
   expect_success(cublasLtMatmulPreferenceCreate(&preference));
   cublasLtMatmulHeuristicResult_t found = {};
   int count = 0;
-  expect_success(cublasLtMatmulAlgoGetHeuristic(handle, product, layout_a, layout_b, layout_d, layout_d, preference, 1, &found, &count));
+  expect_success(cublasLtMatmulAlgoGetHeuristic(handle, product, layout_a, layout_b, layout_d, layout_d, preference, 1,
+                                                &found, &count));
   ASSERT_EQ(count, 1);
   const float one = 1, beta = c.accumulate ? 1 : 0;
-  expect_success(cublasLtMatmul(handle, product, &one, on_a.raw_data(), layout_a, on_b.raw_data(), layout_b, &beta, on_d.raw_data(),
-                                layout_d, on_d.raw_data(), layout_d, &found.algo, nullptr, 0, stream_of(device)));
+  expect_success(cublasLtMatmul(handle, product, &one, on_a.raw_data(), layout_a, on_b.raw_data(), layout_b, &beta,
+                                on_d.raw_data(), layout_d, on_d.raw_data(), layout_d, &found.algo, nullptr, 0,
+                                stream_of(device)));
   std::vector<float> got;
   if (c.result == DType::F32) {
     got = on_d.to_vector<float>();
@@ -126,20 +138,37 @@ void expect_product(const Device& device, const Case& c) {
 TEST(CudaLibraryProducts, EveryCombinationOnTheList) {
   GTA_NEEDS_CUDA();
   const Device device = *cuda_device();
-  for (const auto& [operands, result] : {std::pair{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::BF16, DType::F32}})
+  for (const auto& [operands, result] :
+       {std::pair{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::BF16, DType::F32}})
     for (cublasOperation_t a : {CUBLAS_OP_N, CUBLAS_OP_T})
       for (cublasOperation_t b : {CUBLAS_OP_N, CUBLAS_OP_T})
         for (bool accumulate : {false, true}) {
           expect_product(device, {.operands = operands, .result = result, .a = a, .b = b, .accumulate = accumulate});
-          expect_product(
-              device,
-              {.operands = operands, .result = result, .a = a, .b = b, .m = 1, .n = 65, .k = 3, .batches = 3, .accumulate = accumulate});
-          expect_product(
-              device,
-              {.operands = operands, .result = result, .a = a, .b = b, .m = 64, .n = 1, .k = 1, .accumulate = accumulate, .bias = true});
+          expect_product(device, {.operands = operands,
+                                  .result = result,
+                                  .a = a,
+                                  .b = b,
+                                  .m = 1,
+                                  .n = 65,
+                                  .k = 3,
+                                  .batches = 3,
+                                  .accumulate = accumulate});
+          expect_product(device, {.operands = operands,
+                                  .result = result,
+                                  .a = a,
+                                  .b = b,
+                                  .m = 64,
+                                  .n = 1,
+                                  .k = 1,
+                                  .accumulate = accumulate,
+                                  .bias = true});
           if (operands == DType::F32)
-            expect_product(device,
-                           {.operands = operands, .result = result, .order = CUBLASLT_ORDER_ROW, .a = a, .b = b, .accumulate = accumulate});
+            expect_product(device, {.operands = operands,
+                                    .result = result,
+                                    .order = CUBLASLT_ORDER_ROW,
+                                    .a = a,
+                                    .b = b,
+                                    .accumulate = accumulate});
         }
 }
 

@@ -10,14 +10,19 @@ TEST(CudaElementwise, GivesTheBitsOfTheCpu) {
   GTA_NEEDS_CUDA();
   for (DType to : {DType::F32, DType::BF16})
     for (DType from : {DType::F32, DType::BF16})
-      for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {1, 4099}, {1, 8192}, {3, 7}, {9, 40}, {70, 264}, {2100, 8}})
+      for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+               {1, 1}, {1, 4099}, {1, 8192}, {3, 7}, {9, 40}, {70, 264}, {2100, 8}})
         for (bool sliced : {false, true}) {
-          SCOPED_TRACE(fmt::format("({}, {}) of {} to {}{}", rows, columns, name_of(from), name_of(to), sliced ? ", slices" : ""));
-          const auto tensor_of = [&](const char* name, DType dtype) { return from_doubles({rows, columns + 16}, random_values(name, rows * (columns + 16)), dtype); };
+          SCOPED_TRACE(fmt::format("({}, {}) of {} to {}{}", rows, columns, name_of(from), name_of(to),
+                                   sliced ? ", slices" : ""));
+          const auto tensor_of = [&](const char* name, DType dtype) {
+            return from_doubles({rows, columns + 16}, random_values(name, rows * (columns + 16)), dtype);
+          };
           const auto part_of = [&](const Tensor& whole) { return sliced ? whole.column_slice(8, columns) : whole; };
           for (bool add : {false, true}) {
             const Tensor expected = tensor_of("to", to), source = tensor_of("from", from);
-            const Tensor actual = expected.to(*cuda_device(), Purpose::Data), device_source = source.to(*cuda_device(), Purpose::Data);
+            const Tensor actual = expected.to(*cuda_device(), Purpose::Data),
+                         device_source = source.to(*cuda_device(), Purpose::Data);
             if (add) {
               cpu::add_into(part_of(expected), part_of(source));
               GTA_DISPATCH(actual.device(), add_into, part_of(actual), part_of(device_source));

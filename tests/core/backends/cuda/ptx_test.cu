@@ -1,5 +1,5 @@
-// Every PTX wrapper and the sums of warps and blocks, against plain arithmetic on the host. The same file runs on a GPU and on
-// tests/host_cuda: a kernel and the tool that executes it could share a misunderstanding of the instruction set.
+// Every PTX wrapper and the sums of warps and blocks, against plain arithmetic on the host. The same file runs on a GPU
+// and on tests/host_cuda: a kernel and the tool that executes it could share a misunderstanding of the instruction set.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -24,13 +24,15 @@ std::vector<bfloat16> some(int count, int from) {
 __global__ void product_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, const float* c, float* d) {
   const int lane = threadIdx.x, g = lane / 4, t = lane % 4;
   const auto pair = [](const __nv_bfloat16* x, int first, int second) {
-    return static_cast<uint32_t>(__bfloat16_as_ushort(x[first])) | static_cast<uint32_t>(__bfloat16_as_ushort(x[second])) << 16;
+    return static_cast<uint32_t>(__bfloat16_as_ushort(x[first])) |
+           static_cast<uint32_t>(__bfloat16_as_ushort(x[second])) << 16;
   };
   const auto row = [&](int r, int column) { return pair(a, r * 16 + column, r * 16 + column + 1); };
   const auto column = [&](int r) { return pair(b, r * 8 + g, (r + 1) * 8 + g); };
   float sums[4];
   for (int i = 0; i < 4; ++i) sums[i] = c[(g + i / 2 * 8) * 8 + 2 * t + i % 2];
-  ptx::mma_m16n8k16(sums, {row(g, 2 * t), row(g + 8, 2 * t), row(g, 2 * t + 8), row(g + 8, 2 * t + 8)}, {column(2 * t), column(2 * t + 8)});
+  ptx::mma_m16n8k16(sums, {row(g, 2 * t), row(g + 8, 2 * t), row(g, 2 * t + 8), row(g + 8, 2 * t + 8)},
+                    {column(2 * t), column(2 * t + 8)});
   for (int i = 0; i < 4; ++i) d[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sums[i];
 }
 
@@ -42,18 +44,19 @@ TEST(Ptx, ProductOfATileIsTheProduct) {
   for (int i = 0; i < 16 * 8; ++i) c[i] = expected[i] = static_cast<float>(i % 13) - 6;
   for (int i = 0; i < 16; ++i)
     for (int j = 0; j < 8; ++j)
-      for (int k = 0; k < 16; ++k) expected[i * 8 + j] += static_cast<float>(a[i * 16 + k]) * static_cast<float>(b[k * 8 + j]);
+      for (int k = 0; k < 16; ++k)
+        expected[i * 8 + j] += static_cast<float>(a[i * 16 + k]) * static_cast<float>(b[k * 8 + j]);
   const Tensor d = Tensor::zeros({16, 8}, DType::F32, device);
   const Tensor on_a = Tensor::from<bfloat16>({16, 16}, a).to(device, Purpose::Data),
                on_b = Tensor::from<bfloat16>({16, 8}, b).to(device, Purpose::Data),
                on_c = Tensor::from<float>({16, 8}, c).to(device, Purpose::Data);
-  GTA_LAUNCH(product_kernel, dim3(1), dim3(32), 0, stream_of(device), device_data<__nv_bfloat16>(on_a), device_data<__nv_bfloat16>(on_b),
-             on_c.data<float>(), d.data<float>());
+  GTA_LAUNCH(product_kernel, dim3(1), dim3(32), 0, stream_of(device), device_data<__nv_bfloat16>(on_a),
+             device_data<__nv_bfloat16>(on_b), on_c.data<float>(), d.data<float>());
   EXPECT_EQ(d.to_vector<float>(), expected) << "sums of eighths are exact in float32";
 }
 
-// Four matrices of 8 x 8 side by side in shared memory; register i of lane 4g + t: elements (g, 2t) and (g, 2t + 1) of matrix i, or (2t,
-// g), (2t + 1, g).
+// Four matrices of 8 x 8 side by side in shared memory; register i of lane 4g + t: elements (g, 2t) and (g, 2t + 1) of
+// matrix i, or (2t, g), (2t + 1, g).
 template <bool transposed>
 __global__ void load_kernel(const uint16_t* in, uint32_t* out) {
   constexpr int kPitch = 40;  // rows of 32 elements, 16-byte aligned
@@ -73,15 +76,17 @@ template <bool transposed>
 void expect_loaded(const Device& device) {
   std::vector<int32_t> words(8 * 16);  // pairs of 16-bit elements, each its own index
   for (int i = 0; i < 8 * 16; ++i) words[i] = (2 * i) | (2 * i + 1) << 16;
-  const Tensor in = Tensor::from<int32_t>({8, 16}, words).to(device, Purpose::Data), out = Tensor::zeros({32, 4}, DType::I32, device);
-  GTA_LAUNCH(load_kernel<transposed>, dim3(1), dim3(32), 0, stream_of(device), reinterpret_cast<const uint16_t*>(in.data<int32_t>()),
-             reinterpret_cast<uint32_t*>(out.data<int32_t>()));
+  const Tensor in = Tensor::from<int32_t>({8, 16}, words).to(device, Purpose::Data),
+               out = Tensor::zeros({32, 4}, DType::I32, device);
+  GTA_LAUNCH(load_kernel<transposed>, dim3(1), dim3(32), 0, stream_of(device),
+             reinterpret_cast<const uint16_t*>(in.data<int32_t>()), reinterpret_cast<uint32_t*>(out.data<int32_t>()));
   const std::vector<int32_t> got = out.to_vector<int32_t>();
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < 4; ++i) {
       const int g = lane / 4, t = lane % 4;
       const auto element = [&](int row, int column) { return row * 32 + i * 8 + column; };
-      const int low = transposed ? element(2 * t, g) : element(g, 2 * t), high = transposed ? element(2 * t + 1, g) : element(g, 2 * t + 1);
+      const int low = transposed ? element(2 * t, g) : element(g, 2 * t),
+                high = transposed ? element(2 * t + 1, g) : element(g, 2 * t + 1);
       EXPECT_EQ(got[lane * 4 + i], low | high << 16) << "lane " << lane << " register " << i;
     }
 }
@@ -119,9 +124,12 @@ TEST(Ptx, CopiesArriveAndTheRestIsZero) {
   GTA_NEEDS_CUDA();
   const Device device = *cuda_device();
   std::vector<int32_t> words(128);
-  for (int i = 0; i < 128; ++i) words[i] = static_cast<int32_t>(0x01010101u * (1u + static_cast<uint32_t>(i)) + 0x00020406u);
-  const Tensor in = Tensor::from<int32_t>({128}, words).to(device, Purpose::Data), out = Tensor::zeros({256}, DType::I32, device);
-  GTA_LAUNCH(copy_kernel, dim3(1), dim3(32), 0, stream_of(device), reinterpret_cast<const unsigned char*>(in.data<int32_t>()),
+  for (int i = 0; i < 128; ++i)
+    words[i] = static_cast<int32_t>(0x01010101u * (1u + static_cast<uint32_t>(i)) + 0x00020406u);
+  const Tensor in = Tensor::from<int32_t>({128}, words).to(device, Purpose::Data),
+               out = Tensor::zeros({256}, DType::I32, device);
+  GTA_LAUNCH(copy_kernel, dim3(1), dim3(32), 0, stream_of(device),
+             reinterpret_cast<const unsigned char*>(in.data<int32_t>()),
              reinterpret_cast<unsigned char*>(out.data<int32_t>()));
   const std::vector<int32_t> got = out.to_vector<int32_t>();
   const auto* const from = reinterpret_cast<const unsigned char*>(words.data());
@@ -143,7 +151,8 @@ TEST(Ptx, Exp2IsNearAndHasItsLimits) {
   std::vector<float> x = {0, -INFINITY, -126, 1, -1, 0.5f, -0.001f, 127};
   for (int i = 0; i < 500; ++i) x.push_back(-50.0f + 0.171f * static_cast<float>(i));
   const int count = static_cast<int>(x.size());
-  const Tensor in = Tensor::from<float>({count}, x).to(device, Purpose::Data), out = Tensor::zeros({count}, DType::F32, device);
+  const Tensor in = Tensor::from<float>({count}, x).to(device, Purpose::Data),
+               out = Tensor::zeros({count}, DType::F32, device);
   GTA_LAUNCH(exp2_kernel, dim3(1), dim3(128), 0, stream_of(device), in.data<float>(), out.data<float>(), count);
   const std::vector<float> y = out.to_vector<float>();
   for (int i = 0; i < count; ++i) {
@@ -167,7 +176,8 @@ TEST(Ptx, SumsOfWarpsAndOfTheirHalves) {
   const Device device = *cuda_device();
   std::vector<float> x(256);
   for (int i = 0; i < 256; ++i) x[i] = static_cast<float>(i * 29 % 101 - 50);
-  const Tensor in = Tensor::from<float>({256}, x).to(device, Purpose::Data), out = Tensor::zeros({1024}, DType::F32, device);
+  const Tensor in = Tensor::from<float>({256}, x).to(device, Purpose::Data),
+               out = Tensor::zeros({1024}, DType::F32, device);
   GTA_LAUNCH(sums_kernel, dim3(1), dim3(256), 0, stream_of(device), in.data<float>(), out.data<float>());
   const std::vector<float> got = out.to_vector<float>();
   for (int i = 0; i < 256; ++i)
