@@ -301,11 +301,12 @@ class Bench {
     const std::string name = fmt::format("{} with gradients", LinearCrossEntropyOp::name);
     if (!wants(name)) return;
     const Operand hidden = activation(m_.hidden_size), weight = parameter({m_.vocab_size, m_.hidden_size});
-    const LinearCrossEntropyOp op{tokens({tokens_}), 1.0 / static_cast<double>(tokens_), 0.0, weight.gradient};
+    const LinearCrossEntropyOp op{tokens({tokens_}), 1.0 / static_cast<double>(tokens_)};
     op.check(hidden.tensor, weight.tensor);
     const auto forward = [&] {
       Saved saved(TapeMode::Recording);
-      op.forward(saved, hidden.tensor, weight.tensor);
+      GradientSlot d_weights[] = {{}, {weight.gradient, GradientMode::Accumulate}};
+      op.forward(saved, d_weights, hidden.tensor, weight.tensor);
     };
     add(
         {RowKind::Op,

@@ -20,6 +20,15 @@ void ensure_gradient(TapeValue& value) {
   if (!value.gradient.defined()) value.gradient = Tensor::empty(value.shape, value.dtype, value.device);
 }
 
+void add_once(std::vector<const Weight*>& weights, const Weight* weight) {
+  if (std::find(weights.begin(), weights.end(), weight) == weights.end()) weights.push_back(weight);
+}
+
+GradientSlot slot_of_weight(const TapeValue& value, int64_t first_column, int64_t columns) {
+  const Tensor& whole = value.gradient;
+  return {whole.columns() == columns ? whole : whole.column_slice(first_column, columns), GradientMode::Accumulate};
+}
+
 // Columns that no consumer wrote have gradient zero.
 void fill_unwritten(TapeValue& value, int64_t first, int64_t last) {
   ensure_gradient(value);
@@ -105,11 +114,12 @@ int32_t Tape::new_value(const Tensor& tensor) {
 }
 
 Tensor Tape::use(const Weight& weight) {
+  if (used_) add_once(*used_, &weight);
   if (!recording()) return weight.value;
   if (!weight.gradient.defined())
     internal_error("tape", "cannot record: the parameter space was allocated without gradients");
   const int32_t id = new_value(weight.value);
-  values_[id].parameter = true;
+  values_[id].weight = &weight;
   values_[id].gradient = weight.gradient;
   return weight.value.with_link({id, 0});
 }
@@ -122,9 +132,17 @@ Tensor Tape::gradient_of(const Tensor& tensor) const {
 }
 
 void Tape::record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns,
-                  std::span<Tensor> outputs, Backward backward) {
+                  std::span<Tensor> outputs, Backward backward, std::vector<const Weight*> inside) {
   if (std::none_of(inputs.begin(), inputs.end(), [](const TapeLink& link) { return static_cast<bool>(link); })) return;
-  Node node{name, {inputs.begin(), inputs.end()}, {columns.begin(), columns.end()}, {}, std::move(backward)};
+  Node node{name,
+            {inputs.begin(), inputs.end()},
+            {columns.begin(), columns.end()},
+            {},
+            std::move(inside),
+            std::move(backward)};
+  for (const TapeLink& link : inputs)
+    if (link && values_.at(link.value).weight) add_once(node.weights, values_[link.value].weight);
+  for (const Weight* weight : node.weights) ++to_play_[weight];
   for (Tensor& output : outputs) {
     const int32_t id = new_value(output);
     output = output.with_link({id, 0});
@@ -133,14 +151,21 @@ void Tape::record(const char* name, std::span<const TapeLink> inputs, std::span<
   nodes_.push_back(std::move(node));
 }
 
+GradientSlot Tape::weight_slot(const Tensor& input) const {
+  const TapeLink link = recording() ? input.link() : TapeLink{};
+  if (!link || !values_.at(link.value).weight) return {};
+  return slot_of_weight(values_[link.value], link.first_column, input.columns());
+}
+
+// The node that is being played is done with one of its weights.
+void Tape::played(const Weight* weight) {
+  if (std::erase(playing_, weight) > 0 && --to_play_.at(weight) == 0 && listener_) listener_(*weight);
+}
+
 GradientSlot Tape::slot_of(TapeLink link, int64_t columns) {
   if (!link) return {};
   TapeValue& value = values_.at(link.value);
-  if (value.parameter) {
-    Tensor whole = value.gradient;
-    const bool all = whole.columns() == columns;
-    return {all ? whole : whole.column_slice(link.first_column, columns), GradientMode::Accumulate};
-  }
+  if (value.weight) return slot_of_weight(value, link.first_column, columns);
   const int64_t first = link.first_column, last = first + columns, have = covered(value.written, first, last);
   if (have == 0) {
     value.written.push_back({first, last});
@@ -174,10 +199,14 @@ std::vector<Tensor> Tape::checkpoint(const char* name, const Function& f, const 
     columns.push_back(input.columns());
   }
   Tape inference(TapeMode::Inference);
+  std::vector<const Weight*> inside;
+  inference.used_ = &inside;
   std::vector<Tensor> outputs = f(inference, kept);
+  if (used_)
+    for (const Weight* weight : inside) add_once(*used_, weight);
   if (!recording()) return outputs;
-  record(name, links, columns, outputs, [f, kept](std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
-    Tape inner(TapeMode::Recording);
+  const auto backward = [this, f, kept](std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
+    Tape inner(TapeMode::Recording, Recompute::None, [this](const Weight& weight) { played(&weight); });
     std::vector<Tensor> watched;
     for (const Tensor& input : kept) watched.push_back(inner.watch(input));
     const std::vector<Tensor> again = f(inner, watched);
@@ -189,7 +218,8 @@ std::vector<Tensor> Tape::checkpoint(const char* name, const Function& f, const 
       else if (d_inputs[i].mode() == GradientMode::Overwrite)
         d_inputs[i].destination().fill_zero();
     }
-  });
+  };
+  record(name, links, columns, outputs, backward, inside);
   return outputs;
 }
 
@@ -239,16 +269,21 @@ void Tape::play() {
       d_outputs.push_back(std::move(value.gradient));
       value.gradient = {};
     }
-    if (!reached) continue;
-    std::vector<GradientSlot> d_inputs;
-    for (size_t i = 0; i < node.inputs.size(); ++i) d_inputs.push_back(slot_of(node.inputs[i], node.input_columns[i]));
-    ProfilerRange range(node.name);
-    node.backward(d_outputs, d_inputs);
-    for (int32_t id : node.outputs) values_[id].again = {};  // who kept it has been played: what it is made of may go
+    playing_ = node.weights;
+    if (reached) {
+      std::vector<GradientSlot> d_inputs;
+      for (size_t i = 0; i < node.inputs.size(); ++i)
+        d_inputs.push_back(slot_of(node.inputs[i], node.input_columns[i]));
+      ProfilerRange range(node.name);
+      node.backward(d_outputs, d_inputs);
+      // Who kept it has been played: what it is made of may go.
+      for (int32_t id : node.outputs) values_[id].again = {};
+    }
+    for (const Weight* weight : node.weights) played(weight);
   }
   // Of a watched tensor, columns that nothing used.
   for (TapeValue& value : values_)
-    if (!value.parameter && !value.written.empty() && value.gradient.defined())
+    if (!value.weight && !value.written.empty() && value.gradient.defined())
       fill_unwritten(value, 0, value.gradient.columns());
 }
 

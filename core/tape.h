@@ -8,6 +8,9 @@
 // and, where an output is cheap to compute again from what the op saves,
 //   static constexpr size_t recomputed_output;
 //   Tensor recompute(const Saved& saved) const;              the same bits as that output
+// and, where forward makes gradients of weights already, in place of the forward above
+//   Outputs forward(Saved& saved, std::span<GradientSlot> d_weights, const Inputs&...) const;
+//                                                            Ignore for inputs that are no weights, and without a tape
 //
 // Rules of gradients, stated once:
 // - The gradient of a parameter accumulates into the flat space; every other gradient is overwritten, unless branches
@@ -16,6 +19,9 @@
 // - backward may overwrite a d_output that is unique(), and may hand a tensor over as a gradient with
 //   GradientSlot::give().
 // - Column slices of a value share its gradient: slots of slices are slices of one buffer.
+// - The gradient of a weight is complete when every op that took the weight has been played, those inside recomputed
+//   blocks too. The tape's listener hears it then, once, while backward goes on: in the order in which backward
+//   finishes, a tied embedding at its last use. On a GPU what completes it is queued by then.
 #pragma once
 
 #include <array>
@@ -23,6 +29,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -41,6 +48,10 @@ enum class TapeMode : uint8_t { Recording, Inference };
 enum class Recompute : uint8_t { None, Elementwise, Block };
 const char* name_of(Recompute recompute);                // "none", "elementwise", "block"
 Recompute recompute_from_name(const std::string& name);  // Error(BadInput) naming the three
+
+// Hears that the gradient of a weight is complete, as far as this tape adds to it. A weight that no op took is not
+// heard.
+using GradientListener = std::function<void(const Weight&)>;
 
 // Computes a tensor again that was not kept.
 using Again = std::function<Tensor()>;
@@ -91,11 +102,17 @@ class GradientSlot {
 };
 
 template <class O, class... Inputs>
+concept MakesGradientsInForward = requires(const O op, Saved saved, std::span<GradientSlot> d_weights,
+                                           const Inputs&... inputs) {
+  op.forward(saved, d_weights, inputs...);
+};
+
+template <class O, class... Inputs>
 concept Op = requires(const O op, Saved saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs,
                       const Inputs&... inputs) {
   { O::name } -> std::convertible_to<const char*>;
   op.check(inputs...);
-  op.forward(saved, inputs...);
+  requires MakesGradientsInForward<O, Inputs...> || requires { op.forward(saved, inputs...); };
   op.backward(std::as_const(saved), d_outputs, d_inputs);
 };
 
@@ -103,7 +120,7 @@ struct TapeValue {
   Shape shape;
   DType dtype = DType::F32;
   Device device;
-  bool parameter = false;
+  const Weight* weight = nullptr;                    // set when the value is one
   Again again;                                       // set when the value can be computed again
   Tensor gradient;                                   // undefined until something is written
   std::vector<std::pair<int64_t, int64_t>> written;  // column ranges of gradient that hold something
@@ -111,7 +128,10 @@ struct TapeValue {
 
 class Tape {
  public:
-  explicit Tape(TapeMode mode, Recompute recompute = Recompute::None) : mode_(mode), recompute_(recompute) {}
+  explicit Tape(TapeMode mode, Recompute recompute = Recompute::None, GradientListener listener = {})
+      : mode_(mode), recompute_(recompute), listener_(std::move(listener)) {}
+  Tape(const Tape&) = delete;  // what is recorded knows its tape
+  Tape& operator=(const Tape&) = delete;
   bool recording() const { return mode_ == TapeMode::Recording; }
   Recompute recompute() const { return recompute_; }
 
@@ -126,12 +146,17 @@ class Tape {
   auto apply(const O& op, const Inputs&... inputs) {
     op.check(inputs...);
     const auto saved = std::make_shared<Saved>(mode_, this);
+    const std::array<TapeLink, sizeof...(Inputs)> links = {inputs.link()...};
     auto outputs = [&] {
       ProfilerRange range(O::name);
-      return op.forward(*saved, inputs...);
+      if constexpr (MakesGradientsInForward<O, Inputs...>) {
+        std::array<GradientSlot, sizeof...(Inputs)> d_weights = {weight_slot(inputs)...};
+        return op.forward(*saved, d_weights, inputs...);
+      } else {
+        return op.forward(*saved, inputs...);
+      }
     }();
     if (recording()) {
-      const std::array<TapeLink, sizeof...(Inputs)> links = {inputs.link()...};
       const std::array<int64_t, sizeof...(Inputs)> columns = {(inputs.defined() ? inputs.columns() : 0)...};
       record(O::name, links, columns, outputs_of(outputs),
              [op, saved](std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) {
@@ -169,6 +194,7 @@ class Tape {
     std::vector<TapeLink> inputs;
     std::vector<int64_t> input_columns;
     std::vector<int32_t> outputs;
+    std::vector<const Weight*> weights;  // that it takes, itself or inside
     Backward backward;
   };
 
@@ -179,7 +205,9 @@ class Tape {
   }
   int32_t new_value(const Tensor& tensor);
   void record(const char* name, std::span<const TapeLink> inputs, std::span<const int64_t> columns,
-              std::span<Tensor> outputs, Backward backward);
+              std::span<Tensor> outputs, Backward backward, std::vector<const Weight*> inside = {});
+  GradientSlot weight_slot(const Tensor& input) const;
+  void played(const Weight* weight);
   GradientSlot slot_of(TapeLink link, int64_t columns);
   void set_again(const Tensor& output, Again again);
   const Again* again_of(const Tensor& tensor) const;
@@ -187,8 +215,12 @@ class Tape {
 
   TapeMode mode_;
   Recompute recompute_;
+  GradientListener listener_;
   std::deque<TapeValue> values_;
   std::vector<Node> nodes_;
+  std::unordered_map<const Weight*, int64_t> to_play_;  // how many nodes that take it are left
+  std::vector<const Weight*> playing_;                  // of the node that is being played, those it is not done with
+  std::vector<const Weight*>* used_ = nullptr;          // receives what is used, while nothing is recorded
 };
 
 }  // namespace gta

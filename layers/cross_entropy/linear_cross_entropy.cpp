@@ -34,11 +34,12 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
   require_labels(labels, weight.rows());
 }
 
-std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
+std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, std::span<GradientSlot> d_weights,
+                                                    const Tensor& hidden, const Tensor& weight) const {
   const int64_t tokens = hidden.rows(), vocab = weight.rows();
   const int64_t chunk = chunk_rows(tokens, vocab, memory_type(hidden.device()));
   const bool training = saved.recording();
-  if (training && !weight_gradient.defined()) fail(name, "needs to know where the gradient of the head goes");
+  ensure(!training || d_weights[1].wanted(), name, "needs to know where the gradient of the head goes");
   Tensor logits =
       Tensor::empty({std::min(chunk, tokens), vocab}, state_dtype(hidden.dtype()), hidden.device(), Purpose::Workspace);
   Tensor d_logits = !training || hidden.dtype() == logits.dtype()
@@ -60,7 +61,11 @@ std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, const Tensor& 
     }
     if (training) {
       gemm({.a = d_z, .b = weight, .c = d_hidden.row_slice(first, rows)});
-      gemm({.a = d_z, .transpose_a = Transpose::Yes, .b = h, .c = weight_gradient, .mode = GradientMode::Accumulate});
+      gemm({.a = d_z,
+            .transpose_a = Transpose::Yes,
+            .b = h,
+            .c = d_weights[1].destination(),
+            .mode = first == 0 ? d_weights[1].mode() : GradientMode::Accumulate});
     }
     if (hidden.device().type == DeviceType::Meta) break;  // all chunks hold the same, and there may be billions of them
   }

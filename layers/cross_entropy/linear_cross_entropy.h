@@ -10,8 +10,8 @@
 // float64 (1). z_loss (PaLM, arXiv 2204.02311: 1e-4) keeps L near zero, so that bfloat16 logits stay small.
 // label_weight is 1 / labels of the whole global batch, so that micro-batches add up to the mean. Logits and the loss
 // are float32 where hidden is bfloat16; their gradient is rounded for the products. A chunk's logits are overwritten by
-// their gradient while they are in cache, so forward makes both gradients when the tape records: it is told where dW
-// goes, and backward, whose d_loss must be 1 and lie on the host, only hands d hidden over.
+// their gradient while they are in cache, so forward makes both gradients when the tape records: dW goes to its slot
+// then, and backward, whose d_loss must be 1 and lie on the host, only hands d hidden over.
 #pragma once
 
 #include "core/tape.h"
@@ -36,13 +36,14 @@ struct LinearCrossEntropyOp {
   Tensor labels;
   double label_weight;
   double z_loss = 0;
-  Tensor weight_gradient;  // (vocab, width), added to; undefined when the tape does not record
 
   // Tokens of one chunk (which may be more than there are).
   static int64_t chunk_rows(int64_t tokens, int64_t vocab, DeviceType device);
 
   void check(const Tensor& hidden, const Tensor& weight) const;
-  std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const;  // loss, cross_entropy
+  // loss, cross_entropy. d_weights: of hidden (not looked at) and weight, which has to be wanted when the tape records
+  std::array<Tensor, 2> forward(Saved& saved, std::span<GradientSlot> d_weights, const Tensor& hidden,
+                                const Tensor& weight) const;
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const;
 };
 

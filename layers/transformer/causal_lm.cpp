@@ -126,8 +126,7 @@ CausalLm::Losses CausalLm::losses(Tape& tape, const Tensor& tokens, const Tensor
   const Tensor h = hidden(tape, tokens, 0, options.document_starts, nullptr);
   ensure(labels.dtype() == DType::I32, "model", "expected int32 labels, got {}", describe(labels));
   require_labels(labels, config_.vocab_size);
-  const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss,
-                                tape.recording() ? head().gradient : Tensor{}};
+  const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss};
   const auto [total, cross_entropy] = tape.apply(op, h, tape.use(head()));
   return {total, cross_entropy};
 }

@@ -181,5 +181,100 @@ TEST(Tape, RefusesWhatItCannotPlay) {
   EXPECT_NO_THROW(inference.use(*w));
 }
 
+// y = a + 0 b, of which b's gradient, all sevens, is made in forward already.
+struct EarlyOp {
+  static constexpr const char* name = "early";
+  void check(const Tensor&, const Tensor&) const {}
+  Tensor forward(Saved&, std::span<GradientSlot> d_weights, const Tensor& a, const Tensor&) const {
+    EXPECT_FALSE(d_weights[0].wanted()) << "no weight";
+    if (d_weights[1].wanted()) ScaleOp::scale(filled(2, 3, 7), 1, d_weights[1].destination(), d_weights[1].mode());
+    return a.clone();
+  }
+  void backward(const Saved&, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
+    d_inputs[0].give(d_outputs[0]);
+  }
+};
+
+struct ThreeWeights {
+  ParameterSpace space;
+  const Weight *a, *b, *c;
+  ThreeWeights() {
+    for (const Weight** weight : {&a, &b, &c})
+      *weight = space.add({{weight == &a ? "a" : weight == &b ? "b" : "c", {2, 3}, Initializer::ones()}});
+    space.allocate(DType::F64, {}, SpaceUse::Training);
+    space.initialize(1);
+  }
+};
+
+TEST(Tape, SaysWhenTheGradientOfAWeightIsComplete) {
+  const ThreeWeights w;
+  std::vector<const Weight*> heard;
+  std::vector<double> of_a;
+  Tape tape(TapeMode::Recording, Recompute::None, [&](const Weight& weight) {
+    heard.push_back(&weight);
+    if (&weight == w.a) of_a = to_doubles(weight.gradient);
+  });
+  // a is used early, late, twice by one op, and where the root does not look.
+  const Tensor first = tape.apply(ScaleOp{2}, tape.use(*w.a));
+  tape.apply(ScaleOp{5}, tape.use(*w.a));
+  const Tensor second = tape.apply(AddOp{}, first, tape.use(*w.b)), twice = tape.use(*w.a);
+  const Tensor third = tape.apply(AddOp{}, twice, twice);
+  tape.use(*w.c);  // and no op takes it
+  tape.backward(tape.apply(AddOp{}, second, third), filled(2, 3, 1));
+  EXPECT_EQ(heard, (std::vector<const Weight*>{w.b, w.a})) << "a after its first use, which is played last";
+  EXPECT_EQ(of_a, constant(6, 4));
+  EXPECT_EQ(to_doubles(w.a->gradient), constant(6, 4));
+}
+
+TEST(Tape, WhatTheRootDoesNotReachIsCompleteToo) {
+  const ThreeWeights w;
+  std::vector<const Weight*> heard;
+  Tape tape(TapeMode::Recording, Recompute::None, [&](const Weight& weight) { heard.push_back(&weight); });
+  const Tensor a = tape.apply(ScaleOp{2}, tape.use(*w.a));
+  tape.apply(ScaleOp{2}, tape.use(*w.b));
+  const Tape::Function f = [&](Tape& inner, const std::vector<Tensor>& inputs) {
+    return std::vector<Tensor>{inner.apply(AddOp{}, inputs[0], inner.use(*w.c))};
+  };
+  tape.checkpoint("f", f, {a});
+  tape.backward(a, filled(2, 3, 1));
+  EXPECT_EQ(heard, (std::vector<const Weight*>{w.c, w.b, w.a}));
+}
+
+TEST(Tape, SaysItFromInsideOfCheckpointsWithinCheckpoints) {
+  const ThreeWeights w;
+  std::vector<const Weight*> heard;
+  std::vector<std::vector<double>> gradients;
+  Tape tape(TapeMode::Recording, Recompute::None, [&](const Weight& weight) {
+    heard.push_back(&weight);
+    gradients.push_back(to_doubles(weight.gradient));
+  });
+  const Tape::Function inner_f = [&](Tape& inner, const std::vector<Tensor>& inputs) {
+    return std::vector<Tensor>{inner.apply(AddOp{}, inner.apply(AddOp{}, inputs[0], inner.use(*w.a)), inner.use(*w.b))};
+  };
+  const Tape::Function f = [&](Tape& inner, const std::vector<Tensor>& inputs) {
+    const Tensor x = inner.apply(AddOp{}, inputs[0], inner.use(*w.c));
+    return std::vector<Tensor>{inner.apply(AddOp{}, inner.checkpoint("inner", inner_f, {x})[0], inner.use(*w.b))};
+  };
+  const Tensor x = tape.apply(ScaleOp{1}, tape.use(*w.a));  // a once more, outside
+  tape.backward(tape.checkpoint("f", f, {x})[0], filled(2, 3, 1));
+  EXPECT_EQ(heard, (std::vector<const Weight*>{w.b, w.c, w.a}));
+  EXPECT_EQ(gradients, (std::vector<std::vector<double>>{constant(6, 2), constant(6, 1), constant(6, 2)}));
+}
+
+TEST(Tape, GradientsMadeInForwardGoToTheirSlotsAndAreCompleteInBackward) {
+  const ThreeWeights w;
+  std::vector<const Weight*> heard;
+  Tape tape(TapeMode::Recording, Recompute::None, [&](const Weight& weight) { heard.push_back(&weight); });
+  const Tensor x = tape.watch(filled(2, 3, 1)), y = tape.apply(EarlyOp{}, x, tape.use(*w.b));
+  EXPECT_EQ(to_doubles(w.b->gradient), constant(6, 7));
+  EXPECT_TRUE(heard.empty());
+  tape.backward(y, filled(2, 3, 1));
+  EXPECT_EQ(heard, (std::vector<const Weight*>{w.b}));
+  EXPECT_EQ(to_doubles(w.b->gradient), constant(6, 7));
+  Tape inference(TapeMode::Inference);
+  inference.apply(EarlyOp{}, x, inference.use(*w.b));
+  EXPECT_EQ(to_doubles(w.b->gradient), constant(6, 7)) << "nobody records";
+}
+
 }  // namespace
 }  // namespace gta::testing

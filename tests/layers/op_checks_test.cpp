@@ -99,41 +99,42 @@ TEST(OpChecks, Swiglu) {
 
 TEST(OpChecks, LinearCrossEntropy) {
   const Tensor hidden = zeros(2, 3), weight = zeros(5, 3);
-  expect_taken(LinearCrossEntropyOp{indices({4, kIgnoredLabel}), 1, 0, {}}, hidden, weight);
+  expect_taken(LinearCrossEntropyOp{indices({4, kIgnoredLabel}), 1}, hidden, weight);
   expect_refused("expected hidden (tokens, 3) for a head (5, 3), got float32 (2, 4)",
-                 LinearCrossEntropyOp{indices({0, 1}), 1, 0, {}}, zeros(2, 4), weight);
-  expect_refused("expected int32 labels for 2 tokens, got float32 (2)", LinearCrossEntropyOp{vector_of(2), 1, 0, {}},
+                 LinearCrossEntropyOp{indices({0, 1}), 1}, zeros(2, 4), weight);
+  expect_refused("expected int32 labels for 2 tokens, got float32 (2)", LinearCrossEntropyOp{vector_of(2), 1}, hidden,
+                 weight);
+  expect_refused("expected int32 labels for 2 tokens, got int32 (3)", LinearCrossEntropyOp{indices({0, 1, 2}), 1},
                  hidden, weight);
-  expect_refused("expected int32 labels for 2 tokens, got int32 (3)",
-                 LinearCrossEntropyOp{indices({0, 1, 2}), 1, 0, {}}, hidden, weight);
   expect_refused(ErrorKind::BadInput, "label 5 is outside the vocabulary of 5",
-                 LinearCrossEntropyOp{indices({0, 5}), 1, 0, {}}, hidden, weight);
+                 LinearCrossEntropyOp{indices({0, 5}), 1}, hidden, weight);
   expect_refused(ErrorKind::BadInput, "label -2 is outside the vocabulary of 5",
-                 LinearCrossEntropyOp{indices({-2, 0}), 1, 0, {}}, hidden, weight);
+                 LinearCrossEntropyOp{indices({-2, 0}), 1}, hidden, weight);
 }
 
 TEST(LinearCrossEntropy, TrainsOnlyWithAPlaceForTheHeadsGradientAndAsTheRoot) {
   const Tensor hidden = zeros(2, 3), weight = zeros(5, 3);
-  const LinearCrossEntropyOp op{indices({0, 1}), 1, 0, {}};
+  const LinearCrossEntropyOp op{indices({0, 1}), 1};
   Saved recording(TapeMode::Recording), inference(TapeMode::Inference);
+  GradientSlot nobody[2];
   try {
-    op.forward(recording, hidden, weight);
+    op.forward(recording, nobody, hidden, weight);
     ADD_FAILURE() << "nothing was refused";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("needs to know where the gradient of the head goes"), std::string::npos)
         << error.what();
   }
-  EXPECT_NO_THROW(op.forward(inference, hidden, weight));
+  EXPECT_NO_THROW(op.forward(inference, nobody, hidden, weight));
   Saved saved(TapeMode::Recording);
-  const LinearCrossEntropyOp trained{indices({0, 1}), 1, 0, zeros(5, 3)};
-  trained.forward(saved, hidden, weight);
+  GradientSlot d_weights[] = {{}, {zeros(5, 3), GradientMode::Accumulate}};
+  op.forward(saved, d_weights, hidden, weight);
   for (double start : {0.5, 1.0}) {
     std::vector<Tensor> d_outputs = {Tensor::from<double>({1}, {start}), Tensor{}};
     std::vector<GradientSlot> d_inputs = {GradientSlot(zeros(2, 3), GradientMode::Overwrite), GradientSlot{}};
     if (start == 1.0)
-      EXPECT_NO_THROW(trained.backward(saved, d_outputs, d_inputs));
+      EXPECT_NO_THROW(op.backward(saved, d_outputs, d_inputs));
     else
-      EXPECT_THROW(trained.backward(saved, d_outputs, d_inputs), Error)
+      EXPECT_THROW(op.backward(saved, d_outputs, d_inputs), Error)
           << "its gradient was made in forward, for a loss that is the root";
   }
 }

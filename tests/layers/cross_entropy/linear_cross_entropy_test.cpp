@@ -12,19 +12,18 @@ struct CaseOp {
   Tensor labels;
   double label_weight, z_loss;
 
-  LinearCrossEntropyOp inner(const Tensor& weight_gradient) const {
-    return {labels, label_weight, z_loss, weight_gradient};
-  }
-  void check(const Tensor& hidden, const Tensor& weight) const { inner({}).check(hidden, weight); }
+  LinearCrossEntropyOp inner() const { return {labels, label_weight, z_loss}; }
+  void check(const Tensor& hidden, const Tensor& weight) const { inner().check(hidden, weight); }
   std::array<Tensor, 2> forward(Saved& saved, const Tensor& hidden, const Tensor& weight) const {
     const Tensor gradient =
         saved.recording() ? Tensor::zeros(weight.shape(), state_dtype(weight.dtype()), weight.device()) : Tensor{};
-    const std::array<Tensor, 2> losses = inner(gradient).forward(saved, hidden, weight);
+    GradientSlot d_weights[] = {{}, {gradient, GradientMode::Accumulate}};
+    const std::array<Tensor, 2> losses = inner().forward(saved, d_weights, hidden, weight);
     saved.keep(gradient);
     return losses;
   }
   void backward(const Saved& saved, std::span<Tensor> d_outputs, std::span<GradientSlot> d_inputs) const {
-    inner({}).backward(saved, d_outputs, d_inputs);
+    inner().backward(saved, d_outputs, d_inputs);
     d_inputs[1].give(saved[1]);
   }
 };
@@ -104,8 +103,9 @@ TEST(LinearCrossEntropy, AddsToTheWeightGradientItIsGivenAndToNothingBeside) {
   const std::vector<double> before = random_values("before", 33 * 17);
   gradient.set(before);
   Saved saved(TapeMode::Recording);
-  const LinearCrossEntropyOp op{Tensor::from<int32_t>({7}, labels_for(7, 33)), 0.37, 0, gradient.tensor()};
-  op.forward(saved, x[0], x[1]);
+  const LinearCrossEntropyOp op{Tensor::from<int32_t>({7}, labels_for(7, 33)), 0.37};
+  GradientSlot d_weights[] = {{}, {gradient.tensor(), GradientMode::Accumulate}};
+  op.forward(saved, d_weights, x[0], x[1]);
   std::vector<double> expected = to_doubles(run_case(c, DType::F64).gradients[1]);
   for (size_t i = 0; i < expected.size(); ++i) expected[i] += before[i];
   EXPECT_TRUE(near(to_doubles(gradient.tensor()), expected, 1e-13));
@@ -115,9 +115,8 @@ TEST(LinearCrossEntropy, AddsToTheWeightGradientItIsGivenAndToNothingBeside) {
 TEST(LinearCrossEntropy, RefusesLabelsOutsideTheVocabulary) {
   const Tensor hidden = Tensor::zeros({2, 3}, DType::F32, {}), weight = Tensor::zeros({5, 3}, DType::F32, {});
   for (int32_t bad : {5, -2})
-    EXPECT_THROW((LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {0, bad}), 1, 0, {}}.check(hidden, weight)), Error);
-  EXPECT_NO_THROW(
-      (LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {4, kIgnoredLabel}), 1, 0, {}}.check(hidden, weight)));
+    EXPECT_THROW((LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {0, bad}), 1}.check(hidden, weight)), Error);
+  EXPECT_NO_THROW((LinearCrossEntropyOp{Tensor::from<int32_t>({2}, {4, kIgnoredLabel}), 1}.check(hidden, weight)));
 }
 
 }  // namespace
