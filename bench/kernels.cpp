@@ -328,7 +328,7 @@ class Bench {
     OptimizerConfig config;
     AdamW optimizer(space, config);
     double held = 0;  // bytes of weights, and of gradients or one moment
-    const Tensor& rounded = space.rounded_matrices();
+    const Tensor rounded = space.rounded(space.layout().whole(ParameterKind::Matrix));
     const double copied =
         rounded.defined() ? static_cast<double>(rounded.elements()) * static_cast<double>(size_of(rounded.dtype())) : 0;
     for (ParameterKind kind : kParameterKinds) {

@@ -3,43 +3,51 @@
 namespace gta {
 namespace {
 
-StateRange range_of(const ParameterSpace& space, const Parameter& parameter, const char* part, const Tensor& flat) {
-  const Tensor view = space.view(flat, parameter);
-  return {part,
-          parameter.name,
-          {parameter.shape.begin(), parameter.shape.end()},
-          flat.dtype(),
-          0,
-          parameter.elements(),
-          view.raw_data(),
-          view.device()};
+// What a buffer holds of a parameter, where that is the rank's.
+void add_ranges(std::vector<StateRange>& to, const ParameterSpace& space, const Parameter& parameter, const char* part,
+                const FlatBuffer& buffer, RangesOf which) {
+  const auto add = [&](const FlatRange& here) {
+    const Tensor values = here.count > 0 ? buffer.slice(here) : Tensor{};
+    to.push_back({part,
+                  parameter.name,
+                  {parameter.shape.begin(), parameter.shape.end()},
+                  state_dtype(space.dtype()),
+                  here.count > 0 ? here.first - parameter.offset : 0,
+                  here.count,
+                  values.raw_data(),
+                  space.device()});
+  };
+  const size_t before = to.size();
+  for (const FlatRange& range : which == RangesOf::Owner ? space.owned() : space.masters().ranges())
+    if (const FlatRange here = intersection(range, parameter.range()); here.count > 0) add(here);
+  if (which == RangesOf::Updater && to.size() == before) add({});
 }
 
 }  // namespace
 
-std::vector<StateRange> weight_ranges(const ParameterSpace& space) {
+std::vector<StateRange> weight_ranges(const ParameterSpace& space, RangesOf which) {
   std::vector<StateRange> ranges;
   for (const Parameter& parameter : space.parameters())
-    ranges.push_back(range_of(space, parameter, "master", space.values(parameter.kind)));
+    add_ranges(ranges, space, parameter, "master", space.masters(), which);
   return ranges;
 }
 
-std::vector<StateRange> training_ranges(const ParameterSpace& space, const AdamW& optimizer) {
-  std::vector<StateRange> ranges = weight_ranges(space);
+std::vector<StateRange> training_ranges(const ParameterSpace& space, const AdamW& optimizer, RangesOf which) {
+  std::vector<StateRange> ranges = weight_ranges(space, which);
   for (const Parameter& parameter : space.parameters()) {
-    ranges.push_back(range_of(space, parameter, "exp_avg", optimizer.exp_avg(parameter.kind)));
-    ranges.push_back(range_of(space, parameter, "exp_avg_sq", optimizer.exp_avg_sq(parameter.kind)));
+    add_ranges(ranges, space, parameter, "exp_avg", optimizer.exp_avg(), which);
+    add_ranges(ranges, space, parameter, "exp_avg_sq", optimizer.exp_avg_sq(), which);
   }
   return ranges;
 }
 
 void load_weights(const Checkpoint& checkpoint, ParameterSpace& space) {
-  checkpoint.load(weight_ranges(space));
+  checkpoint.load(weight_ranges(space, RangesOf::Updater));
   space.masters_changed();
 }
 
 void load_training(const Checkpoint& checkpoint, ParameterSpace& space, AdamW& optimizer) {
-  checkpoint.load(training_ranges(space, optimizer));
+  checkpoint.load(training_ranges(space, optimizer, RangesOf::Updater));
   optimizer.set_updates(checkpoint.position().updates);
   space.masters_changed();
 }

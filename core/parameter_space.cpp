@@ -10,88 +10,83 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kAlignElements = 16;  // 64 bytes of float32
-// whose bytes, in float64 and with two moments, still have a number
-constexpr int64_t kMostElements = int64_t{1} << 58;
 constexpr int64_t kInitGrain = 1 << 14;
-
-Tensor flat_view(const Tensor& flat, int64_t offset, const Shape& shape) {
-  // A flat buffer is one row of `size` columns; seen as rows of one element it can be sliced anywhere.
-  return flat.reshape({flat.elements(), 1}).row_slice(offset, shape.elements()).reshape(shape);
-}
+constexpr int64_t kGradientBytes = 4;  // of an element in a bucket, whatever the dtype
 
 }  // namespace
 
 const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
-  if (values_[0].defined())
+  if (masters_.defined())
     internal_error("parameter_space", "cannot declare {} after allocate()",
                    merged.empty() ? "nothing" : merged[0].name);
-  if (merged.empty()) internal_error("parameter_space", "a weight needs at least one parameter");
-  const int rank = merged[0].shape.rank();
-  const ParameterKind kind = rank == 2 ? ParameterKind::Matrix : ParameterKind::Vector;
-  int64_t& size = sizes_[static_cast<int>(kind)];
-  size = (size + kAlignElements - 1) / kAlignElements * kAlignElements;
-  Weight weight;
-  weight.kind = kind;
-  weight.offset = size;
-  int64_t rows = 0;
-  for (const ParameterSpec& spec : merged) {
-    if (spec.shape.rank() != rank || rank < 1 || rank > 2 || (rank == 2 && spec.shape[1] != merged[0].shape[1]) ||
-        spec.shape.elements() == 0)
-      internal_error("parameter_space", "{} {} cannot be merged with {} {}", spec.name, to_string(spec.shape),
-                     merged[0].name, to_string(merged[0].shape));
-    if (!places_.emplace(spec.name, parameters_.size()).second)
-      internal_error("parameter_space", "{} is declared twice", spec.name);
-    if (spec.shape.elements() > kMostElements - size)
-      bad_input("model", "{} {} makes more than 2^58 parameters: lower the model's sizes", spec.name,
-                to_string(spec.shape));
-    parameters_.push_back({spec.name, spec.shape, spec.initializer, kind, size});
-    size += spec.shape.elements();
-    rows += spec.shape[0];
-  }
-  weight.shape = rank == 2 ? Shape{rows, merged[0].shape[1]} : Shape{rows};
-  weights_.push_back(std::move(weight));
-  return &weights_.back();
+  const int64_t group = layout_.add(merged);
+  handles_.push_back({group, layout_.groups().back().shape, {}, {}});
+  return &handles_.back();
 }
 
-const Parameter& ParameterSpace::find(const std::string& name) const {
-  const auto found = places_.find(name);
-  if (found == places_.end()) internal_error("parameter_space", "has no parameter {}", name);
-  return parameters_[found->second];
-}
-
-int64_t ParameterSpace::parameter_count() const {
-  int64_t count = 0;
-  for (const Parameter& parameter : parameters_) count += parameter.elements();
-  return count;
-}
-
-void ParameterSpace::allocate(DType dtype, Device device, SpaceUse use) {
+void ParameterSpace::allocate(DType dtype, Device device, SpaceUse use, const RankShare& share) {
+  ensure(share.rank >= 0 && share.rank < share.ranks, "parameter_space", "rank {} is none of {}", share.rank,
+         share.ranks);
   dtype_ = dtype;
   device_ = device;
+  share_ = share;
+  layout_.arrange(std::max<int64_t>(1, share.bucket_bytes / kGradientBytes), share.ranks);
+  shards_ = ShardMap(layout_, share.sharding, share.ranks);
   const DType state = state_dtype(dtype);
   for (ParameterKind kind : kParameterKinds) {
-    const int i = static_cast<int>(kind);
-    values_[i] = Tensor::zeros({sizes_[i]}, state, device, Purpose::Parameters);
-    if (use == SpaceUse::Training) gradients_[i] = Tensor::zeros({sizes_[i]}, state, device, Purpose::Gradients);
+    const DType weight = kind == ParameterKind::Matrix ? dtype : state;
+    weights_[static_cast<int>(kind)] = Tensor::zeros({layout_.flat_size(kind)}, weight, device, Purpose::Parameters);
+    if (use == SpaceUse::Training)
+      gradients_.hold(layout_.whole(kind), Tensor::zeros({layout_.flat_size(kind)}, state, device, Purpose::Gradients));
   }
-  const Tensor& matrices = values(ParameterKind::Matrix);
-  if (state != dtype) rounded_ = Tensor::zeros(matrices.shape(), dtype, device, Purpose::Parameters);
-  for (Weight& weight : weights_) {
-    const int i = static_cast<int>(weight.kind);
-    weight.value = flat_view(weight.kind == ParameterKind::Matrix && rounded_.defined() ? rounded_ : values_[i],
-                             weight.offset, weight.shape);
-    if (use == SpaceUse::Training) weight.gradient = flat_view(gradients_[i], weight.offset, weight.shape);
+  for (const FlatRange& range : shards_.updated(share.rank)) {
+    const Tensor& weights = weights_[static_cast<int>(range.kind)];
+    masters_.hold(range, weights.dtype() == state ? flat_slice(weights, range.first, range.count)
+                                                  : Tensor::zeros({range.count}, state, device, Purpose::Parameters));
+  }
+  for (Weight& weight : handles_) {
+    const ParameterGroup& group = layout_.groups()[static_cast<size_t>(weight.group)];
+    weight.value = flat_slice(weights_[static_cast<int>(group.range.kind)], group.range.first, group.range.count)
+                       .reshape(group.shape);
+    if (use == SpaceUse::Training) weight.gradient = gradients_.slice(group.range).reshape(group.shape);
   }
 }
 
 void ParameterSpace::masters_changed() {
-  if (rounded_.defined()) GTA_DISPATCH(device_, convert, rounded_, values(ParameterKind::Matrix));
+  for (size_t i = 0; i < masters_.ranges().size(); ++i)
+    if (const Tensor to = rounded(masters_.ranges()[i]); to.defined())
+      GTA_DISPATCH(device_, convert, to, masters_.tensor(i));
+}
+
+Tensor ParameterSpace::rounded(const FlatRange& range) const {
+  const Tensor& whole = weights(range.kind);
+  return whole.dtype() == state_dtype(dtype_) ? Tensor{} : flat_slice(whole, range.first, range.count);
+}
+
+const Tensor& ParameterSpace::values(ParameterKind kind) const {
+  const Tensor& masters = masters_.whole(kind);
+  ensure(masters.elements() == layout_.flat_size(kind), "parameter_space", "rank {} of {} does not hold all masters",
+         share_.rank, share_.ranks);
+  return masters;
+}
+
+// values: on the host, (elements), of the state's dtype.
+void ParameterSpace::set(const Parameter& parameter, const Tensor& values) {
+  const Tensor weight = flat_slice(weights(parameter.kind), parameter.offset, parameter.elements());
+  if (weight.dtype() == values.dtype()) {
+    weight.copy_from(values);  // masters are parts of it
+    return;
+  }
+  const Tensor rounded = Tensor::empty(values.shape(), weight.dtype(), values.device(), Purpose::Workspace);
+  GTA_DISPATCH(values.device(), convert, rounded, values);
+  weight.copy_from(rounded);
+  for (const auto& [first, master] : masters_.parts_of(parameter))
+    master.copy_from(flat_slice(values, first, master.elements()));
 }
 
 void ParameterSpace::initialize(uint64_t seed) {
-  if (!values_[0].defined()) internal_error("parameter_space", "initialize() before allocate()");
-  for (const Parameter& parameter : parameters_) {
+  if (!masters_.defined()) internal_error("parameter_space", "initialize() before allocate()");
+  for (const Parameter& parameter : parameters()) {
     const RandomStream stream(seed, parameter.name);
     const Initializer& initializer = parameter.initializer;
     dispatch_state(state_dtype(dtype_), "initialize", [&](auto zero) {
@@ -106,20 +101,18 @@ void ParameterSpace::initialize(uint64_t seed) {
                       : initializer.kind == Initializer::Kind::Ones ? T{1}
                                                                     : T{0};
       });
-      view(values_[static_cast<int>(parameter.kind)], parameter).reshape({parameter.elements()}).copy_from(host);
+      set(parameter, host);
     });
   }
-  masters_changed();
 }
 
 void ParameterSpace::zero_gradients() {
   ProfilerRange range("zero_gradients");
-  for (const Tensor& gradient : gradients_)
-    if (gradient.defined()) gradient.fill_zero();
+  for (size_t i = 0; i < gradients_.ranges().size(); ++i) gradients_.tensor(i).fill_zero();
 }
 
 Tensor ParameterSpace::view(const Tensor& flat, const Parameter& parameter) const {
-  return flat_view(flat, parameter.offset, parameter.shape);
+  return flat_slice(flat, parameter.offset, parameter.elements()).reshape(parameter.shape);
 }
 
 }  // namespace gta

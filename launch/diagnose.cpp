@@ -23,15 +23,17 @@ nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int6
                         const Tensor& document_starts) {
   nlohmann::json row = {{"step", step}};
   std::map<std::string, Tensor> squares;
-  const auto add = [&](const char* what, const Parameter& parameter, const Tensor& flat) {
+  const std::vector<FlatRange> owned = space.owned();
+  const auto add = [&](const char* what, const Parameter& parameter, const FlatBuffer& buffer) {
     Tensor& sum = squares[std::string(what) + "/" + part_of(parameter.name)];
     if (!sum.defined()) sum = Tensor::zeros({1}, DType::F64, space.device(), Purpose::Workspace);
-    GTA_DISPATCH(space.device(), sum_of_squares, space.view(flat, parameter).reshape({parameter.elements()}), sum,
-                 GradientMode::Accumulate);
+    for (const FlatRange& range : owned)
+      if (const FlatRange here = intersection(range, parameter.range()); here.count > 0)
+        GTA_DISPATCH(space.device(), sum_of_squares, buffer.slice(here), sum, GradientMode::Accumulate);
   };
   for (const Parameter& parameter : space.parameters()) {
-    add("gradient_norm", parameter, space.gradients(parameter.kind));
-    add("weight_norm", parameter, space.values(parameter.kind));
+    add("gradient_norm", parameter, space.gradients());
+    add("weight_norm", parameter, space.masters());
   }
   for (const auto& [name, sum] : squares) row[name] = std::sqrt(sum.to_vector<double>()[0]);
   const Probe probe = model.probe(tokens, document_starts);

@@ -43,12 +43,9 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 constexpr double kLargestWeights = 10;
 
 double root_mean_square(const ParameterSpace& space) {
-  const Tensor squares = Tensor::empty({1}, DType::F64, space.device(), Purpose::Workspace);
-  GradientMode mode = GradientMode::Overwrite;
-  for (ParameterKind kind : kParameterKinds) {
-    GTA_DISPATCH(space.device(), sum_of_squares, space.values(kind), squares, mode);
-    mode = GradientMode::Accumulate;
-  }
+  const Tensor squares = Tensor::zeros({1}, DType::F64, space.device(), Purpose::Workspace);
+  for (const FlatRange& owned : space.owned())
+    GTA_DISPATCH(space.device(), sum_of_squares, space.masters().slice(owned), squares, GradientMode::Accumulate);
   return std::sqrt(squares.to_vector<double>()[0] / static_cast<double>(space.parameter_count()));
 }
 
@@ -151,7 +148,7 @@ class Trainer {
       position_ = checkpoint.position();
       owed_ = looks_owed();
       if (!optimizer_ && (position_.step < config_.train.steps || owed_.validation || owed_.sample)) allocate();
-      if (optimizer_) checkpoint.check_fits(training_ranges(space_, *optimizer_));
+      if (optimizer_) checkpoint.check_fits(training_ranges(space_, *optimizer_, RangesOf::Updater));
       return true;
     };
     use.load = [&](const Checkpoint& checkpoint) {
@@ -196,7 +193,7 @@ class Trainer {
     use.consider = [&](const Checkpoint& checkpoint) {
       notes = check_init_from(checkpoint, config_, tokenizer_);
       if (!optimizer_) allocate();
-      checkpoint.check_fits(weight_ranges(space_));
+      checkpoint.check_fits(weight_ranges(space_, RangesOf::Updater));
       return true;
     };
     use.load = [&](const Checkpoint& checkpoint) { load_weights(checkpoint, space_); };
@@ -550,7 +547,8 @@ class Trainer {
           "the weights have diverged: their root mean square is {:.3g} after step {}, beyond {:g}; lower "
           "optimizer.learning_rate",
           size, position_.step, largest);
-    saver.save({position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_)});
+    saver.save(
+        {position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_, RangesOf::Owner)});
   }
 
   RunConfig config_;

@@ -183,8 +183,7 @@ void compare_training(const Fixture& fixture, std::vector<VerifyRow>& rows) {
 
 // The values that products read: a bfloat16 model's matrices are rounded.
 std::vector<double> read_by_products(const ParameterSpace& space, const Parameter& parameter) {
-  const bool rounded = parameter.kind == ParameterKind::Matrix && space.rounded_matrices().defined();
-  return to_doubles(space.view(rounded ? space.rounded_matrices() : space.values(parameter.kind), parameter));
+  return to_doubles(space.view(space.weights(parameter.kind), parameter));
 }
 
 // Beside a float64 model that is given the same weights before each step, and gives its gradients to the update of

@@ -17,24 +17,17 @@ UpdateOutcome::UpdateOutcome(const HostCopy& state) {
 }
 
 AdamW::AdamW(ParameterSpace& space, const OptimizerConfig& config) : space_(space), config_(config) {
-  for (ParameterKind kind : kParameterKinds) {
-    const int i = static_cast<int>(kind);
-    exp_avg_[i] =
-        Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
-    exp_avg_sq_[i] =
-        Tensor::zeros({space.flat_size(kind)}, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
-  }
+  const std::vector<FlatRange>& updated = space.masters().ranges();
+  exp_avg_ = FlatBuffer(updated, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
+  exp_avg_sq_ = FlatBuffer(updated, state_dtype(space.dtype()), space.device(), Purpose::Optimizer);
   state_ = Tensor::zeros({kUpdateStates}, DType::F64, space.device(), Purpose::Workspace);
 }
 
 Tensor AdamW::sum_of_squares() const {
   ProfilerRange range("gradient_norm");
-  const Tensor total = Tensor::empty({1}, DType::F64, space_.device(), Purpose::Workspace);
-  GradientMode mode = GradientMode::Overwrite;
-  for (ParameterKind kind : kParameterKinds) {
-    GTA_DISPATCH(space_.device(), sum_of_squares, space_.gradients(kind), total, mode);
-    mode = GradientMode::Accumulate;
-  }
+  const Tensor total = Tensor::zeros({1}, DType::F64, space_.device(), Purpose::Workspace);
+  for (const FlatRange& owned : space_.owned())
+    GTA_DISPATCH(space_.device(), sum_of_squares, space_.gradients().slice(owned), total, GradientMode::Accumulate);
   return total;
 }
 
@@ -44,11 +37,11 @@ void AdamW::step(double learning_rate, const Tensor& squares, const Tensor& loss
   ProfilerRange range("adamw");
   const UpdateRule rule{config_.clip_norm, learning_rate, config_.beta1, config_.beta2, config_.eps};
   GTA_DISPATCH(space_.device(), plan_update, rule, losses, squares, state_);
-  for (ParameterKind kind : kParameterKinds) {
-    const bool matrices = kind == ParameterKind::Matrix;
-    GTA_DISPATCH(space_.device(), adamw_kernel, rule, state_, matrices ? config_.weight_decay : 0.0,
-                 space_.values(kind), space_.gradients(kind), exp_avg(kind), exp_avg_sq(kind),
-                 matrices ? space_.rounded_matrices() : Tensor{});
+  for (size_t i = 0; i < space_.masters().ranges().size(); ++i) {
+    const FlatRange& updated = space_.masters().ranges()[i];
+    const double weight_decay = updated.kind == ParameterKind::Matrix ? config_.weight_decay : 0.0;
+    GTA_DISPATCH(space_.device(), adamw_kernel, rule, state_, weight_decay, space_.masters().tensor(i),
+                 space_.gradients().slice(updated), exp_avg_.tensor(i), exp_avg_sq_.tensor(i), space_.rounded(updated));
   }
 }
 

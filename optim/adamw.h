@@ -45,24 +45,26 @@ class AdamW {
  public:
   AdamW(ParameterSpace& space, const OptimizerConfig& config);
 
-  // Sum of all gradients' squares, float64 (1) on the space's device; not finite when any gradient is not.
+  // Sum of the squares of the gradients that this rank owns, float64 (1) on the space's device; not finite when any of
+  // them is not.
   Tensor sum_of_squares() const;
-  double gradient_norm() const;  // its root; waits for it
-  // Queues one update from the gradients with these squares. losses, float64 (n) on the device: parts whose sum is the
-  // step's loss.
+  double gradient_norm() const;  // of one rank alone: its root; waits for it
+  // Queues one update of the ranges that this rank updates. squares: of all gradients of all ranks. losses, float64 (n)
+  // on the device: parts whose sum is the step's loss.
   void step(double learning_rate, const Tensor& squares, const Tensor& losses);
   // Of the last step; UpdateOutcome(outcome()) waits for it.
   HostCopy outcome() const { return HostCopy(state_); }
 
   int64_t updates() const { return UpdateOutcome(outcome()).updates; }
   void set_updates(int64_t updates);
-  const Tensor& exp_avg(ParameterKind kind) const { return exp_avg_[static_cast<int>(kind)]; }
-  const Tensor& exp_avg_sq(ParameterKind kind) const { return exp_avg_sq_[static_cast<int>(kind)]; }
+  // Of the ranges that this rank updates.
+  const FlatBuffer& exp_avg() const { return exp_avg_; }
+  const FlatBuffer& exp_avg_sq() const { return exp_avg_sq_; }
 
  private:
   ParameterSpace& space_;
   OptimizerConfig config_;
-  std::array<Tensor, 2> exp_avg_, exp_avg_sq_;
+  FlatBuffer exp_avg_, exp_avg_sq_;
   Tensor state_;
 };
 

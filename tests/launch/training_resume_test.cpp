@@ -220,7 +220,7 @@ TEST_F(Resume, DivergedWeightsAreSaidAndNoCheckpointOfThemCountsAsGood) {
     if (step == 3)
       space.values(ParameterKind::Matrix)
           .copy_from(Tensor::from<float>(space.values(ParameterKind::Matrix).shape(),
-                                         std::vector<float>(space.flat_size(ParameterKind::Matrix), 50.f)));
+                                         std::vector<float>(space.layout().flat_size(ParameterKind::Matrix), 50.f)));
   };
   overrides.back() = "train.steps=6";
   const std::string said = said_by(overrides, o);

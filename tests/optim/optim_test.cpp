@@ -85,7 +85,7 @@ struct Space {
 
 // One update, as the training loop makes it; what became of it.
 UpdateOutcome step(AdamW& optimizer, double rate, const std::vector<double>& losses = {1.0}) {
-  const Device device = optimizer.exp_avg(ParameterKind::Matrix).device();
+  const Device device = optimizer.exp_avg().whole(ParameterKind::Matrix).device();
   optimizer.step(rate, optimizer.sum_of_squares(),
                  Tensor::from<double>({static_cast<int64_t>(losses.size())}, losses).to(device, Purpose::Workspace));
   return UpdateOutcome(optimizer.outcome());
@@ -128,9 +128,11 @@ TEST(AdamW, IsThePlainLoop) {
       EXPECT_EQ(outcome.updates, t);
       for (const Parameter& p : s.space.parameters()) {
         EXPECT_TRUE(near(s.values(p), expected[p.name][0], tolerance)) << p.name << " after " << t;
-        EXPECT_TRUE(near(to_doubles(s.space.view(optimizer.exp_avg(p.kind), p)), expected[p.name][1], tolerance))
+        EXPECT_TRUE(
+            near(to_doubles(s.space.view(optimizer.exp_avg().whole(p.kind), p)), expected[p.name][1], tolerance))
             << p.name;
-        EXPECT_TRUE(near(to_doubles(s.space.view(optimizer.exp_avg_sq(p.kind), p)), expected[p.name][2], tolerance))
+        EXPECT_TRUE(
+            near(to_doubles(s.space.view(optimizer.exp_avg_sq().whole(p.kind), p)), expected[p.name][2], tolerance))
             << p.name;
       }
     }
@@ -148,7 +150,7 @@ TEST(AdamW, ClippingByZeroIsNone) {
   step(optimizer, 0.1);
   std::vector<double> expected = g;
   for (double& m : expected) m *= 0.1;
-  EXPECT_TRUE(near(to_doubles(optimizer.exp_avg(ParameterKind::Vector)), expected, 1e-14));
+  EXPECT_TRUE(near(to_doubles(optimizer.exp_avg().whole(ParameterKind::Vector)), expected, 1e-14));
 }
 
 // A gradient or a loss that is not finite: nothing changes but what is said of it, and the next update is as if there
@@ -180,8 +182,8 @@ void expect_skipped(Device device, DType dtype) {
       EXPECT_TRUE(step(other, 0.1).applied);
       for (ParameterKind kind : kParameterKinds) {
         EXPECT_TRUE(to_bytes(s.space.values(kind)) == to_bytes(undisturbed.space.values(kind)));
-        EXPECT_TRUE(to_bytes(optimizer.exp_avg(kind)) == to_bytes(other.exp_avg(kind)));
-        EXPECT_TRUE(to_bytes(optimizer.exp_avg_sq(kind)) == to_bytes(other.exp_avg_sq(kind)));
+        EXPECT_TRUE(to_bytes(optimizer.exp_avg().whole(kind)) == to_bytes(other.exp_avg().whole(kind)));
+        EXPECT_TRUE(to_bytes(optimizer.exp_avg_sq().whole(kind)) == to_bytes(other.exp_avg_sq().whole(kind)));
       }
     }
 }
@@ -232,11 +234,11 @@ TEST(AdamW, CudaUpdatesLikeTheCpu) {
       for (const Parameter& p : cpu.space.parameters()) {
         // three updates of 0.05, each rounded as above
         EXPECT_TRUE(near(device.values(p), cpu.values(p), 1e-6)) << p.name;
-        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg(p.kind), p)),
-                         to_doubles(cpu.space.view(on_cpu.exp_avg(p.kind), p)), 1e-6))
+        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg().whole(p.kind), p)),
+                         to_doubles(cpu.space.view(on_cpu.exp_avg().whole(p.kind), p)), 1e-6))
             << p.name;
-        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg_sq(p.kind), p)),
-                         to_doubles(cpu.space.view(on_cpu.exp_avg_sq(p.kind), p)), 1e-6))
+        EXPECT_TRUE(near(to_doubles(device.space.view(on_device.exp_avg_sq().whole(p.kind), p)),
+                         to_doubles(cpu.space.view(on_cpu.exp_avg_sq().whole(p.kind), p)), 1e-6))
             << p.name;
       }
       for (ParameterKind kind : kParameterKinds)
@@ -244,7 +246,7 @@ TEST(AdamW, CudaUpdatesLikeTheCpu) {
       if (dtype == DType::BF16) {
         std::vector<double> masters = to_doubles(device.space.values(ParameterKind::Matrix));
         for (double& master : masters) master = bfloat16(master);
-        EXPECT_EQ(to_doubles(device.space.rounded_matrices()), masters);
+        EXPECT_EQ(to_doubles(device.space.weights(ParameterKind::Matrix)), masters);
       }
     }
 }

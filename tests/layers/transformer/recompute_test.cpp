@@ -2,33 +2,10 @@
 #include "core/allocator.h"
 #include "layers/transformer/causal_lm.h"
 #include "tests/op_case.h"
+#include "tests/small_model.h"
 
 namespace gta::testing {
 namespace {
-
-ModelConfig model_of(AttentionType type) {
-  ModelConfig config;
-  config.hidden_size = 24;
-  config.layers = 3;
-  config.intermediate_size = 80;
-  config.heads = 4;
-  config.head_dim = 8;
-  config.vocab_size = 30;
-  config.max_sequence_length = 70;
-  config.initializer_range = 0.2;
-  config.attention.type = type;
-  config.attention.kv_heads = 2;
-  config.attention.query_heads = 2;
-  config.attention.key_heads = 1;
-  config.attention.latent_heads = 1;
-  config.attention.latent_dim = 8;
-  config.attention.value_heads = 2;
-  config.attention.kv_lora_rank = 12;
-  config.attention.nope_dim = 8;
-  config.attention.rope_dim = 4;
-  config.attention.value_dim = 6;
-  return config;
-}
 
 struct Result {
   std::vector<char> loss, matrices, vectors;
@@ -53,14 +30,13 @@ Result step(const ModelConfig& config, DType dtype, Recompute recompute) {
 }
 
 TEST(Recompute, GivesTheSameBitsAndHoldsLess) {
-  for (AttentionType type : {AttentionType::Mha, AttentionType::Gqa, AttentionType::Mla, AttentionType::Gva,
-                             AttentionType::Gha, AttentionType::Gta})
+  for (AttentionType type : kAttentionTypes)
     for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
       SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype));
-      const Result none = step(model_of(type), dtype, Recompute::None);
+      const Result none = step(small_model(type), dtype, Recompute::None);
       int64_t held = none.activations;
       for (Recompute recompute : {Recompute::Elementwise, Recompute::Block}) {
-        const Result other = step(model_of(type), dtype, recompute);
+        const Result other = step(small_model(type), dtype, recompute);
         EXPECT_TRUE(none.loss == other.loss && none.matrices == other.matrices && none.vectors == other.vectors)
             << name_of(recompute);
         EXPECT_LT(other.activations, held) << name_of(recompute);

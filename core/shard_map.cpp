@@ -1,0 +1,46 @@
+#include "core/shard_map.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace gta {
+
+ShardMap::ShardMap(const ParameterLayout& layout, Sharding sharding, int64_t ranks)
+    : buckets_(layout.buckets()), sharding_(sharding), ranks_(ranks) {
+  for (ParameterKind kind : kParameterKinds) everything_.push_back(layout.whole(kind));
+  for (const FlatRange& bucket : buckets_)
+    ensure(bucket.kind == ParameterKind::Vector || bucket.count % ranks == 0, "shard_map",
+           "a bucket of {} elements has no {} equal slices", bucket.count, ranks);
+}
+
+FlatRange ShardMap::slice(int64_t bucket, int64_t rank) const {
+  const FlatRange& whole = buckets_.at(static_cast<size_t>(bucket));
+  if (whole.kind == ParameterKind::Vector) return {whole.kind, whole.first, rank == 0 ? whole.count : 0};
+  const int64_t count = whole.count / ranks_;
+  return {whole.kind, whole.first + rank * count, count};
+}
+
+std::vector<FlatRange> ShardMap::owned(int64_t rank) const {
+  if (ranks_ == 1) return everything_;
+  std::vector<FlatRange> ranges;
+  for (int64_t bucket = static_cast<int64_t>(buckets_.size()) - 1; bucket >= 0; --bucket) {
+    const FlatRange range = slice(bucket, rank);
+    if (range.count > 0) ranges.push_back(range);
+  }
+  // Matrices first, as in every list of both kinds.
+  std::stable_sort(ranges.begin(), ranges.end(), [](const FlatRange& a, const FlatRange& b) {
+    return std::pair(a.kind, a.first) < std::pair(b.kind, b.first);
+  });
+  return ranges;
+}
+
+std::vector<FlatRange> ShardMap::updated(int64_t rank) const {
+  if (ranks_ == 1 || sharding_ == Sharding::None) return everything_;
+  std::vector<FlatRange> ranges = owned(rank);
+  std::erase_if(ranges, [](const FlatRange& range) { return range.kind == ParameterKind::Vector; });
+  ranges.push_back(everything_.back());
+  return ranges;
+}
+
+}  // namespace gta

@@ -1,0 +1,244 @@
+// Two ranks, each a thread with memory of its own, train as one does on both their samples: they reduce a bucket when
+// backward has finished it, update what they own, and give each other the new weights. What they save loads on any
+// number of ranks.
+#include <gtest/gtest.h>
+
+#include <barrier>
+#include <thread>
+
+#include "checkpoints/model_state.h"
+#include "checkpoints/writer.h"
+#include "layers/transformer/causal_lm.h"
+#include "tests/checkpoints/test_state.h"
+#include "tests/small_model.h"
+
+namespace gta::testing {
+namespace {
+
+constexpr int64_t kSamples = 2, kLength = 9, kSteps = 5;
+constexpr double kRate = 0.01;
+
+Tensor sample(int64_t step, int64_t index) {
+  std::vector<int32_t> ids(kLength);
+  for (int64_t i = 0; i < kLength; ++i)
+    ids[static_cast<size_t>(i)] = static_cast<int32_t>((step * 31 + index * 17 + i * i * 5) % 50);
+  return Tensor::from<int32_t>({1, kLength}, ids);
+}
+
+struct Rank {
+  Rank(const ModelConfig& config, DType dtype, const RankShare& share) : model(space, config) {
+    space.allocate(dtype, {}, SpaceUse::Training, share);
+    space.initialize(7);
+    optimizer.emplace(space, OptimizerConfig{});
+  }
+  ParameterSpace space;
+  CausalLm model;
+  std::optional<AdamW> optimizer;
+  std::vector<Tensor> losses;
+};
+
+constexpr double kLabelWeight = 1.0 / (kSamples * kLength);
+
+void train_alone(Rank& rank, Recompute recompute) {
+  for (int64_t step = 0; step < kSteps; ++step) {
+    rank.space.zero_gradients();
+    std::vector<double> losses;
+    for (int64_t i = 0; i < kSamples; ++i) {
+      Tape tape(TapeMode::Recording, recompute);
+      const Tensor loss = rank.model.loss(tape, sample(step, i), sample(step, i + 1), kLabelWeight);
+      tape.backward(loss);
+      losses.push_back(loss.to_vector<double>()[0]);
+    }
+    rank.optimizer->step(kRate, rank.optimizer->sum_of_squares(), Tensor::from<double>({kSamples}, losses));
+  }
+}
+
+// What ranks tell each other goes through memory that all of them see.
+class Together {
+ public:
+  explicit Together(std::vector<std::unique_ptr<Rank>>& ranks)
+      : ranks_(ranks), arrived_(static_cast<std::ptrdiff_t>(ranks.size())), losses_(ranks.size()), squares_(losses_) {}
+
+  void train(size_t self, Recompute recompute) {
+    Rank& rank = *ranks_[self];
+    const ParameterLayout& layout = rank.space.layout();
+    for (int64_t step = 0; step < kSteps; ++step) {
+      rank.space.zero_gradients();
+      std::vector<int64_t> left(layout.buckets().size());
+      for (const ParameterGroup& group : layout.groups()) ++left[static_cast<size_t>(group.bucket)];
+      Tape tape(TapeMode::Recording, recompute, [&](const Weight& weight) {
+        const int64_t bucket = layout.groups()[static_cast<size_t>(weight.group)].bucket;
+        if (--left[static_cast<size_t>(bucket)] == 0) reduce(self, bucket);
+      });
+      const auto index = static_cast<int64_t>(self);
+      const Tensor loss = rank.model.loss(tape, sample(step, index), sample(step, index + 1), kLabelWeight);
+      tape.backward(loss);
+      EXPECT_EQ(std::count(left.begin(), left.end(), 0), static_cast<int64_t>(left.size())) << "every bucket was sent";
+      losses_[self] = loss.to_vector<double>()[0];
+      squares_[self] = rank.optimizer->sum_of_squares().to_vector<double>()[0];
+      arrived_.arrive_and_wait();
+      double squares = 0;
+      for (double part : squares_) squares += part;
+      rank.optimizer->step(kRate, Tensor::from<double>({1}, {squares}),
+                           Tensor::from<double>({static_cast<int64_t>(losses_.size())}, losses_));
+      arrived_.arrive_and_wait();
+      gather(self);
+      arrived_.arrive_and_wait();
+    }
+  }
+
+ private:
+  // Of its slice, or of the vectors all: the sum over the ranks, in their order.
+  void reduce(size_t self, int64_t bucket) {
+    ParameterSpace& space = ranks_[self]->space;
+    const FlatRange whole = space.layout().buckets()[static_cast<size_t>(bucket)];
+    const FlatRange range =
+        whole.kind == ParameterKind::Vector ? whole : space.shards().slice(bucket, static_cast<int64_t>(self));
+    arrived_.arrive_and_wait();
+    std::vector<double> sum(static_cast<size_t>(range.count));
+    for (const auto& rank : ranks_) {
+      const std::vector<double> part = to_doubles(rank->space.gradients().slice(range));
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
+    }
+    arrived_.arrive_and_wait();
+    const Tensor to = space.gradients().slice(range);
+    to.copy_from(from_doubles(to.shape(), sum, to.dtype()));
+  }
+
+  void gather(size_t self) {
+    const ParameterSpace& space = ranks_[self]->space;
+    for (size_t other = 0; other < ranks_.size(); ++other)
+      for (const FlatRange& range : space.shards().owned(static_cast<int64_t>(other)))
+        if (other != self && range.kind == ParameterKind::Matrix)
+          flat_slice(space.weights(range.kind), range.first, range.count)
+              .copy_from(flat_slice(ranks_[other]->space.weights(range.kind), range.first, range.count));
+  }
+
+  std::vector<std::unique_ptr<Rank>>& ranks_;
+  std::barrier<> arrived_;
+  std::vector<double> losses_, squares_;
+};
+
+std::vector<std::unique_ptr<Rank>> make_ranks(const ModelConfig& config, DType dtype, int64_t count,
+                                              Sharding sharding = Sharding::Optimizer) {
+  std::vector<std::unique_ptr<Rank>> ranks;
+  for (int64_t r = 0; r < count; ++r)
+    ranks.push_back(std::make_unique<Rank>(config, dtype, RankShare{r, count, sharding, 4 * 1500}));
+  return ranks;
+}
+
+std::vector<double> weight_values(const ParameterSpace& space, const Parameter& parameter) {
+  return to_doubles(space.view(space.weights(parameter.kind), space.find(parameter.name)));
+}
+
+void train_together(std::vector<std::unique_ptr<Rank>>& ranks, Recompute recompute) {
+  Together together(ranks);
+  std::vector<std::thread> threads;
+  for (size_t r = 0; r < ranks.size(); ++r) threads.emplace_back([&, r] { together.train(r, recompute); });
+  for (std::thread& thread : threads) thread.join();
+}
+
+// The bytes of what every range holds.
+std::map<std::string, std::vector<char>> held_bytes(const std::vector<StateRange>& ranges) {
+  std::map<std::string, std::vector<char>> bytes;
+  for (const StateRange& range : ranges) {
+    std::vector<char>& whole = bytes[range.part + " " + range.parameter];
+    const auto size = static_cast<int64_t>(size_of(range.dtype));
+    whole.resize(static_cast<size_t>(range.elements() * size));
+    std::memcpy(whole.data() + range.first * size, range.data, static_cast<size_t>(range.bytes()));
+  }
+  return bytes;
+}
+
+TEST(Ranks, TwoTrainAsOneDoesOnBothTheirSamples) {
+  for (AttentionType type : kAttentionTypes)
+    for (bool tied : {false, true})
+      for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block})
+        for (Sharding sharding : {Sharding::Optimizer, Sharding::None}) {
+          SCOPED_TRACE(fmt::format("{} {} {}", name_of(type), tied ? "tied" : "untied", name_of(recompute)));
+          ModelConfig config = small_model(type);
+          config.tie_embeddings = tied;
+          auto one = make_ranks(config, DType::F64, 1), two = make_ranks(config, DType::F64, 2, sharding);
+          train_alone(*one[0], recompute);
+          train_together(two, recompute);
+          for (const Parameter& parameter : one[0]->space.parameters()) {
+            const std::vector<double> expected = weight_values(one[0]->space, parameter),
+                                      first = weight_values(two[0]->space, parameter);
+            // Sums in another order; ten thousand times what an update of 0.01 rounds to.
+            for (size_t i = 0; i < expected.size(); ++i)
+              ASSERT_NEAR(first[i], expected[i], 1e-11) << parameter.name << " " << i;
+            EXPECT_EQ(first, weight_values(two[1]->space, parameter)) << parameter.name;
+          }
+        }
+}
+
+TEST(Ranks, HoldTheirPartOfMastersAndMomentsAlone) {
+  const ModelConfig config = small_model(AttentionType::Gta);
+  const auto elements = [](const FlatBuffer& buffer) {
+    int64_t count = 0;
+    for (const FlatRange& range : buffer.ranges()) count += range.count;
+    return count;
+  };
+  const auto one = make_ranks(config, DType::BF16, 1), three = make_ranks(config, DType::BF16, 3);
+  const int64_t vectors = one[0]->space.layout().flat_size(ParameterKind::Vector);
+  for (const auto& rank : three) {
+    const int64_t matrices = rank->space.layout().flat_size(ParameterKind::Matrix);
+    EXPECT_EQ(elements(rank->space.masters()), matrices / 3 + vectors);
+    EXPECT_EQ(elements(rank->optimizer->exp_avg()), matrices / 3 + vectors);
+    EXPECT_EQ(elements(rank->optimizer->exp_avg_sq()), matrices / 3 + vectors);
+    EXPECT_EQ(elements(rank->space.gradients()), matrices + vectors);
+    EXPECT_THROW(rank->space.values(ParameterKind::Matrix), Error) << "not all are here";
+  }
+}
+
+TEST(Ranks, BeginWithTheSameWeightsWhateverTheyHoldOfThem) {
+  for (DType dtype : {DType::F64, DType::F32, DType::BF16}) {
+    const ModelConfig config = small_model(AttentionType::Mla);
+    const auto one = make_ranks(config, dtype, 1), three = make_ranks(config, dtype, 3);
+    std::map<std::string, std::vector<char>> masters = held_bytes(weight_ranges(one[0]->space, RangesOf::Owner));
+    std::vector<StateRange> owned;
+    for (const auto& rank : three) {
+      for (const Parameter& parameter : one[0]->space.parameters())
+        EXPECT_EQ(weight_values(rank->space, parameter), weight_values(one[0]->space, parameter)) << parameter.name;
+      for (const StateRange& range : weight_ranges(rank->space, RangesOf::Owner)) owned.push_back(range);
+    }
+    EXPECT_TRUE(held_bytes(owned) == masters) << name_of(dtype);
+  }
+}
+
+TEST(Ranks, WhatTwoSaveLoadsAsOneAndAsThree) {
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    const ModelConfig config = small_model(AttentionType::Gta);
+    auto two = make_ranks(config, dtype, 2);
+    train_together(two, Recompute::None);
+    TrainingState state;
+    state.position.step = kSteps;
+    state.position.updates = kSteps;
+    state.config_yaml = "name: ranks\n";
+    state.tokenizer = "no tokenizer";
+    for (const auto& rank : two)
+      for (const StateRange& range : training_ranges(rank->space, *rank->optimizer, RangesOf::Owner))
+        state.ranges.push_back(range);
+    const std::map<std::string, std::vector<char>> saved = held_bytes(state.ranges);
+    const test::TemporaryFolder folder;
+    const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), state));
+    for (int64_t count : {1, 3}) {
+      auto loaded = make_ranks(config, dtype, count);
+      std::vector<StateRange> owned;
+      for (const auto& rank : loaded) {
+        load_training(checkpoint, rank->space, *rank->optimizer);
+        EXPECT_EQ(rank->optimizer->updates(), kSteps);
+        for (const StateRange& range : training_ranges(rank->space, *rank->optimizer, RangesOf::Owner))
+          owned.push_back(range);
+        // Vectors are given back to every rank.
+        for (const Parameter& parameter : two[0]->space.parameters())
+          if (parameter.kind == ParameterKind::Vector || count == 1)
+            EXPECT_EQ(weight_values(rank->space, parameter), weight_values(two[0]->space, parameter)) << parameter.name;
+      }
+      EXPECT_TRUE(held_bytes(owned) == saved) << count << " ranks";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gta::testing
