@@ -48,6 +48,8 @@ class CheckpointDamage : public testing::Test {
       EXPECT_EQ(error.kind(), ErrorKind::BadInput) << what;
       EXPECT_NE(std::string(error.what()).find(newer_), std::string::npos) << what << ": " << error.what();
       EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << what << ": " << error.what();
+      EXPECT_EQ(std::string(error.what()).find("exception"), std::string::npos)
+          << what << ": words of the JSON reader: " << error.what();
     }
     EXPECT_EQ(find_newest_good(folder_.path()), older_) << what;
     EXPECT_EQ(contents(folder_.path()), before) << what;
@@ -168,11 +170,11 @@ TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
   testing::internal::CaptureStderr();
   expect("\"format_version\": 2", "\"format_version\": 3", "format version 3, this build reads 1 to 2");
   expect("\"format_version\": 2", "\"format_version\": 0", "format version 0, this build reads 1 to 2");
-  expect("\"sound\": true", "\"sound\": 1", "damaged");
+  expect("\"sound\": true", "\"sound\": 1", "is damaged: a field holds something else than it should");
   expect("\"step\": 20", "\"step\": -20", "negative");
   expect("\"step\": 20", "\"step\": 20.5", "not an integer");
   expect("\"step\": 20", "\"step\": 18446744073709551615", "negative");
-  expect("\"tokens\"", "\"token\"", "tokens");
+  expect("\"tokens\"", "\"token\"", "is damaged: it lacks 'tokens'");
   expect("\"name\": \"rank", "\"name\": \"../rank", "leaves the folder");
   expect("\"shape\": [\n    33,", "\"shape\": [\n    32,", "has more elements than its shape");
   expect("\"shape\": [\n    33,", "\"shape\": [\n    4611686018427387904,", "impossible shape");

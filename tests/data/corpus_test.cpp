@@ -292,7 +292,11 @@ TEST(Corpus, TruncatedAndDamagedCompressedFilesAreRefused) {
   }
   std::string flipped = gzip(text);
   flipped[flipped.size() - 6] ^= 1;  // in the checksum
-  EXPECT_NE(refusal([&] { documents_of({folder.write("b.gz", flipped)}); }).find("b.gz"), std::string::npos);
+  const auto said_of = [&](const char* name) { return refusal([&] { documents_of({folder.write(name, flipped)}); }); };
+  EXPECT_TRUE(said_of("b.gz").ends_with("b.gz] is damaged: its gzip data cannot be unpacked; copy it again"));
+  flipped = zstd(text);
+  flipped[4] ^= 8;  // the reserved bit of the frame's header
+  EXPECT_TRUE(said_of("b.zst").ends_with("b.zst] is damaged: its zstd data cannot be unpacked; copy it again"));
 }
 
 TEST(Corpus, MissingFilesAndFoldersAreRefused) {

@@ -175,6 +175,10 @@ TEST(Tokenizer, FilesThatAreNoTokenizerAreRefused) {
   for (const std::string& bytes : {std::string(), std::string("text"), std::string(1000, '\0'),
                                    std::string("\x89HDF\r\n\x1a\n"), sample_text(1, 50)})
     EXPECT_NE(refusal([&] { Tokenizer::load(folder.write("a.model", bytes)); }).find("a.model"), std::string::npos);
+  // One piece, "a", and none for what is unknown. The library's words: "INTERNAL: unk is not defined.".
+  const std::string said =
+      refusal([&] { Tokenizer::load(folder.write("b.model", std::string("\n\x03\n\x01") + "a")); });
+  EXPECT_TRUE(said.ends_with("b.model] is not a sentencepiece model: it is damaged, or another kind of file")) << said;
 }
 
 // Whatever a damaged file still says, it must not crash the program or be used with a hash that is not its own.
@@ -188,6 +192,7 @@ TEST(Tokenizer, DamagedFilesAreRefusedOrLoadWithAnotherHash) {
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::BadInput);
       EXPECT_FALSE(std::string(error.what()).empty());
+      EXPECT_EQ(std::string(error.what()).find(".cc"), std::string::npos) << "words of the library: " << error.what();
     }
   };
   for (size_t size = 0; size < good.size(); size += 53) try_bytes(good.substr(0, size));
