@@ -1,4 +1,5 @@
 // How a run begins and goes on: what looking may cost, which checkpoint is taken, and what may have changed since.
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <chrono>
@@ -385,6 +386,29 @@ TEST_F(Resume, WhatTheConfigurationAsksForInVainIsSaid) {
       options("blind"));
   expect_part(blind, "train.evaluate_every_steps has no effect: data.validation is empty");
   EXPECT_EQ(blind.find("keeps nothing"), std::string::npos) << blind;
+  // Saved are the multiples of every_steps, and the last step.
+  struct Kept {
+    int every, keep, steps;
+    const char* vain;
+  };
+  for (const Kept& k : {Kept{3, 2, 7, nullptr},
+                        {3, 4, 11, "every 3 steps"},
+                        {3, 4, 12, nullptr},
+                        {2, 4, 4, nullptr},
+                        {0, 4, 8, nullptr},
+                        {0, 3, 8, "at the end only"}}) {
+    const auto key = [](const char* name, int value) { return fmt::format("{}={}", name, value); };
+    TrainOptions o = options(fmt::format("kept-{}-{}-{}", k.every, k.keep, k.steps));
+    o.device = "cpu";
+    const std::string told = said_by({key("train.steps", k.steps), key("train.checkpoint.every_steps", k.every),
+                                      key("train.checkpoint.keep_every_steps", k.keep)},
+                                     o);
+    if (k.vain)
+      expect_part(told,
+                  fmt::format("keep_every_steps {} keeps nothing: checkpoints are saved {}, and", k.keep, k.vain));
+    else
+      EXPECT_EQ(told.find("keeps nothing"), std::string::npos) << told;
+  }
 }
 
 }  // namespace
