@@ -1,4 +1,18 @@
-# Writes the header that names the commit being built. Runs at every build, and changes the header only when the name has changed:
+# gta_commit_header(TARGET): its sources may include <commit.h>, which names the commit being built, not that of the
+# configuration before it.
+if(NOT CMAKE_SCRIPT_MODE_FILE)
+  function(gta_commit_header target)
+    set(header ${CMAKE_CURRENT_BINARY_DIR}/generated/commit.h)
+    add_custom_target(${target}_commit BYPRODUCTS ${header}
+                      COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DHEADER=${header}
+                              -P ${CMAKE_CURRENT_FUNCTION_LIST_FILE})
+    add_dependencies(${target} ${target}_commit)
+    target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
+  endfunction()
+  return()
+endif()
+
+# As a script it writes that header. It runs at every build, and changes the header only when the name has changed:
 #   cmake -DSOURCE=FOLDER -DHEADER=FILE -P Commit.cmake
 # "-dirty": something in the tree, an untracked file too, is not in that commit. "unknown" where SOURCE is no repository's own folder.
 function(git_output result)

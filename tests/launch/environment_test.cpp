@@ -12,7 +12,7 @@
 namespace gta {
 namespace {
 
-// What the build runs each time before it compiles.
+// What the build runs each time before it compiles, and that it does.
 class Commit : public testing::Test {
  protected:
   void SetUp() override {
@@ -68,6 +68,34 @@ TEST_F(Commit, IsThatOfTheTreeThatIsBuiltAndSaysWhatItDoesNotHold) {
   publish_text(folder_ + "/tree/part/new.txt", "");
   EXPECT_EQ(commit(), line(head() + "-dirty"));
   EXPECT_EQ(commit("/tree/part"), line("unknown")) << "a folder that lies in someone else's repository";
+}
+
+// The name that was there when the build was configured stood in all later ones.
+TEST_F(Commit, IsThatOfEveryBuildThoughNothingIsConfiguredAgain) {
+  if (std::system("ninja --version >/dev/null 2>&1 && cc --version >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "no ninja or no C compiler here";
+  publish_text(folder_ + "/tree/CMakeLists.txt",
+               "cmake_minimum_required(VERSION 3.25)\nproject(commit LANGUAGES C)\nadd_executable(says says.c)\n"
+               "include(" GTA_SOURCE_DIR "/cmake/Commit.cmake)\ngta_commit_header(says)\n");
+  publish_text(folder_ + "/tree/says.c",
+               "#include <commit.h>\n#include <stdio.h>\nint main() { return puts(GTA_COMMIT) < 0; }\n");
+  const auto run = [&](const std::string& command) {
+    ASSERT_EQ(std::system(("cd " + folder_ + " && " + command).c_str()), 0) << command;
+  };
+  const auto built = [&] {
+    run("cmake --build build >/dev/null && build/says > said");
+    const std::string text = read_file(folder_ + "/said");
+    return text.substr(0, text.find('\n'));
+  };
+  git("init");
+  git("add .");
+  git("commit -m first");
+  run("cmake -G Ninja -S tree -B build >/dev/null");
+  EXPECT_EQ(built(), head());
+  git("commit --allow-empty -m second");
+  EXPECT_EQ(built(), head());
+  publish_text(folder_ + "/tree/new.txt", "");
+  EXPECT_EQ(built(), head() + "-dirty");
 }
 
 }  // namespace
