@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/allocator.h"
+#include "core/parallel.h"
 #include "launch/config/config.h"
 #include "layers/transformer/causal_lm.h"
 #include "optim/adamw.h"
@@ -101,6 +102,24 @@ TEST(Plan, OfALongSequenceIsWithinTenPerCentOfWhatAStepHolds) {
       EXPECT_NEAR(static_cast<double>(plan.peak), static_cast<double>(held), 0.1 * static_cast<double>(held));
       EXPECT_GT(plan.workspace, plan.activations / 4) << "or this proves nothing";
     }
+}
+
+// Scores are little beside the rest where threads are few, and as much where they are many.
+TEST(Plan, HasRoomForTheScoresOfEveryThread) {
+  ModelConfig config = model_of(AttentionType::Mha);
+  config.layers = 1;
+  const auto workspace_with = [&](int count) {
+    const int before = threads();
+    set_threads(count);
+    const int64_t bytes = plan_memory(config, {.sequence_length = 4096, .dtype = DType::F32}).workspace;
+    set_threads(before);
+    return bytes;
+  };
+  // With so many threads that the attention is where a step has the most.
+  const int64_t eight = workspace_with(8), four_more = workspace_with(12) - eight, row = 4096 * sizeof(float);
+  EXPECT_GT(four_more, 0);
+  EXPECT_EQ(four_more % (4 * 2 * row), 0) << "of a map's rows and of their gradients";
+  EXPECT_EQ(workspace_with(16) - eight, 2 * four_more);
 }
 
 // Layers are alike, so a plan plays no more of them than it needs: twice as many add twice as much.
