@@ -560,6 +560,7 @@ inline void check_cuda_of(const OpCase& c, std::initializer_list<DType> dtypes) 
 
 inline void check_cuda(const OpCase& c) { check_cuda_of(c, {DType::F32, DType::BF16}); }
 inline void check_cuda_bfloat16(const OpCase& c) { check_cuda_of(c, {DType::BF16}); }
+inline void check_cuda_float32(const OpCase& c) { check_cuda_of(c, {DType::F32}); }
 
 inline void check_cuda_slots(const OpCase& c) {
   const size_t n = c.inputs.size();

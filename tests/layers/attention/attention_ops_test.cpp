@@ -110,6 +110,8 @@ std::vector<OpCase> many_sequences_cases() {
 
 // GTA-1B's groups: a block sums over all five maps and, for each, over tiles of queries.
 std::vector<OpCase> five_maps_cases() { return {attention_case({342, 5, 1, 1, 64, 128, 0}, 33, 130)}; }
+// The same of kernels for heads of any size.
+std::vector<OpCase> five_maps_in_parts_cases() { return {attention_case({256, 5, 1, 1, 3, 5, 0}, 66, 70)}; }
 // Many tiles of keys and of queries in one sequence.
 std::vector<OpCase> long_cuda_cases() {
   return {attention_case({1, 2, 1, 1, 64, 128, 0}, 1030, 1040, 700),
@@ -194,6 +196,7 @@ GTA_OP_CASE_CUDA_TEST(TiledSharedMapAttention, CudaShowsNonFiniteInputs, small_t
                       check_cuda_non_finite)
 GTA_OP_CASE_CUDA_TEST(ManySequences, CudaIsNearTheReference, many_sequences_cases(), check_cuda)
 GTA_OP_CASE_CUDA_TEST(ManySequences, CudaSumsFiveMapsOverTilesOfQueries, five_maps_cases(), check_cuda_bfloat16)
+GTA_OP_CASE_CUDA_TEST(ManySequences, CudaSumsFiveMapsOverPartsOfQueries, five_maps_in_parts_cases(), check_cuda_float32)
 GTA_OP_CASE_CUDA_TEST(LongSharedMapAttention, CudaIsNearTheReference, long_cuda_cases(), check_cuda)
 
 std::vector<Device> devices() {
