@@ -147,7 +147,12 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
     sync_directory(parent_of(directory));
   }
   sync_directory(directory);  // whatever the leftovers were replaced by is on disk before they go
-  remove_leftovers(directory);
+  try {
+    remove_leftovers(directory);
+  } catch (const Error& error) {
+    // Another user's, or open elsewhere on a network's file system. It is in nobody's way.
+    log::warning("what an earlier save left behind stays, and takes room: {}", error.what());
+  }
   make_directories(temporary);
   bool published = false;
   try {

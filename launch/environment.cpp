@@ -80,7 +80,7 @@ std::string environment_json(const Device& device) {
                         {"schedule_version", kScheduleVersion},
                         {"command", command_line()},
                         {"started", time}}
-             .dump(2) +
+             .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +  // a command line may hold any bytes
          "\n";
 }
 

@@ -125,6 +125,10 @@ bool has_validation(const std::string& metrics_file, int64_t step) {
   return found;
 }
 
+bool is_run_folder(const std::string& path) {
+  return !is_directory(path) || exists(path + "/run.lock") || list_directory(path).empty();
+}
+
 std::string folder_name(std::string path) {
   while (path.size() > 1 && (path.ends_with("/") || path.ends_with("/."))) path.pop_back();
   return path;

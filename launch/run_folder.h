@@ -46,6 +46,9 @@ class RunFolder {
 // Whether metrics.jsonl has a row of validation at this step.
 bool has_validation(const std::string& metrics_file, int64_t step);
 
+// Whether a folder is a run's, or empty: whatever else it holds is not a run's to write over or to move aside.
+bool is_run_folder(const std::string& path);
+
 // A folder's name without slashes and "/." at its end.
 std::string folder_name(std::string path);
 

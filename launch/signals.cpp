@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdint>
+#include <ctime>
 #include <initializer_list>
 #include <system_error>
 #include <thread>
@@ -16,8 +18,17 @@ namespace {
 
 std::atomic<int> requested = 0;
 
+constexpr int64_t kAgain = 1'000'000'000;  // ns between two Ctrl-C that are meant as two: one may be delivered twice
+std::atomic<int64_t> interrupted_at = 0;
+
 void handle(int signal) {
-  if (signal == SIGINT && requested == SIGINT) _exit(130);
+  if (signal == SIGINT) {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    const int64_t at = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+    if (requested == SIGINT && at - interrupted_at > kAgain) _exit(130);
+    if (requested != SIGINT) interrupted_at = at;
+  }
   requested = signal;
 }
 
@@ -37,7 +48,8 @@ void take_signals_aside() {
 }
 
 void install_signal_handlers() {
-  for (int signal : {SIGINT, SIGHUP, SIGTERM, SIGUSR1}) {
+  // Batch systems send the last two as warnings, too.
+  for (int signal : {SIGINT, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU}) {
     struct sigaction action {
     }, before{};
     if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN &&
@@ -49,6 +61,7 @@ void install_signal_handlers() {
     sigaction(signal, &action, nullptr);
   }
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit fails, and says so
 }
 
 int stop_requested() { return requested; }

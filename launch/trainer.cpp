@@ -20,6 +20,7 @@
 #include "core/profiler.h"
 #include "core/sum_of_squares.h"
 #include "data/loader.h"
+#include "data/utf8.h"
 #include "launch/diagnose.h"
 #include "launch/environment.h"
 #include "launch/evaluate.h"
@@ -78,7 +79,11 @@ class Trainer {
     cpu::check_products();
     // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on
     // there.
-    if (exists(run_dir_)) folder_.emplace(run_dir_);
+    if (exists(run_dir_)) {
+      if (!is_run_folder(run_dir_))
+        bad_input(run_dir_, "holds files and is not the folder of a run: name one that is new or empty (--run-dir)");
+      folder_.emplace(run_dir_);
+    }
     const bool fresh = options_.use == FolderUse::Fresh;
     std::optional<Checkpoint> resumed;
     if (folder_ && !fresh) resumed = go_on();
@@ -89,6 +94,10 @@ class Trainer {
     if (!resumed) begin();
     release_pooled_memory(device_);  // what initialising or loading took in passing
     note_what_has_no_effect();
+
+    require(
+        find_bad_utf8(to_yaml(config_)) < 0 && find_bad_utf8(run_dir_) < 0, "train",
+        "the path of the data or of the run is not UTF-8, which a run's configuration has to be: rename the folder");
 
     // Everything fits; from here on files are written.
     if (folder_ && fresh) {

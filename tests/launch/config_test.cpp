@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "launch/config/file_pattern.h"
 #include "launch/config/schema.h"
 
 namespace gta {
@@ -811,6 +813,14 @@ TEST_F(Config, SetTakesItsPatternsFromTheWorkingDirectoryWhateverThatIsCalled) {
   const std::vector<DataSource> train = load_run_config(run, {"data.train=[train-*.h5]"}).config.data.train;
   fs::current_path(before);
   EXPECT_EQ(train, (std::vector<DataSource>{{{path("run?1/train-1.h5")}, 1}}));
+}
+
+TEST_F(Config, AFolderThatAPatternCannotLookIntoIsSaid) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read every folder";
+  write("closed/train-1.h5", "");
+  fs::permissions(path("closed"), fs::perms::none);
+  EXPECT_THROW(matching_files(path("c*/train-*.h5")), Error);
+  fs::permissions(path("closed"), fs::perms::owner_all);
 }
 
 TEST_F(Config, ABackslashTakesACharacterOfAPatternAsItIs) {

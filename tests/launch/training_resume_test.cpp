@@ -146,6 +146,7 @@ TEST_F(Resume, WhatOnlyLooksEndsNoRun) {
   TrainOptions o = options("looks");
   o.profile_steps = 2;
   make_directories(o.run_dir + "/profile.json");
+  publish_text(o.run_dir + "/run.lock", "");  // a run's folder
   o.before_update = [&](int64_t step, ParameterSpace&) {
     if (step != 5) return;
     remove_tree(o.run_dir + "/samples");

@@ -191,7 +191,7 @@ TEST_F(Training, KilledAndResumedEqualsUninterrupted) {
 }
 
 TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
-  for (int signal : {SIGTERM, SIGUSR1, SIGINT, SIGHUP}) {
+  for (int signal : {SIGTERM, SIGUSR1, SIGINT, SIGHUP, SIGUSR2, SIGXCPU}) {
     const std::string run = folder_ + "/signal" + std::to_string(signal);
     const pid_t child = start(run, {"train.steps=100000"});
     // Once there is a checkpoint the loop is running. Not a certain one: it may be pruned before anyone looks.
@@ -206,6 +206,49 @@ TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
         << errors();
     EXPECT_EQ(Checkpoint::open(resolve_checkpoint(run)).position().step, step + 2);
   }
+}
+
+TEST_F(Training, OneCtrlCThatComesTwiceSavesToo) {
+  const std::string run = folder_ + "/twice";
+  const pid_t child = start(run, {"train.steps=100000", "train.global_batch_size=2000"});
+  ASSERT_TRUE(wait_until_there_is(run + "/metrics.jsonl", child));
+  kill(child, SIGINT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  kill(child, SIGINT);
+  EXPECT_EQ(exit_code_of(child), 75);
+  EXPECT_NO_THROW(Checkpoint::open(resolve_checkpoint(run)));
+}
+
+TEST_F(Training, ALimitOnTheSizeOfFilesIsAnErrorOfTheSaveAndNoSignal) {
+  const std::string run = folder_ + "/limit";
+  const int status = std::system(
+      ("ulimit -f 8; exec " GTA_BINARY " train " + folder_ + "/run.yaml --run-dir " + run + " 2>" + folder_ + "/said")
+          .c_str());
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+}
+
+TEST_F(Training, AFolderThatIsNoRunsIsLeftAlone) {
+  const std::string mine = folder_ + "/mine";
+  make_directories(mine);
+  publish_text(mine + "/config.yaml", "# mine\n");
+  publish_text(mine + "/metrics.jsonl", "{\"mine\": 1}\n");
+  for (const char* fresh : {"", " --fresh"}) {
+    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + mine + fresh), 2);
+    EXPECT_NE(errors().find("is not the folder of a run"), std::string::npos) << errors();
+    EXPECT_EQ(list_directory(mine), (std::vector<std::string>{"config.yaml", "metrics.jsonl"}));
+    EXPECT_EQ(read_file(mine + "/config.yaml"), "# mine\n");
+  }
+  make_directories(folder_ + "/empty");
+  EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + folder_ + "/empty"), 0) << errors();
+}
+
+// A checkpoint holds the configuration as text, in which no other bytes can stand: every save would fail.
+TEST_F(Training, PathsThatAreNotUtf8AreRefusedBeforeAnythingIsWritten) {
+  const std::string run = folder_ + "/caf\xe9";
+  EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run), 2);
+  EXPECT_NE(errors().find("not UTF-8"), std::string::npos) << errors();
+  EXPECT_FALSE(exists(run));
 }
 
 // A handler that runs on a thread which makes a product writes into the heap: before signals had a thread of their own
@@ -309,7 +352,7 @@ TEST_F(Training, InterruptedTwiceItEndsAtOnce) {
   const pid_t child = start(folder_ + "/twice", {"train.global_batch_size=1000000"});
   ASSERT_TRUE(wait_until_there_is(folder_ + "/twice/metrics.jsonl", child));
   kill(child, SIGINT);
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // two signals at once would be one
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // sooner they would count as one
   EXPECT_EQ(waitpid(child, nullptr, WNOHANG), 0) << "once is not enough";
   kill(child, SIGINT);
   EXPECT_EQ(exit_code_of(child), 130);
@@ -377,6 +420,7 @@ TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
   if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   TrainOptions o = options("full");
   make_directories(o.run_dir);
+  publish_text(o.run_dir + "/run.lock", "");  // a run's folder
   ASSERT_EQ(symlink("/dev/full", (o.run_dir + "/metrics.jsonl").c_str()), 0);
   o.before_update = [&](int64_t step, ParameterSpace&) {
     if (step != 5) return;
