@@ -5,38 +5,10 @@
 
 #include "layers/cross_entropy/linear_cross_entropy.h"
 #include "tests/op_case.h"
+#include "tests/small_model.h"
 
 namespace gta::testing {
 namespace {
-
-// Carries the parameters of every variant, so that the type alone changes. No two groups nest (2 keys, 3 latents, 2
-// values for 6 maps), and MLA's widths differ from each other.
-ModelConfig small_model(AttentionType type) {
-  ModelConfig config;
-  config.hidden_size = 24;
-  config.layers = 2;
-  config.intermediate_size = 40;
-  config.heads = 12;
-  config.head_dim = 4;
-  config.vocab_size = 50;
-  config.max_sequence_length = 80;
-  config.initializer_range = 0.2;  // large, so that every part matters
-  config.attention.type = type;
-  config.attention.kv_heads = 2;
-  config.attention.query_heads = 6;
-  config.attention.key_heads = 2;
-  config.attention.latent_heads = 3;
-  config.attention.latent_dim = 4;
-  config.attention.value_heads = 4;
-  config.attention.kv_lora_rank = 7;
-  config.attention.nope_dim = 3;
-  config.attention.rope_dim = 2;
-  config.attention.value_dim = 4;
-  return config;
-}
-
-const AttentionType kTypes[] = {AttentionType::Mha, AttentionType::Mqa, AttentionType::Gqa, AttentionType::Mla,
-                                AttentionType::Gva, AttentionType::Gha, AttentionType::Gta};
 
 struct Model {
   ParameterSpace space;
@@ -60,7 +32,7 @@ std::vector<int32_t> some_tokens(int64_t count) {
 }
 
 TEST(CausalLm, ALaterTokenChangesNoEarlierLogit) {
-  for (AttentionType type : kTypes)
+  for (AttentionType type : kAttentionTypes)
     for (DType dtype : {DType::F32, DType::F64}) {
       const Model model(small_model(type), dtype);
       const int64_t length = 70;
@@ -79,7 +51,7 @@ TEST(CausalLm, ALaterTokenChangesNoEarlierLogit) {
 }
 
 TEST(CausalLm, DecodingTokenByTokenIsTheWholeForward) {
-  for (AttentionType type : kTypes)
+  for (AttentionType type : kAttentionTypes)
     // Float32: two layers of sums of some 50 products, in another order.
     for (auto [dtype, tolerance] : {std::pair{DType::F64, 1e-12}, {DType::F32, 2e-5}}) {
       const Model model(small_model(type), dtype);
@@ -102,7 +74,7 @@ TEST(CausalLm, DecodingTokenByTokenIsTheWholeForward) {
 
 TEST(CausalLm, VariantsOfOneSeedShareTheParametersTheyHaveInCommon) {
   const Model gqa(small_model(AttentionType::Gqa), DType::F32);
-  for (AttentionType type : kTypes) {
+  for (AttentionType type : kAttentionTypes) {
     const Model model(small_model(type), DType::F32);
     int common = 0;
     for (const Parameter& p : gqa.space.parameters())
@@ -141,7 +113,7 @@ struct Batch {
 
 TEST(CausalLm, MicroBatchesAddUpToTheBatch) {
   const Batch batch;
-  for (AttentionType type : kTypes)
+  for (AttentionType type : kAttentionTypes)
     // Float32: gradients are sums over 132 tokens, added in another order.
     for (auto [dtype, tolerance] : {std::pair{DType::F64, 1e-12}, {DType::F32, 1e-5}}) {
       const Model one(small_model(type), dtype), many(small_model(type), dtype);
@@ -156,7 +128,7 @@ TEST(CausalLm, MicroBatchesAddUpToTheBatch) {
 
 TEST(CausalLm, GradientsAreTheDifferencesOfTheLoss) {
   const Batch batch;
-  for (AttentionType type : kTypes)
+  for (AttentionType type : kAttentionTypes)
     for (bool tied : {true, false}) {
       ModelConfig config = small_model(type);
       config.tie_embeddings = tied;
@@ -193,7 +165,7 @@ TEST(CausalLm, GradientsAreTheDifferencesOfTheLoss) {
 TEST(CausalLm, SameBitsForAnyNumberOfThreads) {
   const ThreadCount restore;
   const Batch batch;
-  for (AttentionType type : kTypes) {
+  for (AttentionType type : kAttentionTypes) {
     set_threads(1);
     const Model one(small_model(type), DType::F32);
     const double loss = batch.add_gradients(one, 0, 4);
@@ -208,8 +180,8 @@ TEST(CausalLm, SameBitsForAnyNumberOfThreads) {
 
 TEST(CausalLm, ADecodingCacheHoldsWhatTheVariantKeeps) {
   const int64_t expected[] = {2 * 12 * 4, 2 * 4, 2 * 2 * 4, 7 + 2, 2 * 4 + 12 * 4, 2 * 4 + 4 * 4, 2 * 4 + 3 * 4};
-  for (size_t i = 0; i < std::size(kTypes); ++i)
-    EXPECT_EQ(cache_widths(small_model(kTypes[i])).total(), expected[i]) << name_of(kTypes[i]);
+  for (size_t i = 0; i < std::size(kAttentionTypes); ++i)
+    EXPECT_EQ(cache_widths(small_model(kAttentionTypes[i])).total(), expected[i]) << name_of(kAttentionTypes[i]);
 }
 
 TEST(CausalLm, RefusesConfigurationsThatCannotBeBuilt) {
