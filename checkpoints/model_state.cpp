@@ -6,21 +6,18 @@ namespace {
 // What a buffer holds of a parameter, where that is the rank's.
 void add_ranges(std::vector<StateRange>& to, const ParameterSpace& space, const Parameter& parameter, const char* part,
                 const FlatBuffer& buffer, RangesOf which) {
-  const auto add = [&](const FlatRange& here) {
-    const Tensor values = here.count > 0 ? buffer.slice(here) : Tensor{};
+  const std::vector<FlatRange>& of_rank = which == RangesOf::Owner ? space.owned() : space.masters().ranges();
+  std::vector<FlatRange> here = intersections(of_rank, parameter.range());
+  if (here.empty() && which == RangesOf::Updater) here.push_back({parameter.kind, parameter.offset, 0});
+  for (const FlatRange& range : here)
     to.push_back({part,
                   parameter.name,
                   {parameter.shape.begin(), parameter.shape.end()},
                   state_dtype(space.dtype()),
-                  here.count > 0 ? here.first - parameter.offset : 0,
-                  here.count,
-                  values.raw_data(),
+                  range.first - parameter.offset,
+                  range.count,
+                  range.count > 0 ? buffer.slice(range).raw_data() : nullptr,
                   space.device()});
-  };
-  const size_t before = to.size();
-  for (const FlatRange& range : which == RangesOf::Owner ? space.owned() : space.masters().ranges())
-    if (const FlatRange here = intersection(range, parameter.range()); here.count > 0) add(here);
-  if (which == RangesOf::Updater && to.size() == before) add({});
 }
 
 }  // namespace

@@ -39,15 +39,4 @@ const Tensor& FlatBuffer::whole(ParameterKind kind) const {
   return *found;
 }
 
-std::vector<FlatBuffer::Part> FlatBuffer::parts_of(const Parameter& parameter) const {
-  std::vector<Part> parts;
-  for (size_t i = 0; i < ranges_.size(); ++i) {
-    const FlatRange held = intersection(ranges_[i], parameter.range());
-    if (held.count > 0)
-      parts.push_back(
-          {held.first - parameter.offset, flat_slice(tensors_[i], held.first - ranges_[i].first, held.count)});
-  }
-  return parts;
-}
-
 }  // namespace gta

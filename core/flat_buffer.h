@@ -23,13 +23,6 @@ class FlatBuffer {
   // (count) of the kind's one range that begins with its first element. Error when there is none, or another.
   const Tensor& whole(ParameterKind kind) const;
 
-  // What is held of a parameter: elements [first, first + elements) of it, flattened, in order.
-  struct Part {
-    int64_t first;
-    Tensor values;  // (elements)
-  };
-  std::vector<Part> parts_of(const Parameter& parameter) const;
-
  private:
   std::vector<FlatRange> ranges_;
   std::vector<Tensor> tensors_;

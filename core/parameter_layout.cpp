@@ -9,8 +9,8 @@ namespace gta {
 namespace {
 
 constexpr int64_t kAlignElements = 16;  // 64 bytes of float32
-constexpr int64_t kMostElements = int64_t{1}
-                                  << 58;  // their bytes, in float64 and with two moments, still have a number
+// Their bytes, in float64 and with two moments, still have a number.
+constexpr int64_t kMostElements = int64_t{1} << 58;
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -20,6 +20,13 @@ FlatRange intersection(const FlatRange& a, const FlatRange& b) {
   if (a.kind != b.kind) return {a.kind, a.first, 0};
   const int64_t first = std::max(a.first, b.first);
   return {a.kind, first, std::max<int64_t>(0, std::min(a.end(), b.end()) - first)};
+}
+
+std::vector<FlatRange> intersections(const std::vector<FlatRange>& ranges, const FlatRange& range) {
+  std::vector<FlatRange> found;
+  for (const FlatRange& candidate : ranges)
+    if (const FlatRange both = intersection(candidate, range); both.count > 0) found.push_back(both);
+  return found;
 }
 
 int64_t ParameterLayout::add(const std::vector<ParameterSpec>& merged) {

@@ -44,6 +44,8 @@ struct FlatRange {
 };
 // What both have; count 0 when that is nothing.
 FlatRange intersection(const FlatRange& a, const FlatRange& b);
+// What each of the ranges has of one, where that is anything.
+std::vector<FlatRange> intersections(const std::vector<FlatRange>& ranges, const FlatRange& range);
 
 // One named tensor, as checkpoints and exports know it.
 struct Parameter {

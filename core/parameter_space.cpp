@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "core/profiler.h"
 #include "core/random.h"
+#include "core/sum_of_squares.h"
 
 namespace gta {
 namespace {
@@ -32,6 +33,7 @@ void ParameterSpace::allocate(DType dtype, Device device, SpaceUse use, const Ra
   share_ = share;
   layout_.arrange(std::max<int64_t>(1, share.bucket_bytes / kGradientBytes), share.ranks);
   shards_ = ShardMap(layout_, share.sharding, share.ranks);
+  owned_ = shards_.owned(share.rank);
   const DType state = state_dtype(dtype);
   for (ParameterKind kind : kParameterKinds) {
     const DType weight = kind == ParameterKind::Matrix ? dtype : state;
@@ -80,8 +82,8 @@ void ParameterSpace::set(const Parameter& parameter, const Tensor& values) {
   const Tensor rounded = Tensor::empty(values.shape(), weight.dtype(), values.device(), Purpose::Workspace);
   GTA_DISPATCH(values.device(), convert, rounded, values);
   weight.copy_from(rounded);
-  for (const auto& [first, master] : masters_.parts_of(parameter))
-    master.copy_from(flat_slice(values, first, master.elements()));
+  for (const FlatRange& held : intersections(masters_.ranges(), parameter.range()))
+    masters_.slice(held).copy_from(flat_slice(values, held.first - parameter.offset, held.count));
 }
 
 void ParameterSpace::initialize(uint64_t seed) {
@@ -109,6 +111,13 @@ void ParameterSpace::initialize(uint64_t seed) {
 void ParameterSpace::zero_gradients() {
   ProfilerRange range("zero_gradients");
   for (size_t i = 0; i < gradients_.ranges().size(); ++i) gradients_.tensor(i).fill_zero();
+}
+
+Tensor ParameterSpace::sum_of_squares(const FlatBuffer& buffer) const {
+  const Tensor total = Tensor::zeros({1}, DType::F64, device_, Purpose::Workspace);
+  for (const FlatRange& range : owned_)
+    GTA_DISPATCH(device_, sum_of_squares, buffer.slice(range), total, GradientMode::Accumulate);
+  return total;
 }
 
 Tensor ParameterSpace::view(const Tensor& flat, const Parameter& parameter) const {

@@ -64,9 +64,9 @@ class ParameterSpace {
   Device device() const { return device_; }
   const RankShare& share() const { return share_; }
   const ShardMap& shards() const { return shards_; }
-  std::vector<FlatRange> owned() const { return shards_.owned(share_.rank); }
-  const FlatBuffer& masters() const { return masters_; }      // of shards().updated()
-  const FlatBuffer& gradients() const { return gradients_; }  // of both kinds
+  const std::vector<FlatRange>& owned() const { return owned_; }  // by this rank
+  const FlatBuffer& masters() const { return masters_; }          // of shards().updated()
+  const FlatBuffer& gradients() const { return gradients_; }      // of both kinds
   // (flat_size), what products read.
   const Tensor& weights(ParameterKind kind) const { return weights_[static_cast<int>(kind)]; }
   // Where the new weights of a range go beside its masters: undefined where those are the weights.
@@ -75,6 +75,9 @@ class ParameterSpace {
   // The whole of a kind, (flat_size): masters where this rank has all of them, and gradients.
   const Tensor& values(ParameterKind kind) const;
   const Tensor& gradients(ParameterKind kind) const { return gradients_.whole(kind); }
+  // Of what this rank owns of masters or gradients, float64 (1) on the space's device. NaN or infinite when an element
+  // is.
+  Tensor sum_of_squares(const FlatBuffer& buffer) const;
   // The part of a whole flat buffer of this space's layout that belongs to a parameter, in its shape.
   Tensor view(const Tensor& flat, const Parameter& parameter) const;
 
@@ -86,6 +89,7 @@ class ParameterSpace {
   std::array<Tensor, 2> weights_;
   FlatBuffer gradients_, masters_;
   ShardMap shards_;
+  std::vector<FlatRange> owned_;
   RankShare share_;
   DType dtype_ = DType::F32;
   Device device_;

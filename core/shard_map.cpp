@@ -1,7 +1,5 @@
 #include "core/shard_map.h"
 
-#include <algorithm>
-
 #include "core/error.h"
 
 namespace gta {
@@ -24,14 +22,12 @@ FlatRange ShardMap::slice(int64_t bucket, int64_t rank) const {
 std::vector<FlatRange> ShardMap::owned(int64_t rank) const {
   if (ranks_ == 1) return everything_;
   std::vector<FlatRange> ranges;
-  for (int64_t bucket = static_cast<int64_t>(buckets_.size()) - 1; bucket >= 0; --bucket) {
-    const FlatRange range = slice(bucket, rank);
-    if (range.count > 0) ranges.push_back(range);
-  }
-  // Matrices first, as in every list of both kinds.
-  std::stable_sort(ranges.begin(), ranges.end(), [](const FlatRange& a, const FlatRange& b) {
-    return std::pair(a.kind, a.first) < std::pair(b.kind, b.first);
-  });
+  const auto add = [&](int64_t bucket) {
+    if (const FlatRange range = slice(bucket, rank); range.count > 0) ranges.push_back(range);
+  };
+  const int64_t vectors = static_cast<int64_t>(buckets_.size()) - 1;
+  for (int64_t bucket = vectors - 1; bucket >= 0; --bucket) add(bucket);
+  add(vectors);
   return ranges;
 }
 

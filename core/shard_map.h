@@ -24,7 +24,7 @@ class ShardMap {
 
   int64_t ranks() const { return ranks_; }
   FlatRange slice(int64_t bucket, int64_t rank) const;
-  // In the order of the space, what is adjacent in one; for one rank the whole of each kind, elements or none.
+  // In the order of the space, matrices first; for one rank the whole of each kind, elements or none.
   std::vector<FlatRange> owned(int64_t rank) const;
   std::vector<FlatRange> updated(int64_t rank) const;
 

@@ -23,13 +23,11 @@ nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int6
                         const Tensor& document_starts) {
   nlohmann::json row = {{"step", step}};
   std::map<std::string, Tensor> squares;
-  const std::vector<FlatRange> owned = space.owned();
   const auto add = [&](const char* what, const Parameter& parameter, const FlatBuffer& buffer) {
     Tensor& sum = squares[std::string(what) + "/" + part_of(parameter.name)];
     if (!sum.defined()) sum = Tensor::zeros({1}, DType::F64, space.device(), Purpose::Workspace);
-    for (const FlatRange& range : owned)
-      if (const FlatRange here = intersection(range, parameter.range()); here.count > 0)
-        GTA_DISPATCH(space.device(), sum_of_squares, buffer.slice(here), sum, GradientMode::Accumulate);
+    for (const FlatRange& owned : intersections(space.owned(), parameter.range()))
+      GTA_DISPATCH(space.device(), sum_of_squares, buffer.slice(owned), sum, GradientMode::Accumulate);
   };
   for (const Parameter& parameter : space.parameters()) {
     add("gradient_norm", parameter, space.gradients());

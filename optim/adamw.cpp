@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "core/profiler.h"
-#include "core/sum_of_squares.h"
 
 namespace gta {
 
@@ -25,10 +24,7 @@ AdamW::AdamW(ParameterSpace& space, const OptimizerConfig& config) : space_(spac
 
 Tensor AdamW::sum_of_squares() const {
   ProfilerRange range("gradient_norm");
-  const Tensor total = Tensor::zeros({1}, DType::F64, space_.device(), Purpose::Workspace);
-  for (const FlatRange& owned : space_.owned())
-    GTA_DISPATCH(space_.device(), sum_of_squares, space_.gradients().slice(owned), total, GradientMode::Accumulate);
-  return total;
+  return space_.sum_of_squares(space_.gradients());
 }
 
 double AdamW::gradient_norm() const { return std::sqrt(sum_of_squares().to_vector<double>()[0]); }
