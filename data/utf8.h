@@ -8,8 +8,7 @@
 namespace gta {
 
 // Bytes of the character at the front of text: 0 when they are no UTF-8 (overlong forms, surrogates and values beyond
-// U+10FFFF included),
-// -1 when they are the beginning of a character that the text ends within. text is not empty.
+// U+10FFFF included), -1 when they are the beginning of a character that the text ends within. text is not empty.
 int utf8_length(std::string_view text);
 
 // The offset of the first byte that is not UTF-8, or -1.

@@ -19,6 +19,8 @@ namespace gta {
 
 namespace {
 
+constexpr const char* kLock = "/run.lock";  // in the folder of every run
+
 // Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
 // returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
 // (torn by a kill) is left out.
@@ -70,7 +72,7 @@ bool same_file(const struct stat& a, const struct stat& b) { return a.st_dev == 
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
   make_directories(path_);
-  const std::string lock = path_ + "/run.lock";
+  const std::string lock = path_ + kLock;
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0) fail(lock, "cannot open: {}", std::strerror(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
@@ -126,7 +128,7 @@ bool has_validation(const std::string& metrics_file, int64_t step) {
 }
 
 bool is_run_folder(const std::string& path) {
-  return !is_directory(path) || exists(path + "/run.lock") || list_directory(path).empty();
+  return !is_directory(path) || exists(path + kLock) || list_directory(path).empty();
 }
 
 std::string folder_name(std::string path) {

@@ -18,7 +18,6 @@
 #include "core/io/file.h"
 #include "core/log.h"
 #include "core/profiler.h"
-#include "core/sum_of_squares.h"
 #include "data/loader.h"
 #include "data/utf8.h"
 #include "launch/diagnose.h"
@@ -44,10 +43,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 constexpr double kLargestWeights = 10;
 
 double root_mean_square(const ParameterSpace& space) {
-  const Tensor squares = Tensor::zeros({1}, DType::F64, space.device(), Purpose::Workspace);
-  for (const FlatRange& owned : space.owned())
-    GTA_DISPATCH(space.device(), sum_of_squares, space.masters().slice(owned), squares, GradientMode::Accumulate);
-  return std::sqrt(squares.to_vector<double>()[0] / static_cast<double>(space.parameter_count()));
+  const double squares = space.sum_of_squares(space.masters()).to_vector<double>()[0];
+  return std::sqrt(squares / static_cast<double>(space.parameter_count()));
 }
 
 class Trainer {
@@ -63,6 +60,9 @@ class Trainer {
       validation_ = EvaluationSet::from_shards(config_.data.validation, tokenizer_, config_.data.sequence_length,
                                                config_.train.validation_tokens);
     run_dir_ = options.run_dir.empty() ? "runs/" + config_.name : options.run_dir;
+    require(
+        find_bad_utf8(to_yaml(config_)) < 0 && find_bad_utf8(run_dir_) < 0, "train",
+        "the path of the data or of the run is not UTF-8, which a run's configuration has to be: rename the folder");
     model_.emplace(space_, config_.model);
     // What only looks is checked here, before anything is started.
     for (const std::string& prompt : config_.train.sample_prompts) try {
@@ -94,10 +94,6 @@ class Trainer {
     if (!resumed) begin();
     release_pooled_memory(device_);  // what initialising or loading took in passing
     note_what_has_no_effect();
-
-    require(
-        find_bad_utf8(to_yaml(config_)) < 0 && find_bad_utf8(run_dir_) < 0, "train",
-        "the path of the data or of the run is not UTF-8, which a run's configuration has to be: rename the folder");
 
     // Everything fits; from here on files are written.
     if (folder_ && fresh) {
