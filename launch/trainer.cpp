@@ -1,5 +1,3 @@
-#include "launch/trainer.h"
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -30,6 +28,7 @@
 #include "launch/run_folder.h"
 #include "launch/sampling.h"
 #include "launch/signals.h"
+#include "launch/train_hooks.h"
 #include "optim/schedule.h"
 
 namespace gta {
@@ -49,9 +48,10 @@ double root_mean_square(const ParameterSpace& space) {
 
 class Trainer {
  public:
-  Trainer(const LoadedRun& run, const TrainOptions& options)
+  Trainer(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks)
       : config_(run.config),
         options_(options),
+        hooks_(hooks),
         device_(device_from_name(options.device)),
         tokenizer_(Tokenizer::load(run.config.data.tokenizer)),
         data_(open_training_data(run.config.data, tokenizer_, static_cast<uint64_t>(run.config.seed))) {
@@ -407,9 +407,9 @@ class Trainer {
     const int64_t labels = std::max<int64_t>(1, data_.count_labels(position_.next_sample, train.global_batch_size));
     double data_wait_seconds = 0;
     space_.zero_gradients();
-    // of the micro-batches
     const Tensor cross_entropies = Tensor::empty({parts}, DType::F64, device_, Purpose::Workspace);
     for (int64_t part = 0; part < parts; ++part) {
+      if (hooks_.before_micro_batch) hooks_.before_micro_batch(position_.step, part);
       const Batch batch = [&] {
         ProfilerRange waiting("data");
         return loader.next();
@@ -431,8 +431,8 @@ class Trainer {
         look("diagnosis",
              [&] { folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts)); });
     }
-    if (options_.with_loss) options_.with_loss(position_.step, cross_entropies);
-    if (options_.before_update) options_.before_update(position_.step, space_);
+    if (hooks_.with_loss) hooks_.with_loss(position_.step, cross_entropies);
+    if (hooks_.before_update) hooks_.before_update(position_.step, space_);
     const Tensor squares = optimizer_->sum_of_squares();
     const double rate = learning_rate(config_.optimizer, position_.step, train.steps);
     saver.before_update();
@@ -558,6 +558,7 @@ class Trainer {
 
   RunConfig config_;
   TrainOptions options_;
+  TrainHooks hooks_;
   Device device_;
   Tokenizer tokenizer_;
   TrainingData data_;
@@ -582,8 +583,10 @@ class Trainer {
 
 }  // namespace
 
-TrainResult train(const LoadedRun& run, const TrainOptions& options) {
-  Trainer trainer(run, options);
+TrainResult train(const LoadedRun& run, const TrainOptions& options) { return train(run, options, {}); }
+
+TrainResult train(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks) {
+  Trainer trainer(run, options, hooks);
   try {
     return trainer.run();
   } catch (const Error& error) {

@@ -8,10 +8,8 @@
 // skipped) is read when the next one has been queued. Before anything looks at the weights every step is read.
 #pragma once
 
-#include <functional>
 #include <string>
 
-#include "core/parameter_space.h"
 #include "launch/config/config.h"
 
 namespace gta {
@@ -23,10 +21,6 @@ struct TrainOptions {
   FolderUse use = FolderUse::Resume;
   std::string device = "auto";
   int64_t profile_steps = 0;  // of the first steps: their ranges as RUN/profile.json and a table
-  // For tests of what must never reach the weights: called with the loss (parts that are added, float64 on the device),
-  // and with the gradients, of each step before they are looked at.
-  std::function<void(int64_t step, const Tensor& losses)> with_loss;
-  std::function<void(int64_t step, ParameterSpace& space)> before_update;
 };
 
 enum class TrainOutcome : uint8_t { Finished, NothingToDo, Interrupted };

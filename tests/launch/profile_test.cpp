@@ -22,7 +22,7 @@ struct Span {
 };
 
 TEST_F(Profile, TheRangesOfAStepNestAndAddUpToIt) {
-  TrainOptions o = options("profiled");
+  WatchedRun o = options("profiled");
   o.profile_steps = 3;
   ASSERT_EQ(train(load({"train.steps=4", "train.evaluate_every_steps=2", "train.sample_prompts=[\"ab\"]"}), o).step, 4);
 
@@ -71,7 +71,7 @@ TEST_F(Profile, TheRangesOfAStepNestAndAddUpToIt) {
 }
 
 TEST_F(Profile, AShortRunIsProfiledWhole) {
-  TrainOptions o = options("short");
+  WatchedRun o = options("short");
   o.profile_steps = 100;
   ASSERT_EQ(train(load({"train.steps=2", "optimizer.schedule.warmup_steps=1"}), o).step, 2);
   const std::string text = read_file(o.run_dir + "/profile.json"), step = "\"name\":\"step\"";

@@ -11,9 +11,10 @@
 #include "checkpoints/reader.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
+#include "core/parameter_space.h"
 #include "core/random.h"
 #include "data/shards.h"
-#include "launch/trainer.h"
+#include "launch/train_hooks.h"
 
 namespace gta {
 
@@ -23,6 +24,9 @@ inline const std::string kGta = GTA_BINARY;
 inline void set(const Tensor& flat, int64_t index, float value) {
   flat.column_slice(index, 1).copy_from(Tensor::from<float>({1}, {value}));
 }
+
+struct WatchedRun : TrainOptions, TrainHooks {};
+inline TrainResult train(const LoadedRun& run, const WatchedRun& watched) { return train(run, watched, watched); }
 
 class SmallRun : public testing::Test {
  protected:
@@ -78,8 +82,8 @@ train:
   LoadedRun load(const std::vector<std::string>& overrides = {}) {
     return load_run_config(folder_ + "/run.yaml", overrides);
   }
-  TrainOptions options(const std::string& run) {
-    TrainOptions options;
+  WatchedRun options(const std::string& run) {
+    WatchedRun options;
     options.run_dir = folder_ + "/" + run;
     return options;
   }
@@ -93,7 +97,7 @@ train:
   std::string weights(const std::string& run) {
     const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(folder_ + "/" + run));
     std::string text = std::to_string(checkpoint.position().step);
-    for (const ManifestEntry& entry : checkpoint.entries()) text += " " + hash_text(entry.hash);
+    for (const ManifestEntry& entry : checkpoint.entries()) text.append(" ").append(hash_text(entry.hash));
     return text;
   }
 

@@ -149,7 +149,7 @@ ReadScalars expected_scalars(const std::string& run) {
 using TensorBoardOfARun = SmallRun;
 
 TEST_F(TensorBoardOfARun, EqualsMetricsAlsoAfterGoingBackToAnEarlierCheckpoint) {
-  const TrainOptions run = options("board");
+  const WatchedRun run = options("board");
   ASSERT_EQ(train(load({"train.evaluate_every_steps=2"}), run).step, 12);
   for (const char* step : {"9", "12"}) remove_tree(fmt::format("{}/checkpoints/step-{:0>8}", run.run_dir, step));
   ASSERT_EQ(train(load({"train.evaluate_every_steps=4"}), run).step, 12);

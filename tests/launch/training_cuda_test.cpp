@@ -63,7 +63,7 @@ TEST_F(CudaTraining, FollowsTheCpu) {
 
 #ifdef GTA_CUDA_ON_HOST
 TEST_F(CudaTraining, WaitsForNothingButTheOutcomeOfTheStepBefore) {
-  TrainOptions o = options("waits");
+  WatchedRun o = options("waits");
   o.device = "cuda";
   std::vector<host_cuda::Waits> at;
   o.before_update = [&](int64_t, ParameterSpace&) { at.push_back(host_cuda::waits()); };
@@ -100,7 +100,7 @@ TEST_F(CudaTraining, SavesWhileItTrainsTheBitsOfEveryStep) {
 
 #ifdef GTA_CUDA_ON_HOST
 TEST_F(CudaTraining, DiagnosesWhereTheNumbersAre) {
-  TrainOptions o = options("diagnosed");
+  WatchedRun o = options("diagnosed");
   o.device = "cuda";
   std::vector<int64_t> bytes;
   o.before_update = [&](int64_t, ParameterSpace&) { bytes.push_back(host_cuda::waits().bytes); };
@@ -141,7 +141,7 @@ TEST_F(CudaTraining, DiagnosesLikeTheCpu) {
 // A skipped step is known of one step late, and counted all the same.
 TEST_F(CudaTraining, SkipsWhatIsNotFinite) {
   for (const bool in_loss : {false, true}) {
-    TrainOptions o = options(in_loss ? "bad-loss" : "bad-gradient");
+    WatchedRun o = options(in_loss ? "bad-loss" : "bad-gradient");
     o.device = "cuda";
     std::vector<float> before;
     const Tensor nan = Tensor::from<float>({1}, {NAN});
@@ -163,7 +163,7 @@ TEST_F(CudaTraining, SkipsWhatIsNotFinite) {
     EXPECT_EQ(position.updates, 11);
     EXPECT_EQ(position.step, 12);
   }
-  TrainOptions o = options("diverged");
+  WatchedRun o = options("diverged");
   o.device = "cuda";
   o.before_update = [](int64_t step, ParameterSpace& space) {
     if (step >= 4)

@@ -56,7 +56,7 @@ TEST_F(MaskedTraining, WithADocumentMaskTheLossIsTheMeanOverTheLabelsWithinDocum
 TEST_F(MaskedTraining, MicroBatchesWithDifferentNumbersOfLabelsAddUpToTheSameStep) {
   std::vector<double> norms;
   for (const char* micro : {"1", "2", "4"}) {
-    TrainOptions o = options(std::string("micro") + micro);
+    WatchedRun o = options(std::string("micro") + micro);
     std::vector<float> gradient;
     o.before_update = [&](int64_t, ParameterSpace& space) {
       gradient = space.gradients(ParameterKind::Matrix).to_vector<float>();

@@ -40,7 +40,7 @@ class Resume : public SmallRun {
     }
     return "nothing was refused";
   }
-  std::string said_by(const std::vector<std::string>& overrides, const TrainOptions& o) {
+  std::string said_by(const std::vector<std::string>& overrides, const WatchedRun& o) {
     testing::internal::CaptureStderr();
     try {
       train(load(overrides), o);
@@ -55,7 +55,7 @@ class Resume : public SmallRun {
   // The step that a start of this run makes first.
   int64_t first_step(const std::vector<std::string>& overrides, const std::string& run) {
     int64_t first = -1;
-    TrainOptions o = options(run);
+    WatchedRun o = options(run);
     o.before_update = [&](int64_t step, ParameterSpace&) {
       if (first < 0) first = step;
     };
@@ -143,7 +143,7 @@ TEST_F(Resume, APromptThatDoesNotFitIsRefusedAtTheStartAndTheRunCanStillEnd) {
 
 TEST_F(Resume, WhatOnlyLooksEndsNoRun) {
   // A profile that cannot be written, and a sample.
-  TrainOptions o = options("looks");
+  WatchedRun o = options("looks");
   o.profile_steps = 2;
   make_directories(o.run_dir + "/profile.json");
   publish_text(o.run_dir + "/run.lock", "");  // a run's folder
@@ -159,7 +159,7 @@ TEST_F(Resume, WhatOnlyLooksEndsNoRun) {
 }
 
 TEST_F(Resume, TheResumePointIsChosenUnderTheLock) {
-  TrainOptions o = options("locked");
+  WatchedRun o = options("locked");
   o.before_update = [&](int64_t step, ParameterSpace&) {
     if (step != 7) return;
     // What this start would be refused for anyway it does not even look at.
@@ -178,7 +178,7 @@ TEST_F(Resume, TheLastCheckpointBeforeARowOfSkippedStepsStaysAndALowerLearningRa
     overrides.push_back(more);
     return overrides;
   };
-  TrainOptions o = options("row");
+  WatchedRun o = options("row");
   o.before_update = [](int64_t step, ParameterSpace& space) {
     if (step >= 4) set(space.gradients(ParameterKind::Matrix), 0, INFINITY);
   };
@@ -197,7 +197,7 @@ TEST_F(Resume, TheLastCheckpointBeforeARowOfSkippedStepsStaysAndALowerLearningRa
 
   std::string said;
   int64_t first = -1;
-  TrainOptions again = options("row");
+  WatchedRun again = options("row");
   again.before_update = [&](int64_t step, ParameterSpace&) {
     if (first >= 0) return;
     first = step;
@@ -217,7 +217,7 @@ TEST_F(Resume, DivergedWeightsAreSaidAndNoCheckpointOfThemCountsAsGood) {
                                         "train.checkpoint.every_steps=1", "train.checkpoint.keep=1", "train.steps=3"};
   ASSERT_EQ(train(load(overrides), options("diverged")).step, 3);
   // From here on every update throws the weights far away; the losses stay finite.
-  TrainOptions o = options("diverged");
+  WatchedRun o = options("diverged");
   o.before_update = [](int64_t step, ParameterSpace& space) {
     if (step == 3)
       space.values(ParameterKind::Matrix)
@@ -360,7 +360,7 @@ TEST_F(Resume, ReadsItsCheckpointOnce) {
   const int64_t size =
       static_cast<int64_t>(read_file(resolve_checkpoint(folder_ + "/once") + "/rank-0000-of-0001.h5").size());
   ASSERT_GT(size, 10 << 20);
-  TrainOptions o = options("once");
+  WatchedRun o = options("once");
   const int64_t before = bytes_read();
   int64_t resumed = 0;
   o.before_update = [&](int64_t, ParameterSpace&) { resumed = bytes_read() - before; };
@@ -399,7 +399,7 @@ TEST_F(Resume, WhatTheConfigurationAsksForInVainIsSaid) {
                         {0, 4, 8, nullptr},
                         {0, 3, 8, "at the end only"}}) {
     const auto key = [](const char* name, int value) { return fmt::format("{}={}", name, value); };
-    TrainOptions o = options(fmt::format("kept-{}-{}-{}", k.every, k.keep, k.steps));
+    WatchedRun o = options(fmt::format("kept-{}-{}-{}", k.every, k.keep, k.steps));
     o.device = "cpu";
     const std::string told = said_by({key("train.steps", k.steps), key("train.checkpoint.every_steps", k.every),
                                       key("train.checkpoint.keep_every_steps", k.keep)},

@@ -65,7 +65,7 @@ class Training : public SmallRun {
 TEST_F(Training, ANonFiniteGradientOrLossNeverReachesTheWeights) {
   for (const float bad : {NAN, INFINITY, -INFINITY})
     for (const bool in_loss : {false, true}) {
-      TrainOptions o = options(fmt::format("bad-{}-{}", bad, in_loss));
+      WatchedRun o = options(fmt::format("bad-{}-{}", bad, in_loss));
       std::vector<float> before;
       o.with_loss = [&](int64_t step, const Tensor& losses) {
         if (in_loss && step == 5) losses.column_slice(0, 1).copy_from(Tensor::from<double>({1}, {bad}));
@@ -89,7 +89,7 @@ TEST_F(Training, ANonFiniteGradientOrLossNeverReachesTheWeights) {
 }
 
 TEST_F(Training, SkippedStepsWithGoodOnesBetweenThemDoNotAddUp) {
-  TrainOptions o = options("now-and-then");
+  WatchedRun o = options("now-and-then");
   o.before_update = [](int64_t step, ParameterSpace& space) {
     if (step % 2 == 1) set(space.gradients(ParameterKind::Matrix), 0, NAN);
   };
@@ -98,7 +98,7 @@ TEST_F(Training, SkippedStepsWithGoodOnesBetweenThemDoNotAddUp) {
 }
 
 TEST_F(Training, StopsAfterTooManySkippedStepsAndKeepsTheLastGoodCheckpoint) {
-  TrainOptions o = options("diverged");
+  WatchedRun o = options("diverged");
   o.before_update = [](int64_t step, ParameterSpace& space) {
     if (step >= 4) set(space.gradients(ParameterKind::Matrix), 0, INFINITY);
   };
@@ -145,7 +145,7 @@ TEST_F(Training, AnAsynchronousCheckpointIsTheSynchronousOneOfItsStep) {
 TEST_F(Training, MicroBatchesOfAnySizeTrainTheSame) {
   std::vector<double> first;
   for (const char* micro_batch : {"1", "2", "4"}) {
-    TrainOptions o = options(std::string("micro-") + micro_batch);
+    WatchedRun o = options(std::string("micro-") + micro_batch);
     o.device = "cpu";  // float64
     std::vector<double> losses;
     o.with_loss = [&](int64_t, const Tensor& parts) {
@@ -360,7 +360,7 @@ TEST_F(Training, InterruptedTwiceItEndsAtOnce) {
 
 // A file where the folder of checkpoints was: no save can succeed.
 TEST_F(Training, ALastCheckpointThatCannotBeSavedIsAFailure) {
-  TrainOptions o = options("unsaved");
+  WatchedRun o = options("unsaved");
   o.before_update = [&](int64_t step, ParameterSpace&) {
     if (step != 7) return;
     rename_path(o.run_dir + "/checkpoints", folder_ + "/moved");
@@ -406,7 +406,7 @@ TEST_F(Training, OtherDataOrASmallerVocabularyIsRefusedOnResume) {
 }
 
 TEST_F(Training, MetricsHaveEachStepOnceAfterACrash) {
-  TrainOptions o = options("crashed");
+  WatchedRun o = options("crashed");
   o.before_update = [](int64_t step, ParameterSpace&) {
     if (step == 8) throw std::runtime_error("a crash");
   };
@@ -418,7 +418,7 @@ TEST_F(Training, MetricsHaveEachStepOnceAfterACrash) {
 
 TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
   if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
-  TrainOptions o = options("full");
+  WatchedRun o = options("full");
   make_directories(o.run_dir);
   publish_text(o.run_dir + "/run.lock", "");  // a run's folder
   ASSERT_EQ(symlink("/dev/full", (o.run_dir + "/metrics.jsonl").c_str()), 0);
@@ -494,7 +494,7 @@ TEST_F(Training, ADamagedCheckpointIsSkippedForTheOneBefore) {
 }
 
 TEST_F(Training, AFolderInUseIsRefusedAndItsHolderNamed) {
-  TrainOptions o = options("locked");
+  WatchedRun o = options("locked");
   o.before_update = [&](int64_t step, ParameterSpace&) {
     if (step != 1) return;
     EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + o.run_dir), 1);
@@ -508,7 +508,7 @@ TEST_F(Training, AFolderInUseIsRefusedAndItsHolderNamed) {
 
 TEST_F(Training, FreshMovesTheOldRunAside) {
   ASSERT_EQ(train(load(), options("fresh")).outcome, TrainOutcome::Finished);
-  TrainOptions o = options("fresh");
+  WatchedRun o = options("fresh");
   o.use = FolderUse::Fresh;
   ASSERT_EQ(train(load({"seed=5"}), o).outcome, TrainOutcome::Finished);
   EXPECT_NE(weights("fresh"), weights("fresh.before-1"));
@@ -520,13 +520,13 @@ TEST_F(Training, FreshMovesTheOldRunAside) {
 
 TEST_F(Training, InitFromTakesTheWeightsAlone) {
   ASSERT_EQ(train(load(), options("first")).outcome, TrainOutcome::Finished);
-  TrainOptions o = options("second");
+  WatchedRun o = options("second");
   std::vector<float> start;
   o.before_update = [&](int64_t step, ParameterSpace& space) {
     if (step == 0) start = space.values(ParameterKind::Matrix).to_vector<float>();
   };
   ASSERT_EQ(train(load({"train.init_from=" + folder_ + "/first", "seed=99"}), o).outcome, TrainOutcome::Finished);
-  TrainOptions again = options("third");
+  WatchedRun again = options("third");
   again.before_update = [&](int64_t step, ParameterSpace& space) {
     if (step == 0) {
       EXPECT_EQ(start, space.values(ParameterKind::Matrix).to_vector<float>());

@@ -1,0 +1,26 @@
+// Looks into a step on its way to the weights: for tests of what must never reach them, of what a stop in the middle
+// leaves, and of what a device waits for.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "launch/trainer.h"
+
+namespace gta {
+
+class ParameterSpace;
+class Tensor;
+
+// Steps and micro-batches count from 0.
+struct TrainHooks {
+  std::function<void(int64_t step, int64_t part)> before_micro_batch;
+  // The step's loss, in parts that are added (float64 on the device), before anything looks at it.
+  std::function<void(int64_t step, const Tensor& losses)> with_loss;
+  // The step's gradients are in `space`, and nothing has looked at them.
+  std::function<void(int64_t step, ParameterSpace& space)> before_update;
+};
+
+TrainResult train(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks);
+
+}  // namespace gta
