@@ -25,6 +25,19 @@ std::vector<char> read_entry(const std::string& path, const ManifestEntry& entry
   return bytes;
 }
 
+std::string stem_of(const std::string& name) {
+  return name.ends_with(kReplaced) ? name.substr(0, name.size() - std::strlen(kReplaced)) : name;
+}
+
+// Of a checkpoint's folder; nothing for other names.
+std::optional<int64_t> step_named(const std::string& name) {
+  const std::string stem = stem_of(name);
+  if (stem.size() < 13 || stem.size() > 20 || !stem.starts_with("step-") ||
+      stem.find_first_not_of("0123456789", 5) != std::string::npos)
+    return std::nullopt;
+  return step_of(stem);
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 }  // namespace
@@ -35,6 +48,11 @@ Checkpoint Checkpoint::open(const std::string& path) {
   const std::string manifest = path + "/manifest.json";
   if (!exists(manifest)) bad_input(path, "is no checkpoint: it has no manifest.json");
   checkpoint.manifest_ = parse_manifest(read_file(manifest, kLargestManifest), manifest);
+  // Which one is the newest, and which are pruned, is known by name.
+  const std::string name = std::filesystem::path(path).filename();
+  const std::optional<int64_t> named = step_named(name);
+  if (const int64_t step = checkpoint.position().step; named && *named != step)
+    bad_input(path, "holds step {}, not the one of its name: rename it {}", step, checkpoint_name(step));
   for (const ManifestFile& file : checkpoint.manifest_.files) {
     const std::string name = path + "/" + file.name;
     std::error_code error;
@@ -123,15 +141,15 @@ void Checkpoint::load(const std::vector<StateRange>& ranges) const {
 
 int64_t step_of(const std::string& checkpoint_name) { return std::stoll(checkpoint_name.substr(5)); }
 
+std::string checkpoint_name(int64_t step) { return fmt::format("step-{:08}", step); }
+
 std::vector<std::string> list_checkpoints(const std::string& directory) {
   std::vector<std::string> names;
   if (!is_directory(directory)) return names;
   const std::vector<std::string> all = list_directory(directory);
   for (const std::string& name : all) {
-    const std::string stem = name.ends_with(kReplaced) ? name.substr(0, name.size() - std::strlen(kReplaced)) : name;
-    if (stem.size() < 13 || stem.size() > 20 || !stem.starts_with("step-") ||
-        stem.find_first_not_of("0123456789", 5) != std::string::npos)
-      continue;
+    if (!step_named(name)) continue;
+    const std::string stem = stem_of(name);
     if (stem == name || !std::binary_search(all.begin(), all.end(), stem)) names.push_back(name);
   }
   std::sort(names.begin(), names.end(),

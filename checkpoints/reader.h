@@ -44,6 +44,7 @@ class Checkpoint {
 // while a writer that cannot exchange two folders in one call is between its two renames.
 std::vector<std::string> list_checkpoints(const std::string& directory);
 int64_t step_of(const std::string& checkpoint_name);
+std::string checkpoint_name(int64_t step);  // "step-00001000"
 
 // What becomes of a checkpoint: `consider` says whether it is wanted, and what it throws is thrown; then `load` reads
 // all of it, and an Error there means that it is damaged.

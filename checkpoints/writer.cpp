@@ -132,8 +132,6 @@ void publish(const std::string& directory, const std::string& temporary, const s
 
 }  // namespace
 
-std::string checkpoint_name(int64_t step) { return fmt::format("step-{:08}", step); }
-
 std::string write_checkpoint(const std::string& directory, const TrainingState& state) {
   StatePieces pieces(state.ranges);
   return write_checkpoint(directory, state, pieces);

@@ -16,8 +16,6 @@
 
 namespace gta {
 
-std::string checkpoint_name(int64_t step);  // "step-00001000"
-
 // The new folder's path. Error(Failed) with the reason when it could not be written: what was there before is
 // untouched. One writer per directory at a time (a run's folder has a lock). A checkpoint of the same step stays in
 // place until the new one is whole on disk.
