@@ -81,6 +81,8 @@ class Resolver {
     expect(!c.name.empty(), "name", "is missing: the run's folder is named after it");
     expect(c.name.find('/') == std::string::npos && c.name != "." && c.name != "..", "name",
            "is a folder's name: expected no slash");
+    expect(std::none_of(c.name.begin(), c.name.end(), [](unsigned char byte) { return byte < ' ' || byte == 0x7f; }),
+           "name", "is a folder's name: expected no control characters");
     expect(!c.data.tokenizer.empty(), "data.tokenizer", "is missing");
     expect(!c.data.train.empty(), "data.train", "is missing");
     expect(c.data.sequence_length > 0, "data.sequence_length", "is missing");

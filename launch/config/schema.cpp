@@ -122,7 +122,8 @@ std::vector<ConfigKey> make_keys() {
               [](RunConfig& c) -> int64_t& { return c.model.max_sequence_length; }),
       real("model.rope_theta", "base of the rotary position embedding", 1, Lower::Excluded, 1e12,
            [](RunConfig& c) -> double& { return c.model.rope_theta; }),
-      real("model.norm_eps", "added to the mean square in RMSNorm", 0, Lower::Excluded, 1,
+      // Its root's third power has to be a number in float32.
+      real("model.norm_eps", "added to the mean square in RMSNorm", 1e-20, Lower::Included, 1,
            [](RunConfig& c) -> double& { return c.model.norm_eps; }),
       boolean("model.tie_embeddings", "the head is the embedding",
               [](RunConfig& c) -> bool& { return c.model.tie_embeddings; }),
@@ -190,7 +191,8 @@ std::vector<ConfigKey> make_keys() {
           "the largest one; lowered on resume, a run whose newest checkpoints are not sound goes back behind them", 0,
           Lower::Excluded, 100, [](RunConfig& c) -> double& { return c.optimizer.learning_rate; }, may),
       {"optimizer.betas", KeyType::RealPair, "decay of the two moments", OnResume::Fixed, 0, 0.9999999},
-      real("optimizer.eps", "added to the root of the second moment", 0, Lower::Excluded, 1,
+      // What no gradient has reached is divided by it, in float32.
+      real("optimizer.eps", "added to the root of the second moment", 1e-30, Lower::Included, 1,
            [](RunConfig& c) -> double& { return c.optimizer.eps; }),
       real("optimizer.weight_decay", "matrices only: not norms, not biases", 0, Lower::Included, 10,
            [](RunConfig& c) -> double& { return c.optimizer.weight_decay; }),

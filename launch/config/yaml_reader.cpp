@@ -180,6 +180,11 @@ class Reader {
     return false;
   }
 
+  // "\\0" between quotes; the system's names would end there.
+  bool without_nul(const ConfigKey& key, const YAML::Node& node) {
+    return node.Scalar().find('\0') == std::string::npos || wrong(key, node, "one with a NUL character in it");
+  }
+
   bool convert(const ConfigKey& key, const YAML::Node& node, ConfigValue& value) {
     switch (key.type) {
       case KeyType::TextList:
@@ -208,6 +213,7 @@ class Reader {
     }
     if (!node.IsScalar())
       return wrong(key, node, node.IsNull() ? "nothing" : node.IsSequence() ? "a list" : "a mapping");
+    if (!without_nul(key, node)) return false;
     const std::string& text = node.Scalar();
     const bool quoted = node.Tag() == "!";
     if (std::find(key.known.begin(), key.known.end(), text) != key.known.end())
@@ -251,6 +257,7 @@ class Reader {
     if (!node.IsSequence()) return wrong(key, node, "no list");
     for (const auto& item : node) {
       if (!item.IsScalar()) return wrong(key, item, "an entry that is no text");
+      if (!without_nul(key, item)) return false;
       items.push_back(item.Scalar());
     }
     return true;
@@ -317,6 +324,7 @@ class Reader {
     if (node.IsScalar()) {
       source.shards = {node.Scalar()};
       if (node.Scalar().empty()) wrong(key, node, "nothing");
+      without_nul(key, node);
     } else if (to_list(key, node, source.shards) && source.shards.empty()) {
       wrong(key, node, "an empty one");
     }

@@ -284,7 +284,13 @@ TEST_F(Config, OverridesAreCheckedLikeTheFile) {
            {"model.tie_embeddings=\"true\"", "model.tie_embeddings: expected true or false"},
            {"name=\"\"", "name: expected text, got nothing"},
            {"optimizer.learning_rate=0", "optimizer.learning_rate: expected number, above 0"},
-           {"model.norm_eps=0.0", "model.norm_eps: expected number, above 0"},
+           {"model.norm_eps=0.0", "model.norm_eps: expected number, from 1e-20"},
+           {"model.norm_eps=1e-30", "model.norm_eps: expected number, from 1e-20"},
+           {"optimizer.eps=1e-46", "optimizer.eps: expected number, from 1e-30"},
+           {"name=\"a\\0b\"", "name: expected text, got one with a NUL character in it"},
+           {"name=\"a\\nb\"", "name: is a folder's name: expected no control characters"},
+           {"data.train=[\"a\\0b\"]", "got one with a NUL character in it"},
+           {"train.sample_prompts=[\"a\\0b\"]", "got one with a NUL character in it"},
            {"optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected number, from 0"},
            {"optimizer.learning_rate=100.5", "optimizer.learning_rate: expected "}}) {
     const std::string message = refused(kRun, {text});
