@@ -86,6 +86,11 @@ void CheckpointSaver::before_update() {
   pieces_->stage();
 }
 
+void CheckpointSaver::save_to(std::string directory) {
+  finish();
+  directory_ = std::move(directory);
+}
+
 bool CheckpointSaver::finish() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !pending_; });
@@ -95,6 +100,11 @@ bool CheckpointSaver::finish() {
 bool CheckpointSaver::failed() const {
   std::lock_guard lock(mutex_);
   return !good_;
+}
+
+int64_t CheckpointSaver::last_saved_step() const {
+  std::lock_guard lock(mutex_);
+  return saved_step_;
 }
 
 double CheckpointSaver::last_seconds() const {
@@ -122,6 +132,7 @@ void CheckpointSaver::write_and_prune() {
   {
     std::lock_guard lock(mutex_);
     good_ = good;
+    if (good) saved_step_ = state_.position.step;
     seconds_ = seconds;
     pending_ = false;
   }

@@ -38,11 +38,14 @@ class CheckpointSaver {
   // a load. What is done, or queued for a GPU, afterwards is not seen by a save in flight; nothing to do without one. A
   // copy that cannot be made fails that save.
   void before_update();
+  // Later saves go to another directory: the run's folder has been renamed. Waits for a save in flight.
+  void save_to(std::string directory);
   // Waits; false when the last save failed.
   bool finish();
-  bool failed() const;           // whether the last save that ended failed
-  double last_seconds() const;   // of writing and pruning in the last save that ended
-  int64_t staged_bytes() const;  // in copies now; by the thread that calls save()
+  bool failed() const;              // whether the last save that ended failed
+  int64_t last_saved_step() const;  // of the newest checkpoint that is whole on disk; -1 while there is none
+  double last_seconds() const;      // of writing and pruning in the last save that ended
+  int64_t staged_bytes() const;     // in copies now; by the thread that calls save()
 
  private:
   void work();
@@ -61,6 +64,7 @@ class CheckpointSaver {
   int64_t snapshot_of_ = -1;             // bytes of the state that it was made for
   std::unique_ptr<StatePieces> pieces_;  // of state_; replaced only by save()
   bool pending_ = false, stop_ = false, good_ = true;
+  int64_t saved_step_ = -1;
   double seconds_ = 0;
   std::thread thread_;
 };

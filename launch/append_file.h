@@ -21,8 +21,9 @@ class AppendFile {
   AppendFile& operator=(const AppendFile&) = delete;
 
   void add(std::string_view bytes);
-  // Bytes in the file: all that were added unless the disk refused them.
+  // Bytes in the file.
   int64_t flush();
+  bool complete() const { return buffered_.empty(); }  // whether all that was added is in the file
 
  private:
   File file_;

@@ -11,15 +11,18 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "core/log.h"
 
 namespace gta {
 
 namespace {
 
 constexpr const char* kLock = "/run.lock";  // in the folder of every run
+constexpr const char* kNote = "/last_checkpoint.json";
 
 // Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
 // returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
@@ -72,38 +75,69 @@ bool same_file(const struct stat& a, const struct stat& b) { return a.st_dev == 
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
   make_directories(path_);
+  take_lock();
+}
+
+void RunFolder::take_lock() {
   const std::string lock = path_ + kLock;
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0) fail(lock, "cannot open: {}", std::strerror(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
     char holder[32] = {};
     const ssize_t got = ::pread(lock_, holder, sizeof holder - 1, 0);
-    ::close(lock_);
+    ::close(std::exchange(lock_, -1));
     fail(path_, "is in use by process {}: wait for it, or give this run another --run-dir", got > 0 ? holder : "?");
   }
   // Between open and flock the folder may have been moved aside: then this is the lock of another one.
-  struct stat held {
-  }, named{};
-  if (::fstat(lock_, &held) != 0 || ::stat(lock.c_str(), &named) != 0 || !same_file(held, named)) {
-    ::close(lock_);
+  if (!holds(lock)) {
+    ::close(std::exchange(lock_, -1));
     fail(path_, "was moved away just now by another process: run the command again");
   }
   const std::string pid = std::to_string(::getpid());
   if (::ftruncate(lock_, 0) == 0) (void)!::pwrite(lock_, pid.data(), pid.size(), 0);
 }
 
+bool RunFolder::holds(const std::string& lock) const {
+  struct stat held {
+  }, named{};
+  return ::fstat(lock_, &held) == 0 && ::stat(lock.c_str(), &named) == 0 && same_file(held, named);
+}
+
+bool RunFolder::follow() {
+  if (holds(path_ + kLock)) return false;
+  std::error_code error;
+  const std::string lock = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", lock_), error).string();
+  if (!error && holds(lock)) {
+    path_ = parent_of(lock);
+    return true;
+  }
+  if (!is_directory(path_)) fail(path_, "is gone: the run's folder was removed while it trained");
+  const int before = lock_;
+  take_lock();
+  ::close(before);
+  return false;
+}
+
 RunFolder::~RunFolder() {
   // The logs' last rows before the lock.
   tensorboard_.reset();
   metrics_.reset();
-  ::close(lock_);
+  if (lock_ >= 0) ::close(lock_);
 }
 
 std::string RunFolder::sample_file(int64_t step) const { return fmt::format("{}/samples/step-{}.txt", path_, step); }
 
+void RunFolder::make_folders() {
+  for (const std::string& folder : {path_ + "/samples", checkpoints()}) {
+    std::error_code error;
+    if (std::filesystem::is_symlink(folder, error) && !is_directory(folder))
+      fail(folder, "is a link to {}, which is not there: mount its disk, or remove the link",
+           std::filesystem::read_symlink(folder, error).string());
+    make_directories(folder);
+  }
+}
+
 void RunFolder::begin(int64_t step) {
-  make_directories(path_ + "/samples");
-  make_directories(checkpoints());
   metrics_.emplace(metrics_file(), rows_up_to(metrics_file(), step));
   tensorboard_.emplace(path_ + "/tensorboard", step);
 }
@@ -113,9 +147,32 @@ void RunFolder::add_metrics(const nlohmann::json& row) {
   tensorboard_->add(row);
 }
 
-void RunFolder::flush_metrics() {
+bool RunFolder::flush_metrics() {
   tensorboard_->flush();
   metrics_->flush();
+  return tensorboard_->complete() && metrics_->complete();
+}
+
+void RunFolder::note_checkpoint(int64_t step) {
+  std::error_code error;
+  const std::string directory = std::filesystem::canonical(checkpoints(), error).string(),
+                    text = nlohmann::json{{"step", step}, {"directory", directory}}.dump() + "\n";
+  try {
+    // Not synced: training waits for no disk, and a note that is lost or torn is no note.
+    const File file(path_ + kNote, File::Mode::Create);
+    file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
+  } catch (const Error& failed) {
+    log::warning("{}; training goes on", failed.what());
+  }
+}
+
+std::optional<RunFolder::NotedCheckpoint> RunFolder::noted_checkpoint() const {
+  if (!exists(path_ + kNote)) return std::nullopt;
+  const nlohmann::json note = nlohmann::json::parse(read_file(path_ + kNote, 1 << 16), nullptr, false);
+  if (!note.is_object() || !note.contains("step") || !note["step"].is_number_integer() || !note.contains("directory") ||
+      !note["directory"].is_string())
+    return std::nullopt;
+  return NotedCheckpoint{note["step"].get<int64_t>(), note["directory"].get<std::string>()};
 }
 
 bool has_validation(const std::string& metrics_file, int64_t step) {

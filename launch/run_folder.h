@@ -1,5 +1,5 @@
-// A run's folder: config.yaml, environment.json, log.txt, metrics.jsonl, tensorboard/, samples/, checkpoints/. One
-// process at a time (a lock).
+// A run's folder: config.yaml, environment.json, log.txt, metrics.jsonl, tensorboard/, samples/, checkpoints/,
+// last_checkpoint.json. One process at a time (a lock, run.lock).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace gta {
 class RunFolder {
  public:
   // Makes the folder where absent and takes its lock; Error(Failed) naming the holder when another process has it.
-  // Nothing else is written before begin().
+  // Nothing else is written before make_folders().
   explicit RunFolder(std::string path);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -28,15 +28,35 @@ class RunFolder {
   std::string metrics_file() const { return path_ + "/metrics.jsonl"; }
   std::string sample_file(int64_t step) const;
 
+  // samples/ and checkpoints/. Error(Failed) where one cannot be: a file has its name, or a link that leads nowhere.
+  void make_folders();
   // Opens metrics.jsonl and tensorboard/, cut back to a checkpoint's step first: what a resumed run does not know of
   // did not happen.
   void begin(int64_t step);
   // One object with a key `step`: a line of metrics.jsonl and the scalars of tensorboard/. Waits for no disk.
   void add_metrics(const nlohmann::json& row);
-  // Hands both to the system.
-  void flush_metrics();
+  // Hands both to the system; false when the disk refused some of it (a warning said why; later calls try again).
+  bool flush_metrics();
+
+  // The folder may be renamed while a run trains in it, and another run begin under its old name: the lock and the open
+  // files are the folder's and not its name's. Finds where it is now; true when path() has changed. Where the lock's
+  // file alone was removed, it is made and taken again. Error(Failed) when the folder is gone, or another process has
+  // it.
+  bool follow();
+
+  // What is remembered of the last checkpoint that was whole on disk. Checkpoints may lie behind a link, on a disk that
+  // is not there at the next start: a run that does not find them must not begin anew. An error is a warning.
+  struct NotedCheckpoint {
+    int64_t step;
+    std::string directory;  // where checkpoints/ led
+  };
+  void note_checkpoint(int64_t step);
+  std::optional<NotedCheckpoint> noted_checkpoint() const;
 
  private:
+  void take_lock();
+  bool holds(const std::string& lock) const;  // whether the file of this name is the one that is locked
+
   std::string path_;
   int lock_ = -1;
   std::optional<AppendFile> metrics_;

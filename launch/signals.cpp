@@ -66,4 +66,6 @@ void install_signal_handlers() {
 
 int stop_requested() { return requested; }
 
+void forget_stop_request() { requested = 0; }
+
 }  // namespace gta

@@ -1,5 +1,6 @@
 // Signals are taken by a thread that computes nothing (core/signal_mask.h says why). In a training SIGINT, SIGTERM,
-// SIGHUP and SIGUSR1 ask for a save at the end of the step; a second SIGINT ends the program at once with code 130.
+// SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a save, between two micro-batches at the latest; a second SIGINT ends
+// the program at once with code 130.
 #pragma once
 
 namespace gta {
@@ -13,5 +14,6 @@ void take_signals_aside();
 void install_signal_handlers();
 // The signal that asked to stop, or 0.
 int stop_requested();
+void forget_stop_request();  // once it has been answered: another training may follow in this process
 
 }  // namespace gta

@@ -28,6 +28,7 @@ class TensorBoard {
   // "validation_loss" -> validation/loss; "tokens" goes with the row's kind, train/ or validation/.
   void add(const nlohmann::json& row);
   void flush() { file_->flush(); }
+  bool complete() const { return file_->complete(); }  // whether all that was added is in the file
 
  private:
   std::unique_ptr<AppendFile> file_;

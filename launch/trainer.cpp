@@ -105,6 +105,7 @@ class Trainer {
       if (!list_checkpoints(folder_->checkpoints()).empty())
         fail(run_dir_, "was made by another process just now: run the command again");
     }
+    folder_->make_folders();
     log::attach_file(run_dir_ + "/log.txt");
     struct Detach {
       ~Detach() { log::detach_file(); }
@@ -139,6 +140,12 @@ class Trainer {
   // advises.
   std::optional<Checkpoint> go_on() {
     const size_t saved = list_checkpoints(folder_->checkpoints()).size();
+    const std::optional<RunFolder::NotedCheckpoint> noted = folder_->noted_checkpoint();
+    if (noted && saved == 0)
+      bad_input(run_dir_,
+                "has saved checkpoints, the last of step {} in {}, and none is there now: if they lie on a disk that "
+                "is not mounted, mount it; or begin anew with --fresh",
+                noted->step, noted->directory);
     std::vector<std::string> notes;
     CheckpointUse use;
     use.consider = [&](const Checkpoint& checkpoint) {
@@ -173,6 +180,10 @@ class Trainer {
                 "copy, or begin anew with --fresh",
                 saved);
     notes_.insert(notes_.end(), notes.begin(), notes.end());
+    if (found) saved_step_ = found->position().step;
+    if (found && noted && left_behind_.empty() && noted->step > found->position().step)
+      notes_.push_back(fmt::format("a checkpoint of step {} was saved in {}, and is not there or not whole",
+                                   noted->step, noted->directory));
     if (found && !left_behind_.empty())
       notes_.push_back(
           fmt::format("goes back to {}: the {} after it are not sound, and are now called NAME.set-aside (remove them "
@@ -330,8 +341,8 @@ class Trainer {
   TrainResult loop() {
     const TrainConfig& train = config_.train;
     Loader loader(data_, train.micro_batch_size, position_.next_sample);
-    CheckpointSaver& saver = saver_.emplace(folder_->checkpoints(), train.checkpoint.keep,
-                                            train.checkpoint.keep_every_steps, train.checkpoint.asynchronous);
+    saver_.emplace(folder_->checkpoints(), train.checkpoint.keep, train.checkpoint.keep_every_steps,
+                   train.checkpoint.asynchronous);
     Progress progress;
     Profiler profiler;
     const int64_t first_step = position_.step;
@@ -342,9 +353,24 @@ class Trainer {
     while (position_.step < train.steps) {
       if (before && due(train.diagnose_every_steps, position_.step + 1))
         progress.show(conclude(*std::exchange(before, {})), train.log_every_steps, false);
-      QueuedStep queued = queue_step(loader, saver);
+      std::optional<StepLosses> losses;
+      std::optional<QueuedStep> queued;
+      {
+        ProfilerRange range("step");
+        try {
+          losses = add_gradients(loader);
+        } catch (...) {
+          rescue(std::exchange(before, {}));
+          throw;
+        }
+        if (losses) queued = update(*losses);
+      }
       if (before) progress.show(conclude(*before), train.log_every_steps, false);
-      before = std::move(queued);
+      before = std::exchange(queued, {});
+      if (!before) {
+        stop(progress);
+        break;
+      }
 
       const bool last = position_.step == train.steps;
       const bool profiled = options_.profile_steps > 0 &&
@@ -356,11 +382,11 @@ class Trainer {
       // Nothing is gained by running ahead of a CPU.
       if (device_.type == DeviceType::Cuda && !(profiled || owed_.validation || owed_.sample || saves)) continue;
       StepReport report = conclude(*std::exchange(before, {}));
-      if (saves) save(saver);  // before anyone looks
+      if (saves) save();  // before anyone looks
       if (profiled)
         look("profile", [&] {
           profiler.stop();
-          report_profile(profiler, run_dir_ + "/profile.json");
+          report_profile(profiler, folder_->path() + "/profile.json");
           log::info("memory   {}", describe(memory_report(device_)));
         });
       if (owed_.validation) {
@@ -372,20 +398,23 @@ class Trainer {
       if (last) progress.interrupt();
       take({.sample = owed_.sample});
       concluded_ = Clock::now();
-      if (const int signal = stop_requested(); signal && (!last || stopped_)) {
-        progress.interrupt();
-        if (!saves) save(saver);
-        if (!saver.finish()) fail("checkpoint", "could not be saved after signal {}: see the warning above", signal);
-        log::info("stopped by signal {} after step {}; run the same command again to go on", signal, position_.step);
-        stopped_ = true;
+      if (stop_requested() && (!last || stopped_)) {
+        stop(progress);
         break;
       }
     }
-    if (!saver.finish())
+    if (!saver_->finish())
       fail("checkpoint", "the last one could not be saved: see the warning above; earlier ones are kept");
-    folder_->flush_metrics();
+    note_saved();
+    if (!folder_->flush_metrics()) {
+      const std::string lost =
+          "rows of metrics.jsonl or of tensorboard/ could not be written, and are lost: see the "
+          "warning above";
+      if (!stopped_) fail(folder_->path(), "the training is whole and saved, but {}", lost);
+      log::warning("{}: {}", folder_->path(), lost);  // the exit code says that there is more to do
+    }
     result_.outcome = stopped_ ? TrainOutcome::Interrupted : TrainOutcome::Finished;
-    result_.run_dir = run_dir_;
+    result_.run_dir = folder_->path();
     result_.step = position_.step;
     return result_;
   }
@@ -399,48 +428,92 @@ class Trainer {
     HostCopy outcome;
   };
 
-  QueuedStep queue_step(Loader& loader, CheckpointSaver& saver) {
+  // At a signal: the state is saved, and the program ends.
+  void stop(Progress& progress) {
+    const int signal = stop_requested();
+    progress.interrupt();
+    if (!is_saved()) save();
+    if (!saver_->finish()) fail("checkpoint", "could not be saved after signal {}: see the warning above", signal);
+    log::info("stopped by signal {} after step {}; run the same command again to go on", signal, position_.step);
+    stopped_ = true;
+  }
+
+  // A step's gradients could not be computed (a shard that cannot be read any more, no memory): the weights are those
+  // of the step before, and worth keeping. What went wrong is thrown on by whoever calls.
+  void rescue(const std::optional<QueuedStep>& before) {
+    try {
+      if (before) conclude(*before);
+      if (!is_saved()) save();
+      if (saver_->finish()) log::info("the state after step {} is saved", position_.step);
+    } catch (const std::exception& error) {
+      log::warning("the state after step {} is not saved: {}", position_.step, error.what());
+    }
+  }
+
+  // Whether the newest checkpoint is of this step.
+  bool is_saved() { return saved_step_ == position_.step && saver_->finish(); }
+
+  // Says in the run's folder which checkpoint was the last to be whole on disk.
+  void note_saved() {
+    const int64_t step = saver_->last_saved_step();
+    if (step < 0 || step == std::exchange(noted_step_, step)) return;
+    folder_->note_checkpoint(step);
+  }
+
+  // What a step's update needs beside the gradients.
+  struct StepLosses {
+    Tensor cross_entropies;  // of the micro-batches, float64 on the device
+    double data_wait_seconds = 0;
+  };
+
+  // Adds up the gradients of the step's micro-batches. Nothing where a stop is asked for between two of them: a step of
+  // many may take longer than a batch system waits. Changes nothing that a checkpoint holds.
+  std::optional<StepLosses> add_gradients(Loader& loader) {
     const TrainConfig& train = config_.train;
-    ProfilerRange range("step");
     const int64_t sequence = config_.data.sequence_length, parts = train.global_batch_size / train.micro_batch_size;
     // A batch of nothing but first tokens has no loss, and no gradient.
     const int64_t labels = std::max<int64_t>(1, data_.count_labels(position_.next_sample, train.global_batch_size));
-    double data_wait_seconds = 0;
+    StepLosses losses{Tensor::empty({parts}, DType::F64, device_, Purpose::Workspace)};
     space_.zero_gradients();
-    const Tensor cross_entropies = Tensor::empty({parts}, DType::F64, device_, Purpose::Workspace);
     for (int64_t part = 0; part < parts; ++part) {
       if (hooks_.before_micro_batch) hooks_.before_micro_batch(position_.step, part);
+      if (part > 0 && stop_requested()) return std::nullopt;
       const Batch batch = [&] {
         ProfilerRange waiting("data");
         return loader.next();
       }();
-      data_wait_seconds += loader.seconds_waited();
+      losses.data_wait_seconds += loader.seconds_waited();
       const Shape shape{train.micro_batch_size, sequence};
       const Tensor document_starts =
           batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);
       Tape tape(TapeMode::Recording, train.recompute);
       const Tensor ids = Tensor::from<int32_t>(shape, batch.tokens);
-      const CausalLm::Losses losses = model_->losses(tape, ids, Tensor::from<int32_t>(shape, batch.labels),
-                                                     {.label_weight = 1.0 / static_cast<double>(labels),
-                                                      .z_loss = train.z_loss,
-                                                      .document_starts = document_starts});
-      cross_entropies.column_slice(part, 1).copy_from(losses.cross_entropy);
-      tape.backward(losses.total);
+      const CausalLm::Losses part_losses = model_->losses(tape, ids, Tensor::from<int32_t>(shape, batch.labels),
+                                                          {.label_weight = 1.0 / static_cast<double>(labels),
+                                                           .z_loss = train.z_loss,
+                                                           .document_starts = document_starts});
+      losses.cross_entropies.column_slice(part, 1).copy_from(part_losses.cross_entropy);
+      tape.backward(part_losses.total);
       // The last micro-batch stands for the step.
       if (part == parts - 1 && due(train.diagnose_every_steps, position_.step + 1))
         look("diagnosis",
              [&] { folder_->add_metrics(diagnose(*model_, space_, position_.step + 1, ids, document_starts)); });
     }
-    if (hooks_.with_loss) hooks_.with_loss(position_.step, cross_entropies);
+    return losses;
+  }
+
+  QueuedStep update(const StepLosses& losses) {
+    const TrainConfig& train = config_.train;
+    if (hooks_.with_loss) hooks_.with_loss(position_.step, losses.cross_entropies);
     if (hooks_.before_update) hooks_.before_update(position_.step, space_);
     const Tensor squares = optimizer_->sum_of_squares();
     const double rate = learning_rate(config_.optimizer, position_.step, train.steps);
-    saver.before_update();
-    optimizer_->step(rate, squares, cross_entropies);
+    saver_->before_update();
+    optimizer_->step(rate, squares, losses.cross_entropies);
     ++position_.step;
-    position_.tokens += train.global_batch_size * sequence;
+    position_.tokens += train.global_batch_size * config_.data.sequence_length;
     const int64_t first_sample = std::exchange(position_.next_sample, position_.next_sample + train.global_batch_size);
-    return {position_.step, position_.tokens, first_sample, rate, data_wait_seconds, optimizer_->outcome()};
+    return {position_.step, position_.tokens, first_sample, rate, losses.data_wait_seconds, optimizer_->outcome()};
   }
 
   // Waits for the step, and says what became of it.
@@ -452,6 +525,7 @@ class Trainer {
     else
       skip(step, outcome);
     result_.loss = outcome.loss;
+    note_saved();
 
     const int64_t tokens = config_.train.global_batch_size * config_.data.sequence_length;
     const Clock::time_point now = Clock::now();
@@ -541,8 +615,12 @@ class Trainer {
     log::info("sample after step {}: {}", position_.step, text.substr(0, text.find("\n---\n")));
   }
 
-  void save(CheckpointSaver& saver) {
+  void save() {
     ProfilerRange range("save");
+    if (folder_->follow()) {
+      log::warning("the run's folder was renamed: it is now {}, and what is saved goes there", folder_->path());
+      saver_->save_to(folder_->checkpoints());
+    }
     folder_->flush_metrics();
     const double size = root_mean_square(space_),
                  largest = kLargestWeights * std::max(1.0, config_.model.initializer_range);
@@ -552,7 +630,8 @@ class Trainer {
           "the weights have diverged: their root mean square is {:.3g} after step {}, beyond {:g}; lower "
           "optimizer.learning_rate",
           size, position_.step, largest);
-    saver.save(
+    saved_step_ = position_.step;
+    saver_->save(
         {position_, to_yaml(config_), tokenizer_.bytes(), training_ranges(space_, *optimizer_, RangesOf::Owner)});
   }
 
@@ -574,6 +653,8 @@ class Trainer {
   std::vector<std::string> left_behind_;  // checkpoints that the run goes back behind
   Looks owed_;                            // at this step, and not taken yet
   bool stopped_ = false;                  // by a signal, and something is left for whoever goes on
+  int64_t saved_step_ = -1;               // of the newest checkpoint, unless the saver says that it failed
+  int64_t noted_step_ = -1;               // the last that note_saved() wrote
   Plan plan_;
   double peak_ = 1;
   Clock::time_point start_, concluded_;  // of the loop; when the last step was read
@@ -587,6 +668,9 @@ TrainResult train(const LoadedRun& run, const TrainOptions& options) { return tr
 
 TrainResult train(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks) {
   Trainer trainer(run, options, hooks);
+  struct Forget {
+    ~Forget() { forget_stop_request(); }  // it was this training's
+  } forget;
   try {
     return trainer.run();
   } catch (const Error& error) {

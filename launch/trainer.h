@@ -2,7 +2,7 @@
 //
 // One step: global_batch_size sequences in micro-batches, gradients added up in the flat space; a step whose loss or
 // gradient is not finite never reaches the weights; clip, AdamW. Between steps: log, evaluate, sample, save. A signal
-// saves at the end of the step.
+// saves at the end of the step, or between two micro-batches, where the step is given up.
 //
 // A GPU is given a step whole, without being waited for; what became of it (loss, gradient norm, whether it was
 // skipped) is read when the next one has been queued. Before anything looks at the weights every step is read.
@@ -33,7 +33,8 @@ struct TrainResult {
 };
 
 // Error(BadInput) before anything is written when configuration, data or an existing run do not fit; Error(Failed)
-// after max_skipped_steps, or when the final checkpoint could not be saved.
+// after max_skipped_steps, when a step's data cannot be read any more (the state before it is saved), or when the final
+// checkpoint or the last rows of the metrics could not be written.
 TrainResult train(const LoadedRun& run, const TrainOptions& options);
 
 }  // namespace gta

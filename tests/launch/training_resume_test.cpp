@@ -1,6 +1,7 @@
 // How a run begins and goes on: what looking may cost, which checkpoint is taken, and what may have changed since.
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <chrono>
 #include <cmath>
@@ -13,6 +14,7 @@
 #include "core/error.h"
 #include "launch/environment.h"
 #include "launch/run_folder.h"
+#include "launch/signals.h"
 #include "tests/launch/small_run.h"
 
 namespace gta {
@@ -270,6 +272,130 @@ TEST_F(Resume, AMovedProjectGoesOnAndOtherContentDoesNot) {
   for (const char* name : {"train", "documents"})
     write_shards(Tokenizer::load(folder_ + "/t.model"), {folder_ + "/text.txt"}, {}, folder_ + "/shards", name);
   expect_part(refusal({"train.steps=12"}, "run"), "is not the tokenizer that");
+}
+
+// In the middle of a step of many micro-batches, and of the first one.
+TEST_F(Resume, AStopBetweenMicroBatchesGivesTheStepUpAndKeepsTheStateBeforeIt) {
+  const std::vector<std::string> overrides = {"train.global_batch_size=8", "train.micro_batch_size=1",
+                                              "train.checkpoint.every_steps=2", "train.checkpoint.asynchronous=false"};
+  ASSERT_EQ(train(load(overrides), options("whole")).outcome, TrainOutcome::Finished);
+  install_signal_handlers();
+  for (const int64_t at : {0, 3, 4}) {
+    const std::string run = "stopped-" + std::to_string(at), saved = folder_ + "/" + run + "/checkpoints/step-00000004";
+    WatchedRun o = options(run);
+    std::vector<int64_t> parts;
+    struct stat before {
+    }, after{};
+    o.before_micro_batch = [&](int64_t step, int64_t part) {
+      if (step != at) return;
+      parts.push_back(part);
+      if (part != 2) return;
+      stat(saved.c_str(), &before);
+      raise(SIGTERM);
+    };
+    const TrainResult stopped = train(load(overrides), o);
+    EXPECT_EQ(stopped.outcome, TrainOutcome::Interrupted);
+    EXPECT_EQ(stopped.step, at);
+    EXPECT_EQ(parts, (std::vector<int64_t>{0, 1, 2}));
+    EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, at);
+    stat(saved.c_str(), &after);
+    EXPECT_EQ(before.st_ino, after.st_ino) << "what is saved is not saved again";
+    ASSERT_EQ(train(load(overrides), options(run)).outcome, TrainOutcome::Finished);
+    EXPECT_EQ(weights(run), weights("whole")) << at;
+  }
+}
+
+TEST_F(Resume, AStepWhoseDataCannotBeReadEndsTheRunAndKeepsTheStateBeforeIt) {
+  ASSERT_EQ(train(load(), options("whole")).outcome, TrainOutcome::Finished);
+  WatchedRun o = options("lost");
+  o.before_micro_batch = [](int64_t step, int64_t part) {
+    if (step == 7 && part == 1) fail("train-00000.h5", "ends at byte 4096");
+  };
+  try {
+    train(load(), o);
+    FAIL() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Failed);
+    expect_part(error.what(), "train-00000.h5");
+  }
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 7);
+  EXPECT_EQ(steps_with(o.run_dir, "loss").back(), 7);
+  ASSERT_EQ(train(load(), options("lost")).outcome, TrainOutcome::Finished);
+  EXPECT_EQ(weights("lost"), weights("whole"));
+}
+
+TEST_F(Resume, CheckpointsThatAreOutOfReachLetNoRunBeginAnew) {
+  const std::string run = folder_ + "/linked", link = run + "/checkpoints", disk = folder_ + "/disk";
+  const auto refused = [&](ErrorKind kind) -> std::string {
+    const std::string metrics = exists(run + "/metrics.jsonl") ? read_file(run + "/metrics.jsonl") : "";
+    try {
+      train(load({"train.steps=9"}), options("linked"));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      EXPECT_EQ(exists(run + "/metrics.jsonl") ? read_file(run + "/metrics.jsonl") : "", metrics);
+      EXPECT_FALSE(metrics.empty() && exists(run + "/config.yaml"));
+      return error.what();
+    }
+    ADD_FAILURE() << "nothing was refused";
+    return "";
+  };
+  make_directories(run);
+  publish_text(run + "/run.lock", "");
+  ASSERT_EQ(symlink(disk.c_str(), link.c_str()), 0);
+  expect_part(refused(ErrorKind::Failed), "is a link to " + disk + ", which is not there");
+  make_directories(disk);
+  ASSERT_EQ(train(load({"train.steps=6"}), options("linked")).outcome, TrainOutcome::Finished);
+  rename_path(disk, disk + ".unmounted");
+  expect_part(refused(ErrorKind::BadInput), "the last of step 6 in " + disk);
+  make_directories(disk);  // the mount point
+  expect_part(refused(ErrorKind::BadInput), "not mounted, mount it; or begin anew with --fresh");
+  remove_tree(disk);
+  rename_path(disk + ".unmounted", disk);
+  remove_tree(disk + "/step-00000006");
+  expect_part(said_by({"train.steps=9"}, options("linked")), "a checkpoint of step 6 was saved in " + disk);
+  EXPECT_EQ(steps_with(run, "loss").back(), 9);
+}
+
+TEST_F(Resume, ARunWhoseFolderIsRenamedGoesWithIt) {
+  ASSERT_EQ(train(load(), options("whole")).outcome, TrainOutcome::Finished);
+  for (const char* what : {"renamed", "unlocked"}) {
+    WatchedRun o = options(what);
+    const std::string moved = o.run_dir + ".moved";
+    o.before_update = [&](int64_t step, ParameterSpace&) {
+      if (step != 4) return;
+      if (what == std::string("unlocked")) {
+        remove_tree(o.run_dir + "/run.lock");
+        return;
+      }
+      rename_path(o.run_dir, moved);
+      // Another run under the old name.
+      EXPECT_EQ(gta("train " + folder_ + "/run.yaml --set train.steps=5 --set seed=5 --run-dir " + o.run_dir), 0)
+          << errors();
+    };
+    const TrainResult result = train(load(), o);
+    EXPECT_EQ(result.run_dir, what == std::string("renamed") ? moved : o.run_dir);
+    EXPECT_EQ(weights(result.run_dir.substr(folder_.size() + 1)), weights("whole"));
+    EXPECT_EQ(steps_with(result.run_dir, "loss").size(), 12u);
+  }
+  EXPECT_EQ(checkpoints("renamed"), (std::vector<std::string>{"step-00000003", "step-00000005"}));
+  WatchedRun gone = options("gone");
+  gone.before_update = [&](int64_t step, ParameterSpace&) {
+    if (step == 4) remove_tree(gone.run_dir);
+  };
+  EXPECT_THROW(train(load(), gone), Error);
+  EXPECT_FALSE(exists(gone.run_dir));
+}
+
+TEST_F(Resume, ACheckpointUnderAnotherStepsNameIsNeitherTakenNorPrunesTheRunsOwn) {
+  ASSERT_EQ(train(load(), options("named")).outcome, TrainOutcome::Finished);
+  const std::string directory = folder_ + "/named/checkpoints";
+  rename_path(directory + "/step-00000012", directory + "/step-00000099");
+  expect_part(said_by({"train.steps=15", "train.checkpoint.keep=1"}, options("named")),
+              "holds step 12, not the one of its name: rename it step-00000012");
+  const std::vector<std::string> names = checkpoints("named");
+  EXPECT_NE(std::find(names.begin(), names.end(), "step-00000015"), names.end());
+  remove_tree(directory + "/step-00000099");
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/named")).position().step, 15);
 }
 
 TEST_F(Resume, AListOfThousandsOfShardsIsOneShortLine) {

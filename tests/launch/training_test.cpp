@@ -273,7 +273,7 @@ TEST_F(Training, SignalsThatComeBeforeTheFirstStepAndThoseBlockedByWhoStartedItA
     kill(getpid(), SIGTERM);  // the process, not this thread of it
   };
   EXPECT_EQ(exit_code_of(start(folder_ + "/early", {"train.steps=100000"}, block)), 75);
-  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/early")).position().step, 1);
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/early")).position().step, 0);
 }
 
 // nohup, and jobs that a script has put into the background.
@@ -348,8 +348,9 @@ TEST_F(Training, WhatTheEnvironmentSaysAboutThreadsDoesNotChangeABit) {
 }
 
 TEST_F(Training, InterruptedTwiceItEndsAtOnce) {
-  // A step that takes minutes: the first signal waits for its end.
-  const pid_t child = start(folder_ + "/twice", {"train.global_batch_size=1000000"});
+  // A micro-batch that takes many seconds: the first signal waits for its end.
+  const pid_t child = start(folder_ + "/twice", {"train.global_batch_size=4000", "train.micro_batch_size=4000",
+                                                 "model.layers=200", "train.recompute=block"});
   ASSERT_TRUE(wait_until_there_is(folder_ + "/twice/metrics.jsonl", child));
   kill(child, SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // sooner they would count as one
@@ -428,8 +429,17 @@ TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
     publish_text(o.run_dir + "/samples", "a file where the folder was");
   };
   testing::internal::CaptureStderr();
-  EXPECT_EQ(train(load({"train.sample_prompts=[abc]"}), o).outcome, TrainOutcome::Finished);
+  std::string error;
+  try {
+    train(load({"train.sample_prompts=[abc]"}), o);
+  } catch (const Error& failed) {
+    EXPECT_EQ(failed.kind(), ErrorKind::Failed);
+    error = failed.what();
+  }
   const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(error.find("rows of metrics.jsonl or of tensorboard/ could not be written, and are lost"),
+            std::string::npos)
+      << error;
   EXPECT_NE(said.find("training goes on, the rows wait in memory"), std::string::npos) << said;
   EXPECT_NE(said.find("no sample after step 12: "), std::string::npos) << said;
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 12);
