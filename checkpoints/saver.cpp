@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "checkpoints/writer.h"
+#include "core/io/file.h"
 #include "core/log.h"
 #include "core/profiler.h"
 
@@ -141,6 +142,8 @@ void CheckpointSaver::write_and_prune() {
 
 bool CheckpointSaver::write() {
   try {
+    // A run's folder that was moved meanwhile is not made again under its old name.
+    if (!is_directory(parent_of(directory_))) fail(directory_, "cannot be made: {} is gone", parent_of(directory_));
     write_checkpoint(directory_, state_, *pieces_);
   } catch (const std::exception& error) {
     pieces_->abandon();

@@ -100,6 +100,25 @@ TEST_P(CheckpointSaverModes, aFailedSaveIsReportedAndALaterOneSucceeds) {
   EXPECT_TRUE(holds(directory + "/step-00000002", 2, 3));
 }
 
+// Under its old name another run may begin.
+TEST_P(CheckpointSaverModes, aRunsFolderThatWasRenamedIsNotMadeAgain) {
+  TemporaryFolder folder;
+  const std::string run = folder.path() + "/run", moved = folder.path() + "/moved";
+  make_directories(run);
+  const OwnedState owned(3);
+  CheckpointSaver saver(run + "/checkpoints", 2, 0, GetParam());
+  rename_path(run, moved);
+  saver.save(training_state(owned, 1, 3));
+  EXPECT_FALSE(saver.finish());
+  EXPECT_FALSE(exists(run));
+  EXPECT_EQ(saver.last_saved_step(), -1);
+  saver.save_to(moved + "/checkpoints");
+  saver.save(training_state(owned, 2, 3));
+  EXPECT_TRUE(saver.finish());
+  EXPECT_EQ(saver.last_saved_step(), 2);
+  EXPECT_TRUE(holds(moved + "/checkpoints/step-00000002", 2, 3));
+}
+
 TEST_P(CheckpointSaverModes, olderOnesStayWithAWarningWhenTheNewestIsDamaged) {
   TemporaryFolder folder;
   save_steps(folder.path(), {1, 2, 9});

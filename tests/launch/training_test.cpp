@@ -142,6 +142,24 @@ TEST_F(Training, AnAsynchronousCheckpointIsTheSynchronousOneOfItsStep) {
   EXPECT_EQ(expected, saved("asynchronous", "true"));
 }
 
+// Ablations run them one after the other.
+TEST_F(Training, SeveralTrainingsInOneProcessDoNotKnowOfEachOther) {
+  const auto memory_of = [&](const std::string& run) {
+    std::istringstream rows(read_file(folder_ + "/" + run + "/metrics.jsonl"));
+    std::string row;
+    std::getline(rows, row);
+    return nlohmann::json::parse(row).at("memory_bytes").get<int64_t>();
+  };
+  ASSERT_EQ(train(load(), options("first")).outcome, TrainOutcome::Finished);
+  const std::string log = read_file(folder_ + "/first/log.txt");
+  ASSERT_EQ(train(load({"model.hidden_size=1024", "train.steps=2"}), options("large")).outcome, TrainOutcome::Finished);
+  ASSERT_EQ(train(load(), options("last")).outcome, TrainOutcome::Finished);
+  EXPECT_EQ(weights("first"), weights("last"));
+  EXPECT_GT(memory_of("large"), 1.5 * memory_of("first"));
+  EXPECT_LT(memory_of("last"), 1.2 * memory_of("first"));
+  EXPECT_EQ(read_file(folder_ + "/first/log.txt"), log);
+}
+
 TEST_F(Training, MicroBatchesOfAnySizeTrainTheSame) {
   std::vector<double> first;
   for (const char* micro_batch : {"1", "2", "4"}) {

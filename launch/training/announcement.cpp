@@ -1,0 +1,94 @@
+#include "launch/training/announcement.h"
+
+#include <map>
+#include <numeric>
+#include <utility>
+
+#include "core/log.h"
+#include "launch/plan.h"
+#include "launch/progress.h"
+#include "optim/schedule.h"
+
+namespace gta {
+namespace {
+
+void announce_data(const Training& t) {
+  const Mixture& sampler = t.data.sampler;
+  const double samples =
+      static_cast<double>(t.config.train.steps) * static_cast<double>(t.config.train.global_batch_size);
+  for (int64_t i = 0; i < sampler.sources(); ++i) {
+    const double share = static_cast<double>(sampler.parts(i)) / static_cast<double>(sampler.period());
+    log::info("data     {}{} samples of {} tokens an epoch, {:.2f} epochs in all",
+              sampler.sources() > 1 ? fmt::format("source {}, {:.2f}% of the samples: ", i, 100 * share) : "",
+              sampler.samples_per_epoch(i), t.config.data.sequence_length,
+              samples * share / static_cast<double>(sampler.samples_per_epoch(i)));
+  }
+  if (const double share = t.data.unsampled().share(); share > 0.01)
+    log::warning("{}", describe_unsampled(t.data));
+  else if (share > 0)
+    log::info("data     {}", describe_unsampled(t.data));
+  log::info("data     {} validation tokens; tokens see {}", t.validation ? t.validation->scored_tokens() : 0,
+            t.data.document_mask == DocumentMask::On ? "their own document only"
+                                                     : "the documents before theirs in the sample");
+}
+
+}  // namespace
+
+std::vector<std::string> what_has_no_effect(const Training& t) {
+  std::vector<std::string> notes;
+  const TrainConfig& train = t.config.train;
+  const auto [every, keep] = std::pair(train.checkpoint.every_steps, train.checkpoint.keep_every_steps);
+  if (keep > 0 && train.steps % keep != 0) {
+    int64_t first = 0;  // step that is saved and a multiple of keep
+    if (every == 0 || __builtin_mul_overflow(keep / std::gcd(keep, every), every, &first) || first > train.steps)
+      notes.push_back(
+          fmt::format("train.checkpoint.keep_every_steps {} keeps nothing: checkpoints are saved {}, and none falls "
+                      "on a multiple of it",
+                      keep, every == 0 ? "at the end only" : fmt::format("every {} steps", every)));
+  }
+  if (train.evaluate_every_steps > 0 && !t.validation)
+    notes.push_back("train.evaluate_every_steps has no effect: data.validation is empty");
+  if (train.sample_every_steps > 0 && train.sample_prompts.empty())
+    notes.push_back("train.sample_every_steps has no effect: train.sample_prompts is empty");
+  const ScheduleConfig& schedule = t.config.optimizer.schedule;
+  if (schedule.decay_steps > 0 && schedule.type != ScheduleType::Wsd)
+    notes.push_back(
+        fmt::format("optimizer.schedule.decay_steps has no effect: the schedule is {}", name_of(schedule.type)));
+
+  std::map<uint64_t, std::string> trained;  // by content
+  for (const TokenShard& shard : t.data.shards)
+    if (const auto [found, is_new] = trained.emplace(shard.content_hash(), shard.summary().path); !is_new)
+      notes.push_back(fmt::format("data.train has the same shard twice, and trains on it twice as often: {} and {}",
+                                  found->second, shard.summary().path));
+  for (const std::string& path : t.config.data.validation)
+    if (const auto found = trained.find(TokenShard(path).content_hash()); found != trained.end())
+      notes.push_back(
+          fmt::format("data.validation has what the run is trained on: {} is {}; its loss says nothing about text "
+                      "that the model has not seen",
+                      path, found->second));
+  return notes;
+}
+
+void announce(const Training& t, double peak_flops) {
+  const Plan plan = plan_model(t.config.model, t.config.data.sequence_length);
+  const MemoryPlan memory = plan_memory(t.config.model, training_shape(t.config, t.device.type));
+  constexpr double mib = 1 << 20;
+  log::info(
+      "model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and "
+      "layer",
+      name_of(t.config.model.attention.type), count_text(static_cast<double>(plan.parameters)), t.config.model.layers,
+      t.config.model.hidden_size, t.config.model.vocab_size, plan.cache_numbers_per_token_and_layer);
+  log::info("device   {}: products reach {:.0f} GFLOP/s in {}; training costs {} FLOP per token", describe(t.device),
+            peak_flops / 1e9, name_of(t.config.train.dtype), count_text(plan.flops_per_token_training));
+  const std::string saving = fmt::format("saving {:.0f}", memory.checkpoint_staging / mib);
+  const bool gpu = t.device.type == DeviceType::Cuda;
+  log::info(
+      "memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}{}: "
+      "{:.0f} MiB{}",
+      memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib,
+      memory.workspace / mib, gpu ? "" : ", " + saving, memory.total / mib,
+      gpu ? " of the device's; " + saving + " MiB of the CPU's" : "");
+  announce_data(t);
+}
+
+}  // namespace gta

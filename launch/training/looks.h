@@ -1,0 +1,50 @@
+// What only looks at the weights: validation, samples, diagnoses. None of it is worth the run: what goes wrong there is
+// a warning, and training goes on.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <optional>
+
+#include "core/log.h"
+#include "launch/run_folder.h"
+#include "launch/training/training.h"
+
+namespace gta {
+
+// Runs f; what it throws is a warning.
+template <class F>
+void look(const char* what, int64_t step, F&& f) {
+  try {
+    f();
+  } catch (const std::exception& error) {
+    log::warning("no {} after step {}: {}; training goes on", what, step, error.what());
+  }
+}
+
+// What a step is followed by.
+struct Looks {
+  bool validation = false, sample = false;
+  bool any() const { return validation || sample; }
+};
+
+// After the step of now.
+Looks looks_due(const Training& training);
+// Of those, what a run that ended here did not come to.
+Looks looks_owed(const Training& training, const RunFolder& folder);
+// Whether the step after the one of now is diagnosed.
+bool diagnosis_follows(const Training& training);
+
+// Error(BadInput) names a prompt of train.sample_prompts that cannot be continued: said at the start, not after days.
+void check_prompts(const Training& training);
+
+struct ValidationResult {
+  double loss, bits_per_byte;
+};
+// Over the validation set; the row and a message. Nothing where `stop` ended it.
+std::optional<ValidationResult> validate(const Training& training, RunFolder& folder,
+                                         const std::function<bool()>& stop);
+// Continues the prompts; the file and a message. False where `stop` ended it.
+bool sample(const Training& training, const RunFolder& folder, const std::function<bool()>& stop);
+
+}  // namespace gta

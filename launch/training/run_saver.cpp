@@ -1,0 +1,63 @@
+#include "launch/training/run_saver.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/log.h"
+#include "core/profiler.h"
+
+namespace gta {
+namespace {
+
+// Weights whose root mean square is beyond this have diverged: matrices begin near 0.02, norms at 1, and trained ones
+// stay near that.
+constexpr double kLargestWeights = 10;
+
+double root_mean_square(const ParameterSpace& space) {
+  const double squares = space.sum_of_squares(space.masters()).to_vector<double>()[0];
+  return std::sqrt(squares / static_cast<double>(space.parameter_count()));
+}
+
+}  // namespace
+
+RunSaver::RunSaver(Training& training, RunFolder& folder, int64_t saved_step)
+    : training_(training),
+      folder_(folder),
+      saved_step_(saved_step),
+      saver_(folder.checkpoints(), training.config.train.checkpoint.keep,
+             training.config.train.checkpoint.keep_every_steps, training.config.train.checkpoint.asynchronous) {}
+
+void RunSaver::save() {
+  ProfilerRange range("save");
+  if (folder_.follow()) {
+    log::warning("the run's folder was renamed: it is now {}, and what is saved goes there", folder_.path());
+    saver_.save_to(folder_.checkpoints());
+  }
+  folder_.flush_metrics();
+  TrainingPosition& position = training_.position;
+  const double size = root_mean_square(training_.space),
+               largest = kLargestWeights * std::max(1.0, training_.config.model.initializer_range);
+  position.sound = position.consecutive_skipped == 0 && size <= largest;
+  if (!(size <= largest))
+    log::warning(
+        "the weights have diverged: their root mean square is {:.3g} after step {}, beyond {:g}; lower "
+        "optimizer.learning_rate",
+        size, position.step, largest);
+  saved_step_ = position.step;
+  saver_.save(training_.state());
+}
+
+bool RunSaver::finish() {
+  const bool good = saver_.finish();
+  note_saved();
+  return good;
+}
+
+void RunSaver::note_saved() {
+  const int64_t step = saver_.last_saved_step();
+  if (step < 0 || step == std::exchange(noted_step_, step)) return;
+  folder_.note_checkpoint(step);
+}
+
+}  // namespace gta

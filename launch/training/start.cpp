@@ -1,0 +1,95 @@
+#include "launch/training/start.h"
+
+#include "checkpoints/model_state.h"
+#include "core/io/file.h"
+#include "launch/plan.h"
+#include "launch/resume.h"
+
+namespace gta {
+
+std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::vector<std::string>& notes) {
+  RunConfig& config = training.config;
+  const size_t saved = list_checkpoints(folder.checkpoints()).size();
+  const std::optional<RunFolder::NotedCheckpoint> noted = folder.noted_checkpoint();
+  if (noted && saved == 0)
+    bad_input(folder.path(),
+              "has saved checkpoints, the last of step {} in {}, and none is there now: if they lie on a disk that is "
+              "not mounted, mount it; or begin anew with --fresh",
+              noted->step, noted->directory);
+
+  std::vector<std::string> changes;
+  Looks owed;
+  std::vector<std::string> left_behind;
+  CheckpointUse use;
+  use.consider = [&](const Checkpoint& checkpoint) {
+    const RunConfig before = parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config");
+    if (!checkpoint.position().sound && config.optimizer.learning_rate < before.optimizer.learning_rate) {
+      left_behind.push_back(checkpoint_name(checkpoint.position().step));
+      return false;
+    }
+    if (config.train.micro_batch_size == kAutoMicroBatch) config.train.micro_batch_size = before.train.micro_batch_size;
+    changes = check_resume(folder.path(), checkpoint, before, config, training.tokenizer, training.data.hash());
+    training.position = checkpoint.position();
+    owed = looks_owed(training, folder);
+    if (!training.optimizer && (!training.at_end() || owed.any())) training.allocate();
+    if (training.optimizer)
+      checkpoint.check_fits(training_ranges(training.space, *training.optimizer, RangesOf::Updater));
+    return true;
+  };
+  use.load = [&](const Checkpoint& checkpoint) {
+    if (training.optimizer)
+      load_training(checkpoint, training.space, *training.optimizer);
+    else
+      checkpoint.verify();  // all that is wanted of it is that it is there
+  };
+  std::optional<Checkpoint> found = use_newest_good(folder.checkpoints(), use);
+  if (!found) {
+    if (!left_behind.empty())
+      bad_input(
+          folder.path(),
+          "has no checkpoint from before its weights diverged: begin anew with --fresh, at the lower learning rate");
+    if (saved > 0)
+      bad_input(folder.path(),
+                "has {} checkpoints, and none is whole: the warnings above say what is damaged; restore one from a "
+                "copy, or begin anew with --fresh",
+                saved);
+    return std::nullopt;
+  }
+  notes.insert(notes.end(), changes.begin(), changes.end());
+  if (noted && left_behind.empty() && noted->step > training.position.step)
+    notes.push_back(fmt::format("a checkpoint of step {} was saved in {}, and is not there or not whole", noted->step,
+                                noted->directory));
+  if (!left_behind.empty())
+    notes.push_back(
+        fmt::format("goes back to {}: the {} after it are not sound, and are now called NAME.set-aside (remove them "
+                    "when you like)",
+                    found->path(), left_behind.size()));
+  return Resumed{std::move(*found), owed, std::move(left_behind)};
+}
+
+void begin(Training& training, std::vector<std::string>& notes) {
+  RunConfig& config = training.config;
+  if (config.train.micro_batch_size == kAutoMicroBatch)
+    config.train.micro_batch_size =
+        fitting_micro_batch(config, training.device.type, memory_for_training(training.device));
+  if (config.train.init_from.empty()) {
+    training.allocate();
+    training.space.initialize(static_cast<uint64_t>(config.seed));
+    return;
+  }
+  require(exists(config.train.init_from), "train.init_from", "{} does not exist", config.train.init_from);
+  CheckpointUse use;
+  std::vector<std::string> changes;
+  use.consider = [&](const Checkpoint& checkpoint) {
+    changes = check_init_from(checkpoint, config, training.tokenizer);
+    if (!training.optimizer) training.allocate();
+    checkpoint.check_fits(weight_ranges(training.space, RangesOf::Updater));
+    return true;
+  };
+  use.load = [&](const Checkpoint& checkpoint) { load_weights(checkpoint, training.space); };
+  const Checkpoint start = use_checkpoint(config.train.init_from, use);
+  notes.push_back("weights from " + start.path());
+  notes.insert(notes.end(), changes.begin(), changes.end());
+}
+
+}  // namespace gta

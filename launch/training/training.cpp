@@ -1,0 +1,46 @@
+#include "launch/training/training.h"
+
+#include "checkpoints/model_state.h"
+#include "core/error.h"
+
+namespace gta {
+namespace {
+
+RunConfig with_vocabulary(RunConfig config, const Tokenizer& tokenizer) {
+  ModelConfig& model = config.model;
+  const int64_t pieces = tokenizer.vocab_size();
+  if (model.vocab_size == 0)
+    model.vocab_size = (pieces + model.vocab_multiple - 1) / model.vocab_multiple * model.vocab_multiple;
+  require(model.vocab_size >= pieces, "model.vocab_size",
+          "{} is smaller than the tokenizer's {} pieces: leave it out or raise it", model.vocab_size, pieces);
+  return config;
+}
+
+std::optional<EvaluationSet> open_validation(const RunConfig& config, const Tokenizer& tokenizer) {
+  if (config.data.validation.empty()) return std::nullopt;
+  return EvaluationSet::from_shards(config.data.validation, tokenizer, config.data.sequence_length,
+                                    config.train.validation_tokens);
+}
+
+}  // namespace
+
+Training::Training(const RunConfig& run, Device where)
+    : device(where),
+      tokenizer(Tokenizer::load(run.data.tokenizer)),
+      config(with_vocabulary(run, tokenizer)),
+      data(open_training_data(config.data, tokenizer, static_cast<uint64_t>(config.seed))),
+      validation(open_validation(config, tokenizer)),
+      model(space, config.model) {
+  position.data_hash = data.hash();
+}
+
+void Training::allocate() {
+  space.allocate(config.train.dtype, device, SpaceUse::Training);
+  optimizer.emplace(space, config.optimizer);
+}
+
+TrainingState Training::state() const {
+  return {position, to_yaml(config), tokenizer.bytes(), training_ranges(space, *optimizer, RangesOf::Owner)};
+}
+
+}  // namespace gta

@@ -1,0 +1,47 @@
+// A training and where it stands: all that a step reads and changes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "checkpoints/training_state.h"
+#include "core/parameter_space.h"
+#include "data/evaluation.h"
+#include "data/loader.h"
+#include "data/tokenizer.h"
+#include "launch/config/config.h"
+#include "layers/transformer/causal_lm.h"
+#include "optim/adamw.h"
+
+namespace gta {
+
+struct Training {
+  // Opens the tokenizer and the data, resolves model.vocab_size and lays the model out. Parameters have no memory yet.
+  // Error(BadInput) where configuration and files do not fit.
+  Training(const RunConfig& config, Device device);
+  Training(const Training&) = delete;
+  Training& operator=(const Training&) = delete;
+
+  // Memory for parameters, gradients and moments.
+  void allocate();
+  // What a checkpoint of now holds.
+  TrainingState state() const;
+
+  bool at_end() const { return position.step >= config.train.steps; }
+  int64_t micro_batches() const { return config.train.global_batch_size / config.train.micro_batch_size; }
+  int64_t tokens_per_step() const { return config.train.global_batch_size * config.data.sequence_length; }
+  // Whether something that comes every so many steps (0: never) follows the step of now.
+  bool due(int64_t every_steps) const { return every_steps > 0 && position.step % every_steps == 0; }
+
+  Device device;
+  Tokenizer tokenizer;
+  RunConfig config;  // train.micro_batch_size may still be auto until start.h has chosen it
+  TrainingData data;
+  std::optional<EvaluationSet> validation;
+  ParameterSpace space;
+  CausalLm model;
+  std::optional<AdamW> optimizer;  // once there is memory
+  TrainingPosition position;
+};
+
+}  // namespace gta
