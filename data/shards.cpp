@@ -44,7 +44,7 @@ class ShardWriter {
         shard_tokens_(shard_tokens),
         wide_(tokenizer.vocab_size() > 65536) {}
   ~ShardWriter() {
-    for (const std::string& path : paths_) ::unlink(temporary(path).c_str());
+    for (const Shard& shard : shards_) ::unlink(temporary_name(shard.file).c_str());
   }
   ShardWriter(const ShardWriter&) = delete;
   ShardWriter& operator=(const ShardWriter&) = delete;
@@ -64,22 +64,38 @@ class ShardWriter {
     text_bytes_ += std::exchange(document_bytes_, 0);
   }
 
+  // Error(BadInput) where shards of this name cannot be written, or would be written over what is read.
+  void check_outputs(const std::vector<std::string>& inputs) const {
+    check_output_folder(directory_);
+    if (!exists(directory_)) return;
+    output_file(directory_ + "/" + file_name(0), inputs);
+    for (const std::string& found : list_directory(directory_))
+      if (number_of(found) >= 0) output_file(directory_ + "/" + found, inputs);
+  }
+
   std::vector<std::string> publish() {
     flush();
-    require(!paths_.empty(), "shards", "the input has no documents");
+    require(!shards_.empty(), "shards", "the input has no documents");
     for (const std::string& found : list_directory(directory_))
-      if (const int64_t number = number_of(found); number >= static_cast<int64_t>(paths_.size()))
+      if (const int64_t number = number_of(found); number >= static_cast<int64_t>(shards_.size()))
         bad_input(directory_ + "/" + found,
                   "is left from an earlier run, which had more shards than the {} of this one: remove it or choose "
                   "another --name",
-                  paths_.size());
-    for (auto path = paths_.rbegin(); path != paths_.rend(); ++path) rename_path(temporary(*path), *path);
+                  shards_.size());
+    std::vector<std::string> paths;
+    for (const Shard& shard : shards_) paths.push_back(shard.path);
+    for (auto shard = shards_.rbegin(); shard != shards_.rend(); ++shard) {
+      rename_path(temporary_name(shard->file), shard->file);
+      if (parent_of(shard->file) != directory_) sync_directory(parent_of(shard->file));
+    }
     sync_directory(directory_);
-    return paths_;
+    return paths;
   }
 
  private:
-  static std::string temporary(const std::string& path) { return path + ".tmp-" + std::to_string(::getpid()); }
+  struct Shard {
+    std::string path, file;  // its name, and where that leads
+  };
   std::string file_name(int64_t number) const { return fmt::format("{}-{:05}.h5", name_, number); }
   int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }  // of the documents that ended
   int64_t width() const { return wide_ ? 4 : 2; }
@@ -97,8 +113,9 @@ class ShardWriter {
   void flush() {
     if (offsets_.size() == 1) return;
     const auto shard_bytes = static_cast<size_t>(tokens() * width());
-    paths_.push_back(directory_ + "/" + file_name(static_cast<int64_t>(paths_.size())));
-    const std::string path = temporary(paths_.back());
+    const std::string name = directory_ + "/" + file_name(static_cast<int64_t>(shards_.size()));
+    shards_.push_back({name, output_file(name)});
+    const std::string path = temporary_name(shards_.back().file);
     const auto bytes = std::span<const char>(bytes_).first(shard_bytes);
     const std::vector<uint64_t> blocks = hash_pieces(bytes, shard_format::kBlockBytes),
                                 pages = hash_pieces(bytes, shard_format::kPageBytes);
@@ -137,7 +154,7 @@ class ShardWriter {
   std::vector<char> bytes_;
   std::vector<uint64_t> offsets_ = {0};
   int64_t text_bytes_ = 0, document_bytes_ = 0;  // of the documents that ended, of the open one
-  std::vector<std::string> paths_;
+  std::vector<Shard> shards_;
 };
 
 }  // namespace
@@ -148,14 +165,15 @@ std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vec
   require(shard_tokens > 0, "shards", "expected a positive number of tokens in a shard, got {}", shard_tokens);
   require(!name.empty() && name.find('/') == std::string::npos, "shards", "expected a name without '/', got '{}'",
           name);
-  check_documents(inputs, options);
-  make_directories(directory);
   std::string source;
   for (const std::string& input : inputs) {
     if (!source.empty()) source += ' ';
     source += input.substr(input.rfind('/') + 1);
   }
   ShardWriter writer(tokenizer, directory, name, source.substr(0, 1024), shard_tokens);
+  writer.check_outputs(inputs);
+  check_documents(inputs, options);
+  make_directories(directory);
   const EncodingReport report =
       encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) { writer.add(part); });
   if (const std::string lost = report.lost_text(); !lost.empty()) log::warning("{}", lost);

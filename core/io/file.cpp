@@ -20,6 +20,27 @@ namespace {
   fail(path, "cannot {}: {}", what, std::strerror(code));
 }
 
+bool same_file(const struct stat& a, const struct stat& b) { return a.st_dev == b.st_dev && a.st_ino == b.st_ino; }
+
+// Whether a folder is one of those that the file lies in.
+bool lies_in(const std::filesystem::path& file, const struct stat& folder) {
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::canonical(file, error);
+  for (std::filesystem::path at = whole.parent_path(); !error && !at.empty(); at = at.parent_path()) {
+    struct stat info {};
+    if (::stat(at.c_str(), &info) == 0 && same_file(info, folder)) return true;
+    if (at == at.root_path()) break;
+  }
+  return false;
+}
+
+// False where there is nothing of this name.
+bool find(const std::string& path, struct stat& info) {
+  if (::stat(path.c_str(), &info) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG && errno != ELOOP) fail_system(path, "look at it");
+  return false;
+}
+
 }  // namespace
 
 File::File(std::string path, Mode mode) : path_(std::move(path)) {
@@ -94,12 +115,12 @@ std::string read_file(const std::string& path, int64_t limit) {
 
 bool exists(const std::string& path) {
   struct stat info {};
-  return ::stat(path.c_str(), &info) == 0;
+  return find(path, info);
 }
 
 bool is_directory(const std::string& path) {
   struct stat info {};
-  return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  return find(path, info) && S_ISDIR(info.st_mode);
 }
 
 std::vector<std::string> list_directory(const std::string& path) {
@@ -145,8 +166,14 @@ std::string parent_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-std::string output_file(const std::string& path) {
+std::string output_file(const std::string& path, const std::vector<std::string>& inputs) {
   constexpr int kMostLinks = 40;  // as many as the system follows
+  // By the name that was given: where it leads may have no name of its own (/dev/stdout, when that is a pipe).
+  struct stat info {};
+  const bool there = ::stat(path.c_str(), &info) == 0;
+  if (there && S_ISDIR(info.st_mode)) bad_input(path, "is a folder: expected the name of a file");
+  if (there && !S_ISREG(info.st_mode)) bad_input(path, "is a device, a pipe or a socket: expected the name of a file");
+  if (!there && errno == ENAMETOOLONG) bad_input(path, "is too long for the name of a file: choose a shorter one");
   std::filesystem::path file = path;
   std::error_code error;
   for (int links = 0; std::filesystem::is_symlink(file, error); ++links) {
@@ -155,20 +182,38 @@ std::string output_file(const std::string& path) {
     if (error) fail(path, "cannot follow the symbolic link: {}", error.message());
   }
   const std::string folder = parent_of(file.string());
-  struct stat info {};
-  if (::stat(file.c_str(), &info) == 0) {
-    if (S_ISDIR(info.st_mode)) bad_input(path, "is a folder: expected the name of a file");
-    if (!S_ISREG(info.st_mode)) bad_input(path, "is a device, a pipe or a socket: expected the name of a file");
-  } else if (file.filename().empty() || !is_directory(folder)) {
+  if (!there && (file.filename().empty() || !is_directory(folder)))
     bad_input(path, "cannot be written: the folder {} does not exist", folder);
-  }
   if (::access(folder.c_str(), W_OK) != 0)
     bad_input(path, "cannot be written: {} in its folder {}", std::strerror(errno), folder);
+  if (!there) return file.string();
+  for (const std::string& input : inputs) {
+    struct stat read {};
+    if (::stat(input.c_str(), &read) != 0) continue;
+    if (same_file(info, read)) bad_input(path, "is {}, which is read: choose another name for what is written", input);
+    if (S_ISDIR(read.st_mode) && lies_in(file, read))
+      bad_input(path, "is a file of {}, which is read: choose another name for what is written", input);
+  }
   return file.string();
 }
 
+void check_output_folder(const std::string& path) {
+  std::string nearest = path;
+  while (!exists(nearest)) nearest = parent_of(nearest);
+  if (!is_directory(nearest)) bad_input(path, "cannot be a folder: {} is a file", nearest);
+  if (::access(nearest.c_str(), W_OK | X_OK) != 0)
+    bad_input(path, "cannot be written: {} in {}", std::strerror(errno), nearest);
+}
+
+std::string temporary_name(const std::string& file) {
+  constexpr size_t kLongestName = 255;
+  const std::filesystem::path path(file);
+  const std::string suffix = ".tmp-" + std::to_string(::getpid()), name = path.filename().string();
+  return (path.parent_path() / (name.substr(0, kLongestName - suffix.size()) + suffix)).string();
+}
+
 void publish_file(const std::string& path, const std::function<void(const std::string&)>& write) {
-  const std::string target = output_file(path), temporary = target + ".tmp-" + std::to_string(::getpid());
+  const std::string target = output_file(path), temporary = temporary_name(target);
   try {
     write(temporary);
     File file(temporary, File::Mode::ReadWrite);

@@ -32,8 +32,8 @@ class File {
 };
 
 std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40);  // a larger file is refused
-bool exists(const std::string& path);
-bool is_directory(const std::string& path);
+bool exists(const std::string& path);        // Error(Failed) where the system does not let us know
+bool is_directory(const std::string& path);  // the same
 std::vector<std::string> list_directory(const std::string& path);  // names, sorted, without . and ..
 void make_directories(const std::string& path);
 void remove_tree(const std::string& path);  // no error when absent
@@ -42,12 +42,19 @@ void rename_path(const std::string& from, const std::string& to);
 std::string parent_of(const std::string& path);
 
 // Where a result named `path` is written: the end of its symbolic links, so that they stay. Error(BadInput) where no
-// file can be: a device, a pipe or a folder has the name, or its folder does not exist. Commands ask before they begin
-// to work, publish_file() asks again.
-std::string output_file(const std::string& path);
+// file can be: a device, a pipe or a folder has the name, its folder does not exist or cannot be written, the name is
+// too long; and where the file is one of `inputs`, or lies in one that is a folder, by whatever name. Commands ask
+// before they begin to work, publish_file() asks again.
+std::string output_file(const std::string& path, const std::vector<std::string>& inputs = {});
 
-// Writes output_file(path).tmp-PID through `write`, syncs, renames, syncs the folder: path is the old file or the whole
-// new one.
+// Error(BadInput) where there is no folder `path` and none can be made, or no file can be made in it.
+void check_output_folder(const std::string& path);
+
+// The name under which an output_file() is written before it has its own.
+std::string temporary_name(const std::string& file);
+
+// Writes temporary_name(output_file(path)) through `write`, syncs, renames, syncs the folder: path is the old file or
+// the whole new one.
 void publish_file(const std::string& path, const std::function<void(const std::string& temporary)>& write);
 void publish_text(const std::string& path, const std::string& text);
 

@@ -26,7 +26,7 @@ CorpusOptions corpus_options(const DataCommand& command) {
 }  // namespace
 
 int run_data_tokenizer(const DataCommand& command) {
-  output_file(command.out);
+  output_file(command.out, command.inputs);
   const int64_t documents = train_tokenizer(command.inputs, corpus_options(command), command.vocab_size, command.out);
   const Tokenizer tokenizer = Tokenizer::load(command.out);
   log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents,

@@ -97,6 +97,65 @@ TEST_F(Results, GoThroughASymbolicLinkThatStays) {
   EXPECT_EQ(read_file(folder_ + "/elsewhere/real.model"), read_file(folder_ + "/t.model"));
 }
 
+TEST_F(Results, AreNeverWrittenOverWhatIsRead) {
+  train_one();
+  const std::string text = folder_ + "/text.txt", tokens = folder_ + "/in.npy";
+  const std::string weights = resolve_checkpoint(folder_ + "/run") + "/rank-0000-of-0001.h5";
+  ASSERT_EQ(link(text.c_str(), (folder_ + "/other-name.txt").c_str()), 0);
+  ASSERT_EQ(symlink("in.npy", (folder_ + "/link.npy").c_str()), 0);
+  make_directories(folder_ + "/own");
+  ASSERT_EQ(link(text.c_str(), (folder_ + "/own/train-00000.h5").c_str()), 0);
+  const std::string eval = "eval " + folder_ + "/run --tokens " + tokens + " --logits-out ";
+  for (const auto& [command, said] :
+       {std::pair{"data tokenizer --input " + text + " --vocab-size 320 --out " + text, "is " + text},
+        {"data tokenizer --input " + text + " --vocab-size 320 --out " + folder_ + "/other-name.txt", "is " + text},
+        {eval + tokens, "is " + tokens},
+        {eval + folder_ + "/link.npy", "is " + tokens},
+        {eval + weights, "is a file of " + folder_ + "/run"},
+        {"data shards --tokenizer " + folder_ + "/t.model --input " + text + " --out " + folder_ + "/own",
+         "is " + text}}) {
+    const std::string before = read_file(text), npy = read_file(tokens), h5 = read_file(weights);
+    EXPECT_EQ(shell("GTA " + command), 2) << command << "\n" << errors();
+    EXPECT_NE(errors().find(said + ", which is read: choose another name"), std::string::npos) << errors();
+    EXPECT_EQ(read_file(text), before);
+    EXPECT_EQ(read_file(tokens), npy);
+    EXPECT_EQ(read_file(weights), h5);
+  }
+}
+
+TEST_F(Results, OfShardsFollowTheSameRules) {
+  const std::string shards = "data shards --tokenizer " + folder_ + "/t.model --input " + folder_ + "/text.txt --out ";
+  make_directories(folder_ + "/linked");
+  make_directories(folder_ + "/elsewhere");
+  ASSERT_EQ(symlink("../elsewhere/real.h5", (folder_ + "/linked/train-00000.h5").c_str()), 0);
+  EXPECT_EQ(shell("GTA " + shards + folder_ + "/linked"), 0) << errors();
+  struct stat info {};
+  ASSERT_EQ(lstat((folder_ + "/linked/train-00000.h5").c_str(), &info), 0);
+  EXPECT_TRUE(S_ISLNK(info.st_mode));
+  EXPECT_EQ(read_file(folder_ + "/elsewhere/real.h5"), read_file(folder_ + "/shards/train-00000.h5"));
+
+  make_directories(folder_ + "/piped");
+  ASSERT_EQ(mkfifo((folder_ + "/piped/train-00000.h5").c_str(), 0644), 0);
+  EXPECT_EQ(shell("GTA " + shards + folder_ + "/piped"), 2);
+  EXPECT_NE(errors().find("is a device, a pipe or a socket"), std::string::npos) << errors();
+  EXPECT_EQ(shell("GTA " + shards + folder_ + "/text.txt/below"), 2);
+  EXPECT_NE(errors().find("cannot be a folder: " + folder_ + "/text.txt is a file"), std::string::npos) << errors();
+}
+
+// The name that a file has while it is written is no longer than a name may be.
+TEST_F(Results, HaveNamesAsLongAsTheSystemAllows) {
+  const std::string out = "data tokenizer --input " + folder_ + "/text.txt --vocab-size 320 --out " + folder_ + "/";
+  EXPECT_EQ(shell("GTA " + out + std::string(255, 'a')), 0) << errors();
+  EXPECT_EQ(read_file(folder_ + "/" + std::string(255, 'a')), read_file(folder_ + "/t.model"));
+  EXPECT_EQ(shell("GTA " + out + std::string(256, 'a')), 2);
+  EXPECT_NE(errors().find("is too long for the name of a file"), std::string::npos) << errors();
+  const std::string shards = "data shards --tokenizer " + folder_ + "/t.model --input " + folder_ + "/text.txt --out " +
+                             folder_ + "/long --name ";
+  EXPECT_EQ(shell("GTA " + shards + std::string(246, 'a')), 0) << errors();
+  EXPECT_EQ(shell("GTA " + shards + std::string(247, 'a')), 2);
+  EXPECT_NE(errors().find("is too long for the name of a file"), std::string::npos) << errors();
+}
+
 TEST_F(Results, AreNoFileWhereADeviceAPipeOrAFolderHasTheName) {
   train_one();
   ASSERT_EQ(mkfifo((folder_ + "/fifo").c_str(), 0644), 0);
@@ -110,6 +169,14 @@ TEST_F(Results, AreNoFileWhereADeviceAPipeOrAFolderHasTheName) {
   // Only root makes one; the real ones are not risked here.
   if (mknod((folder_ + "/null").c_str(), S_IFCHR | 0666, makedev(1, 3)) == 0)
     names.emplace_back("null", "is a device, a pipe or a socket");
+  // A pipe has no name that a file could be renamed to.
+  EXPECT_EQ(shell("{ GTA data tokenizer --input " + folder_ +
+                  "/no-work-is-done --vocab-size 320 --out /dev/stdout; "
+                  "echo $? >" +
+                  folder_ + "/code; } | cat"),
+            0);
+  EXPECT_EQ(read_file(folder_ + "/code"), "2\n");
+  EXPECT_NE(errors().find("/dev/stdout] is a device, a pipe or a socket"), std::string::npos) << errors();
   for (const auto& [name, said] : names) {
     struct stat before {
     }, after{};
