@@ -170,22 +170,38 @@ struct CorpusReader::State {
     if (skipped++ < kMostListed) log::warning("[{}] {}: left out", place(), reason);
   }
 
-  // Whether the line (or part of a line) is UTF-8.
+  // Whether the line (or part of a line) is UTF-8 and has no NUL, as UTF-16 has, or a file whose end was never written.
   bool is_text() {
-    const int64_t bad = find_bad_utf8(line.text);
+    const int64_t first = offset - static_cast<int64_t>(line.text.size()), bad = find_bad_utf8(line.text);
+    const size_t nul = line.text.find('\0');
     if (bad >= 0)
-      refuse_line(
-          fmt::format("is not UTF-8 at byte {} of the file", offset - static_cast<int64_t>(line.text.size()) + bad));
-    return bad < 0;
+      refuse_line(fmt::format("is not UTF-8 at byte {} of the file", first + bad));
+    else if (nul != std::string::npos)
+      refuse_line(fmt::format(
+          "has a NUL at byte {} of the file: it is UTF-16 (iconv makes UTF-8 of it), or was not written to its end",
+          first + static_cast<int64_t>(nul)));
+    return bad < 0 && nul == std::string::npos;
+  }
+
+  // A line that may have to be left out is taken whole, or not at all. True once it is here.
+  bool gather_line() {
+    whole += line.text;
+    check_size(static_cast<int64_t>(whole.size()));
+    if (!line.ends) return false;
+    line.text.swap(whole);
+    whole.clear();
+    return true;
   }
 
   // Of text; empty when it ended a document that has none.
   void take_text(DocumentPart& part) {
+    const bool in_one_part = line.begins && line.ends;
+    if (options.skip_bad_lines && !in_one_part && !gather_line()) return;
     if (!is_text()) return;
     std::string_view content = line.text;
     if (content.ends_with('\n')) content.remove_suffix(1);
     if (content.ends_with('\r')) content.remove_suffix(1);
-    if (separator && line.begins && line.ends && separator->matches(content, inputs[input], number)) {
+    if (separator && in_one_part && separator->matches(content, inputs[input], number)) {
       end_document(part);
       return;
     }
@@ -195,16 +211,13 @@ struct CorpusReader::State {
   }
 
   void take_json(DocumentPart& part) {
-    document_bytes += static_cast<int64_t>(line.text.size());
-    check_size();
-    json += line.text;
-    if (!line.ends) return;
-    line.text.swap(json);
-    json.clear();
+    if (!gather_line()) return;
     if (is_text() && !without_blanks(line.text).empty()) {
       if (const std::string reason = read_json_field(line.text, options.field.value_or("text"), part.text);
           !reason.empty())
         refuse_line(reason);
+      else if (part.text.empty())
+        ++empty;
       document_bytes = static_cast<int64_t>(part.text.size());
       end_document(part);
     }
@@ -216,8 +229,9 @@ struct CorpusReader::State {
     document_bytes = 0;
   }
 
-  void check_size() const {
-    if (document_bytes > options.largest_document)
+  // more: bytes that are not counted as the document's yet.
+  void check_size(int64_t more = 0) const {
+    if (document_bytes + more > options.largest_document)
       bad_input(inputs[input],
                 "has a document of more than {} bytes (at line {}): split it, with --document-separator where it has "
                 "separators",
@@ -228,7 +242,8 @@ struct CorpusReader::State {
     if (skipped > 0)
       log::warning("{} bad lines were left out{}", skipped,
                    skipped > kMostListed ? fmt::format("; the first {} are named above", kMostListed) : "");
-    skipped = 0;
+    if (empty > 0) log::info("{} lines have an empty text, and are no documents", empty);
+    skipped = empty = 0;
   }
 
   static constexpr int64_t kPart = 1 << 20;
@@ -239,8 +254,8 @@ struct CorpusReader::State {
   std::unique_ptr<TextStream> stream;  // of inputs[input]
   TextFormat format = TextFormat::Text;
   LinePart line;
-  std::string json;  // a line's parts so far
-  int64_t number = 0, offset = 0, bytes = 0, document_bytes = 0, skipped = 0;
+  std::string whole;  // a line's parts so far
+  int64_t number = 0, offset = 0, bytes = 0, document_bytes = 0, skipped = 0, empty = 0;
 };
 
 CorpusReader::CorpusReader(std::vector<std::string> inputs, CorpusOptions options)

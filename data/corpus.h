@@ -20,7 +20,7 @@ struct CorpusOptions {
   // PCRE2; a line that matches as a whole, without its \n or \r\n, separates two documents ("": an empty line). Lines
   // of more than 1 MiB separate nothing. Error(BadInput) with JSON lines, each of which is a document.
   std::optional<std::string> document_separator;
-  bool skip_bad_lines = false;                  // they are warned of and counted, not refused
+  bool skip_bad_lines = false;                  // they are warned of and counted, not refused; lines are held whole
   int64_t largest_document = int64_t{1} << 30;  // bytes
 };
 
@@ -30,7 +30,7 @@ struct DocumentPart {
 };
 
 // Documents in order, none of them empty, in parts of about 1 MiB at most (a JSON line's text is one part).
-// Error(BadInput) with file and line or byte: invalid UTF-8, a bad JSON line, a document that is too large, a
+// Error(BadInput) with file and line or byte: invalid UTF-8, a NUL, a bad JSON line, a document that is too large, a
 // compressed file that ends early, no such file, a file that is neither text nor JSON lines, a separator that is no
 // regular expression, an option that means nothing to an input.
 class CorpusReader {

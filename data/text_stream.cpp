@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -79,8 +80,13 @@ struct TextStream::Source {
   }
 
   size_t inflate_some(char* to) {
-    // A gzip file may be several streams one after the other.
-    if (at_end) inflateReset(&gzip);
+    // A gzip file may be several streams one after the other; tapes and block devices fill its end with zeros.
+    if (at_end) {
+      for (; available > 0 && input[static_cast<size_t>(used)] == 0; ++used, --available) zeros = true;
+      if (available == 0) return 0;
+      if (zeros) bad_input(file.path(), "has something after its gzip data, and zeros between: cut it there");
+      inflateReset(&gzip);
+    }
     at_end = false;
     gzip.next_in = reinterpret_cast<unsigned char*>(input.data() + used);
     gzip.avail_in = static_cast<unsigned>(available);
@@ -100,6 +106,10 @@ struct TextStream::Source {
     ZSTD_inBuffer in{input.data() + used, static_cast<size_t>(available), 0};
     ZSTD_outBuffer out{to, kChunk, 0};
     const size_t status = ZSTD_decompressStream(zstd, &out, &in);
+    if (ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge)
+      bad_input(file.path(),
+                "was compressed with a window of more than 128 MiB (zstd --long), which takes as much memory to read: "
+                "compress it again, by zstd -d --long=31 -c FILE | zstd -o NEW.zst");
     if (ZSTD_isError(status)) bad_input(file.path(), "is damaged: its zstd data cannot be unpacked; copy it again");
     at_end = status == 0;
     used += static_cast<int64_t>(in.pos);
@@ -115,6 +125,7 @@ struct TextStream::Source {
   z_stream gzip{};
   ZSTD_DStream* zstd = nullptr;
   bool at_end = false;  // of a compressed stream
+  bool zeros = false;   // were seen after one
   bool full = false;    // the last output filled its room inside a stream: there may be more without new input
 };
 

@@ -1,6 +1,7 @@
 #include "data/corpus.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -140,6 +141,45 @@ TEST(Corpus, BadLinesAreLeftOutNamedAndCountedWhereThatIsWanted) {
   EXPECT_NE(testing::internal::GetCapturedStderr().find("b.txt:2] is not UTF-8 at byte 8"), std::string::npos);
 }
 
+TEST(Corpus, ALongBadLineIsLeftOutWholeAndALongGoodOneTakenWhole) {
+  const TemporaryFolder folder;
+  CorpusOptions options;
+  options.skip_bad_lines = true;
+  const std::string good(3'000'000, 'g'), begin(1'500'000, 'b'), end(1'500'000, 'e');
+  const std::string path = folder.write("a.txt", "one\n" + begin + "\xff" + end + "\n" + good + "\ntwo\n");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(documents_of({path}, options), Documents{"one\n" + good + "\ntwo\n"});
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("a.txt:2] is not UTF-8 at byte 1500004 of the file: left out"), std::string::npos) << said;
+  EXPECT_NE(said.find("1 bad lines were left out"), std::string::npos) << said;
+  options.largest_document = 2 << 20;
+  EXPECT_NE(refusal([&] { documents_of({path}, options); }).find("has a document of more than"), std::string::npos);
+}
+
+TEST(Corpus, WhatHasNulsIsNoText) {
+  const TemporaryFolder folder;
+  std::string utf16;
+  for (const char c : std::string("ab\ncd\n")) utf16 += {c, '\0'};
+  for (const auto& [name, text, byte] : {std::tuple{"utf16.txt", utf16, 1},
+                                         {"torn.txt", "words\nmore" + std::string(5000, '\0'), 10},
+                                         {"torn.jsonl", "{\"text\": \"a\"}\n" + std::string(100, '\0'), 14}}) {
+    const std::string said = refusal([&] { documents_of({folder.write(name, text)}); });
+    EXPECT_NE(said.find(fmt::format("has a NUL at byte {} of the file", byte)), std::string::npos) << name << said;
+  }
+  // Written as an escape it is meant.
+  EXPECT_EQ(documents_of({folder.write("meant.jsonl", "{\"text\": \"a\\u0000b\"}\n")}),
+            Documents{std::string("a\0b", 3)});
+}
+
+TEST(Corpus, LinesWithAnEmptyTextAreCounted) {
+  const TemporaryFolder folder;
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(documents_of({folder.write("a.jsonl", "{\"text\": \"\"}\n{\"text\": \"a\"}\n{\"text\": \"\"}\n")}),
+            Documents{"a"});
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("2 lines have an empty text, and are no documents"),
+            std::string::npos);
+}
+
 TEST(Corpus, ABadLineIsFoundWithoutItsDocuments) {
   const TemporaryFolder folder;
   const std::string good = folder.write("a.txt", "words\n"), bad = folder.write("b.jsonl", "{\"text\": \"a\"}\n{}\n");
@@ -275,6 +315,28 @@ TEST(Corpus, CompressedStreamsOneAfterTheOtherAreOneText) {
   const TemporaryFolder folder;
   EXPECT_EQ(documents_of({folder.write("a.gz", gzip("one ") + gzip("") + gzip("two"))}), Documents{"one two"});
   EXPECT_EQ(documents_of({folder.write("a.zst", zstd("one ") + zstd("") + zstd("two"))}), Documents{"one two"});
+}
+
+TEST(Corpus, ZerosAtTheEndOfAGzipFileAreNothing) {
+  const TemporaryFolder folder;
+  for (const size_t zeros : {1, 511, 300'000, 1'000'000})
+    EXPECT_EQ(documents_of({folder.write("a.gz", gzip("one ") + gzip("two") + std::string(zeros, '\0'))}),
+              Documents{"one two"})
+        << zeros;
+  EXPECT_NE(refusal([&] {
+              documents_of({folder.write("b.gz", gzip("one ") + std::string(300'000, '\0') + gzip("two"))});
+            }).find("has something after its gzip data, and zeros between"),
+            std::string::npos);
+}
+
+TEST(Corpus, AWindowThatIsTooLargeIsNoDamage) {
+  const TemporaryFolder folder;
+  // The frame's header: a window of 2^(10 + 18) bytes.
+  const std::string frame("\x28\xb5\x2f\xfd\x00\x90", 6);
+  EXPECT_NE(refusal([&] {
+              documents_of({folder.write("a.zst", frame + std::string(64, '\1'))});
+            }).find("was compressed with a window of more than 128 MiB (zstd --long)"),
+            std::string::npos);
 }
 
 TEST(Corpus, TruncatedAndDamagedCompressedFilesAreRefused) {
