@@ -1,6 +1,7 @@
 #include "data/evaluation.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 #include "data/document_mask.h"
@@ -71,7 +72,7 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
           static_cast<int64_t>(static_cast<double>(all.text_bytes) *
                                (static_cast<double>(set.scored_tokens_ - tokens_before) / static_cast<double>(most)));
   }
-  return set;
+  return std::move(set).complete();
 }
 
 EvaluationSet EvaluationSet::from_files(const std::vector<std::string>& inputs, const CorpusOptions& options,
@@ -83,13 +84,18 @@ EvaluationSet EvaluationSet::from_files(const std::vector<std::string>& inputs, 
     begins = part.ends_document;
   });
   set.lost_text_ = report.lost_text();
-  return set;
+  return std::move(set).complete();
 }
 
 EvaluationSet EvaluationSet::from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length) {
   EvaluationSet set(tokenizer, sequence_length, 0);
   set.add_text(tokenizer.encode_document(text), true, static_cast<int64_t>(text.size()));
-  return set;
+  return std::move(set).complete();
+}
+
+EvaluationSet&& EvaluationSet::complete() && {
+  sequence_length_ = std::clamp<int64_t>(static_cast<int64_t>(tokens_.size()) - 1, 1, sequence_length_);
+  return std::move(*this);
 }
 
 int64_t EvaluationSet::windows() const {

@@ -23,6 +23,8 @@ class EvaluationSet {
   static EvaluationSet from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length);
 
   int64_t windows() const;
+  // Inputs of a window: what was asked for, or all tokens there are where they are fewer.
+  int64_t sequence_length() const { return sequence_length_; }
   int64_t scored_tokens() const { return scored_tokens_; }
   // Bytes of text that the scored tokens were made of, also where the tokenizer loses some. Of whole documents, the
   // bytes of their text; but a tokenizer without BOS leaves each document's first piece unscored. Of a part of a shard
@@ -36,6 +38,7 @@ class EvaluationSet {
 
  private:
   EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens);
+  EvaluationSet&& complete() &&;
   bool full() const { return most_tokens_ > 0 && scored_tokens_ >= most_tokens_; }
   void add_tokens(const std::vector<int32_t>& ids, bool begins_document);  // bytes: those that the tokens stand for
   void add_text(const std::vector<int32_t>& ids, bool begins_document, int64_t text_bytes);

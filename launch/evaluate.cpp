@@ -19,8 +19,9 @@ double EvaluationResult::bits_per_byte() const {
   return loss * static_cast<double>(tokens) / std::numbers::ln2 / static_cast<double>(std::max<int64_t>(bytes, 1));
 }
 
-EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch,
-                          DocumentMask mask, const std::function<bool()>& stop) {
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t batch, DocumentMask mask,
+                          const std::function<bool()>& stop) {
+  const int64_t sequence_length = set.sequence_length();
   double total = 0;
   std::optional<HostCopy> before;  // a GPU works on the next batch while the last one's loss is read
   for (int64_t first = 0; first < set.windows(); first += batch) {

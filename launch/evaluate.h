@@ -19,7 +19,7 @@ struct EvaluationResult {
 
 // With a mask a window's tokens see their own document only, as in training with data.document_mask. `stop` is asked
 // before each batch.
-EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t sequence_length, int64_t batch,
-                          DocumentMask mask, const std::function<bool()>& stop = {});
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t batch, DocumentMask mask,
+                          const std::function<bool()>& stop = {});
 
 }  // namespace gta

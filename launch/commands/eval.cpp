@@ -66,7 +66,7 @@ void write_logits(const LoadedModel& loaded, const EvalCommand& command) {
 
 int run_eval(const EvalCommand& command) {
   check_options(command);
-  if (!command.logits_out.empty()) output_file(command.logits_out);
+  if (!command.logits_out.empty()) output_file(command.logits_out, {command.tokens, command.checkpoint});
   for (const std::string& path : {command.text, command.tokens})
     if (!path.empty()) require_input_file(path);
   const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
@@ -86,8 +86,8 @@ int run_eval(const EvalCommand& command) {
     log::warning(
         "this tokenizer may lose text (characters without a piece, or normalised): the loss knows nothing of it, bits "
         "per byte count all bytes");
-  const EvaluationResult result = evaluate(*loaded.model, set, sequence, batch,
-                                           loaded.config.data.document_mask ? DocumentMask::On : DocumentMask::Off);
+  const EvaluationResult result =
+      evaluate(*loaded.model, set, batch, loaded.config.data.document_mask ? DocumentMask::On : DocumentMask::Off);
   if (command.output == Output::Json)
     fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss},
                                               {"perplexity", result.perplexity()},

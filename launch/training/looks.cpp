@@ -38,8 +38,8 @@ void check_prompts(const Training& t) {
 
 std::optional<ValidationResult> validate(const Training& t, RunFolder& folder, const std::function<bool()>& stop) {
   ProfilerRange range("evaluate");
-  const EvaluationResult e = evaluate(t.model, *t.validation, t.config.data.sequence_length,
-                                      t.config.train.micro_batch_size, t.data.document_mask, stop);
+  const EvaluationResult e =
+      evaluate(t.model, *t.validation, t.config.train.micro_batch_size, t.data.document_mask, stop);
   if (!e.complete) return std::nullopt;
   folder.add_metrics(nlohmann::json{{"step", t.position.step},
                                     {"tokens", t.position.tokens},

@@ -15,7 +15,8 @@ CorpusOptions by_empty_lines() {
 }
 
 // (previous token, label) of every scored position, in order.
-std::vector<std::pair<int32_t, int32_t>> scored(const EvaluationSet& set, int64_t length) {
+std::vector<std::pair<int32_t, int32_t>> scored(const EvaluationSet& set) {
+  const int64_t length = set.sequence_length();
   std::vector<std::pair<int32_t, int32_t>> pairs;
   std::vector<int32_t> tokens(length), labels(length);
   for (int64_t w = 0; w < set.windows(); ++w) {
@@ -63,7 +64,7 @@ TEST(EvaluationSet, ScoresEveryTokenAfterTheFirstOfADocumentOnce) {
     const Files files(shard_tokens);
     for (int64_t length : {1, 2, 7, 64, 100000}) {
       const EvaluationSet set = EvaluationSet::from_shards(files.shards, small_tokenizer(), length, 0);
-      EXPECT_EQ(scored(set, length), expected) << length;
+      EXPECT_EQ(scored(set), expected) << length;
       EXPECT_EQ(set.scored_tokens(), static_cast<int64_t>(expected.size()));
     }
   }
@@ -74,8 +75,9 @@ TEST(EvaluationSet, RowsKnowWhereTheirDocumentBegins) {
   std::vector<int32_t> first;  // of the document of each token, in the stream of all
   for (const std::string& document : documents())
     first.resize(first.size() + small_tokenizer().encode_document(document).size(), static_cast<int32_t>(first.size()));
-  for (int64_t length : {1, 2, 7, 64, 1000}) {
-    const EvaluationSet set = EvaluationSet::from_shards(files.shards, small_tokenizer(), length, 0);
+  for (int64_t asked : {1, 2, 7, 64, 1000}) {
+    const EvaluationSet set = EvaluationSet::from_shards(files.shards, small_tokenizer(), asked, 0);
+    const int64_t length = set.sequence_length();
     std::vector<int32_t> tokens(length), labels(length), starts(length);
     int64_t inside = 0;
     for (int64_t w = 0; w < set.windows(); ++w) {
@@ -139,12 +141,12 @@ TEST(EvaluationSet, LimitGivesTheFirstTokensAndAlwaysTheSame) {
     const EvaluationSet set = EvaluationSet::from_shards(files.shards, small_tokenizer(), 16, most);
     const auto count = std::min<int64_t>(most, static_cast<int64_t>(expected.size()));
     EXPECT_EQ(set.scored_tokens(), count);
-    const auto pairs = scored(set, 16);
+    const auto pairs = scored(set);
     ASSERT_EQ(static_cast<int64_t>(pairs.size()), count);
     EXPECT_TRUE(std::equal(pairs.begin(), pairs.end(), expected.begin()));
     EXPECT_GE(set.scored_bytes(), last_bytes);
     last_bytes = set.scored_bytes();
-    EXPECT_EQ(scored(EvaluationSet::from_files(files.inputs, {}, small_tokenizer(), 16, most), 16), pairs);
+    EXPECT_EQ(scored(EvaluationSet::from_files(files.inputs, {}, small_tokenizer(), 16, most)), pairs);
   }
 }
 
@@ -176,11 +178,13 @@ TEST(EvaluationSet, NothingToScoreHasNoWindows) {
 }
 
 TEST(EvaluationSet, PaddingIsAValidTokenWithoutALabel) {
-  const EvaluationSet set = EvaluationSet::from_text("a", small_tokenizer(), 100);
+  const EvaluationSet set = EvaluationSet::from_text(sample_text(3, 300), small_tokenizer(), 100);
+  const int64_t last = set.windows() - 1, used = set.scored_tokens() - 100 * last;
+  ASSERT_GT(last, 0);
+  ASSERT_LT(used, 100);
   std::vector<int32_t> tokens(100), labels(100);
-  ASSERT_EQ(set.windows(), 1);
-  set.window(0, tokens.data(), labels.data());
-  for (int64_t i = set.scored_tokens(); i < 100; ++i) EXPECT_EQ(labels[i], -1);
+  set.window(last, tokens.data(), labels.data());
+  for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(labels[i] == kNoLabel, i >= used);
   for (int32_t token : tokens) EXPECT_TRUE(token >= 0 && token < small_tokenizer().vocab_size());
 }
 

@@ -26,12 +26,25 @@ TEST_F(Evaluate, IsTheMeanOverEveryScoredTokenInAnyBatchSize) {
             .to_vector<double>()[0];
   }
   for (int64_t batch : {int64_t{1}, int64_t{5}, set.windows(), int64_t{1000}}) {
-    const EvaluationResult result = evaluate(*loaded.model, set, 16, batch, DocumentMask::Off);
+    const EvaluationResult result = evaluate(*loaded.model, set, batch, DocumentMask::Off);
     EXPECT_EQ(result.tokens, set.scored_tokens());
     EXPECT_EQ(result.bytes, static_cast<int64_t>(text.size()));
     // Float32 products of other shapes.
     EXPECT_NEAR(result.loss, total / static_cast<double>(set.scored_tokens()), 1e-5) << batch;
   }
+}
+
+// However long the window is that was asked for.
+TEST_F(Evaluate, ComputesNoMoreThanThereIs) {
+  ASSERT_EQ(train(load({"train.steps=3"}), options("run")).outcome, TrainOutcome::Finished);
+  const LoadedModel loaded = load_model(folder_ + "/run", "cpu", {"model.max_sequence_length=16777216"});
+  const std::string text = read_file(folder_ + "/text.txt").substr(0, 40);
+  const EvaluationSet set = EvaluationSet::from_text(text, loaded.tokenizer, 1 << 24);
+  ASSERT_EQ(set.windows(), 1);
+  EXPECT_EQ(set.sequence_length(), set.scored_tokens());
+  const EvaluationSet padded = EvaluationSet::from_text(text, loaded.tokenizer, set.scored_tokens());
+  EXPECT_EQ(evaluate(*loaded.model, set, 8, DocumentMask::Off).loss,
+            evaluate(*loaded.model, padded, 8, DocumentMask::Off).loss);
 }
 
 TEST(EvaluationResult, HasPerplexityAndBitsPerByte) {

@@ -49,8 +49,8 @@ TEST_F(MaskedTraining, WithADocumentMaskTheLossIsTheMeanOverTheLabelsWithinDocum
   EXPECT_LT(*counts.rbegin(), 4 * 16);
 
   const EvaluationSet set = EvaluationSet::from_shards(run.config.data.validation, trained.tokenizer, 16, 100);
-  EXPECT_EQ(result.validation_loss, evaluate(*trained.model, set, 16, 2, DocumentMask::On).loss);
-  EXPECT_NE(result.validation_loss, evaluate(*trained.model, set, 16, 2, DocumentMask::Off).loss);
+  EXPECT_EQ(result.validation_loss, evaluate(*trained.model, set, 2, DocumentMask::On).loss);
+  EXPECT_NE(result.validation_loss, evaluate(*trained.model, set, 2, DocumentMask::Off).loss);
 }
 
 TEST_F(MaskedTraining, MicroBatchesWithDifferentNumbersOfLabelsAddUpToTheSameStep) {
