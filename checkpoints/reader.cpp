@@ -157,10 +157,15 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
   return names;
 }
 
-std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use) {
-  const std::vector<std::string> names = list_checkpoints(directory);
+namespace {
+
+// The same of those that `names` lists. What is gone by now was no damaged one.
+std::optional<Checkpoint> use_newest_good_of(const std::vector<std::string>& names, const std::string& directory,
+                                             const CheckpointUse& use) {
   for (auto name = names.rbegin(); name != names.rend(); ++name) {
-    const auto skip = [](const Error& error) { log::warning("skips a damaged checkpoint: {}", error.what()); };
+    const auto skip = [&](const Error& error) {
+      if (exists(directory + "/" + *name)) log::warning("skips a damaged checkpoint: {}", error.what());
+    };
     std::optional<Checkpoint> checkpoint;
     try {
       checkpoint = Checkpoint::open(directory + "/" + *name);
@@ -175,6 +180,21 @@ std::optional<Checkpoint> use_newest_good(const std::string& directory, const Ch
     } catch (const Error& error) {
       skip(error);
     }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use) {
+  // A training beside may save new ones and remove those that were listed.
+  constexpr int kMostTries = 10;
+  std::vector<std::string> names = list_checkpoints(directory);
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    if (std::optional<Checkpoint> found = use_newest_good_of(names, directory, use)) return found;
+    std::vector<std::string> now = list_checkpoints(directory);
+    if (now == names) break;
+    names = std::move(now);
   }
   return std::nullopt;
 }

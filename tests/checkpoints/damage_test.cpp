@@ -153,6 +153,27 @@ TEST_F(CheckpointDamage, nothingGoodIsNothing) {
   EXPECT_EQ(find_newest_good(folder_.path() + "/absent"), std::nullopt);
 }
 
+// A training beside saves new ones and prunes those that were listed.
+TEST_F(CheckpointDamage, whatIsPrunedWhileItIsLookedForIsMadeUpForByWhatIsNew) {
+  const std::string newest = list_checkpoints(folder_.path()).back();
+  int looked = 0;
+  CheckpointUse use;
+  use.load = [&](const Checkpoint& checkpoint) {
+    if (++looked <= 3) {
+      // Gone, as its reader finds out in the middle, and the next is there.
+      const int64_t step = step_of(list_checkpoints(folder_.path()).back());
+      for (const std::string& name : list_checkpoints(folder_.path())) remove_tree(folder_.path() + "/" + name);
+      write_checkpoint(folder_.path(), training_state(OwnedState(1), step + 1, 1));
+    }
+    checkpoint.verify();
+  };
+  testing::internal::CaptureStderr();
+  const std::optional<Checkpoint> found = use_newest_good(folder_.path(), use);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->position().step, step_of(newest) + 3);
+}
+
 // A manifest that carries a correct hash of wrong content: only its own checks stand between it and memory.
 TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
   const std::string original = read_file(manifest_);
