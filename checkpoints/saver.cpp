@@ -7,6 +7,7 @@
 #include "core/io/file.h"
 #include "core/log.h"
 #include "core/profiler.h"
+#include "core/thread.h"
 
 namespace gta {
 namespace {
@@ -29,7 +30,7 @@ CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t ke
       keep_every_steps_(keep_every_steps),
       asynchronous_(asynchronous),
       options_(std::move(options)) {
-  if (asynchronous_) thread_ = std::thread([this] { work(); });
+  if (asynchronous_) thread_ = start_thread("saves", [this] { work(); });
 }
 
 CheckpointSaver::~CheckpointSaver() {

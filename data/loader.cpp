@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/io/hash.h"
+#include "core/thread.h"
 
 namespace gta {
 
@@ -112,7 +113,7 @@ Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t firs
   ensure(samples_per_batch > 0 && first_sample >= 0 && depth > 0, "loader",
          "expected positive samples per batch and depth and a sample to begin with, got {}, {} and {}",
          samples_per_batch, depth, first_sample);
-  thread_ = std::thread([this] { read_ahead(); });
+  thread_ = start_thread("reads ahead", [this] { read_ahead(); });
 }
 
 Loader::~Loader() {

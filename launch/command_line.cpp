@@ -33,6 +33,7 @@ struct Choices {
   std::string log_level = "info";
   int threads = 0;
   bool saves_when_signalled = false;
+  bool trains = false;  // or takes the steps of a training
   TrainCommand train;
   EvalCommand eval;
   GenerateCommand generate;
@@ -79,7 +80,7 @@ void add_train(CLI::App& app, Choices& c) {
   train->footer(
       "example: gta train configs/runs/quickstart.yaml --set model.attention.type=gqa --run-dir runs/kjv-gqa");
   train->final_callback([&c] {
-    c.saves_when_signalled = true;
+    c.saves_when_signalled = c.trains = true;
     c.run = [&c] { return run_train(c.train); };
   });
 }
@@ -207,6 +208,7 @@ void add_bench(CLI::App& app, Choices& c) {
     add_device(sub, c.bench.device);
     sub->final_callback([&c, action] {
       c.bench.output = c.json ? Output::Json : Output::Text;
+      c.trains = true;
       c.run = [&c, action] { return action(c.bench); };
     });
     return sub;
@@ -281,11 +283,13 @@ void add_checks(CLI::App& app, Choices& c) {
   });
 }
 
-// Which keys take memory, in the order in which lowering them costs least.
-constexpr const char* kMemoryAdvice =
+// Which keys take memory in a training, in the order in which lowering them costs least; and what else helps.
+constexpr const char* kTrainingMemoryAdvice =
     "lower train.micro_batch_size first (same result of training up to rounding), then data.sequence_length or "
     "model.*; "
     "train.checkpoint.asynchronous: false saves a copy of weights and optimizer; 'gta plan' shows what each takes";
+constexpr const char* kMemoryAdvice =
+    "free some memory, raise the limit on it (ulimit -v, a container's or a batch job's), or give fewer --threads";
 
 }  // namespace
 
@@ -303,7 +307,6 @@ int report(const Error& error) {
     case ErrorKind::CheckFailed:
       return kExitCheckFailed;
     case ErrorKind::OutOfMemory:
-      log::write(log::Level::Error, kMemoryAdvice);
       return 1;
     case ErrorKind::Internal:
       log::write(log::Level::Error,
@@ -318,14 +321,19 @@ int report(const Error& error) {
 
 namespace {
 
-// The command that was chosen, its errors as messages and exit codes.
-int run_command(const std::function<int()>& command) {
+// The command that was chosen, its errors as messages and exit codes. advice: what is said when memory is out.
+int run_command(const std::function<int()>& command, const char* advice = kMemoryAdvice) {
+  const auto report_with_advice = [&](const Error& error) {
+    const int code = report(error);
+    if (error.kind() == ErrorKind::OutOfMemory) log::write(log::Level::Error, advice);
+    return code;
+  };
   try {
     return command();
   } catch (const Error& error) {
-    return report(error);
+    return report_with_advice(error);
   } catch (const std::bad_alloc&) {
-    return report(Error(ErrorKind::OutOfMemory, "memory", "the system has no memory left"));
+    return report_with_advice(Error(ErrorKind::OutOfMemory, "memory", "the system has no memory left"));
   } catch (const std::system_error& error) {
     if (std::ferror(stdout)) return 1;  // flush_stdout() will say so
     return report(Error(ErrorKind::Failed, "", error.what()));
@@ -369,7 +377,7 @@ int parse_and_run(int argc, char** argv) {
   take_signals_aside();
   run_on_available_processors();
   if (choices.threads > 0) set_threads(choices.threads);
-  return choices.run();
+  return run_command(choices.run, choices.trains ? kTrainingMemoryAdvice : kMemoryAdvice);
 }
 
 }  // namespace

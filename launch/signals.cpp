@@ -7,11 +7,9 @@
 #include <cstdint>
 #include <ctime>
 #include <initializer_list>
-#include <system_error>
-#include <thread>
 
-#include "core/error.h"
 #include "core/signal_mask.h"
+#include "core/thread.h"
 
 namespace gta {
 namespace {
@@ -37,14 +35,10 @@ void handle(int signal) {
 void take_signals_aside() {
   const sigset_t all = asynchronous_signals();
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  try {
-    std::thread([all] {
-      pthread_sigmask(SIG_UNBLOCK, &all, nullptr);  // also what whoever started this program has left blocked
-      while (true) ::pause();
-    }).detach();
-  } catch (const std::system_error& error) {
-    fail("signals", "cannot start a thread for them: {}", error.what());
-  }
+  start_thread("takes signals", [all] {
+    pthread_sigmask(SIG_UNBLOCK, &all, nullptr);  // also what whoever started this program has left blocked
+    while (true) ::pause();
+  }).detach();
 }
 
 void install_signal_handlers() {

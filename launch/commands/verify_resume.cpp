@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,9 +51,11 @@ pid_t start_training(const VerifyResumeCommand& command, const std::string& run_
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
-  const pid_t child = fork();
+  const pid_t parent = ::getpid(), child = fork();
   if (child < 0) fail("verify-resume", "cannot start a process: {}", std::strerror(errno));
   if (child > 0) return child;
+  // A training that nobody waits for any more would hold its folder's lock against the next call.
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) _exit(127);
   const int log = ::open((run_dir + ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   if (log >= 0) ::dup2(log, STDERR_FILENO);
   // Signals stay blocked, as they are here, until the training is there to take them: none ends it while it is being

@@ -1,4 +1,6 @@
 // Whole commands: their exit codes and what they say. 0 done, 1 failed, 2 wrong usage or input, 3 a check did not hold.
+#include <sys/file.h>
+
 #include <map>
 #include <sstream>
 
@@ -287,18 +289,37 @@ TEST_F(Commands, VerifyResumeSaysThatATrainingDied) {
   EXPECT_NE(text.find("training did not end well: see " + base + "/whole.log"), std::string::npos) << text;
 }
 
+// Killed without a chance to end what it has started.
+TEST_F(Commands, VerifyResumeTakesItsTrainingAlongWhenItDies) {
+  const std::string base = folder_ + "/dying", config = folder_ + "/run.yaml";
+  const pid_t child = fork();
+  if (child == 0) {
+    execl(kGta.c_str(), "gta", "verify-resume", config.c_str(), "--run-dir", base.c_str(), "--set",
+          "train.steps=1000000", nullptr);
+    _exit(127);
+  }
+  const std::string lock = base + "/whole/run.lock";
+  while (!exists(base + "/whole/metrics.jsonl") && waitpid(child, nullptr, WNOHANG) == 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  const File file(lock, File::Mode::ReadWrite);
+  EXPECT_EQ(flock(file.descriptor(), LOCK_EX), 0) << "waits for ever for a training that goes on";
+}
+
 TEST_F(Commands, MemoryThatTheSystemDoesNotHaveIsSaid) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
   ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);
-  ASSERT_EQ(std::system(("truncate -s 2G " + folder_ + "/huge.txt").c_str()), 0);
+  ASSERT_EQ(std::system(("yes word | head -c 500M >" + folder_ + "/huge.txt").c_str()), 0);
   const int status =
-      std::system(("ulimit -v 1000000; " + kGta + " eval " + folder_ + "/run --threads 1 --device cpu --text " +
+      std::system(("ulimit -v 600000; " + kGta + " eval " + folder_ + "/run --threads 1 --device cpu --text " +
                    folder_ + "/huge.txt 2>" + folder_ + "/memory.txt")
                       .c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
   const std::string text = read_file(folder_ + "/memory.txt");
-  for (const char* part : {"the system has no memory left", "train.micro_batch_size"})
+  for (const char* part : {"the system has no memory left", "raise the limit on it (ulimit -v"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
+  EXPECT_EQ(text.find("train.micro_batch_size"), std::string::npos) << text;
 }
 
 TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {

@@ -14,10 +14,15 @@ namespace {
 
 std::atomic<bool> use_instructions{true};
 
-bool cpu_has_bfloat16() {
+// Whether the CPU has the instructions, and oneDNN may use them (DNNL_MAX_CPU_ISA).
+bool can_multiply_bfloat16() {
 #if defined(__x86_64__)
-  static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
-  return has;
+  static const bool can = [] {
+    const auto allowed = static_cast<unsigned>(dnnl::get_effective_cpu_isa()),
+               needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+    return __builtin_cpu_supports("avx512bf16") != 0 && (allowed & needed) == needed;
+  }();
+  return can;
 #else
   return false;
 #endif
@@ -92,7 +97,7 @@ const float* widened(std::vector<float>& buffer, const bfloat16* from, int64_t r
 
 }  // namespace
 
-bool has_bfloat16_products() { return cpu_has_bfloat16() && use_instructions; }
+bool has_bfloat16_products() { return can_multiply_bfloat16() && use_instructions; }
 void use_bfloat16_instructions(bool use) { use_instructions = use; }
 
 template <>
