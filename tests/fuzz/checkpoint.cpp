@@ -15,11 +15,11 @@ bool read_checkpoint(const std::string& bytes) {
   const std::string rank = inner.size() < bytes.size() ? bytes.substr(inner.size() + 1) : "";
   const std::string manifest =
       "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(inner)) + "\", \"manifest\":\n" + inner + "}\n";
-  make_directories(scratch_folder() + "/step-00000001");
-  scratch_file("step-00000001/manifest.json", manifest);
-  scratch_file("step-00000001/rank-0000-of-0001.h5", rank);
+  make_directories(scratch_folder() + "/checkpoint");
+  scratch_file("checkpoint/manifest.json", manifest);
+  scratch_file("checkpoint/rank-0000-of-0001.h5", rank);
   return taken([&] {
-    const Checkpoint checkpoint = Checkpoint::open(scratch_folder() + "/step-00000001");
+    const Checkpoint checkpoint = Checkpoint::open(scratch_folder() + "/checkpoint");
     for (const ManifestEntry& entry : checkpoint.entries())
       expect(entry.offset + entry.bytes() <= static_cast<int64_t>(bytes.size()), "a range lies outside its file");
     taken([&] { checkpoint.tokenizer(); });

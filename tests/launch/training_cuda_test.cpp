@@ -89,9 +89,9 @@ TEST_F(CudaTraining, SavesWhileItTrainsTheBitsOfEveryStep) {
   for (int64_t step = 1; step <= 6; ++step) {
     const auto hashes = [&](const std::string& run) {
       std::vector<uint64_t> of_entries;
-      for (const Checkpoint::Entry& entry :
-           Checkpoint::open(fmt::format("{}/{}/checkpoints/{}", folder_, run, checkpoint_name(step))).entries())
-        of_entries.push_back(entry.hash);
+      const Checkpoint checkpoint =
+          Checkpoint::open(fmt::format("{}/{}/checkpoints/{}", folder_, run, checkpoint_name(step)));
+      for (const Checkpoint::Entry& entry : checkpoint.entries()) of_entries.push_back(entry.hash);
       return of_entries;
     };
     EXPECT_EQ(hashes("beside"), hashes("between")) << "step " << step;
