@@ -20,7 +20,6 @@
 namespace gta {
 namespace {
 
-constexpr const char* kRankFile = "rank-0000-of-0001.h5";
 constexpr const char* kTemporary = ".tmp-";
 constexpr const char* kSetAside = ".set-aside";  // no name that list_checkpoints knows
 
@@ -47,50 +46,6 @@ void check_headers(const std::string& path, const std::vector<hdf5::Dataset>& ex
     if (found.shape != dataset.shape || found.offset != dataset.offset || found.bytes() != dataset.bytes())
       fail(path, "was not written as it should: {} reads back with another shape or place", dataset.name);
   }
-}
-
-Manifest write_rank_file(const std::string& folder, const TrainingState& state, StatePieces& pieces) {
-  const std::string path = folder + "/" + kRankFile;
-  hdf5::Writer writer(path);
-  for (const StateRange& range : state.ranges) {
-    const bool whole = range.first == 0 && range.count == range.elements();
-    writer.add(dataset_name(range, whole), whole ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
-  }
-  writer.add("/tokenizer", {static_cast<int64_t>(state.tokenizer.size())}, DType::U8);
-  writer.set_integer("format_version", 1);
-  writer.set_integer("step", state.position.step);
-  const std::vector<hdf5::Dataset> datasets = writer.close();
-
-  Manifest manifest;
-  manifest.position = state.position;
-  manifest.config_yaml = state.config_yaml;
-  File file(path, File::Mode::ReadWrite);
-  for (size_t i = 0; i < state.ranges.size(); ++i) {
-    const StateRange& range = state.ranges[i];
-    const int64_t offset = std::max<int64_t>(0, datasets[i].offset);  // none is given to a dataset without elements
-    manifest.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count,
-                                kRankFile, offset, write_hashed(file, pieces, i, offset)});
-  }
-  const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
-  const int64_t tokenizer_offset = std::max<int64_t>(0, datasets.back().offset);
-  file.write_at(state.tokenizer.data(), tokenizer_bytes, tokenizer_offset);
-  manifest.entries.push_back({"tokenizer",
-                              "",
-                              {tokenizer_bytes},
-                              DType::U8,
-                              0,
-                              tokenizer_bytes,
-                              kRankFile,
-                              tokenizer_offset,
-                              hash_bytes(state.tokenizer)});
-  file.sync();
-  check_headers(path, datasets);
-  ManifestFile written{kRankFile, file.size(), 0};
-  file.close();
-  // Read back before anything is published: what is on disk is what was hashed on its way there.
-  written.hash = hash_checked(folder, written, manifest.entries);
-  manifest.files.push_back(written);
-  return manifest;
 }
 
 void point_latest(const std::string& directory, const std::string& name) {
@@ -120,7 +75,7 @@ void remove_leftovers(const std::string& directory) {
 // temporary becomes directory/name. What had that name is left under a temporary name, or under name.replaced where the
 // file system cannot exchange two names in one call (NFS): list_checkpoints knows that name, so that no moment is
 // without the old or the new one.
-void publish(const std::string& directory, const std::string& temporary, const std::string& name) {
+void put_in_place(const std::string& directory, const std::string& temporary, const std::string& name) {
   const std::string path = directory + "/" + name;
   if (exists(path)) {
     if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
@@ -130,16 +85,48 @@ void publish(const std::string& directory, const std::string& temporary, const s
   rename_path(temporary, path);
 }
 
-}  // namespace
-
-std::string write_checkpoint(const std::string& directory, const TrainingState& state) {
-  StatePieces pieces(state.ranges);
-  return write_checkpoint(directory, state, pieces);
+// What was read back, or was sent, and is not as it should be is no input from outside.
+template <class F>
+auto underway(F&& f) {
+  try {
+    return f();
+  } catch (const Error& error) {
+    throw error.underway();
+  }
 }
 
-std::string write_checkpoint(const std::string& directory, const TrainingState& state, StatePieces& pieces) {
-  const std::string name = checkpoint_name(state.position.step), path = directory + "/" + name,
-                    temporary = directory + "/" + kTemporary + name;
+// The manifest's text, when a reader of it would find all of the checkpoint.
+std::string whole_manifest(const std::string& folder, const TrainingPosition& position, const std::string& config_yaml,
+                           const std::vector<RankFile>& files) {
+  Manifest manifest;
+  manifest.position = position;
+  manifest.config_yaml = config_yaml;
+  manifest.world_size = static_cast<int64_t>(files.size());
+  for (int64_t rank = 0; rank < manifest.world_size; ++rank) {
+    const RankFile& written = files[static_cast<size_t>(rank)];
+    if (const std::string name = rank_file_name(rank, manifest.world_size); written.file.name != name)
+      fail(folder, "cannot be published: expected {} of rank {}, it wrote {}", name, rank, written.file.name);
+    manifest.files.push_back(written.file);
+    manifest.entries.insert(manifest.entries.end(), written.entries.begin(), written.entries.end());
+  }
+  check_files(folder, manifest.files);
+  std::string text = to_json(manifest);
+  if (const std::string missing = what_is_missing(parse_manifest(text, folder + "/manifest.json")); !missing.empty())
+    fail(folder, "cannot be published: no rank wrote {}", missing);
+  return text;
+}
+
+void write_manifest(const std::string& path, const std::string& text) {
+  File file(path, File::Mode::Create);
+  file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
+  file.sync();
+  file.close();
+  if (read_file(path) != text) fail(path, "was not written as it should: it reads back differently");
+}
+
+}  // namespace
+
+std::string prepare(const std::string& directory, int64_t step) {
   if (!exists(directory)) {
     make_directories(directory);
     sync_directory(parent_of(directory));
@@ -151,39 +138,109 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
     // Another user's, or open elsewhere on a network's file system. It is in nobody's way.
     log::warning("what an earlier save left behind stays, and takes room: {}", error.what());
   }
-  make_directories(temporary);
-  bool published = false;
-  try {
-    const std::string manifest = to_json(write_rank_file(temporary, state, pieces)),
-                      manifest_path = temporary + "/manifest.json";
-    File file(manifest_path, File::Mode::Create);
-    file.write_at(manifest.data(), static_cast<int64_t>(manifest.size()), 0);
-    file.sync();
+  std::string folder = directory + "/" + kTemporary + checkpoint_name(step);
+  make_directories(folder);
+  return folder;
+}
+
+RankFile write_own_file(const std::string& folder, int64_t rank, int64_t world_size, const TrainingState& state,
+                        StatePieces& pieces) {
+  ensure(0 <= rank && rank < world_size, "checkpoint", "rank {} of {} cannot save", rank, world_size);
+  RankFile written;
+  written.file.name = rank_file_name(rank, world_size);
+  const std::string path = folder + "/" + written.file.name;
+  hdf5::Writer writer(path);
+  for (const StateRange& range : state.ranges) {
+    const bool whole = range.first == 0 && range.count == range.elements();
+    writer.add(dataset_name(range, whole), whole ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
+  }
+  const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
+  if (rank == 0) writer.add("/tokenizer", {tokenizer_bytes}, DType::U8);
+  writer.set_integer("format_version", 1);
+  writer.set_integer("step", state.position.step);
+  const std::vector<hdf5::Dataset> datasets = writer.close();
+
+  File file(path, File::Mode::ReadWrite);
+  const auto offset_of = [&](size_t i) {
+    return std::max<int64_t>(0, datasets[i].offset);  // none is given to a dataset without elements
+  };
+  for (size_t i = 0; i < state.ranges.size(); ++i) {
+    const StateRange& range = state.ranges[i];
+    written.entries.push_back({range.part, range.parameter, range.shape, range.dtype, range.first, range.count,
+                               written.file.name, offset_of(i), write_hashed(file, pieces, i, offset_of(i))});
+  }
+  if (rank == 0) {
+    const int64_t offset = offset_of(state.ranges.size());
+    file.write_at(state.tokenizer.data(), tokenizer_bytes, offset);
+    written.entries.push_back({kTokenizerPart,
+                               "",
+                               {tokenizer_bytes},
+                               DType::U8,
+                               0,
+                               tokenizer_bytes,
+                               written.file.name,
+                               offset,
+                               hash_bytes(state.tokenizer)});
+  }
+  file.sync();
+  return underway([&] {
+    check_headers(path, datasets);
+    written.file.bytes = file.size();
     file.close();
-    if (read_file(manifest_path) != manifest)
-      fail(manifest_path, "was not written as it should: it reads back differently");
-    sync_directory(temporary);
-    publish(directory, temporary, name);
-    published = true;
-    sync_directory(directory);
+    // Read back before anything is published: what is on disk is what was hashed on its way there.
+    written.file.hash = hash_checked(folder, written.file, written.entries);
+    return written;
+  });
+}
+
+std::string publish(const std::string& folder, const TrainingPosition& position, const std::string& config_yaml,
+                    const std::vector<RankFile>& files) {
+  const std::string directory = parent_of(folder), name = checkpoint_name(position.step), path = directory + "/" + name;
+  ensure(folder.ends_with(std::string("/") + kTemporary + name), "checkpoint", "{} was not prepared for step {}",
+         folder, position.step);
+  try {
+    underway([&] {
+      write_manifest(folder + "/manifest.json", whole_manifest(folder, position, config_yaml, files));
+      sync_directory(folder);
+      put_in_place(directory, folder, name);
+    });
   } catch (...) {
-    // Once published, the leftover is the old checkpoint, and the disk has not said yet that it knows the new one.
-    if (!published) {
-      try {
-        remove_tree(temporary);
-      } catch (const Error&) {
-        // The disk that refused the write may refuse this too; the next save removes it.
-      }
-    }
+    give_up(folder);
     throw;
   }
+  // From here on the folder is the old checkpoint, which the disk may still know as the one of this step.
+  sync_directory(directory);
   try {
     point_latest(directory, name);
     remove_leftovers(directory);
   } catch (const Error& error) {
-    log::warning("the checkpoint of step {} is saved, but: {}", state.position.step, error.what());
+    log::warning("the checkpoint of step {} is saved, but: {}", position.step, error.what());
   }
   return path;
+}
+
+void give_up(const std::string& folder) {
+  try {
+    remove_tree(folder);
+  } catch (const Error&) {
+  }
+}
+
+std::string write_checkpoint(const std::string& directory, const TrainingState& state) {
+  StatePieces pieces(state.ranges);
+  return write_checkpoint(directory, state, pieces);
+}
+
+std::string write_checkpoint(const std::string& directory, const TrainingState& state, StatePieces& pieces) {
+  const std::string folder = prepare(directory, state.position.step);
+  RankFile written;
+  try {
+    written = write_own_file(folder, 0, 1, state, pieces);
+  } catch (...) {
+    give_up(folder);
+    throw;
+  }
+  return publish(folder, state.position, state.config_yaml, {written});
 }
 
 void set_aside(const std::string& directory, const std::vector<std::string>& names) {

@@ -1,24 +1,48 @@
 // Writes one checkpoint, whole or not at all, and removes old ones.
 //
 //   DIRECTORY/step-00001000/  manifest.json
-//                             rank-0000-of-0001.h5 (/master/NAME, /exp_avg/NAME, /exp_avg_sq/NAME, /tokenizer)
+//                             rank-0000-of-0002.h5 (/master/NAME, /exp_avg/NAME, /exp_avg_sq/NAME, /tokenizer)
+//                             rank-0001-of-0002.h5 (what the second rank owns)
 //   DIRECTORY/latest -> step-00001000
 //
-// HDF5 lays the file out and closes it; the bytes are then written, hashed and synced here with every return code
-// checked. The folder is built as .tmp-step-00001000, and appears by one rename after everything in it is on disk.
+// In three steps, of which each rank takes the second:
+//
+//   rank 0    folder = prepare(DIRECTORY, step)              .tmp-step-00001000
+//   each      file = write_own_file(folder, rank, ...)       its file is on disk; to_json(file) goes to rank 0
+//   rank 0    publish(folder, position, config, files)       the folder appears by one rename, when all is on disk
+//             or give_up(folder), when a rank could not write
+//
+// HDF5 lays a file out and closes it; the bytes are then written, hashed and synced here with every return code
+// checked. Whatever fails throws Error(Failed) with the reason, and what was there before is untouched: a checkpoint of
+// the same step stays in place until the new one is whole on disk. One writer per directory at a time (a run's folder
+// has a lock).
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "checkpoints/manifest.h"
 #include "checkpoints/state_pieces.h"
 #include "checkpoints/training_state.h"
 
 namespace gta {
 
-// The new folder's path. Error(Failed) with the reason when it could not be written: what was there before is
-// untouched. One writer per directory at a time (a run's folder has a lock). A checkpoint of the same step stays in
-// place until the new one is whole on disk.
+// Makes the folder for the ranks' files, and removes what interrupted writers left. Its path.
+std::string prepare(const std::string& directory, int64_t step);
+// Writes what this rank owns, reads it back, and says what is where. The tokenizer goes into the file of rank 0; others
+// need not have it.
+RankFile write_own_file(const std::string& folder, int64_t rank, int64_t world_size, const TrainingState& state,
+                        StatePieces& pieces);
+// The new checkpoint's path. `files` are those of all ranks, in their order, and hold every element once: what they
+// lack is named. Where it fails it has given up. Do not call give_up() then: the folder may hold the checkpoint that
+// was to be replaced.
+std::string publish(const std::string& folder, const TrainingPosition& position, const std::string& config_yaml,
+                    const std::vector<RankFile>& files);
+// Removes the folder. Does not throw: the disk that refused a write may refuse this too, and the next prepare() removes
+// it.
+void give_up(const std::string& folder);
+
+// The three steps of one rank that owns everything. The new folder's path.
 std::string write_checkpoint(const std::string& directory, const TrainingState& state);
 // The same from the state's pieces, which another thread may stage meanwhile.
 std::string write_checkpoint(const std::string& directory, const TrainingState& state, StatePieces& pieces);

@@ -1,4 +1,5 @@
-// Kills and disk errors at every system call of a save. This program runs itself again under strace as the saving
+// Kills and disk errors at every system call of a save, by one owner or by two that write their files in turn. This
+// program runs itself again under strace as the saving
 // program (the variable below says where to save), and strace kills it or makes a call fail. Whatever happens, the
 // loader finds exactly the old checkpoint or exactly the new one, and the next save succeeds.
 #include <gtest/gtest.h>
@@ -20,9 +21,33 @@ namespace {
 
 using test::holds, test::OwnedState, test::TemporaryFolder, test::training_state;
 
-constexpr const char* kVariable = "GTA_TEST_SAVING_PROGRAM";  // DIRECTORY:STEP
+constexpr const char* kVariable = "GTA_TEST_SAVING_PROGRAM";  // DIRECTORY:STEP:OWNERS
 constexpr int kSaved = 0, kNotSaved = 3;
 constexpr uint64_t kOldSeed = 1, kNewSeed = 2, kLaterSeed = 3;
+
+enum class Owners : uint8_t { One, Two, TwoSecondFirst };
+
+std::vector<std::string> rank_files(Owners owners) {
+  if (owners == Owners::One) return {"/rank-0000-of-0001.h5"};
+  return {"/rank-0000-of-0002.h5", "/rank-0001-of-0002.h5"};
+}
+
+bool save_by_two(const std::string& directory, int64_t step, Owners owners) {
+  const OwnedState owned(kNewSeed);
+  try {
+    test::write_by_owners(directory, owned, step, kNewSeed, {0, 0.5, 1},
+                          owners == Owners::Two ? test::Order::FirstToLast : test::Order::LastToFirst);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "could not be saved: %s\n", error.what());
+    return false;
+  }
+  try {
+    prune_checkpoints(directory, 1, 0);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "older checkpoints stay: %s\n", error.what());
+  }
+  return true;
+}
 
 // The saving program: one save that keeps one checkpoint, so that pruning is swept too.
 class SavingProgram : public testing::Environment {
@@ -30,13 +55,22 @@ class SavingProgram : public testing::Environment {
   void SetUp() override {
     const char* variable = std::getenv(kVariable);
     if (!variable) return;
-    const std::string job = variable;
-    const size_t colon = job.rfind(':');
-    const OwnedState owned(kNewSeed);
+    std::string directory = variable;
+    const auto last_field = [&] {
+      const size_t colon = directory.rfind(':');
+      const std::string field = directory.substr(colon + 1);
+      directory.resize(colon);
+      return std::stoll(field);
+    };
+    const auto owners = static_cast<Owners>(last_field());
+    const int64_t step = last_field();
     bool good = false;
-    {
-      CheckpointSaver saver(job.substr(0, colon), 1, 0, false);
-      saver.save(training_state(owned, std::stoll(job.substr(colon + 1)), kNewSeed));
+    if (owners != Owners::One) {
+      good = save_by_two(directory, step, owners);
+    } else {
+      const OwnedState owned(kNewSeed);
+      CheckpointSaver saver(directory, 1, 0, false);
+      saver.save(training_state(owned, step, kNewSeed));
       good = saver.finish();
     }
     std::exit(good ? kSaved : kNotSaved);  // through the libraries' own clean-up, which must not crash either
@@ -47,7 +81,7 @@ const testing::Environment* const registered = testing::AddGlobalTestEnvironment
 // One save in a fresh folder that holds the old checkpoint of step 1.
 class Save {
  public:
-  explicit Save(int64_t step) : step_(step), directory_(folder_.path() + "/checkpoints") {
+  Save(int64_t step, Owners owners) : step_(step), owners_(owners), directory_(folder_.path() + "/checkpoints") {
     const OwnedState owned(kOldSeed);
     write_checkpoint(directory_, training_state(owned, 1, kOldSeed));
   }
@@ -57,7 +91,8 @@ class Save {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
     // A sanitizer's search for leaks cannot work under a tracer, and would end the program with a code of its own.
     const std::string command = std::string("exec env ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS ") + kVariable + "=" +
-                                directory_ + ":" + std::to_string(step_) + " strace -f -qq -o " + trace() + " " +
+                                directory_ + ":" + std::to_string(step_) + ":" +
+                                std::to_string(static_cast<int>(owners_)) + " strace -f -qq -o " + trace() + " " +
                                 options + " " + self + " >" + folder_.path() + "/said 2>&1";
     return std::system(command.c_str());
   }
@@ -73,8 +108,11 @@ class Save {
   // Programs close files before main() too, and do not start when that fails: of closes, only those of what is being
   // written.
   std::string only(const std::string& call) const {
+    if (call != "close") return "";
     const std::string temporary = directory_ + "/.tmp-" + checkpoint_name(step_);
-    return call == "close" ? fmt::format("-P {0}/rank-0000-of-0001.h5 -P {0}/manifest.json ", temporary) : "";
+    std::string paths = "-P " + temporary + "/manifest.json ";
+    for (const std::string& file : rank_files(owners_)) paths += "-P " + temporary + file + " ";
+    return paths;
   }
 
   void expect_old_or_new(const std::string& when) const {
@@ -116,6 +154,7 @@ class Save {
 
   TemporaryFolder folder_;
   int64_t step_;
+  Owners owners_;
   std::string directory_;
 };
 
@@ -123,16 +162,22 @@ bool strace_works() { return std::system("strace -qq -o /dev/null true >/dev/nul
 #define SKIP_WITHOUT_STRACE() \
   if (!strace_works()) GTEST_SKIP() << "strace is not installed, or tracing is not allowed here"
 
-// the step that is saved over step 1: another, or the same
-class InjectedFault : public testing::TestWithParam<int64_t> {};
+struct Case {
+  int64_t step;  // that is saved over step 1: another, or the same
+  Owners owners;
+};
+class InjectedFault : public testing::TestWithParam<Case> {
+ protected:
+  static Save fresh() { return {GetParam().step, GetParam().owners}; }
+};
 
-void sweep_kills(int64_t step, const std::string& call, const std::string& always) {
+void sweep_kills(const Case& what, const std::string& call, const std::string& always) {
   // A call that an error refuses costs others, which the count must see.
-  const int calls = Save(step).count(call) + (always.empty() ? 0 : 1);
+  const int calls = Save(what.step, what.owners).count(call) + (always.empty() ? 0 : 1);
   int killed = 0;
   for (int n = 1; n <= calls; ++n) {
     const std::string when = fmt::format("killed at {} number {} of {}{}", call, n, calls, always);
-    const Save save(step);
+    const Save save(what.step, what.owners);
     const int status =
         save.run(save.only(call) +
                  fmt::format("{} -e trace={},renameat2 -e inject={}:signal=KILL:when={}", always, call, call, n));
@@ -159,13 +204,13 @@ TEST_P(InjectedFault, aDiskErrorAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
     return {"EIO"};
   };
   for (const std::string call : kCalls) {
-    const int calls = Save(GetParam()).count(call);
+    const int calls = fresh().count(call);
     int refused = 0;
     for (const std::string& error : errors(call))
       for (const char* persistent : {"", "+"})
         for (int n = 1; n <= calls; ++n) {
           const std::string when = fmt::format("{} {} at number {}{} of {}", call, error, n, persistent, calls);
-          const Save save(GetParam());
+          const Save save = fresh();
           const int status = save.run(save.only(call) + fmt::format("-e trace={} -e inject={}:error={}:when={}{}", call,
                                                                     call, error, n, persistent));
           ASSERT_TRUE(WIFEXITED(status)) << when << ": the saving program crashed\n" << save.said();
@@ -197,9 +242,9 @@ TEST_P(InjectedFault, aDiskErrorAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
 // nothing is published before all of it is on disk, and nothing is removed before that is.
 TEST_P(InjectedFault, everythingIsOnDiskBeforeItIsPublishedAndThatBeforeAnythingIsRemoved) {
   SKIP_WITHOUT_STRACE();
-  const Save save(GetParam());
+  const Save save = fresh();
   std::filesystem::create_directories(save.directory() + "/.tmp-step-00000000/left");  // by an interrupted writer
-  const std::string name = checkpoint_name(GetParam()), temporary = save.directory() + "/.tmp-" + name;
+  const std::string name = checkpoint_name(GetParam().step), temporary = save.directory() + "/.tmp-" + name;
   const std::vector<std::string> calls = save.calls("pwrite64,ftruncate,fsync,rename,renameat2,unlinkat,rmdir");
   const auto where = [&](const std::function<bool(const std::string&)>& is, size_t from = 0) {
     return static_cast<size_t>(std::find_if(calls.begin() + static_cast<std::ptrdiff_t>(from), calls.end(), is) -
@@ -219,7 +264,9 @@ TEST_P(InjectedFault, everythingIsOnDiskBeforeItIsPublishedAndThatBeforeAnything
   });
   ASSERT_LT(published, calls.size());
   size_t last_written = 0;
-  for (const char* file : {"/rank-0000-of-0001.h5", "/manifest.json"}) {
+  std::vector<std::string> files = rank_files(GetParam().owners);
+  files.emplace_back("/manifest.json");
+  for (const std::string& file : files) {
     size_t written = calls.size();
     for (size_t i = where(on("pwrite64", temporary + file)); i < calls.size();
          i = where(on("pwrite64", temporary + file), i + 1))
@@ -240,10 +287,10 @@ TEST_P(InjectedFault, everythingIsOnDiskBeforeItIsPublishedAndThatBeforeAnything
 // A disk that says it has written and has not: what was published is not believed, and the old one is still there.
 TEST_P(InjectedFault, aSwallowedOrShortWriteIsFound) {
   SKIP_WITHOUT_STRACE();
-  const int calls = Save(GetParam()).count("pwrite64");
+  const int calls = fresh().count("pwrite64");
   for (int n = 1; n <= calls; ++n) {
     const std::string when = fmt::format("write {} of {} swallowed after one byte", n, calls);
-    const Save save(GetParam());
+    const Save save = fresh();
     const int status = save.run(fmt::format("-e trace=pwrite64 -e inject=pwrite64:retval=1:when={}", n));
     ASSERT_TRUE(WIFEXITED(status)) << when << save.said();
     EXPECT_TRUE(WEXITSTATUS(status) == kSaved || WEXITSTATUS(status) == kNotSaved) << when << save.said();
@@ -251,8 +298,10 @@ TEST_P(InjectedFault, aSwallowedOrShortWriteIsFound) {
     if (WEXITSTATUS(status) == kSaved) {
       save.expect_new(when);
       // Our own loader needs no header; other programs do.
-      EXPECT_NO_THROW(hdf5::Reader(save.directory() + "/latest/rank-0000-of-0001.h5").read_double("/master/scale"))
-          << when;
+      for (const std::string& file : rank_files(GetParam().owners)) {
+        const hdf5::Reader reader(save.directory() + "/latest" + file);
+        for (const auto& [name, dataset] : reader.datasets()) EXPECT_NO_THROW(reader.read_double(name)) << when;
+      }
     }
   }
 }
@@ -261,11 +310,18 @@ TEST_P(InjectedFault, aSwallowedOrShortWriteIsFound) {
 TEST(InjectedFaultWithoutExchange, aKillAtAnyCallLeavesTheOldOrTheNewCheckpoint) {
   SKIP_WITHOUT_STRACE();
   for (const char* call : {"rename", "fsync", "unlinkat", "symlink"})
-    sweep_kills(1, call, " -e inject=renameat2:error=EINVAL");
+    sweep_kills({1, Owners::One}, call, " -e inject=renameat2:error=EINVAL");
 }
 
-INSTANTIATE_TEST_SUITE_P(Steps, InjectedFault, testing::Values(2, 1),
-                         [](const auto& info) { return std::string(info.param == 1 ? "theSameStep" : "anotherStep"); });
+INSTANTIATE_TEST_SUITE_P(Steps, InjectedFault,
+                         testing::Values(Case{2, Owners::One}, Case{1, Owners::One}, Case{2, Owners::Two},
+                                         Case{1, Owners::Two}, Case{1, Owners::TwoSecondFirst}),
+                         [](const auto& info) {
+                           const std::string step = info.param.step == 1 ? "theSameStep" : "anotherStep";
+                           return step + (info.param.owners == Owners::One   ? ""
+                                          : info.param.owners == Owners::Two ? "ByTwo"
+                                                                             : "ByTwoTheSecondFirst");
+                         });
 
 }  // namespace
 }  // namespace gta

@@ -216,12 +216,19 @@ TEST(Ranks, WhatTwoSaveLoadsAsOneAndAsThree) {
     state.position.updates = kSteps;
     state.config_yaml = "name: ranks\n";
     state.tokenizer = "no tokenizer";
-    for (const auto& rank : two)
-      for (const StateRange& range : training_ranges(rank->space, *rank->optimizer, RangesOf::Owner))
-        state.ranges.push_back(range);
-    const std::map<std::string, std::vector<char>> saved = held_bytes(state.ranges);
     const test::TemporaryFolder folder;
-    const Checkpoint checkpoint = Checkpoint::open(write_checkpoint(folder.path(), state));
+    const std::string unpublished = prepare(folder.path(), kSteps);
+    std::vector<RankFile> files;
+    std::vector<StateRange> all;
+    for (const auto& rank : two) {
+      state.ranges = training_ranges(rank->space, *rank->optimizer, RangesOf::Owner);
+      all.insert(all.end(), state.ranges.begin(), state.ranges.end());
+      StatePieces pieces(state.ranges);
+      files.push_back(write_own_file(unpublished, static_cast<int64_t>(files.size()), 2, state, pieces));
+    }
+    const std::map<std::string, std::vector<char>> saved = held_bytes(all);
+    const Checkpoint checkpoint = Checkpoint::open(publish(unpublished, state.position, state.config_yaml, files));
+    EXPECT_EQ(checkpoint.files().size(), 2u);
     for (int64_t count : {1, 3}) {
       auto loaded = make_ranks(config, dtype, count);
       std::vector<StateRange> owned;
@@ -232,8 +239,9 @@ TEST(Ranks, WhatTwoSaveLoadsAsOneAndAsThree) {
           owned.push_back(range);
         // Vectors are given back to every rank.
         for (const Parameter& parameter : two[0]->space.parameters())
-          if (parameter.kind == ParameterKind::Vector || count == 1)
+          if (parameter.kind == ParameterKind::Vector || count == 1) {
             EXPECT_EQ(weight_values(rank->space, parameter), weight_values(two[0]->space, parameter)) << parameter.name;
+          }
       }
       EXPECT_TRUE(held_bytes(owned) == saved) << count << " ranks";
     }

@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints/manifest.h"
 #include "checkpoints/reader.h"
 #include "checkpoints/training_state.h"
+#include "checkpoints/writer.h"
 
 namespace gta::test {
 
@@ -42,7 +44,8 @@ inline std::vector<unsigned char> pattern(int64_t bytes, uint64_t seed) {
   return out;
 }
 
-// Owns the memory of whole parameters; ranges() cuts them into pieces of at most `most` elements.
+// Owns the memory of whole parameters; ranges() cuts them into pieces of at most `most` elements, share() into those of
+// several owners.
 class OwnedState {
  public:
   explicit OwnedState(uint64_t seed) {
@@ -77,6 +80,24 @@ class OwnedState {
       }
     return cut;
   }
+  // Of every parameter the elements between two fractions of it: what an owner has, or what it wants, in which a
+  // parameter of which it has nothing is a range of no elements.
+  std::vector<StateRange> share(double from, double to) const {
+    std::vector<StateRange> cut = wanted_share(from, to);
+    std::erase_if(cut, [](const StateRange& range) { return range.count == 0; });
+    return cut;
+  }
+  std::vector<StateRange> wanted_share(double from, double to) const {
+    std::vector<StateRange> cut;
+    for (const StateRange& whole : ranges_) {
+      StateRange range = whole;
+      range.first = static_cast<int64_t>(from * static_cast<double>(whole.count));
+      range.count = static_cast<int64_t>(to * static_cast<double>(whole.count)) - range.first;
+      range.data = static_cast<char*>(whole.data) + range.first * static_cast<int64_t>(size_of(whole.dtype));
+      cut.push_back(range);
+    }
+    return cut;
+  }
   const std::vector<std::vector<unsigned char>>& bytes() const { return bytes_; }
 
  private:
@@ -91,6 +112,43 @@ inline TrainingState training_state(const OwnedState& owned, int64_t step, uint6
   state.tokenizer = std::string("tok\0enizer\n", 11) + std::to_string(seed);
   state.ranges = owned.ranges(most);
   return state;
+}
+
+// Who owns what: owner r has share(cuts[r], cuts[r + 1]). An owner with two equal cuts has nothing.
+using Cuts = std::vector<double>;
+enum class Order : uint8_t { FirstToLast, LastToFirst };
+
+// The files of every owner in turn, in a folder that is prepared; the owners' order is that of the result.
+inline std::vector<RankFile> write_files(const std::string& folder, const OwnedState& owned, int64_t step,
+                                         uint64_t seed, const Cuts& cuts, Order order = Order::FirstToLast) {
+  const auto owners = static_cast<int64_t>(cuts.size()) - 1;
+  std::vector<RankFile> files(static_cast<size_t>(owners));
+  for (int64_t i = 0; i < owners; ++i) {
+    const int64_t rank = order == Order::FirstToLast ? i : owners - 1 - i;
+    const auto at = static_cast<size_t>(rank);
+    TrainingState state = training_state(owned, step, seed);
+    state.ranges = owned.share(cuts[at], cuts[at + 1]);
+    if (rank != 0) state.tokenizer.clear();
+    StatePieces pieces(state.ranges);
+    const std::string sent = to_json(write_own_file(folder, rank, owners, state, pieces));
+    files[at] = parse_rank_file(sent, fmt::format("rank {}", rank));
+  }
+  return files;
+}
+
+// A checkpoint of several owners.
+inline std::string write_by_owners(const std::string& directory, const OwnedState& owned, int64_t step, uint64_t seed,
+                                   const Cuts& cuts, Order order = Order::FirstToLast) {
+  const std::string folder = prepare(directory, step);
+  std::vector<RankFile> files;
+  try {
+    files = write_files(folder, owned, step, seed, cuts, order);
+  } catch (...) {
+    give_up(folder);
+    throw;
+  }
+  const TrainingState state = training_state(owned, step, seed);
+  return publish(folder, state.position, state.config_yaml, files);
 }
 
 // Whether the checkpoint holds exactly the state of that step and seed.
