@@ -17,12 +17,31 @@ namespace {
 
 constexpr int64_t kLargestManifest = 256 << 20;
 
-std::vector<char> read_entry(const std::string& path, const ManifestEntry& entry) {
-  const File file(path + "/" + entry.file, File::Mode::Read);
-  std::vector<char> bytes(static_cast<size_t>(entry.bytes()));
-  file.read_at(bytes.data(), static_cast<int64_t>(bytes.size()), entry.offset);
-  if (hash_bytes(bytes.data(), bytes.size()) != entry.hash) refuse_hash(path, entry);
-  return bytes;
+using Key = std::pair<std::string, std::string>;  // part, parameter
+using RangesByKey = std::map<Key, std::vector<const StateRange*>>;
+
+RangesByKey by_key(const std::vector<StateRange>& ranges) {
+  RangesByKey found;
+  for (const StateRange& range : ranges) found[{range.part, range.parameter}].push_back(&range);
+  return found;
+}
+
+// What both have; nothing when first >= second.
+Elements common(const StateRange& range, const ManifestEntry& entry) {
+  return {std::max(range.first, entry.first), std::min(range.first + range.count, entry.first + entry.count)};
+}
+
+// The entry's bytes from `offset` on, to their places in a range. No product is larger than the entry or the range.
+void take(const StateRange& range, const ManifestEntry& entry, int64_t offset, const char* data, int64_t bytes) {
+  const auto size = static_cast<int64_t>(size_of(entry.dtype));
+  const auto [first, last] = common(range, entry);
+  if (first >= last) return;
+  const int64_t both = (first - entry.first) * size, begin = std::max(both, offset),
+                end = std::min((last - entry.first) * size, offset + bytes);
+  if (begin < end)
+    GTA_DISPATCH(range.device, copy_from_host, Stream{range.device},
+                 static_cast<char*>(range.data) + (first - range.first) * size + (begin - both), end - begin,
+                 data + (begin - offset), end - begin, 1, end - begin);
 }
 
 std::string stem_of(const std::string& name) {
@@ -53,90 +72,95 @@ Checkpoint Checkpoint::open(const std::string& path) {
   const std::optional<int64_t> named = step_named(name);
   if (const int64_t step = checkpoint.position().step; named && *named != step)
     bad_input(path, "holds step {}, not the one of its name: rename it {}", step, checkpoint_name(step));
-  for (const ManifestFile& file : checkpoint.manifest_.files) {
-    const std::string name = path + "/" + file.name;
-    std::error_code error;
-    if (!exists(name)) bad_input(path, "is damaged: {} is missing", file.name);
-    if (!std::filesystem::is_regular_file(name, error))
-      bad_input(path, "is damaged: {} is not a regular file", file.name);
-    const int64_t bytes = File(name, File::Mode::Read).size();
-    if (bytes != file.bytes) bad_input(path, "is damaged: {} has {} bytes, expected {}", file.name, bytes, file.bytes);
-  }
+  check_files(path, checkpoint.manifest_.files);
   return checkpoint;
+}
+
+std::string Checkpoint::read(const Entry& entry) const {
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(entry.bytes()));
+  read_checked(path_, File(path_ + "/" + entry.file, File::Mode::Read), entry,
+               [&](int64_t, const char* data, int64_t count) { bytes.append(data, static_cast<size_t>(count)); });
+  return bytes;
 }
 
 std::string Checkpoint::tokenizer() const {
   for (const ManifestEntry& entry : manifest_.entries)
-    if (entry.part == "tokenizer") {
-      const std::vector<char> bytes = read_entry(path_, entry);
-      return {bytes.begin(), bytes.end()};
-    }
+    if (entry.part == kTokenizerPart) return read(entry);
   bad_input(path_, "holds no tokenizer");
 }
 
-void Checkpoint::verify() const { verify({}); }
-
-void Checkpoint::verify(const TakeBytes& take) const {
+void Checkpoint::verify() const {
   for (const ManifestFile& file : manifest_.files)
-    if (hash_checked(path_, file, manifest_.entries, take) != file.hash)
+    if (hash_checked(path_, file, manifest_.entries) != file.hash)
       bad_input(path_, "is damaged: {} does not have its hash", file.name);
 }
 
 void Checkpoint::check_fits(const std::vector<StateRange>& ranges) const {
   std::set<std::string> parts;
-  std::map<std::pair<std::string, std::string>, std::vector<const StateRange*>> wanted;
-  std::vector<int64_t> filled(ranges.size(), 0);
-  for (const StateRange& range : ranges) {
-    parts.insert(range.part);
-    wanted[{range.part, range.parameter}].push_back(&range);
-  }
+  for (const StateRange& range : ranges) parts.insert(range.part);
+  const RangesByKey wanted = by_key(ranges);
+  std::set<Key> refused;  // of what is wanted
+  std::map<Key, std::vector<Elements>> held;
   std::string problems;
   for (const ManifestEntry& entry : manifest_.entries) {
     if (!parts.count(entry.part)) continue;
-    const auto found = wanted.find({entry.part, entry.parameter});
+    const Key key{entry.part, entry.parameter};
+    held[key].emplace_back(entry.first, entry.first + entry.count);
+    const auto found = wanted.find(key);
+    const auto differs = [&](const StateRange* range) {
+      return range->shape != entry.shape || range->dtype != entry.dtype;
+    };
     if (found == wanted.end()) {
-      problems += fmt::format("; {} {} is not in this model", entry.part, entry.parameter);
-      continue;
-    }
-    for (const StateRange* range : found->second) {
-      if (range->shape != entry.shape || range->dtype != entry.dtype) {
-        problems +=
-            fmt::format("; {} {} is {} {}, the model wants {} {}", entry.part, entry.parameter, name_of(entry.dtype),
-                        shape_text(entry.shape), name_of(range->dtype), shape_text(range->shape));
-        continue;
-      }
-      const int64_t overlap =
-          std::min(range->first + range->count, entry.first + entry.count) - std::max(range->first, entry.first);
-      filled[range - ranges.data()] += std::max<int64_t>(0, overlap);
+      if (refused.insert(key).second)
+        problems += fmt::format("; {} {} is not in this model", entry.part, entry.parameter);
+    } else if (const auto other = std::find_if(found->second.begin(), found->second.end(), differs);
+               other != found->second.end() && refused.insert(key).second) {
+      problems +=
+          fmt::format("; {} {} is {} {}, the model wants {} {}", entry.part, entry.parameter, name_of(entry.dtype),
+                      shape_text(entry.shape), name_of((*other)->dtype), shape_text((*other)->shape));
     }
   }
-  for (size_t i = 0; i < ranges.size(); ++i)
-    if (filled[i] < ranges[i].count) problems += fmt::format("; {} {} is missing", ranges[i].part, ranges[i].parameter);
+  for (const StateRange& range : ranges) {
+    const Key key{range.part, range.parameter};
+    if (refused.count(key)) continue;
+    if (!held.count(key)) {
+      refused.insert(key);
+      problems += fmt::format("; {} {} is missing", range.part, range.parameter);
+      continue;
+    }
+    for (const Elements& gap : uncovered(held[key], {range.first, range.first + range.count}))
+      problems += fmt::format("; {} {} lacks {} of {}", range.part, range.parameter, text_of(gap), range.elements());
+  }
   if (!problems.empty()) bad_input(path_, "does not fit this model: {}", problems.substr(2));
 }
 
 void Checkpoint::load(const std::vector<StateRange>& ranges) const {
   check_fits(ranges);
-  std::map<std::pair<std::string, std::string>, std::vector<const StateRange*>> wanted;
-  for (const StateRange& range : ranges) wanted[{range.part, range.parameter}].push_back(&range);
-  verify([&](const ManifestEntry& entry, int64_t offset, const char* data, int64_t bytes) {
+  const RangesByKey wanted = by_key(ranges);
+  struct Read {
+    const ManifestEntry* entry;
+    const std::vector<const StateRange*>* to;
+  };
+  std::map<std::string, std::vector<Read>> of_file;
+  for (const ManifestEntry& entry : manifest_.entries) {
     const auto found = wanted.find({entry.part, entry.parameter});
-    if (found == wanted.end()) return;
-    const auto size = static_cast<int64_t>(size_of(entry.dtype));
-    for (const StateRange* range : found->second) {
-      // Elements that both have; then, in bytes of the entry, what of those is here. No product is larger than the
-      // entry or the range.
-      const int64_t first = std::max(range->first, entry.first),
-                    last = std::min(range->first + range->count, entry.first + entry.count);
-      if (first >= last) continue;
-      const int64_t both = (first - entry.first) * size, begin = std::max(both, offset),
-                    end = std::min((last - entry.first) * size, offset + bytes);
-      if (begin < end)
-        GTA_DISPATCH(range->device, copy_from_host, Stream{range->device},
-                     static_cast<char*>(range->data) + (first - range->first) * size + (begin - both), end - begin,
-                     data + (begin - offset), end - begin, 1, end - begin);
-    }
-  });
+    const auto overlaps = [&](const StateRange* range) {
+      const Elements both = common(*range, entry);
+      return both.first < both.second;
+    };
+    if (found != wanted.end() && std::any_of(found->second.begin(), found->second.end(), overlaps))
+      of_file[entry.file].push_back({&entry, &found->second});
+  }
+  for (auto& [name, reads] : of_file) {
+    std::sort(reads.begin(), reads.end(),
+              [](const Read& a, const Read& b) { return a.entry->offset < b.entry->offset; });
+    const File file(path_ + "/" + name, File::Mode::Read);
+    for (const Read& read : reads)
+      read_checked(path_, file, *read.entry, [&](int64_t offset, const char* data, int64_t bytes) {
+        for (const StateRange* range : *read.to) take(*range, *read.entry, offset, data, bytes);
+      });
+  }
 }
 
 int64_t step_of(const std::string& checkpoint_name) { return std::stoll(checkpoint_name.substr(5)); }

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "checkpoints/manifest.h"
-#include "checkpoints/range_hashes.h"
 
 namespace gta {
 
@@ -23,19 +22,21 @@ class Checkpoint {
   const std::string& config_yaml() const { return manifest_.config_yaml; }
   const std::vector<Entry>& entries() const { return manifest_.entries; }
   const std::vector<ManifestFile>& files() const { return manifest_.files; }
-  std::string tokenizer() const;
+  // The bytes of one of entries(), verified. Error(BadInput) names it when they do not have its hash.
+  std::string read(const Entry& entry) const;
+  std::string tokenizer() const;  // the file's bytes, as read() gives them
   // Reads everything and compares every range's and every file's hash; Error(BadInput) names the first that differs.
   void verify() const;
-  // Error(BadInput) names the parameters that are missing, left over, or of another shape or dtype; parts that no range
-  // asks for ("exp_avg" when sampling) are left alone.
+  // Error(BadInput) names the parameters that are left over, or of another shape or dtype, and the elements that are
+  // missing; parts that no range asks for ("exp_avg" when sampling) are left alone. Who wants nothing of a parameter
+  // gives a range of no elements, so that it is known.
   void check_fits(const std::vector<StateRange>& ranges) const;
-  // Fills the ranges, however they are cut; check_fits() before anything is written. Every byte is read once and
-  // verified as it comes, as by verify(): after an Error the ranges hold nothing that is of use.
+  // Fills the ranges from however many files, cut as they may be; check_fits() before anything is written. Reads the
+  // entries that hold something of them, and nothing else: each whole, once, verified as it comes. After an Error the
+  // ranges hold nothing that is of use.
   void load(const std::vector<StateRange>& ranges) const;
 
  private:
-  void verify(const TakeBytes& take) const;
-
   std::string path_;
   Manifest manifest_;
 };
@@ -47,7 +48,7 @@ int64_t step_of(const std::string& checkpoint_name);
 std::string checkpoint_name(int64_t step);  // "step-00001000"
 
 // What becomes of a checkpoint: `consider` says whether it is wanted, and what it throws is thrown; then `load` reads
-// all of it, and an Error there means that it is damaged.
+// what is wanted of it, and an Error there means that it is damaged.
 struct CheckpointUse {
   std::function<bool(const Checkpoint&)> consider = [](const Checkpoint&) { return true; };
   std::function<void(const Checkpoint&)> load = [](const Checkpoint& checkpoint) { checkpoint.verify(); };

@@ -1,7 +1,8 @@
 // Checkpoints of several owners, each with a file of its own: they load as any number of others, what is published is
-// whole.
+// whole, and a load reads what it wants and nothing else.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <functional>
 
 #include "checkpoints/writer.h"
@@ -73,6 +74,68 @@ TEST(Owners, AFileHoldsWhatItsOwnerHasAndTheFirstTheTokenizer) {
   EXPECT_EQ(names("rank-0002-of-0003.h5"), (std::vector<std::string>{"/master/model.embed_tokens.weight@264",
                                                                      "/master/model.norm.weight@3", "/master/scale"}));
   EXPECT_EQ(parse_manifest(read_file(path + "/manifest.json"), path).world_size, 3);
+}
+
+TEST(Owners, EveryEntryIsReadByItself) {
+  TemporaryFolder folder;
+  const OwnedState owned(kSeed);
+  const Checkpoint checkpoint = Checkpoint::open(write_by_owners(folder.path(), owned, 3, kSeed, {0, 0.5, 1}));
+  std::map<std::string, std::string> bytes;
+  for (const Checkpoint::Entry& entry : checkpoint.entries()) {
+    const std::string read = checkpoint.read(entry);
+    std::string& whole = bytes[entry.part + " " + entry.parameter];
+    whole.resize(std::max(whole.size(), static_cast<size_t>(entry.first) * size_of(entry.dtype) + read.size()));
+    whole.replace(static_cast<size_t>(entry.first) * size_of(entry.dtype), read.size(), read);
+  }
+  const std::vector<StateRange> ranges = owned.ranges();
+  for (size_t i = 0; i < ranges.size(); ++i)
+    EXPECT_EQ(bytes[ranges[i].part + " " + ranges[i].parameter],
+              std::string(owned.bytes()[i].begin(), owned.bytes()[i].end()));
+  EXPECT_EQ(bytes["tokenizer "], training_state(owned, 3, kSeed).tokenizer);
+}
+
+// Bytes that this process has asked the system for.
+int64_t bytes_read() {
+  std::ifstream io("/proc/self/io");
+  std::string name;
+  int64_t bytes = -1;
+  while (io >> name >> bytes)
+    if (name == "rchar:") return bytes;
+  return -1;
+}
+
+TEST(Owners, ALoadReadsWhatItWantsOnceAndNothingElse) {
+  if (bytes_read() < 0) GTEST_SKIP() << "the system does not count what a process reads";
+  TemporaryFolder folder;
+  const OwnedState owned(kSeed);
+  const Checkpoint checkpoint = Checkpoint::open(write_by_owners(folder.path(), owned, 3, kSeed, {0, 0.5, 1}));
+  const auto read_for = [&](const std::vector<StateRange>& ranges) {
+    const int64_t before = bytes_read();
+    const int64_t own = bytes_read() - before;  // of asking
+    checkpoint.load(ranges);
+    return bytes_read() - before - 2 * own;
+  };
+  const auto sum = [&](const std::function<bool(const Checkpoint::Entry&)>& wanted) {
+    int64_t bytes = 0;
+    for (const Checkpoint::Entry& entry : checkpoint.entries())
+      if (wanted(entry)) bytes += entry.bytes();
+    return bytes;
+  };
+  const int64_t slack = 64;  // the counters themselves grow by some digits
+  const OwnedState target(0);
+  EXPECT_NEAR(read_for(target.ranges()), sum([](const auto& entry) { return entry.part != "tokenizer"; }), slack);
+  // Cut otherwise, every byte is still read once.
+  EXPECT_NEAR(read_for(target.ranges(5)), sum([](const auto& entry) { return entry.part != "tokenizer"; }), slack);
+  std::vector<StateRange> master;
+  for (const StateRange& range : target.ranges())
+    if (range.part == "master") master.push_back(range);
+  EXPECT_NEAR(read_for(master), sum([](const auto& entry) { return entry.part == "master"; }), slack);
+  // Of the first parameter's second half, some elements: the entry is hashed, so all of it is read.
+  for (StateRange& range : master) range.count = 0;
+  EXPECT_NEAR(read_for(master), 0, slack);
+  master[0].first = 300;
+  master[0].count = 2;
+  EXPECT_NEAR(read_for(master), 264 * 4, slack);
 }
 
 class Publish : public testing::Test {

@@ -98,6 +98,40 @@ TEST(CheckpointRoundTrip, aMissingPieceOfAParameterIsNotSaved) {
   EXPECT_EQ(list_directory(folder.path()), std::vector<std::string>{});
 }
 
+// A manifest that says so itself: what is not there is no reason to refuse a load of what is.
+TEST(CheckpointRoundTrip, aMissingPieceOfAParameterIsNamedWhenItIsWanted) {
+  TemporaryFolder folder;
+  const OwnedState owned(9), target(0);
+  const std::string path = write_checkpoint(folder.path(), training_state(owned, 3, 9, 100)),
+                    manifest_path = path + "/manifest.json";
+  Manifest manifest = parse_manifest(read_file(manifest_path), manifest_path);
+  for (size_t gone : {3, 1, 0}) manifest.entries.erase(manifest.entries.begin() + static_cast<int64_t>(gone));
+  publish_text(manifest_path, to_json(manifest));
+  const Checkpoint checkpoint = Checkpoint::open(path);
+  const std::string message = message_of([&] { checkpoint.load(target.ranges()); });
+  EXPECT_NE(message.find("does not fit this model: master model.embed_tokens.weight lacks elements 0 to 199 of 528; "
+                         "master model.embed_tokens.weight lacks elements 300 to 399 of 528"),
+            std::string::npos)
+      << message;
+  for (const auto& bytes : target.bytes()) EXPECT_EQ(bytes, std::vector<unsigned char>(bytes.size()));
+  // What is there loads.
+  std::vector<StateRange> some = target.ranges();
+  std::erase_if(some, [](const StateRange& range) { return range.part != "master"; });
+  const auto want = [&](int64_t first, int64_t count) {
+    some[0].first = first;
+    some[0].count = count;
+    some[0].data = const_cast<unsigned char*>(target.bytes()[0].data()) + 4 * first;
+  };
+  want(200, 100);
+  checkpoint.load(some);
+  EXPECT_TRUE(
+      std::equal(target.bytes()[0].begin() + 800, target.bytes()[0].begin() + 1200, owned.bytes()[0].begin() + 800));
+  want(299, 2);
+  EXPECT_NE(
+      message_of([&] { checkpoint.load(some); }).find("master model.embed_tokens.weight lacks element 300 of 528"),
+      std::string::npos);
+}
+
 TEST(CheckpointRoundTrip, theSameStepIsReplaced) {
   TemporaryFolder folder;
   const OwnedState first(1), second(2);
