@@ -288,9 +288,8 @@ std::string what_is_missing(const Manifest& manifest) {
       ++tokenizers;
       continue;
     }
-    int64_t elements = 1;
-    for (int64_t size : entry.shape) elements *= size;
-    parameters[entry.parameter] = std::max(parameters[entry.parameter], elements);
+    int64_t& elements = parameters[entry.parameter];
+    elements = std::max(elements, entry.elements());
     held[entry.part][entry.parameter].emplace_back(entry.first, entry.first + entry.count);
   }
   constexpr size_t kNamed = 5;

@@ -26,6 +26,8 @@ struct ManifestEntry {
   uint64_t hash = 0;
 
   int64_t bytes() const { return count * static_cast<int64_t>(size_of(dtype)); }
+  int64_t elements() const { return elements_of(shape); }  // of the whole parameter
+  bool whole() const { return first == 0 && count == elements(); }
 };
 
 struct ManifestFile {

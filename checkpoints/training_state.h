@@ -10,6 +10,12 @@
 
 namespace gta {
 
+inline int64_t elements_of(const std::vector<int64_t>& shape) {
+  int64_t elements = 1;
+  for (int64_t size : shape) elements *= size;
+  return elements;
+}
+
 struct StateRange {
   std::string part;            // "master", "exp_avg", "exp_avg_sq"
   std::string parameter;       // Hugging Face's name
@@ -19,11 +25,8 @@ struct StateRange {
   void* data;            // memory of count elements on the device
   Device device = {};
 
-  int64_t elements() const {  // of the whole parameter
-    int64_t elements = 1;
-    for (int64_t size : shape) elements *= size;
-    return elements;
-  }
+  int64_t elements() const { return elements_of(shape); }  // of the whole parameter
+  bool whole() const { return first == 0 && count == elements(); }
   int64_t bytes() const { return count * static_cast<int64_t>(size_of(dtype)); }
 };
 

@@ -24,8 +24,8 @@ constexpr const char* kTemporary = ".tmp-";
 constexpr const char* kSetAside = ".set-aside";  // no name that list_checkpoints knows
 
 // A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
-std::string dataset_name(const StateRange& range, bool whole) {
-  return whole ? fmt::format("/{}/{}", range.part, range.parameter)
+std::string dataset_name(const StateRange& range) {
+  return range.whole() ? fmt::format("/{}/{}", range.part, range.parameter)
                : fmt::format("/{}/{}@{}", range.part, range.parameter, range.first);
 }
 
@@ -151,8 +151,7 @@ RankFile write_own_file(const std::string& folder, int64_t rank, int64_t world_s
   const std::string path = folder + "/" + written.file.name;
   hdf5::Writer writer(path);
   for (const StateRange& range : state.ranges) {
-    const bool whole = range.first == 0 && range.count == range.elements();
-    writer.add(dataset_name(range, whole), whole ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
+    writer.add(dataset_name(range), range.whole() ? range.shape : std::vector<int64_t>{range.count}, range.dtype);
   }
   const auto tokenizer_bytes = static_cast<int64_t>(state.tokenizer.size());
   if (rank == 0) writer.add("/tokenizer", {tokenizer_bytes}, DType::U8);

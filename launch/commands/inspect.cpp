@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "checkpoints/reader.h"
 #include "core/io/file.h"
@@ -29,21 +30,45 @@ struct Statistics {
   }
 };
 
-std::string statistics_of(const hdf5::Reader& file, const hdf5::Dataset& dataset) {
-  if (dataset.elements() == 0) return "empty";
+std::string statistics_of(const std::vector<double>& values) {
+  if (values.empty()) return "empty";
   Statistics s;
-  for (double x : file.read_double(dataset.name)) s.add(x);
+  for (double x : values) s.add(x);
   const double n = static_cast<double>(std::max<int64_t>(1, s.count - s.not_finite)), mean = s.sum / n;
   return fmt::format("min {:.4g} max {:.4g} mean {:.4g} deviation {:.4g}{}", s.smallest, s.largest, mean,
                      std::sqrt(std::max(0.0, s.squares / n - mean * mean)),
                      s.not_finite ? fmt::format(" NOT FINITE {}", s.not_finite) : "");
 }
 
+void print_values(const std::string& name, DType dtype, const std::vector<int64_t>& shape,
+                  const std::string& statistics) {
+  fmt::print("{:<64} {:<8} ({}) {}\n", name, name_of(dtype), fmt::join(shape, ", "), statistics);
+}
+
 void inspect_hdf5(const std::string& path) {
   const hdf5::Reader file(path);
   for (const auto& [name, dataset] : file.datasets())
-    fmt::print("{:<64} {:<8} ({}) {}\n", name, name_of(dataset.dtype), fmt::join(dataset.shape, ", "),
-               statistics_of(file, dataset));
+    print_values(name, dataset.dtype, dataset.shape, statistics_of(file.read_double(name)));
+}
+
+std::vector<double> values_of(const std::string& bytes, DType dtype) {
+  return dispatch_floating(dtype, "inspect", [&](auto zero) {
+    std::vector<decltype(zero)> stored(bytes.size() / sizeof zero);
+    std::memcpy(stored.data(), bytes.data(), stored.size() * sizeof zero);
+    return std::vector<double>(stored.begin(), stored.end());
+  });
+}
+
+void inspect_range(const Checkpoint& checkpoint, const ManifestEntry& entry) {
+  const std::string bytes = checkpoint.read(entry);
+  if (entry.part == kTokenizerPart) {
+    print_values("/" + entry.part, entry.dtype, entry.shape, "xxh3 " + hash_text(entry.hash));
+    return;
+  }
+  // A part of a parameter says which.
+  const std::string which = entry.whole() ? "" : fmt::format("@{}+{}", entry.first, entry.count);
+  print_values(fmt::format("/{}/{}{}", entry.part, entry.parameter, which), entry.dtype, entry.shape,
+               statistics_of(values_of(bytes, entry.dtype)));
 }
 
 }  // namespace
@@ -61,7 +86,7 @@ int run_inspect(const InspectCommand& command) {
     fmt::print("{} {} bytes, xxh3 {}\n", file.name, file.bytes, hash_text(file.hash));
   checkpoint.verify();
   fmt::print("every hash holds\n");
-  for (const ManifestFile& file : checkpoint.files()) inspect_hdf5(checkpoint.path() + "/" + file.name);
+  for (const ManifestEntry& entry : checkpoint.entries()) inspect_range(checkpoint, entry);
   return 0;
 }
 
