@@ -26,7 +26,7 @@ constexpr const char* kSetAside = ".set-aside";  // no name that list_checkpoint
 // A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
 std::string dataset_name(const StateRange& range) {
   return range.whole() ? fmt::format("/{}/{}", range.part, range.parameter)
-               : fmt::format("/{}/{}@{}", range.part, range.parameter, range.first);
+                       : fmt::format("/{}/{}@{}", range.part, range.parameter, range.first);
 }
 
 uint64_t write_hashed(const File& file, StatePieces& pieces, size_t range, int64_t start) {
