@@ -40,7 +40,7 @@ LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& 
   use.consider = [&](const Checkpoint& checkpoint) {
     loaded.reset();  // of a newer one that turned out damaged
     loaded.emplace(LoadedModel{checkpoint.path(),
-                               parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config", overrides),
+                               parse_trained_config(checkpoint.config_yaml(), checkpoint.path() + "/config", overrides),
                                {},
                                std::make_unique<ParameterSpace>(),
                                nullptr});

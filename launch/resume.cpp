@@ -63,7 +63,7 @@ std::vector<std::string> check_init_from(const Checkpoint& checkpoint, const Run
   std::vector<std::string> notes;
   std::string refused;
   for (const ConfigDifference& difference :
-       differences(parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config"), now)) {
+       differences(parse_trained_config(checkpoint.config_yaml(), checkpoint.path() + "/config"), now)) {
     if (!difference.key.starts_with("model.") || among(kNoMatter, difference.key)) continue;
     if (among(kMayBeMeant, difference.key))
       notes.push_back("the weights were trained with another " + line_of(difference));

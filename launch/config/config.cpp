@@ -73,6 +73,13 @@ class Resolver {
       if (known("model." + key)) problem("model." + key, text);
   }
 
+  // A trained model that no run tells of. longest: tokens that it was trained to see.
+  void check_model_alone(int64_t longest) {
+    if (config.model.vocab_size == 0 && known("model.vocab_size")) problem("model.vocab_size", "is missing");
+    if (longest == 0 && known("model.max_sequence_length")) problem("model.max_sequence_length", "is missing");
+    config.data.sequence_length = longest;
+  }
+
   void check_run(DataFiles files) {
     RunConfig& c = config;
     const auto expect = [&](bool holds, const char* key, const std::string& text) {
@@ -192,14 +199,29 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   return loaded;
 }
 
-RunConfig parse_run_config(const std::string& text, const std::string& name,
-                           const std::vector<std::string>& overrides) {
+RunConfig parse_run_config(const std::string& text, const std::string& name) {
   Resolver resolver(name);
   read_yaml_text(text, name, "", resolver.values, resolver.problems);
-  for (const std::string& override_text : overrides) read_override(override_text, resolver.values, resolver.problems);
   resolver.apply("", DataFiles::Ignore);
   resolver.check_model();
   resolver.check_run(DataFiles::Ignore);
+  resolver.throw_problems();
+  return resolver.config;
+}
+
+RunConfig parse_trained_config(const std::string& text, const std::string& name,
+                               const std::vector<std::string>& overrides) {
+  Resolver resolver(name);
+  read_yaml_text(text, name, "", resolver.values, resolver.problems);
+  const bool of_a_run = std::any_of(resolver.values.begin(), resolver.values.end(), [](const auto& value) {
+    return value.first.starts_with("data.") || value.first.starts_with("train.");
+  });
+  const auto longest = resolver.values.find("model.max_sequence_length");
+  const int64_t trained = longest == resolver.values.end() ? 0 : std::get<int64_t>(longest->second.value);
+  for (const std::string& override_text : overrides) read_override(override_text, resolver.values, resolver.problems);
+  resolver.apply("", DataFiles::Ignore);
+  resolver.check_model();
+  of_a_run ? resolver.check_run(DataFiles::Ignore) : resolver.check_model_alone(trained);
   resolver.throw_problems();
   return resolver.config;
 }

@@ -21,8 +21,11 @@ struct LoadedRun {
 LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides,
                           DataFiles files = DataFiles::Expand);
 // A resolved configuration as text (a checkpoint's); name: for messages. Data files are not looked up.
-RunConfig parse_run_config(const std::string& text, const std::string& name,
-                           const std::vector<std::string>& overrides = {});
+RunConfig parse_run_config(const std::string& text, const std::string& name);
+// The same for whoever uses the model alone: without keys below `data` and `train` (a model that comes from elsewhere)
+// model.vocab_size and model.max_sequence_length have to be given, and the second is data.sequence_length too.
+RunConfig parse_trained_config(const std::string& text, const std::string& name,
+                               const std::vector<std::string>& overrides = {});
 // A model's file, or the model of a run's file.
 ModelConfig load_model_config(const std::string& path, const std::vector<std::string>& overrides);
 ModelConfig parse_model_config(const std::string& text, const std::string& name);
