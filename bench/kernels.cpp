@@ -104,7 +104,7 @@ class Bench {
     if (grouped() && wants_op(RopeOp::name))
       op(layers,
          RopeOp{{core_.query_heads + core_.key_heads, m_.head_dim},
-                {s_.sequence, 0, rope_table(s_.sequence, m_.head_dim, m_.rope_theta, s_.dtype, s_.device)}},
+                {s_.sequence, rope_table(s_.sequence, m_.head_dim, m_.rope_theta, s_.dtype, s_.device)}},
          {columns(merged, 0, both)}, {numbers(2 * both), numbers(2 * both)});
     core_attention();
     if (has_value_decoder(m_) && wants_op(ValueDecoderOp::name))
@@ -135,7 +135,7 @@ class Bench {
     const auto rope = [&](const char* part, const RopeHeads& heads, int64_t first) {
       if (wants_op(fmt::format("{} {}", RopeOp::name, part)))
         op(layers,
-           RopeOp{heads, {s_.sequence, 0, rope_table(s_.sequence, a.rope_dim, m_.rope_theta, s_.dtype, s_.device)}},
+           RopeOp{heads, {s_.sequence, rope_table(s_.sequence, a.rope_dim, m_.rope_theta, s_.dtype, s_.device)}},
            {columns(merged, first, heads.heads * heads.head_width())},
            {numbers(2 * heads.heads * heads.head_width()), numbers(2 * heads.heads * heads.head_width())}, part);
     };

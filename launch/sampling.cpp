@@ -91,19 +91,20 @@ std::vector<int32_t> prompt_tokens(const ModelConfig& config, const Tokenizer& t
   return tokens;
 }
 
-void generate(const CausalLm& model, const ParameterSpace& space, const Tokenizer& tokenizer, const std::string& prompt,
+void generate(const CausalLm& model, const Tokenizer& tokenizer, const std::string& prompt,
               const SamplingOptions& options, const std::function<void(const std::string&)>& emit) {
   const int64_t longest = model.config().max_sequence_length;
   std::vector<int32_t> next = prompt_tokens(model.config(), tokenizer, prompt);
   const auto prompted = static_cast<int64_t>(next.size());
-  DecodingCache cache(model.config(), prompted + std::min(longest - prompted, options.max_tokens), space.dtype(),
-                      space.device());
+  constexpr int64_t kOnly[] = {0};
+  DecodingCache cache = model.make_cache(1, prompted + std::min(longest - prompted, options.max_tokens));
   const RandomStream random(options.seed, "generate");
   StreamDecoder decoder(tokenizer);
   // so that the first new piece keeps its space
   for (int32_t id : std::span(next).subspan(tokenizer.bos() >= 0 ? 1 : 0)) decoder.push(id);
   for (int64_t i = 0; i < options.max_tokens; ++i) {
-    const Tensor logits = model.decode(Tensor::from<int32_t>({1, static_cast<int64_t>(next.size())}, next), cache);
+    const Tensor logits =
+        model.decode(Tensor::from<int32_t>({1, static_cast<int64_t>(next.size())}, next), kOnly, cache);
     const std::vector<double> doubles = to_doubles(logits);
     std::vector<float> values(doubles.begin(), doubles.end());
     // The model's vocabulary may be padded beyond the tokenizer's.
@@ -112,7 +113,7 @@ void generate(const CausalLm& model, const ParameterSpace& space, const Tokenize
     const int32_t token = pick_token(std::move(values), options, random.uniform(static_cast<uint64_t>(i)));
     // The bytes of a character that no further token completes are text too.
     const bool at_eos = token == tokenizer.eos(),
-               ends = at_eos || i + 1 == options.max_tokens || cache.filled() == longest;
+               ends = at_eos || i + 1 == options.max_tokens || cache.length(0) == longest;
     std::string piece = at_eos ? "" : decoder.push(token);
     if (ends) piece += decoder.finish();
     if (!at_eos || !piece.empty()) emit(piece);

@@ -27,7 +27,7 @@ std::vector<int32_t> prompt_tokens(const ModelConfig& config, const Tokenizer& t
 
 // Continues the prompt until max_tokens, the end-of-document token or the model's longest sequence; `emit` gets pieces
 // of complete UTF-8, a last character that was not completed as U+FFFD.
-void generate(const CausalLm& model, const ParameterSpace& space, const Tokenizer& tokenizer, const std::string& prompt,
+void generate(const CausalLm& model, const Tokenizer& tokenizer, const std::string& prompt,
               const SamplingOptions& options, const std::function<void(const std::string&)>& emit);
 
 }  // namespace gta

@@ -111,11 +111,12 @@ std::vector<double> decoded_logits(const Fixture& fixture, const Trained& traine
   const std::vector<int32_t> tokens = fixture.step(0).first.to_vector<int32_t>();
   std::vector<double> logits;
   for (int64_t b = 0; b < fixture.batch; ++b) {
-    DecodingCache cache(fixture.config, fixture.sequence, trained.space.dtype(), trained.space.device());
+    constexpr int64_t kOnly[] = {0};
+    DecodingCache cache = trained.model.make_cache(1, fixture.sequence);
     for (int64_t at = 0, count = (fixture.sequence + 1) / 2; at < fixture.sequence; at += count, count = 1) {
       const auto from = tokens.begin() + b * fixture.sequence + at;
       const std::vector<double> last =
-          to_doubles(trained.model.decode(Tensor::from<int32_t>({1, count}, {from, from + count}), cache));
+          to_doubles(trained.model.decode(Tensor::from<int32_t>({1, count}, {from, from + count}), kOnly, cache));
       logits.insert(logits.end(), last.begin(), last.end());
     }
   }

@@ -21,7 +21,7 @@ int run_generate(const GenerateCommand& command) {
   if (const std::string seen = loaded.tokenizer.decode(loaded.tokenizer.encode(command.prompt)); seen != command.prompt)
     log::warning("the tokenizer cannot give this prompt back: the model sees '{}'", seen);
   fmt::print("{}", command.prompt);
-  generate(*loaded.model, *loaded.space, loaded.tokenizer, command.prompt, options, [](const std::string& piece) {
+  generate(*loaded.model, loaded.tokenizer, command.prompt, options, [](const std::string& piece) {
     fmt::print("{}", piece);
     flush_stdout();
   });

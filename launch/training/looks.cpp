@@ -60,7 +60,7 @@ bool sample(const Training& t, const RunFolder& folder, const std::function<bool
     sampling.seed = static_cast<uint64_t>(t.config.seed);
     text += prompt;
     try {
-      generate(t.model, t.space, t.tokenizer, prompt, sampling, [&](const std::string& piece) {
+      generate(t.model, t.tokenizer, prompt, sampling, [&](const std::string& piece) {
         if (stop()) throw Stopped{};
         text += piece;
       });

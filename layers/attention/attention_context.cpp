@@ -2,30 +2,19 @@
 
 namespace gta {
 
-void check_positions(const AttentionContext& context) {
-  ensure(context.cache || context.first_position == 0, "attention",
-         "earlier tokens without a cache: first_position is {}", context.first_position);
-  ensure(!context.cache || context.batch == 1, "attention", "a cache serves one sequence, got a batch of {}",
-         context.batch);
-}
-
-Tensor append_to_cache(const AttentionContext& context, const Tensor& cache, const Tensor& fresh) {
-  const int64_t filled = context.first_position, rows = fresh.rows();
-  ensure(filled + rows <= cache.rows(), "attention", "the cache holds {} tokens, cannot append {} to {}", cache.rows(),
-         rows, filled);
-  cache.row_slice(filled, rows).copy_from(fresh);
-  return cache.row_slice(0, filled + rows);
-}
-
 std::array<Tensor, 2> extend_cache(const AttentionContext& context, const Tensor& k, const Tensor& v) {
-  check_positions(context);
+  ensure((context.cache != nullptr) == (context.place != nullptr), "attention",
+         "a cache and a place in it go together");
   if (!context.cache) return {k, v};
-  return {append_to_cache(context, context.cache->keys, k), append_to_cache(context, context.cache->values, v)};
+  const auto& [keys, values] = *context.cache;
+  GTA_DISPATCH(keys.device(), write_rows, keys, context.place->rows, k);
+  GTA_DISPATCH(values.device(), write_rows, values, context.place->rows, v);
+  return {keys, values};
 }
 
 Tensor attend(Tape& tape, const AttentionContext& context, const AttentionShape& shape, const Tensor& q,
               const Tensor& k, const Tensor& v) {
-  const SharedMapAttentionOp op{shape, context.document_starts};
+  const SharedMapAttentionOp op{shape, context.document_starts, context.place ? context.place->keys : CachedKeys{}};
   if (context.probe)
     context.probe->blocks.back().largest_score =
         GTA_DISPATCH(q.device(), shared_map_attention_largest_score,

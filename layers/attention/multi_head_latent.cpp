@@ -44,23 +44,24 @@ Tensor MultiHeadLatentAttention::forward(Tape& tape, const Tensor& x, const Atte
   const Tensor latent = norm_.forward(tape, down.column_slice(q_width, rank_));
   const Tensor k_rope =
       tape.apply(RopeOp{{1, rope_dim_}, context.positions()}, down.column_slice(q_width + rank_, rope_dim_));
-  check_positions(context);
+  AttentionContext fresh = context;
   if (context.cache) {
     const Tensor& cache = context.cache->keys;
-    append_to_cache(context, cache.column_slice(0, rank_), latent);
-    append_to_cache(context, cache.column_slice(rank_, rope_dim_), k_rope);
-    // A prompt with nothing before it goes on below: its keys and values are cheaper to make than to absorb.
-    if (context.first_position > 0)
-      return output_.forward(tape, attend_absorbed(tape, q, cache.row_slice(0, context.first_position + x.rows())));
+    GTA_DISPATCH(cache.device(), write_rows, cache.column_slice(0, rank_), context.place->rows, latent);
+    GTA_DISPATCH(cache.device(), write_rows, cache.column_slice(rank_, rope_dim_), context.place->rows, k_rope);
+    if (!context.place->at_beginning) return output_.forward(tape, attend_absorbed(tape, context, q));
+    // A prompt with nothing before it: its keys and values are cheaper to make than to absorb.
+    fresh.place = nullptr;
   }
   const auto [k, v] =
       tape.apply(LatentHeadsOp{{heads_, nope_dim_, rope_dim_, value_dim_}}, up_.forward(tape, latent), k_rope);
-  const Tensor u = attend(tape, context,
-                          {context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, q, k, v);
+  const Tensor u =
+      attend(tape, fresh, {context.batch, heads_, heads_, heads_, nope_dim_ + rope_dim_, value_dim_, scale_}, q, k, v);
   return output_.forward(tape, u);
 }
 
-Tensor MultiHeadLatentAttention::attend_absorbed(Tape& tape, const Tensor& q, const Tensor& cached) const {
+Tensor MultiHeadLatentAttention::attend_absorbed(Tape& tape, const AttentionContext& context, const Tensor& q) const {
+  const Tensor& cached = context.cache->keys;
   const int64_t key_dim = rank_ + rope_dim_, head_rows = nope_dim_ + value_dim_;
   const Tensor weight = tape.use(up_.weight());  // rows of head h: W_UK,h (nope), then W_UV,h (value)
   Tensor absorbed = Tensor::empty({q.rows(), heads_ * key_dim}, q.dtype(), q.device());
@@ -75,8 +76,8 @@ Tensor MultiHeadLatentAttention::attend_absorbed(Tape& tape, const Tensor& q, co
       to.column_slice(rank_, rope_dim_).copy_from(from.column_slice(nope_dim_, rope_dim_));
     }
   }
-  const Tensor u = tape.apply(SharedMapAttentionOp{{1, heads_, 1, 1, key_dim, rank_, scale_}, {}}, absorbed, cached,
-                              cached.column_slice(0, rank_));
+  const Tensor u = attend(tape, context, {context.batch, heads_, 1, 1, key_dim, rank_, scale_}, absorbed, cached,
+                          cached.column_slice(0, rank_));
   Tensor values = Tensor::empty({q.rows(), heads_ * value_dim_}, q.dtype(), q.device());
   ProfilerRange range("expand_values");
   for (int64_t h = 0; h < heads_; ++h)

@@ -32,7 +32,8 @@ class MultiHeadLatentAttention {
   static int64_t map_multiply_adds_decoding(const ModelConfig& config);  // per cached token, absorbed
 
  private:
-  Tensor attend_absorbed(Tape& tape, const Tensor& q, const Tensor& cached) const;  // (tokens, heads * value_dim)
+  // (tokens, heads * value_dim), from the cache.
+  Tensor attend_absorbed(Tape& tape, const AttentionContext& context, const Tensor& q) const;
 
   int64_t heads_, rank_, nope_dim_, rope_dim_, value_dim_;
   double scale_;

@@ -24,7 +24,7 @@ Tensor rope_table(int64_t positions, int64_t rope_dim, double theta, DType dtype
 }
 
 void RopeOp::check(const Tensor& x) const {
-  const auto& [sequence, first, table, starts] = positions;
+  const auto& [sequence, table, starts, given] = positions;
   ensure(heads.rope_dim > 0 && heads.rope_dim % 2 == 0, name, "rope_dim {} is odd: RoPE rotates pairs", heads.rope_dim);
   ensure(x.columns() == heads.heads * heads.head_width(), name, "expected x (tokens, {} heads x ({} + {})), got {}",
          heads.heads, heads.plain_dim, heads.rope_dim, describe(x));
@@ -32,11 +32,12 @@ void RopeOp::check(const Tensor& x) const {
          sequence);
   ensure(table.columns() == heads.rope_dim, name, "expected a table of {} columns, got {}", heads.rope_dim,
          describe(table));
-  ensure(first >= 0 && first + sequence <= table.rows(), name,
-         "positions [{}, {}) are outside the table of {}: raise model.max_sequence_length", first, first + sequence,
-         table.rows());
+  ensure(given.defined() || sequence <= table.rows(), name,
+         "positions [0, {}) are outside the table of {}: raise model.max_sequence_length", sequence, table.rows());
   ensure(!starts.defined() || (starts.dtype() == DType::I32 && starts.elements() == x.rows()), name,
          "expected int32 document_starts for {} rows, got {}", x.rows(), describe(starts));
+  ensure(!given.defined() || (given.dtype() == DType::I32 && given.elements() == x.rows()), name,
+         "expected int32 positions for {} rows, got {}", x.rows(), describe(given));
 }
 
 Tensor RopeOp::forward(Saved&, const Tensor& x) const {

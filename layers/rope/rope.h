@@ -3,9 +3,9 @@
 //
 //   y[j] = x[j] cos - x[j + d/2] sin        y[j + d/2] = x[j + d/2] cos + x[j] sin        angle = p theta^(-2j/d)
 //
-// x, y (tokens, heads * (plain_dim + d)). Row t has position first_position + t mod sequence; with documents it counts
-// from its document's first row. The table holds cos and sin for every position, computed in double; it is float32
-// where x is bfloat16.
+// x, y (tokens, heads * (plain_dim + d)). Row t has position t mod sequence, with documents counted from its document's
+// first row; or positions are given row by row. The table holds cos and sin for every position, computed in double; it
+// is float32 where x is bfloat16.
 #pragma once
 
 #include "core/tape.h"
@@ -22,9 +22,10 @@ struct RopeHeads {
 
 // Where the rows of x stand.
 struct RopePositions {
-  int64_t sequence, first_position;
+  int64_t sequence;
   Tensor table;
   Tensor document_starts = {};  // int32 (rows): row of the sequence where the row's document begins; undefined: 0
+  Tensor given = {};            // int32 (rows), each within the table: the positions, whatever the others say
 };
 
 enum class Rotation : uint8_t { Forward, Back };

@@ -49,10 +49,11 @@ void rope_kernel(const RopeHeads& heads, const RopePositions& positions, Rotatio
     const Tensor& table = positions.table;
     const int32_t* const starts =
         positions.document_starts.defined() ? positions.document_starts.data<int32_t>() : nullptr;
+    const int32_t* const given = positions.given.defined() ? positions.given.data<int32_t>() : nullptr;
     const C sign = rotation == Rotation::Forward ? C{1} : C{-1};
     parallel_ranges(x.rows(), kRowGrain, [&](int64_t first, int64_t last) {
       for (int64_t t = first; t < last; ++t) {
-        const int64_t position = positions.first_position + t % positions.sequence - (starts ? starts[t] : 0);
+        const int64_t position = given ? given[t] : t % positions.sequence - (starts ? starts[t] : 0);
         const C* const cosine = table.template data<C>() + position * table.pitch();
         for (int64_t h = 0; h < heads.heads; ++h) {
           const T* const from = x.template data<T>() + t * x.pitch() + h * heads.head_width();

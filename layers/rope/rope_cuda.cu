@@ -5,12 +5,13 @@ namespace gta::cuda {
 namespace {
 
 struct Rotate {
-  int64_t rows, sequence, first_position;
+  int64_t rows, sequence;
   int heads, plain, half;  // of a head: numbers that are copied, and half of those that are rotated
   float sign;              // -1: back
   bool accumulate;
   Rows<const float> table;  // (positions, 2 half): cos, then sin
   const int32_t* starts;    // or nullptr
+  const int32_t* given;     // or nullptr
 };
 
 // x, y (rows, heads * (plain + 2 half)); in a head's last 2 half numbers, with j < half and the row's angles,
@@ -33,7 +34,7 @@ __global__ void rotate_heads(Rotate r, Rows<const T> x, Rows<T> y) {
       }
     } else {
       const int j = (part - copies) * n, low = begin + r.plain + j, high = low + r.half;
-      const int64_t position = r.first_position + row % r.sequence - (r.starts ? r.starts[row] : 0);
+      const int64_t position = r.given ? r.given[row] : row % r.sequence - (r.starts ? r.starts[row] : 0);
       float a[n], b[n], cosine[n], sine[n];
       load_vector(a, x.at(row, low));
       load_vector(b, x.at(row, high));
@@ -59,14 +60,14 @@ void rope_kernel(const RopeHeads& heads, const RopePositions& positions, Rotatio
   const int64_t half = heads.rope_dim / 2;
   const Rotate rotate{x.rows(),
                       positions.sequence,
-                      positions.first_position,
                       static_cast<int>(heads.heads),
                       static_cast<int>(heads.plain_dim),
                       static_cast<int>(half),
                       rotation == Rotation::Forward ? 1.0f : -1.0f,
                       mode == GradientMode::Accumulate,
                       rows_of<const float>(table),
-                      positions.document_starts.defined() ? positions.document_starts.data<int32_t>() : nullptr};
+                      positions.document_starts.defined() ? positions.document_starts.data<int32_t>() : nullptr,
+                      positions.given.defined() ? positions.given.data<int32_t>() : nullptr};
   dispatch_device(x.dtype(), "rope", [&](auto zero) {
     using T = decltype(zero);
     with_vectors<kVector<T>>({heads.plain_dim, half}, {&x, &y, &table}, [&](auto n) {

@@ -33,13 +33,6 @@ const ModelConfig& checked(const ModelConfig& config) {
 
 }  // namespace
 
-DecodingCache::DecodingCache(const ModelConfig& config, int64_t tokens, DType dtype, Device device) {
-  const CacheWidths widths = cache_widths(config);
-  for (int64_t i = 0; i < config.layers; ++i)
-    layers_.push_back(
-        {Tensor::empty({tokens, widths.keys}, dtype, device), Tensor::empty({tokens, widths.values}, dtype, device)});
-}
-
 DecoderBlock::DecoderBlock(ParameterSpace& space, const std::string& prefix, const ModelConfig& config)
     : input_norm_(space, prefix + "input_layernorm", config.hidden_size, config.norm_eps),
       attention_(make_attention(space, prefix + "self_attn.", config)),
@@ -89,20 +82,21 @@ const Tensor& CausalLm::rope_table() const {
   return rope_table_;
 }
 
-Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts,
-                        DecodingCache* cache, Probe* probe) const {
+Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, const Surroundings& surroundings) const {
+  const auto& [document_starts, cache, place, probe] = surroundings;
   const Device device = space_.device();
   ensure(tokens.shape().rank() == 2 && tokens.dtype() == DType::I32, "model",
          "expected tokens int32 (batch, sequence), got {}", describe(tokens));
   const int64_t batch = tokens.shape()[0], sequence = tokens.shape()[1];
-  require(first_position + sequence <= config_.max_sequence_length, "model",
-          "{} tokens are more than max_sequence_length {}", first_position + sequence, config_.max_sequence_length);
+  const int64_t longest = place ? place->keys.most : sequence;
+  require(longest <= config_.max_sequence_length, "model", "{} tokens are more than max_sequence_length {}", longest,
+          config_.max_sequence_length);
   require_tokens(tokens, config_.vocab_size);
   DecoderBlock::Stream stream{tape.apply(EmbeddingOp{tokens.to(device, Purpose::Data)}, tape.use(*embedding_)), {}};
   const Tensor starts = document_starts.to(device, Purpose::Data);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const AttentionContext context{
-        batch, sequence, first_position, rope_table(), starts, cache ? &cache->layers_[i] : nullptr, probe};
+        batch, sequence, rope_table(), starts, cache ? &cache->layer(static_cast<int64_t>(i)) : nullptr, place, probe};
     if (probe) probe->blocks.emplace_back();
     if (tape.recompute() != Recompute::Block) {
       stream = blocks_[i].forward(tape, stream, context);
@@ -123,7 +117,7 @@ Tensor CausalLm::hidden(Tape& tape, const Tensor& tokens, int64_t first_position
 
 CausalLm::Losses CausalLm::losses(Tape& tape, const Tensor& tokens, const Tensor& labels,
                                   const LossOptions& options) const {
-  const Tensor h = hidden(tape, tokens, 0, options.document_starts, nullptr);
+  const Tensor h = hidden(tape, tokens, {.document_starts = options.document_starts});
   ensure(labels.dtype() == DType::I32, "model", "expected int32 labels, got {}", describe(labels));
   require_labels(labels, config_.vocab_size);
   const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss};
@@ -139,20 +133,29 @@ Tensor CausalLm::loss(Tape& tape, const Tensor& tokens, const Tensor& labels, do
 Probe CausalLm::probe(const Tensor& tokens, const Tensor& document_starts) const {
   Probe probe;
   Tape tape(TapeMode::Inference);
-  hidden(tape, tokens, 0, document_starts, nullptr, &probe);
+  hidden(tape, tokens, {.document_starts = document_starts, .probe = &probe});
   return probe;
 }
 
 Tensor CausalLm::logits(const Tensor& tokens) const {
   Tape tape(TapeMode::Inference);
-  return head_logits(hidden(tape, tokens, 0, {}, nullptr));
+  return head_logits(hidden(tape, tokens, {}));
 }
 
-Tensor CausalLm::decode(const Tensor& tokens, DecodingCache& cache) const {
+DecodingCache CausalLm::make_cache(int64_t sequences, int64_t capacity) const {
+  return {cache_widths(config_), config_.layers, sequences, capacity, space_.dtype(), space_.device()};
+}
+
+Tensor CausalLm::decode(const Tensor& tokens, std::span<const int64_t> sequences, DecodingCache& cache) const {
+  ensure(tokens.shape().rank() == 2 && tokens.shape()[0] == static_cast<int64_t>(sequences.size()), "model",
+         "expected tokens ({}, count), got {}", sequences.size(), describe(tokens));
+  const int64_t batch = tokens.shape()[0], count = tokens.shape()[1];
+  const CachePlace place = cache.place(sequences, count);
   Tape tape(TapeMode::Inference);
-  const Tensor h = hidden(tape, tokens, cache.filled_, {}, &cache);
-  cache.filled_ += tokens.elements();
-  return head_logits(h.row_slice(h.rows() - 1, 1));
+  const Tensor h = hidden(tape, tokens, {.cache = &cache, .place = &place});
+  cache.append(sequences, count);
+  const int64_t width = h.columns();
+  return head_logits(h.reshape({batch, count * width}).column_slice((count - 1) * width, width));
 }
 
 Tensor CausalLm::head_logits(const Tensor& hidden) const {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "layers/attention/attention.h"
 #include "layers/linear/linear.h"
@@ -16,18 +17,6 @@
 #include "layers/transformer/model_config.h"
 
 namespace gta {
-
-// Keys and values (or latents) of one sequence, for decoding token by token.
-class DecodingCache {
- public:
-  DecodingCache(const ModelConfig& config, int64_t tokens, DType dtype, Device device);
-  int64_t filled() const { return filled_; }
-
- private:
-  friend class CausalLm;
-  std::vector<LayerCache> layers_;
-  int64_t filled_ = 0;
-};
 
 class DecoderBlock {
  public:
@@ -73,12 +62,21 @@ class CausalLm {
   Probe probe(const Tensor& tokens, const Tensor& document_starts = {}) const;
   // (batch * sequence, vocab) without a cache; float32 from a bfloat16 model.
   Tensor logits(const Tensor& tokens) const;
-  // Appends tokens (1, count) to the cache and gives the logits of the last one (1, vocab).
-  Tensor decode(const Tensor& tokens, DecodingCache& cache) const;
+  // With room for `capacity` tokens of each of `sequences` sequences, in the dtype of compute, where the model is.
+  DecodingCache make_cache(int64_t sequences, int64_t capacity) const;
+  // Appends tokens (batch, count) to these sequences of the cache, one row to each, and gives the logits of the last
+  // token of each (batch, vocab). Other sequences are left alone.
+  Tensor decode(const Tensor& tokens, std::span<const int64_t> sequences, DecodingCache& cache) const;
 
  private:
-  Tensor hidden(Tape& tape, const Tensor& tokens, int64_t first_position, const Tensor& document_starts,
-                DecodingCache* cache, Probe* probe = nullptr) const;
+  // Of a forward pass: documents, or a cache and the place of the tokens there, or what looks inside.
+  struct Surroundings {
+    Tensor document_starts = {};
+    const DecodingCache* cache = nullptr;
+    const CachePlace* place = nullptr;
+    Probe* probe = nullptr;
+  };
+  Tensor hidden(Tape& tape, const Tensor& tokens, const Surroundings& surroundings) const;
   Tensor head_logits(const Tensor& hidden) const;
   const Weight& head() const { return head_ ? head_->weight() : *embedding_; }
   const Tensor& rope_table() const;

@@ -152,7 +152,7 @@ class Generate : public testing::Test {
     options.max_tokens = most;
     options.seed = seed;
     int64_t pieces = 0;
-    generate(model_, space_, tokenizer_, prompt, options, [&](const std::string&) { ++pieces; });
+    generate(model_, tokenizer_, prompt, options, [&](const std::string&) { ++pieces; });
     return pieces;
   }
 
@@ -182,7 +182,7 @@ TEST_F(Generate, TextThatEndsInsideACharacterIsNotLost) {
     options.max_tokens = 1;
     options.seed = seed;
     std::string text;
-    generate(model_, space_, tokenizer_, "abc", options, [&](const std::string& piece) { text += piece; });
+    generate(model_, tokenizer_, "abc", options, [&](const std::string& piece) { text += piece; });
     without_text += text.empty();
   }
   EXPECT_LT(without_text, 10);

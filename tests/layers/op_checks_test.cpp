@@ -74,22 +74,24 @@ TEST(OpChecks, RmsNorm) {
 }
 
 TEST(OpChecks, Rope) {
-  // {heads, rope_dim}, {sequence, first_position, table}
-  expect_taken(RopeOp{{2, 4}, {3, 5, zeros(8, 4)}}, zeros(6, 8));
-  expect_refused("rope_dim 3 is odd", RopeOp{{2, 3}, {3, 0, zeros(8, 3)}}, zeros(6, 6));
-  expect_refused("rope_dim 0 is", RopeOp{{2, 0}, {3, 0, zeros(8, 0)}}, zeros(6, 0));
-  expect_refused("expected x (tokens, 2 heads x (0 + 4)), got float32 (6, 9)", RopeOp{{2, 4}, {3, 0, zeros(8, 4)}},
+  // {heads, rope_dim}, {sequence, table, document_starts, given}
+  expect_taken(RopeOp{{2, 4}, {3, zeros(8, 4)}}, zeros(6, 8));
+  expect_taken(RopeOp{{2, 4}, {3, zeros(2, 4), {}, indices({0, 1, 0, 1, 1, 1})}}, zeros(6, 8));
+  expect_refused("expected int32 positions for 6 rows, got int32 (2)",
+                 RopeOp{{2, 4}, {3, zeros(8, 4), {}, indices({0, 0})}}, zeros(6, 8));
+  expect_refused("rope_dim 3 is odd", RopeOp{{2, 3}, {3, zeros(8, 3)}}, zeros(6, 6));
+  expect_refused("rope_dim 0 is", RopeOp{{2, 0}, {3, zeros(8, 0)}}, zeros(6, 0));
+  expect_refused("expected x (tokens, 2 heads x (0 + 4)), got float32 (6, 9)", RopeOp{{2, 4}, {3, zeros(8, 4)}},
                  zeros(6, 9));
-  expect_refused("7 rows are no whole number of sequences of 3", RopeOp{{2, 4}, {3, 0, zeros(8, 4)}}, zeros(7, 8));
-  expect_refused("sequences of 0", RopeOp{{2, 4}, {0, 0, zeros(8, 4)}}, zeros(6, 8));
-  expect_refused("positions [6, 9) are outside the table of 8: raise model.max_sequence_length",
-                 RopeOp{{2, 4}, {3, 6, zeros(8, 4)}}, zeros(6, 8));
-  expect_refused("positions [-1, 2) are outside", RopeOp{{2, 4}, {3, -1, zeros(8, 4)}}, zeros(6, 8));
-  expect_refused("expected a table of 4 columns", RopeOp{{2, 4}, {3, 0, zeros(8, 6)}}, zeros(6, 8));
+  expect_refused("7 rows are no whole number of sequences of 3", RopeOp{{2, 4}, {3, zeros(8, 4)}}, zeros(7, 8));
+  expect_refused("sequences of 0", RopeOp{{2, 4}, {0, zeros(8, 4)}}, zeros(6, 8));
+  expect_refused("positions [0, 3) are outside the table of 2: raise model.max_sequence_length",
+                 RopeOp{{2, 4}, {3, zeros(2, 4)}}, zeros(6, 8));
+  expect_refused("expected a table of 4 columns", RopeOp{{2, 4}, {3, zeros(8, 6)}}, zeros(6, 8));
   expect_refused("expected int32 document_starts for 6 rows, got float32 (6)",
-                 RopeOp{{2, 4}, {3, 0, zeros(8, 4), vector_of(6)}}, zeros(6, 8));
+                 RopeOp{{2, 4}, {3, zeros(8, 4), vector_of(6)}}, zeros(6, 8));
   expect_refused("expected int32 document_starts for 6 rows, got int32 (2)",
-                 RopeOp{{2, 4}, {3, 0, zeros(8, 4), indices({0, 0})}}, zeros(6, 8));
+                 RopeOp{{2, 4}, {3, zeros(8, 4), indices({0, 0})}}, zeros(6, 8));
 }
 
 TEST(OpChecks, Swiglu) {
@@ -178,31 +180,6 @@ TEST(OpChecks, ValueDecoder) {
   expect_refused("latent_dim 4 does not divide a group's width 10", op, u, zeros(2, 30), Tensor{});
   expect_refused("expected p (12, 8), got float32 (11, 8)", op, u, z, zeros(11, 8));
   expect_refused("expected p (12, 8), got float32 (12, 4)", op, u, z, zeros(12, 4));
-}
-
-TEST(AttentionContext, ACacheIsForOneSequenceAndNoLongerThanItIs) {
-  LayerCache cache{zeros(4, 3), zeros(4, 2)};
-  AttentionContext context;
-  context.sequence = 2;
-  const Tensor k = zeros(2, 3), v = zeros(2, 2);
-  EXPECT_NO_THROW(extend_cache(context, k, v)) << "without a cache, from the beginning";
-  context.first_position = 1;
-  EXPECT_THROW(extend_cache(context, k, v), Error) << "earlier tokens, and no cache that holds them";
-  context.cache = &cache;
-  context.first_position = 2;
-  EXPECT_EQ(extend_cache(context, k, v)[0].rows(), 4);
-  context.first_position = 3;
-  try {
-    extend_cache(context, k, v);
-    ADD_FAILURE() << "one token too many";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::Internal);
-    EXPECT_NE(std::string(error.what()).find("the cache holds 4 tokens, cannot append 2 to 3"), std::string::npos)
-        << error.what();
-  }
-  context.first_position = 0;
-  context.batch = 2;
-  EXPECT_THROW(extend_cache(context, k, v), Error);
 }
 
 }  // namespace

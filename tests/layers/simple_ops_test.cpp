@@ -124,7 +124,7 @@ std::vector<OpCase> residual_rms_norm_cases() {
 
 std::vector<OpCase> rope_cases() {
   std::vector<OpCase> cases;
-  // documents of that many rows, out of step; 0: none
+  // documents of that many rows, out of step; 0: none. first > 0: positions are given, three further in each sequence
   struct Sizes {
     int64_t batch, sequence, heads, rope, plain, first, document;
   };
@@ -147,16 +147,22 @@ std::vector<OpCase> rope_cases() {
     for (int64_t t = 0; s.document && t < rows; ++t)
       starts.push_back(static_cast<int32_t>(
           std::max<int64_t>(0, (t % s.sequence + t / s.sequence) / s.document * s.document - t / s.sequence)));
+    std::vector<int32_t> given;
+    for (int64_t t = 0; s.first && t < rows; ++t)
+      given.push_back(static_cast<int32_t>(s.first + 3 * (t / s.sequence) + t % s.sequence));
+    const int64_t table = given.empty() ? s.sequence : given.back() + 1;
     cases.push_back(
         {.name = fmt::format("{} x {} rows, {} heads of {} + {}, from {}, documents of {}", s.batch, s.sequence,
                              s.heads, s.plain, s.rope, s.first, s.document),
          .inputs = {Input::random("x", {rows, s.heads * width})},
          .op =
              [=](DType dtype, Device device) {
+               const auto rows_of = [&](const std::vector<int32_t>& numbers) {
+                 return numbers.empty() ? Tensor{} : Tensor::from<int32_t>({rows}, numbers).to(device, Purpose::Data);
+               };
                return any_op<1>(RopeOp{
                    {s.heads, s.rope, s.plain},
-                   {s.sequence, s.first, rope_table(s.first + s.sequence, s.rope, 100, dtype, device),
-                    starts.empty() ? Tensor{} : Tensor::from<int32_t>({rows}, starts).to(device, Purpose::Data)}});
+                   {s.sequence, rope_table(table, s.rope, 100, dtype, device), rows_of(starts), rows_of(given)}});
              },
          .reference =
              [=](const Matrices& x) {
@@ -165,7 +171,8 @@ std::vector<OpCase> rope_cases() {
                  for (int64_t h = 0; h < s.heads; ++h)
                    for (int64_t j = 0; j < half; ++j) {
                      const int64_t low = h * width + s.plain + j, high = low + half,
-                                   position = s.first + t % s.sequence - (starts.empty() ? 0 : starts[t]);
+                                   position = given.empty() ? t % s.sequence - (starts.empty() ? 0 : starts[t])
+                                                            : given[static_cast<size_t>(t)];
                      const double angle = static_cast<double>(position) * std::pow(100.0, -2.0 * j / s.rope);
                      y(t, low) = x[0](t, low) * std::cos(angle) - x[0](t, high) * std::sin(angle);
                      y(t, high) = x[0](t, high) * std::cos(angle) + x[0](t, low) * std::sin(angle);

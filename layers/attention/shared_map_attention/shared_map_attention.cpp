@@ -12,9 +12,9 @@ bool counts_for_cpu(const Device& device) {
 }  // namespace
 
 double visible_pairs(const AttentionForward& a) {
-  const double queries = static_cast<double>(a.q.rows() / a.shape.batch),
-               keys = static_cast<double>(a.k.rows() / a.shape.batch);
-  return static_cast<double>(a.shape.batch * a.shape.query_heads) * queries * (keys - queries + 0.5 * (queries + 1));
+  const auto batch = static_cast<double>(a.shape.batch), queries = static_cast<double>(a.queries()),
+             keys = static_cast<double>(a.keys.defined() ? a.keys.total : a.k.rows());
+  return static_cast<double>(a.shape.query_heads) * queries * (keys - batch * queries + batch * 0.5 * (queries + 1));
 }
 
 void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor& v) const {
@@ -24,8 +24,17 @@ void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor&
   ensure(q.columns() == nq * dk && k.columns() == nk * dk && v.columns() == nv * dv, name,
          "expected q (tokens, {} x {}), k (tokens, {} x {}), v (tokens, {} x {}), got {}, {}, {}", nq, dk, nk, dk, nv,
          dv, describe(q), describe(k), describe(v));
-  ensure(batch > 0 && q.rows() % batch == 0 && k.rows() % batch == 0 && k.rows() == v.rows(), name,
+  ensure(batch > 0 && q.rows() % batch == 0 && (keys.defined() || k.rows() % batch == 0) && k.rows() == v.rows(), name,
          "{} query rows, {} key rows and {} value rows do not fit a batch of {}", q.rows(), k.rows(), v.rows(), batch);
+  if (keys.defined()) {
+    ensure(!document_starts.defined(), name, "documents within a cache are not known");
+    for (const Tensor& of_sequences : {keys.first, keys.count})
+      ensure(of_sequences.dtype() == DType::I32 && of_sequences.elements() == batch, name,
+             "expected int32 first keys and counts of {} sequences, got {}", batch, describe(of_sequences));
+    ensure(keys.most >= q.rows() / batch && keys.total <= k.rows(), name,
+           "{} queries and {} keys, {} at most, do not fit a cache of {} rows", q.rows() / batch, keys.total, keys.most,
+           k.rows());
+  }
   ensure(k.rows() >= q.rows(), name, "{} queries cannot end at the last of {} keys", q.rows() / batch,
          k.rows() / batch);
   if (document_starts.defined())
@@ -37,7 +46,8 @@ Tensor SharedMapAttentionOp::forward(Saved& saved, const Tensor& q, const Tensor
   Tensor u = Tensor::empty({q.rows(), shape.query_heads * shape.value_dim}, q.dtype(), q.device());
   Tensor logsumexp =
       saved.recording() ? Tensor::empty({q.rows(), shape.query_heads}, state_dtype(q.dtype()), q.device()) : Tensor{};
-  const AttentionForward arguments{shape, q, k, v, document_starts, u, logsumexp};
+  ensure(!keys.defined() || !saved.recording(), name, "there is no backward through a cache");
+  const AttentionForward arguments{shape, q, k, v, document_starts, u, logsumexp, keys};
   if (counts_for_cpu(q.device()))
     cpu::shared_map_attention_forward(arguments);
   else

@@ -6,6 +6,9 @@
 // nq % nk == 0, nq % nv == 0, dk and dv independent. Query i of a sequence stands at position keys - queries + i (so
 // that a cache of earlier keys fits) and sees the keys from document_starts[i] (0 without them) to its own position.
 //
+// In a cache (CachedKeys) every sequence has its own number of keys, wherever in K and V they begin: forward alone, and
+// without documents.
+//
 // forward saves L = logsumexp of the scaled scores (batch * queries, nq); backward computes the maps again, with
 //   delta = rowsum(dU * U)     A = exp(scale Q K^T - L)     dS = A * (dU V^T - delta)
 //   dQ = scale dS K     dK = scale sum over the maps sharing K of dS^T Q     dV = sum over the maps sharing V of A^T dU
@@ -23,12 +26,25 @@ struct AttentionShape {
   double scale;
 };
 
+// Where the keys and values of each sequence are when K and V are a cache of more rows than these.
+struct CachedKeys {
+  Tensor first;                 // int32 (batch): row of the sequence's first key
+  Tensor count;                 // int32 (batch): its keys; the queries stand at the last of them
+  int64_t most = 0, total = 0;  // the largest count, and the sum
+  bool defined() const { return first.defined(); }
+};
+
 struct AttentionForward {
   AttentionShape shape;
   Tensor q, k, v;
   Tensor document_starts;  // int32 (batch * queries): the first visible key; undefined: 0
   Tensor u;
   Tensor logsumexp;  // (batch * queries, nq), float32 beside bfloat16; undefined when nobody needs it
+  CachedKeys keys = {};
+
+  int64_t queries() const { return q.rows() / shape.batch; }
+  // Of the sequence that has most.
+  int64_t most_keys() const { return keys.defined() ? keys.most : k.rows() / shape.batch; }
 };
 
 struct AttentionBackward {
@@ -50,6 +66,7 @@ struct SharedMapAttentionOp {
   static constexpr const char* name = "shared_map_attention";
   AttentionShape shape;
   Tensor document_starts;
+  CachedKeys keys = {};
 
   void check(const Tensor& q, const Tensor& k, const Tensor& v) const;
   Tensor forward(Saved& saved, const Tensor& q, const Tensor& k, const Tensor& v) const;

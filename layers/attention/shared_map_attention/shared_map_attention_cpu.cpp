@@ -27,8 +27,16 @@ constexpr int64_t kMostChunks = 8;   // bounds the memory of the partial sums
 // Element types erased sizes of one call.
 struct Sizes {
   int64_t queries, keys, offset;  // offset: position of the first query
-  explicit Sizes(const AttentionForward& a)
-      : queries(a.q.rows() / a.shape.batch), keys(a.k.rows() / a.shape.batch), offset(keys - queries) {}
+  // Of the sequence that has most keys.
+  explicit Sizes(const AttentionForward& a) : queries(a.queries()), keys(a.most_keys()), offset(keys - queries) {}
+};
+
+// Of one sequence: its keys, and the row of K and V where they begin.
+struct KeyRange {
+  int64_t first, count;
+  KeyRange(const AttentionForward& a, int64_t sequence)
+      : first(a.keys.defined() ? a.keys.first.data<int32_t>()[sequence] : sequence * a.most_keys()),
+        count(a.keys.defined() ? a.keys.count.data<int32_t>()[sequence] : a.most_keys()) {}
 };
 
 // Room for `count` matrices of scores, of one size for all blocks of a call: the pool keeps one piece of memory for
@@ -54,33 +62,35 @@ template <class T>
 struct Block {
   const AttentionForward& a;
   const AttentionShape& s;
-  Sizes sizes;
   int64_t sequence, map, row, rows;  // row: first query of the block within its sequence
-  int64_t begin, width;              // the keys [begin, begin + width) are visible to at least one row
+  KeyRange keys;
+  int64_t offset;        // position of the sequence's first query
+  int64_t begin, width;  // the keys [begin, begin + width) are visible to at least one row
 
   Block(const AttentionForward& arguments, int64_t sequence, int64_t map, int64_t row, int64_t rows)
-      : a(arguments), s(a.shape), sizes(a), sequence(sequence), map(map), row(row), rows(rows) {
-    begin = sizes.keys;
+      : a(arguments), s(a.shape), sequence(sequence), map(map), row(row), rows(rows), keys(a, sequence) {
+    offset = keys.count - a.queries();
+    begin = keys.count;
     for (int64_t r = 0; r < rows; ++r) begin = std::min(begin, first_key(r));
-    width = sizes.offset + row + rows - begin;
+    width = offset + row + rows - begin;
   }
 
-  int64_t query_row(int64_t r) const { return sequence * sizes.queries + row + r; }
+  int64_t query_row(int64_t r) const { return sequence * a.queries() + row + r; }
   int64_t first_key(int64_t r) const {
     if (!a.document_starts.defined()) return 0;
-    return std::clamp<int64_t>(a.document_starts.data<int32_t>()[query_row(r)], 0, sizes.offset + row + r);
+    return std::clamp<int64_t>(a.document_starts.data<int32_t>()[query_row(r)], 0, offset + row + r);
   }
   // Visible columns of row r within the block.
   int64_t low(int64_t r) const { return first_key(r) - begin; }
-  int64_t high(int64_t r) const { return sizes.offset + row + r + 1 - begin; }
+  int64_t high(int64_t r) const { return offset + row + r + 1 - begin; }
 
   const T* q() const { return a.q.template data<T>() + query_row(0) * a.q.pitch() + map * s.head_dim; }
   const T* k() const {
-    return a.k.template data<T>() + (sequence * sizes.keys + begin) * a.k.pitch() +
+    return a.k.template data<T>() + (keys.first + begin) * a.k.pitch() +
            map / (s.query_heads / s.key_heads) * s.head_dim;
   }
   const T* v() const {
-    return a.v.template data<T>() + (sequence * sizes.keys + begin) * a.v.pitch() +
+    return a.v.template data<T>() + (keys.first + begin) * a.v.pitch() +
            map / (s.query_heads / s.value_heads) * s.value_dim;
   }
   T* u() const { return a.u.template data<T>() + query_row(0) * a.u.pitch() + map * s.value_dim; }
@@ -269,7 +279,8 @@ void backward(const AttentionBackward& b) {
   });
 }
 
-// A float32 copy of a bfloat16 tensor, or room for one.
+// A float32 copy of a bfloat16 tensor, or room for one; of a cache the keys that there are, one sequence's behind the
+// other's.
 Tensor wide(const Tensor& tensor) {
   Tensor copy = Tensor::empty({tensor.rows(), tensor.columns()}, DType::F32, tensor.device(), Purpose::Workspace);
   GTA_DISPATCH(copy.device(), convert, copy, tensor);
@@ -281,12 +292,35 @@ Tensor wide_room(const Tensor& tensor) {
              : Tensor{};
 }
 
+CachedKeys packed(const AttentionForward& a) {
+  CachedKeys packed{Tensor::empty({a.shape.batch}, DType::I32, a.q.device(), Purpose::Workspace), a.keys.count,
+                    a.keys.most, a.keys.total};
+  int64_t first = 0;
+  for (int64_t sequence = 0; sequence < a.shape.batch; ++sequence) {
+    packed.first.data<int32_t>()[sequence] = static_cast<int32_t>(first);
+    first += KeyRange(a, sequence).count;
+  }
+  return packed;
+}
+Tensor wide_keys(const AttentionForward& a, const Tensor& tensor) {
+  if (!a.keys.defined()) return wide(tensor);
+  Tensor copy = Tensor::empty({a.keys.total, tensor.columns()}, DType::F32, tensor.device(), Purpose::Workspace);
+  int64_t first = 0;
+  for (int64_t sequence = 0; sequence < a.shape.batch; ++sequence) {
+    const KeyRange keys(a, sequence);
+    GTA_DISPATCH(copy.device(), convert, copy.row_slice(first, keys.count), tensor.row_slice(keys.first, keys.count));
+    first += keys.count;
+  }
+  return copy;
+}
+
 }  // namespace
 
 void shared_map_attention_forward(const AttentionForward& a) {
   ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(a.shape.head_dim + a.shape.value_dim));
   if (a.q.dtype() != DType::BF16) return forward(a);
-  const AttentionForward f{a.shape, wide(a.q), wide(a.k), wide(a.v), a.document_starts, wide_room(a.u), a.logsumexp};
+  const AttentionForward f{a.shape,           wide(a.q),      wide_keys(a, a.k), wide_keys(a, a.v),
+                           a.document_starts, wide_room(a.u), a.logsumexp,       a.keys.defined() ? packed(a) : a.keys};
   forward(f);
   GTA_DISPATCH(a.u.device(), convert, a.u, f.u);
 }

@@ -20,17 +20,35 @@ namespace gta::cuda::attention {
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr float kLog2E = 1.4426950408889634f;
 
-// The call as kernels see it. Sequence s has query rows s * queries + i and key rows s * keys + j.
+// The keys of one sequence.
+struct KeyRange {
+  int64_t row;        // of K and V, of the first
+  int count, offset;  // offset: position of the first query
+};
+
+// The call as kernels see it. Sequence s has query rows s * queries + i and key rows s * keys + j; in a cache, where
+// only forward reads, keys_of() knows more.
 template <class T>
 struct Problem {
-  int batch, queries, keys, offset;  // offset: position of the first query
+  int batch, queries, keys, offset;  // offset: position of the first query; of the sequence that has most keys
   // nq, and how many maps share one key head (nq / nk) or value head (nq / nv)
   int maps, maps_of_key, maps_of_value;
   int head_dim, value_dim;  // dk, dv
   float scale, scale_log2;  // of the scores, and times log2(e) for exponentials to the base 2
   Rows<const T> q, k, v;
   const int32_t* starts;
+  const int32_t *first_keys, *key_counts;  // of the sequences in a cache, or nullptr
 
+  __device__ __forceinline__ KeyRange keys_of(int sequence) const {
+    if (!key_counts) return {int64_t{sequence} * keys, keys, offset};
+    return {first_keys[sequence], key_counts[sequence], key_counts[sequence] - queries};
+  }
+  __device__ __forceinline__ const T* k_at(const KeyRange& of, int key, int map) const {
+    return k.at(of.row + key, int64_t{map / maps_of_key} * head_dim);
+  }
+  __device__ __forceinline__ const T* v_at(const KeyRange& of, int key, int map) const {
+    return v.at(of.row + key, int64_t{map / maps_of_value} * value_dim);
+  }
   __device__ __forceinline__ int64_t query_row(int sequence, int query) const {
     return int64_t{sequence} * queries + query;
   }
@@ -53,7 +71,7 @@ struct Problem {
 template <class T>
 Problem<T> problem_of(const AttentionForward& a) {
   const AttentionShape& s = a.shape;
-  const int64_t queries = a.q.rows() / s.batch, keys = a.k.rows() / s.batch;
+  const int64_t queries = a.queries(), keys = a.most_keys();
   require(keys < (int64_t{1} << 30), "shared_map_attention",
           "{} keys of a sequence are more than its CUDA kernels count", keys);
   const float scale = static_cast<float>(s.scale);
@@ -71,7 +89,9 @@ Problem<T> problem_of(const AttentionForward& a) {
           rows_of<const T>(a.q),
           rows_of<const T>(a.k),
           rows_of<const T>(a.v),
-          a.document_starts.defined() ? a.document_starts.data<int32_t>() : nullptr};
+          a.document_starts.defined() ? a.document_starts.data<int32_t>() : nullptr,
+          a.keys.defined() ? a.keys.first.data<int32_t>() : nullptr,
+          a.keys.defined() ? a.keys.count.data<int32_t>() : nullptr};
 }
 
 // Forward with one query to a sequence, where there are tiles for it; else nothing and false.

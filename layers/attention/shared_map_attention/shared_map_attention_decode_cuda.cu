@@ -90,14 +90,15 @@ __global__ void __launch_bounds__(kThreads) decode_tiles(const Decode a) {
   const int map = static_cast<int>(blockIdx.x) / row_tiles * a.group + in_group,
             maps = min(C::rows, a.group - in_group);
   const int sequence = blockIdx.y, chunk = blockIdx.z;
-  const int first = p.first_key(sequence, 0), end = min(p.keys, (chunk + 1) * a.chunk_keys);
+  const KeyRange keys = p.keys_of(sequence);
+  const int first = p.first_key(sequence, 0), end = min(keys.count, (chunk + 1) * a.chunk_keys);
   const int begin = max(chunk * a.chunk_keys, first / kKeys * kKeys);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = lane >> 2, pair = (lane & 3) * 2;
 
   const auto load_keys = [&](int key, int stage) {
-    load_tile<kKeys, C::dk, kThreads>(k_tiles + stage * C::k_size, p.k_at(sequence, key, map), p.k.pitch, end - key);
+    load_tile<kKeys, C::dk, kThreads>(k_tiles + stage * C::k_size, p.k_at(keys, key, map), p.k.pitch, end - key);
     if constexpr (C::separate)
-      load_tile<kKeys, C::dv, kThreads>(v_tiles + stage * C::v_size, p.v_at(sequence, key, map), p.v.pitch, end - key);
+      load_tile<kKeys, C::dv, kThreads>(v_tiles + stage * C::v_size, p.v_at(keys, key, map), p.v.pitch, end - key);
     ptx::cp_async_commit();
   };
   // The maps of a query lie one behind the other, like rows of its head dim.

@@ -41,15 +41,16 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
   // Long rows first, so that the blocks end together.
   const int map = blockIdx.x, sequence = blockIdx.y, query = (gridDim.z - 1 - blockIdx.z) * C::rows,
             query_count = min(C::rows, p.queries - query);
+  const KeyRange keys = p.keys_of(sequence);
   const int first = first_key_of(p, sequence, query, query_count, scratch) / C::keys * C::keys;
-  const int end = p.offset + query + query_count;
+  const int end = keys.offset + query + query_count;
 
-  const bf16* k = Pieces<C::dk, C::threads>::own(p.k_at(sequence, first, map), p.k.pitch);
-  const bf16* v = Pieces<C::dv, C::threads>::own(p.v_at(sequence, first, map), p.v.pitch);
+  const bf16* k = Pieces<C::dk, C::threads>::own(p.k_at(keys, first, map), p.k.pitch);
+  const bf16* v = Pieces<C::dv, C::threads>::own(p.v_at(keys, first, map), p.v.pitch);
   // The next tile.
   const auto load_keys = [&](int key, int stage) {
-    load_own<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, p.keys - key);
-    load_own<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, p.keys - key);
+    load_own<C::keys, C::dk, C::threads>(k_tiles + stage * C::k_size, k, p.k.pitch, keys.count - key);
+    load_own<C::keys, C::dv, C::threads>(v_tiles + stage * C::v_size, v, p.v.pitch, keys.count - key);
     ptx::cp_async_commit();
     k += C::keys * p.k.pitch;
     v += C::keys * p.v.pitch;
@@ -71,7 +72,7 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
     ptx::cp_async_wait<0>();
     __syncthreads();  // and every warp is done with the other stage
     if (key + C::keys < end) load_keys(key + C::keys, stage ^ 1);
-    const int warp_position = p.offset + query + warp_row;
+    const int warp_position = keys.offset + query + warp_row;
     // After the diagonal for all rows of this warp, or no row of it is there.
     if (key >= warp_position + 16 * C::m || warp_row >= query_count) continue;
 
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
       for (int i = 0; i < C::m; ++i)
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-          const int r = row + 16 * i + 8 * h, position = p.offset + query + r, visible = p.starts ? row_first[r] : 0;
+          const int r = row + 16 * i + 8 * h, position = keys.offset + query + r, visible = p.starts ? row_first[r] : 0;
 #pragma unroll
           for (int j = 0; j < C::keys / 8; ++j)
 #pragma unroll
@@ -144,8 +145,9 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
   const int query = (gridDim.z - 1 - blockIdx.z) * kPart, query_count = min(kPart, p.queries - query);
   const int column = blockIdx.x / p.maps * kPart, columns = min(kPart, p.value_dim - column);
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
+  const KeyRange keys = p.keys_of(sequence);
   const int first = first_key_of(p, sequence, query, query_count, scratch_of_first),
-            end = p.offset + query + query_count;
+            end = keys.offset + query + query_count;
   Softmax softmax[4];
   Part u = {};
   int row_first[4];
@@ -155,7 +157,7 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
   for (int key = first; key < end; key += kPart) {
     const int key_count = min(kPart, end - key);
     Part s = {};
-    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, p.k_at(sequence, key, map),
+    multiply_rows(s, scratch[0], p.q_at(sequence, query, map), p.q.pitch, query_count, p.k_at(keys, key, map),
                   p.k.pitch, key_count, p.head_dim);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -163,7 +165,7 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int k = key + x + 16 * j;
-        if (k > p.offset + query + y + 16 * i || k < row_first[i]) s[i][j] = -kInfinity;
+        if (k > keys.offset + query + y + 16 * i || k < row_first[i]) s[i][j] = -kInfinity;
         largest = fmaxf(largest, s[i][j]);
       }
       const float base = softmax[i].advance(warp_max<kRowLanes>(largest), p.scale_log2, factor);
@@ -176,7 +178,7 @@ __global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a
       }
       softmax[i].sum += warp_sum<kRowLanes>(sum);
     }
-    multiply_map(u, scratch[0], p.v_at(sequence, key, map) + column, p.v.pitch, key_count, columns);
+    multiply_map(u, scratch[0], p.v_at(keys, key, map) + column, p.v.pitch, key_count, columns);
   }
 
 #pragma unroll
@@ -231,7 +233,7 @@ __global__ void __launch_bounds__(kPartThreads) largest_scores(const Problem<T> 
 // Maps, and chunks of columns, across; sequences; tiles of queries, the slowest to change.
 dim3 grid_of(const AttentionForward& a, int64_t rows, int64_t chunks = 1) {
   return dim3(static_cast<unsigned>(a.shape.query_heads * chunks), static_cast<unsigned>(a.shape.batch),
-              static_cast<unsigned>(ceil_div(a.q.rows() / a.shape.batch, rows)));
+              static_cast<unsigned>(ceil_div(a.queries(), rows)));
 }
 
 template <class T>

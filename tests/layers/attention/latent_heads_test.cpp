@@ -64,11 +64,11 @@ TEST(LatentHeads, WhatDoesNotFitIsRefused) {
     return Tensor::zeros({rows, columns}, DType::F32, Device{});
   };
   const Tensor table = rope_table(4, 6, 100, DType::F32, Device{});
-  EXPECT_NE(refused(RopeOp{{2, 6, 3}, {4, 0, table}}, tensor(4, 17)).find("2 heads x (3 + 6)"), std::string::npos);
-  EXPECT_NE(refused(RopeOp{{2, 5, 3}, {4, 0, table}}, tensor(4, 16)).find("rope_dim 5 is odd"), std::string::npos);
-  EXPECT_NE(refused(RopeOp{{2, 4, 3}, {4, 0, table}}, tensor(4, 14)).find("table of 4 columns"), std::string::npos);
-  EXPECT_NE(refused(RopeOp{{2, 6, 3}, {4, 1, table}}, tensor(4, 18)).find("max_sequence_length"), std::string::npos);
-  EXPECT_NE(refused(RopeOp{{2, 6, 3}, {4, 0, table}}, tensor(6, 18)).find("no whole number of sequences"),
+  EXPECT_NE(refused(RopeOp{{2, 6, 3}, {4, table}}, tensor(4, 17)).find("2 heads x (3 + 6)"), std::string::npos);
+  EXPECT_NE(refused(RopeOp{{2, 5, 3}, {4, table}}, tensor(4, 16)).find("rope_dim 5 is odd"), std::string::npos);
+  EXPECT_NE(refused(RopeOp{{2, 4, 3}, {4, table}}, tensor(4, 14)).find("table of 4 columns"), std::string::npos);
+  EXPECT_NE(refused(RopeOp{{2, 6, 3}, {5, table}}, tensor(5, 18)).find("max_sequence_length"), std::string::npos);
+  EXPECT_NE(refused(RopeOp{{2, 6, 3}, {4, table}}, tensor(6, 18)).find("no whole number of sequences"),
             std::string::npos);
   EXPECT_NE(refused(LatentHeadsOp{{2, 3, 6, 5}}, tensor(4, 18), tensor(4, 6)).find("2 heads x (3 + 5)"),
             std::string::npos);

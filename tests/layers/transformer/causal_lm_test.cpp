@@ -58,17 +58,18 @@ TEST(CausalLm, DecodingTokenByTokenIsTheWholeForward) {
       const int64_t length = 70, vocab = 50;
       const std::vector<int32_t> tokens = some_tokens(length);
       const std::vector<double> whole = to_doubles(model.lm.logits(Tensor::from<int32_t>({1, length}, tokens)));
-      DecodingCache cache(model.lm.config(), length, dtype, Device{});
+      constexpr int64_t kOnly[] = {0};
+      DecodingCache cache = model.lm.make_cache(1, length);
       // a prompt of five, then one by one, and eleven more in between
       for (int64_t t = 0, last; t < length; t = last) {
         last = t == 0 ? 5 : t == 30 ? 41 : t + 1;
         const Tensor fresh = Tensor::from<int32_t>({1, last - t}, {tokens.begin() + t, tokens.begin() + last});
-        const std::vector<double> logits = to_doubles(model.lm.decode(fresh, cache));
+        const std::vector<double> logits = to_doubles(model.lm.decode(fresh, kOnly, cache));
         ASSERT_TRUE(near(logits, {whole.begin() + (last - 1) * vocab, whole.begin() + last * vocab}, tolerance))
             << name_of(type) << " token " << t;
       }
-      EXPECT_EQ(cache.filled(), length);
-      EXPECT_THROW(model.lm.decode(Tensor::from<int32_t>({1, 1}, {0}), cache), Error);
+      EXPECT_EQ(cache.length(0), length);
+      EXPECT_THROW(model.lm.decode(Tensor::from<int32_t>({1, 1}, {0}), kOnly, cache), Error);
     }
 }
 
