@@ -5,10 +5,10 @@
 
 #include "bench/cudnn_attention.h"
 #include "bench/model_shapes.h"
-#include "bench/peak.h"
 #include "bench/products.h"
-#include "bench/random_tensor.h"
 #include "core/log.h"
+#include "core/measure/peak.h"
+#include "core/measure/random_tensor.h"
 #include "layers/attention/latent_heads/latent_heads.h"
 #include "layers/attention/value_decoder/value_decoder.h"
 #include "layers/cross_entropy/linear_cross_entropy.h"

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/timing.h"
+#include "core/measure/timing.h"
 #include "layers/transformer/model_config.h"
 
 namespace gta {

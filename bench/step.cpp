@@ -7,10 +7,10 @@
 #include <cmath>
 #include <map>
 
-#include "bench/peak.h"
-#include "bench/random_tensor.h"
-#include "bench/timing.h"
 #include "core/log.h"
+#include "core/measure/peak.h"
+#include "core/measure/random_tensor.h"
+#include "core/measure/timing.h"
 #include "core/profiler.h"
 #include "layers/transformer/causal_lm.h"
 #include "optim/adamw.h"

@@ -6,11 +6,11 @@
 #include <optional>
 #include <utility>
 
-#include "bench/peak.h"
 #include "checkpoints/writer.h"
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/log.h"
+#include "core/measure/peak.h"
 #include "core/profiler.h"
 #include "data/utf8.h"
 #include "launch/environment.h"

@@ -5,10 +5,10 @@
 #include <set>
 
 #include "bench/kernels.h"
-#include "bench/peak.h"
 #include "bench/products.h"
 #include "bench/step.h"
 #include "core/error.h"
+#include "core/measure/peak.h"
 #include "tests/cuda_device.h"
 
 namespace gta {
@@ -186,14 +186,6 @@ TEST(Bench, ALossThatIsNotFiniteIsAnErrorNotATime) {
                          .device = {}};
   settings.optimizer.learning_rate = 1e30;
   EXPECT_THROW(measure_step(settings), Error);
-}
-
-TEST(Bench, TheMedianIsTheMiddleOrTheMeanOfTheTwoThere) {
-  EXPECT_EQ(timing_of({3, 1, 2}).median, 2);
-  EXPECT_EQ(timing_of({4, 1, 2, 10}).median, 3);
-  EXPECT_EQ(timing_of({4, 1, 2, 10}).least, 1);
-  EXPECT_EQ(timing_of({4, 1, 2, 10}).repeats, 4);
-  EXPECT_THROW(timing_of({}), Error);
 }
 
 }  // namespace

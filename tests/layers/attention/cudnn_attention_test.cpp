@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 
 #include "bench/cudnn_attention.h"
-#include "bench/random_tensor.h"
+#include "core/measure/random_tensor.h"
 #include "tests/cuda_device.h"
 #include "tests/op_case.h"
 

@@ -1,11 +1,11 @@
-#include "bench/timing.h"
+#include "core/measure/timing.h"
 
 #include <algorithm>
 #include <chrono>
 
-#include "bench/random_tensor.h"
 #include "core/backends/memory_kernels.h"
 #include "core/backends/stream_mark.h"
+#include "core/measure/random_tensor.h"
 
 namespace gta {
 namespace {

@@ -1,4 +1,4 @@
-#include "bench/random_tensor.h"
+#include "core/measure/random_tensor.h"
 
 #include "core/parallel.h"
 #include "core/random.h"

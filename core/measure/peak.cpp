@@ -1,10 +1,10 @@
-#include "bench/peak.h"
+#include "core/measure/peak.h"
 
 #include <algorithm>
 
-#include "bench/random_tensor.h"
-#include "bench/timing.h"
 #include "core/gemm.h"
+#include "core/measure/random_tensor.h"
+#include "core/measure/timing.h"
 
 namespace gta {
 namespace {
