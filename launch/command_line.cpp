@@ -18,6 +18,7 @@
 #include "launch/config/config.h"
 #include "launch/environment.h"
 #include "launch/loaded_model.h"
+#include "launch/metrics.h"
 #include "launch/signals.h"
 #include "launch/standard_output.h"
 
@@ -275,12 +276,16 @@ void add_checks(CLI::App& app, Choices& c) {
 
   CLI::App* docs = app.add_subcommand("docs", "pages that are made from the program");
   docs->require_subcommand(1);
-  docs->add_subcommand("configuration", "docs/configuration.md")->final_callback([&c] {
-    c.run = [] {
-      fmt::print("{}", configuration_markdown());
-      return 0;
-    };
-  });
+  const auto add_page = [&](const char* name, const char* file, std::string (*page)()) {
+    docs->add_subcommand(name, file)->final_callback([&c, page] {
+      c.run = [page] {
+        fmt::print("{}", page());
+        return 0;
+      };
+    });
+  };
+  add_page("configuration", "docs/configuration.md", configuration_markdown);
+  add_page("metrics", "docs/metrics.md", metrics_markdown);
 }
 
 // Which keys take memory in a training, in the order in which lowering them costs least; and what else helps.

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "core/sum_of_squares.h"
 
@@ -19,9 +18,9 @@ std::string part_of(const std::string& name) {
 
 }  // namespace
 
-nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens,
-                        const Tensor& document_starts) {
-  nlohmann::json row = {{"step", step}};
+DiagnosisRow diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens,
+                      const Tensor& document_starts) {
+  DiagnosisRow row{step, {}};
   std::map<std::string, Tensor> squares;
   const auto add = [&](const char* what, const Parameter& parameter, const FlatBuffer& buffer) {
     Tensor& sum = squares[std::string(what) + "/" + part_of(parameter.name)];
@@ -33,11 +32,11 @@ nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int6
     add("gradient_norm", parameter, space.gradients());
     add("weight_norm", parameter, space.masters());
   }
-  for (const auto& [name, sum] : squares) row[name] = std::sqrt(sum.to_vector<double>()[0]);
+  for (const auto& [name, sum] : squares) row.values[name] = std::sqrt(sum.to_vector<double>()[0]);
   const Probe probe = model.probe(tokens, document_starts);
   for (size_t i = 0; i < probe.blocks.size(); ++i) {
-    row[fmt::format("stream_rms/layers.{}", i)] = probe.blocks[i].stream_rms;
-    row[fmt::format("largest_score/layers.{}", i)] = probe.blocks[i].largest_score;
+    row.values[fmt::format("stream_rms/layers.{}", i)] = probe.blocks[i].stream_rms;
+    row.values[fmt::format("largest_score/layers.{}", i)] = probe.blocks[i].largest_score;
   }
   return row;
 }

@@ -1,8 +1,7 @@
 // What a step looks like layer by layer: one row of metrics.jsonl.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
-
+#include "launch/metrics.h"
 #include "layers/transformer/causal_lm.h"
 
 namespace gta {
@@ -13,7 +12,7 @@ namespace gta {
 // Norms are L2 over all parameters of a part (embed_tokens, layers.N, norm, lm_head), of the gradients as they stand
 // now; stream_rms and largest_score (the largest scaled attention score) are of a forward pass of these tokens before
 // the update.
-nlohmann::json diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens,
-                        const Tensor& document_starts);
+DiagnosisRow diagnose(const CausalLm& model, const ParameterSpace& space, int64_t step, const Tensor& tokens,
+                      const Tensor& document_starts);
 
 }  // namespace gta

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <vector>
 
@@ -48,13 +47,14 @@ std::string progress_line(const StepReport& r, int64_t columns) {
     std::string text;
     int rank;  // the highest go first when there is no room
   };
-  std::vector<Part> parts = {{fmt::format("step {}/{}", r.step, r.steps), 0}, {fmt::format("loss {:.3f}", r.loss), 1}};
+  std::vector<Part> parts = {{fmt::format("step {}/{}", r.row.step, r.steps), 0},
+                             {fmt::format("loss {:.3f}", r.row.loss), 1}};
   if (r.validation_loss) parts.push_back({fmt::format("val {:.3f}", *r.validation_loss), 4});
-  parts.push_back({fmt::format("lr {:.1e}", r.learning_rate), 6});
-  parts.push_back({fmt::format("grad {:.2f}", r.gradient_norm), 5});
-  parts.push_back({fmt::format("{} tok/s", count_text(r.tokens_per_second)), 3});
-  parts.push_back({fmt::format("SOL {:.0f}%", 100 * r.sol), 8});
-  parts.push_back({fmt::format("mem {:.2f} GiB", static_cast<double>(r.memory_bytes) / (1 << 30)), 7});
+  parts.push_back({fmt::format("lr {:.1e}", r.row.learning_rate), 6});
+  parts.push_back({fmt::format("grad {:.2f}", r.row.gradient_norm), 5});
+  parts.push_back({fmt::format("{} tok/s", count_text(r.row.tokens_per_second)), 3});
+  parts.push_back({fmt::format("SOL {:.0f}%", 100 * r.row.sol), 8});
+  parts.push_back({fmt::format("mem {:.2f} GiB", static_cast<double>(r.row.memory_bytes) / (1 << 30)), 7});
   parts.push_back({"ETA " + duration_text(r.seconds_left), 2});
   while (true) {
     std::string line;
@@ -68,24 +68,11 @@ std::string progress_line(const StepReport& r, int64_t columns) {
 
 std::string progress_line(const StepReport& report) { return progress_line(report, INT64_MAX); }
 
-nlohmann::json metrics_row(const StepReport& r) {
-  return {{"step", r.step},
-          {"tokens", r.tokens},
-          {"loss", r.loss},
-          {"learning_rate", r.learning_rate},
-          {"grad_norm", r.gradient_norm},
-          {"step_seconds", r.step_seconds},
-          {"tokens_per_second", r.tokens_per_second},
-          {"model_flops_per_second", r.flops_per_second},
-          {"sol", r.sol},
-          {"memory_bytes", r.memory_bytes},
-          {"data_wait_seconds", r.data_wait_seconds}};
-}
-
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0 && moves_its_cursor()) {}
 
 void Progress::show(const StepReport& report, int64_t log_every_steps, bool important) {
-  const bool due = report.step == 1 || report.step % log_every_steps == 0 || report.step == report.steps || important;
+  const bool due =
+      report.row.step == 1 || report.row.step % log_every_steps == 0 || report.row.step == report.steps || important;
   if (terminal_) {
     // In the last column some terminals go to the next line. Spaces cover what an earlier, longer line left.
     const int64_t columns = terminal_columns() - 1;

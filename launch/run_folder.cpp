@@ -27,7 +27,7 @@ constexpr const char* kNote = "/last_checkpoint.json";
 // Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
 // returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
 // (torn by a kill) is left out.
-void each_row_from_the_end(const std::string& path, const std::function<bool(const nlohmann::json&, int64_t)>& take) {
+void each_row_from_the_end(const std::string& path, const std::function<bool(const MetricsRow&, int64_t)>& take) {
   constexpr int64_t kBlock = 1 << 16;
   if (!exists(path)) return;
   const File file(path, File::Mode::Read);
@@ -46,22 +46,17 @@ void each_row_from_the_end(const std::string& path, const std::function<bool(con
     }
     if (end == std::string::npos) return;
     const size_t first = before == std::string::npos ? 0 : before + 1;
-    const nlohmann::json row = nlohmann::json::parse(text.begin() + static_cast<int64_t>(first),
-                                                     text.begin() + static_cast<int64_t>(end), nullptr, false);
-    if (row.is_object() && row.contains("step") && row["step"].is_number_integer() &&
-        !take(row, begin + static_cast<int64_t>(end) + 1))
-      return;
+    const std::optional<MetricsRow> row = parse_row(std::string_view(text).substr(first, end - first));
+    if (row && !take(*row, begin + static_cast<int64_t>(end) + 1)) return;
     text.resize(first);
     if (first == 0 && begin == 0) return;
   }
 }
 
-int64_t step_of(const nlohmann::json& row) { return row["step"].get<int64_t>(); }
-
 // Bytes of metrics.jsonl up to the last row of a step.
 int64_t rows_up_to(const std::string& path, int64_t step) {
   int64_t bytes = 0;
-  each_row_from_the_end(path, [&](const nlohmann::json& row, int64_t end) {
+  each_row_from_the_end(path, [&](const MetricsRow& row, int64_t end) {
     if (step_of(row) > step) return true;
     bytes = end;
     return false;
@@ -142,8 +137,8 @@ void RunFolder::begin(int64_t step) {
   tensorboard_.emplace(path_ + "/tensorboard", step);
 }
 
-void RunFolder::add_metrics(const nlohmann::json& row) {
-  metrics_->add(row.dump() + "\n");
+void RunFolder::add_metrics(const MetricsRow& row) {
+  metrics_->add(to_line(row));
   tensorboard_->add(row);
 }
 
@@ -177,8 +172,8 @@ std::optional<RunFolder::NotedCheckpoint> RunFolder::noted_checkpoint() const {
 
 bool has_validation(const std::string& metrics_file, int64_t step) {
   bool found = false;
-  each_row_from_the_end(metrics_file, [&](const nlohmann::json& row, int64_t) {
-    found = found || (step_of(row) == step && row.contains("validation_loss"));
+  each_row_from_the_end(metrics_file, [&](const MetricsRow& row, int64_t) {
+    found = found || (step_of(row) == step && std::holds_alternative<ValidationRow>(row));
     return step_of(row) >= step && !found;
   });
   return found;

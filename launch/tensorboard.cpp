@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -209,14 +208,13 @@ TensorBoard::TensorBoard(const std::string& folder, int64_t step) {
   file_->add(record_of(version) + record_of(start));
 }
 
-void TensorBoard::add(const nlohmann::json& row) {
-  const char* kind = "train";
-  for (const auto& [key, number] : row.items())
-    if (key.starts_with("validation_")) kind = "validation";
+void TensorBoard::add(const MetricsRow& row) {
+  const char* const kind = std::holds_alternative<ValidationRow>(row) ? "validation" : "train";
   std::string summary;
-  for (const auto& [key, number] : row.items())
-    if (number.is_number() && key != "step") put_bytes(summary, 1, value_of(tag_of(key, kind), number.get<double>()));
-  std::string event = event_at(row.at("step").get<int64_t>());
+  each_number(row, [&](const std::string& name, double number) {
+    put_bytes(summary, 1, value_of(tag_of(name, kind), number));
+  });
+  std::string event = event_at(step_of(row));
   put_bytes(event, 5, summary);
   file_->add(record_of(event));
 }

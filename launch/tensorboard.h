@@ -12,10 +12,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "launch/append_file.h"
+#include "launch/metrics.h"
 
 namespace gta {
 
@@ -26,7 +26,7 @@ class TensorBoard {
 
   // Every number of a row of metrics.jsonl at the row's step: "loss" -> train/loss, "memory_bytes" -> memory/bytes,
   // "validation_loss" -> validation/loss; "tokens" goes with the row's kind, train/ or validation/.
-  void add(const nlohmann::json& row);
+  void add(const MetricsRow& row);
   void flush() { file_->flush(); }
   bool complete() const { return file_->complete(); }  // whether all that was added is in the file
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -192,7 +191,7 @@ class Trainer {
     ProfilerRange range("step");
     std::optional<StepLosses> losses;
     try {
-      losses = step.add_gradients(stopping, [&](const nlohmann::json& row) { folder_->add_metrics(row); });
+      losses = step.add_gradients(stopping, [&](const DiagnosisRow& row) { folder_->add_metrics(row); });
     } catch (...) {
       rescue(std::exchange(before, {}));
       throw;
@@ -253,23 +252,23 @@ class Trainer {
 
     const Clock::time_point now = Clock::now();
     StepReport report;
-    report.step = step.step;
+    report.row.step = step.step;
     report.steps = training_.config.train.steps;
-    report.tokens = step.tokens;
-    report.loss = outcome.loss;
-    report.learning_rate = step.learning_rate;
-    report.gradient_norm = outcome.gradient_norm;
-    report.step_seconds = std::chrono::duration<double>(now - std::exchange(concluded_, now)).count();
-    report.tokens_per_second = static_cast<double>(training_.tokens_per_step()) / report.step_seconds;
-    report.flops_per_second = report.tokens_per_second * flops_per_token_;
-    report.sol = report.flops_per_second / peak_;
-    report.data_wait_seconds = step.data_wait_seconds;
-    report.memory_bytes = memory_report(training_.device).reserved_peak;
+    report.row.tokens = step.tokens;
+    report.row.loss = outcome.loss;
+    report.row.learning_rate = step.learning_rate;
+    report.row.gradient_norm = outcome.gradient_norm;
+    report.row.step_seconds = std::chrono::duration<double>(now - std::exchange(concluded_, now)).count();
+    report.row.tokens_per_second = static_cast<double>(training_.tokens_per_step()) / report.row.step_seconds;
+    report.row.flops_per_second = report.row.tokens_per_second * flops_per_token_;
+    report.row.sol = report.row.flops_per_second / peak_;
+    report.row.data_wait_seconds = step.data_wait_seconds;
+    report.row.memory_bytes = memory_report(training_.device).reserved_peak;
     if (validated_) report.validation_loss = validated_->loss;
     steps_concluded_ += 1;
-    report.seconds_left =
-        seconds_since(start_) / static_cast<double>(steps_concluded_) * static_cast<double>(report.steps - report.step);
-    folder_->add_metrics(metrics_row(report));
+    report.seconds_left = seconds_since(start_) / static_cast<double>(steps_concluded_) *
+                          static_cast<double>(report.steps - report.row.step);
+    folder_->add_metrics(report.row);
     return report;
   }
 

@@ -1,6 +1,5 @@
 #include "launch/training/looks.h"
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "core/error.h"
@@ -41,11 +40,7 @@ std::optional<ValidationResult> validate(const Training& t, RunFolder& folder, c
   const EvaluationResult e =
       evaluate(t.model, *t.validation, t.config.train.micro_batch_size, t.data.document_mask, stop);
   if (!e.complete) return std::nullopt;
-  folder.add_metrics(nlohmann::json{{"step", t.position.step},
-                                    {"tokens", t.position.tokens},
-                                    {"validation_loss", e.loss},
-                                    {"validation_perplexity", e.perplexity()},
-                                    {"validation_bits_per_byte", e.bits_per_byte()}});
+  folder.add_metrics(ValidationRow{t.position.step, t.position.tokens, e.loss, e.perplexity(), e.bits_per_byte()});
   log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", t.position.step, e.loss,
             e.perplexity(), e.bits_per_byte());
   return ValidationResult{e.loss, e.bits_per_byte()};

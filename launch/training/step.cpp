@@ -1,7 +1,6 @@
 #include "launch/training/step.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/profiler.h"
@@ -17,7 +16,7 @@ TrainingStep::TrainingStep(Training& training, const TrainHooks& hooks)
       loader_(training.data, training.config.train.micro_batch_size, training.position.next_sample) {}
 
 std::optional<StepLosses> TrainingStep::add_gradients(const std::function<bool()>& stop,
-                                                      const std::function<void(const nlohmann::json&)>& diagnosis) {
+                                                      const std::function<void(const DiagnosisRow&)>& diagnosis) {
   Training& t = training_;
   const TrainConfig& train = t.config.train;
   const int64_t parts = t.micro_batches(), step = t.position.step;

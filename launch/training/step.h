@@ -6,11 +6,11 @@
 #pragma once
 
 #include <functional>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 
 #include "checkpoints/saver.h"
 #include "data/loader.h"
+#include "launch/metrics.h"
 #include "launch/train_hooks.h"
 #include "launch/training/training.h"
 
@@ -40,7 +40,7 @@ class TrainingStep {
   // Changes nothing that a checkpoint holds, also when it throws. diagnosis: gets the row of diagnose.h, when one is
   // due after this step.
   std::optional<StepLosses> add_gradients(const std::function<bool()>& stop,
-                                          const std::function<void(const nlohmann::json&)>& diagnosis);
+                                          const std::function<void(const DiagnosisRow&)>& diagnosis);
   // Queues the update and moves the training's position on. saver: is told before the weights change.
   QueuedStep update(const StepLosses& losses, CheckpointSaver& saver);
 

@@ -30,14 +30,14 @@ TEST(Progress, ShowsDurationsAndCountsShortly) {
 
 StepReport some_report() {
   StepReport report;
-  report.step = 120;
+  report.row.step = 120;
   report.steps = 400;
-  report.loss = 4.2134;
-  report.learning_rate = 1.9e-3;
-  report.gradient_norm = 0.84;
-  report.tokens_per_second = 5100;
-  report.sol = 0.78;
-  report.memory_bytes = int64_t{6} << 28;
+  report.row.loss = 4.2134;
+  report.row.learning_rate = 1.9e-3;
+  report.row.gradient_norm = 0.84;
+  report.row.tokens_per_second = 5100;
+  report.row.sol = 0.78;
+  report.row.memory_bytes = int64_t{6} << 28;
   report.seconds_left = 72;
   return report;
 }

@@ -26,9 +26,9 @@ def expected():
     scalars = {}
     with open(run + "/metrics.jsonl") as file:
         for row in map(json.loads, file):
-            kind = "validation" if "validation_loss" in row else "train"
+            kind = "validation" if row["kind"] == "validation" else "train"
             for key, value in row.items():
-                if key == "step":
+                if key in ("step", "kind"):
                     continue
                 group, _, rest = key.partition("_")
                 tag = f"{group}/{rest}" if group in ("validation", "memory") else f"{kind}/{key}"

@@ -1,7 +1,9 @@
 // Every variant, dtype and recompute mode through the training loop, and what watches and widens a run.
 #include <fmt/format.h>
+#include <cmath>
 
 #include "core/error.h"
+#include "launch/metrics.h"
 #include "tests/launch/small_run.h"
 
 namespace gta {
@@ -64,15 +66,15 @@ TEST_F(WideTraining, AnAutomaticMicroBatchStaysWhatItWasOnResume) {
 
 TEST_F(WideTraining, DiagnosticsAreOneRowOfMetricsWithEveryLayer) {
   ASSERT_EQ(train(load({"train.diagnose_every_steps=5"}), options("diagnosed")).outcome, TrainOutcome::Finished);
-  const std::string metrics = read_file(folder_ + "/diagnosed/metrics.jsonl");
-  size_t rows = 0;
-  for (size_t at = metrics.find("gradient_norm/layers.1"); at != std::string::npos;
-       at = metrics.find("gradient_norm/layers.1", at + 1))
-    ++rows;
-  EXPECT_EQ(rows, 2u);  // of 12 steps: 5 and 10
-  for (const char* key :
-       {"weight_norm/embed_tokens", "weight_norm/norm", "stream_rms/layers.0", "largest_score/layers.1"})
-    EXPECT_NE(metrics.find(key), std::string::npos) << key;
+  std::vector<int64_t> steps;
+  for (const MetricsRow& row : read_metrics(folder_ + "/diagnosed/metrics.jsonl"))
+    if (const auto* diagnosis = std::get_if<DiagnosisRow>(&row)) {
+      steps.push_back(diagnosis->step);
+      for (const char* key : {"gradient_norm/layers.1", "weight_norm/embed_tokens", "weight_norm/norm",
+                              "stream_rms/layers.0", "largest_score/layers.1"})
+        EXPECT_TRUE(diagnosis->values.count(key) && std::isfinite(diagnosis->values.at(key))) << key;
+    }
+  EXPECT_EQ(steps, (std::vector<int64_t>{5, 10}));  // of 12
 }
 
 TEST_F(WideTraining, ATrainedModelTakesALongerContextAndRefusesAnotherShape) {

@@ -1,0 +1,175 @@
+#include "launch/metrics.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <type_traits>
+
+#include "core/io/file.h"
+
+namespace gta {
+namespace {
+
+using Json = nlohmann::json;
+
+template <class Row>
+constexpr const char* kKind = nullptr;
+template <>
+constexpr const char* kKind<StepRow> = "step";
+template <>
+constexpr const char* kKind<ValidationRow> = "validation";
+template <>
+constexpr const char* kKind<DiagnosisRow> = "diagnosis";
+
+template <class Row>
+constexpr const char* kWhen = nullptr;
+template <>
+constexpr const char* kWhen<StepRow> = "after every step";
+template <>
+constexpr const char* kWhen<ValidationRow> =
+    "every `train.evaluate_every_steps` and at the end, where there is `data.validation`";
+template <>
+constexpr const char* kWhen<DiagnosisRow> = "every `train.diagnose_every_steps`";
+
+// f(name in the file, field, what it is). Row may be const.
+template <class Row, class F>
+void each_field(Row& row, F&& f) {
+  using Kind = std::remove_const_t<Row>;
+  if constexpr (std::is_same_v<Kind, StepRow>) {
+    f("tokens", row.tokens, "seen with this step");
+    f("loss", row.loss, "mean cross-entropy of the step's labels, nats; before the update");
+    f("learning_rate", row.learning_rate, "of the update");
+    f("grad_norm", row.gradient_norm, "L2 norm of all gradients, before clipping");
+    f("step_seconds", row.step_seconds, "from one step's end to the next");
+    f("tokens_per_second", row.tokens_per_second, "of the whole run");
+    f("model_flops_per_second", row.flops_per_second,
+      "of the mathematics (`gta plan`): what is computed twice counts once");
+    f("sol", row.sol, "that as a share of what products reach here, measured at the start");
+    f("memory_bytes", row.memory_bytes, "the most that the allocator has held");
+    f("data_wait_seconds", row.data_wait_seconds, "waited for data");
+  } else if constexpr (std::is_same_v<Kind, ValidationRow>) {
+    f("tokens", row.tokens, "seen with this step");
+    f("validation_loss", row.loss, "nats per scored token");
+    f("validation_perplexity", row.perplexity, "its exponential");
+    f("validation_bits_per_byte", row.bits_per_byte,
+      "all bits over all bytes of the scored text: comparable between tokenizers");
+  } else {
+    for (auto& [name, value] : row.values) f(name.c_str(), value, "");
+  }
+}
+
+Json json_of(const MetricsRow& row) {
+  return std::visit(
+      [](const auto& r) {
+        Json json = {{"kind", kKind<std::remove_cvref_t<decltype(r)>>}, {"step", r.step}};
+        each_field(r, [&](const char* name, const auto& value, const char*) { json[name] = value; });
+        return json;
+      },
+      row);
+}
+
+void take_number(const Json& json, double& value) {
+  if (json.is_number()) value = json.get<double>();
+}
+void take_number(const Json& json, int64_t& value) {
+  if (json.is_number_integer()) value = json.get<int64_t>();
+}
+
+template <class Row>
+MetricsRow row_of(const Json& json) {
+  Row row;
+  row.step = json["step"].get<int64_t>();
+  if constexpr (std::is_same_v<Row, DiagnosisRow>) {
+    for (const auto& [name, value] : json.items())
+      if (name != "kind" && name != "step")
+        row.values[name] = value.is_number() ? value.template get<double>() : kUnknown;
+  } else {
+    each_field(row, [&](const char* name, auto& value, const char*) {
+      if (json.contains(name)) take_number(json[name], value);
+    });
+  }
+  return row;
+}
+
+std::string kind_in(const Json& json) {
+  if (json.contains("kind")) return json["kind"].is_string() ? json["kind"].get<std::string>() : "";
+  return json.contains("validation_loss") ? kKind<ValidationRow>
+         : json.contains("loss")          ? kKind<StepRow>
+                                          : kKind<DiagnosisRow>;
+}
+
+template <class Row>
+std::string table_of() {
+  std::string text = fmt::format("\n## {}\n\nWritten {}.\n\n| name | |\n|---|---|\n", kKind<Row>, kWhen<Row>);
+  const Row row{};
+  each_field(row, [&](const char* name, const auto&, const char* help) {
+    text += fmt::format("| `{}` | {} |\n", name, help);
+  });
+  return text;
+}
+
+}  // namespace
+
+int64_t step_of(const MetricsRow& row) {
+  return std::visit([](const auto& r) { return r.step; }, row);
+}
+
+const char* kind_of(const MetricsRow& row) {
+  return std::visit([](const auto& r) { return kKind<std::remove_cvref_t<decltype(r)>>; }, row);
+}
+
+void each_number(const MetricsRow& row, const std::function<void(const std::string&, double)>& take) {
+  std::visit(
+      [&](const auto& r) {
+        each_field(r,
+                   [&](const char* name, const auto& value, const char*) { take(name, static_cast<double>(value)); });
+      },
+      row);
+}
+
+std::string to_line(const MetricsRow& row) { return json_of(row).dump() + "\n"; }
+
+std::optional<MetricsRow> parse_row(std::string_view line) {
+  const Json json = Json::parse(line, nullptr, false);
+  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) return std::nullopt;
+  const std::string kind = kind_in(json);
+  if (kind == kKind<StepRow>) return row_of<StepRow>(json);
+  if (kind == kKind<ValidationRow>) return row_of<ValidationRow>(json);
+  if (kind == kKind<DiagnosisRow>) return row_of<DiagnosisRow>(json);
+  return std::nullopt;
+}
+
+std::vector<MetricsRow> read_metrics(const std::string& path) {
+  std::vector<MetricsRow> rows;
+  if (!exists(path)) return rows;
+  const std::string text = read_file(path);
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\n', begin);
+    if (end == std::string::npos) break;
+    if (std::optional<MetricsRow> row = parse_row(std::string_view(text).substr(begin, end - begin)))
+      rows.push_back(std::move(*row));
+    begin = end + 1;
+  }
+  return rows;
+}
+
+std::string metrics_markdown() {
+  return "# Metrics\n\nGenerated from launch/metrics.cpp by `gta docs metrics`; a test fails when it is stale.\n\n"
+         "RUN/metrics.jsonl has one JSON object a line. Every row has `kind` and `step` (the number of updates that "
+         "were "
+         "asked for, from 1).\nA number that is not finite is `null`. Rows come in the order of their steps; a run "
+         "that "
+         "is resumed removes those after its checkpoint's\nstep first. TensorBoard has the same numbers "
+         "(RUN/tensorboard) "
+         "under `train/`, `validation/` and `memory/`.\n" +
+         table_of<StepRow>() + table_of<ValidationRow>() +
+         fmt::format(
+             "\n## {}\n\nWritten {}.\n\n| name | |\n|---|---|\n"
+             "| `gradient_norm/PART`, `weight_norm/PART` | L2 norm over a part's parameters; PART is "
+             "`embed_tokens`, `layers.N`, `norm` or `lm_head` |\n"
+             "| `stream_rms/layers.N` | root mean square of the residual stream after the block |\n"
+             "| `largest_score/layers.N` | the largest scaled attention score |\n",
+             kKind<DiagnosisRow>, kWhen<DiagnosisRow>);
+}
+
+}  // namespace gta
