@@ -15,6 +15,7 @@
 #include "core/processors.h"
 #include "launch/arguments.h"
 #include "launch/commands/commands.h"
+#include "launch/commands_page.h"
 #include "launch/config/config.h"
 #include "launch/environment.h"
 #include "launch/loaded_model.h"
@@ -286,6 +287,7 @@ void add_checks(CLI::App& app, Choices& c) {
   };
   add_page("configuration", "docs/configuration.md", configuration_markdown);
   add_page("metrics", "docs/metrics.md", metrics_markdown);
+  add_page("commands", "docs/commands.md", commands_markdown);
 }
 
 // Which keys take memory in a training, in the order in which lowering them costs least; and what else helps.
@@ -347,9 +349,7 @@ int run_command(const std::function<int()>& command, const char* advice = kMemor
   }
 }
 
-int parse_and_run(int argc, char** argv) {
-  CLI::App app("gta: pretrain language models with grouped-head latent attention, and compare it with others", "gta");
-  Choices choices;
+void add_commands(CLI::App& app, Choices& choices) {
   app.set_version_flag("--version", version_text());
   app.add_option("--log-level", choices.log_level, "of the messages on stderr")
       ->check(one_of({"debug", "info", "warning", "error"}));
@@ -358,6 +358,15 @@ int parse_and_run(int argc, char** argv) {
   app.fallthrough();
   for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_bench, add_checks})
     add(app, choices);
+}
+
+constexpr const char* kProgram =
+    "gta: pretrain language models with grouped-head latent attention, and compare it with others";
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app(kProgram, "gta");
+  Choices choices;
+  add_commands(app, choices);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {
@@ -386,6 +395,13 @@ int parse_and_run(int argc, char** argv) {
 }
 
 }  // namespace
+
+std::string commands_markdown() {
+  CLI::App app(kProgram, "gta");
+  Choices choices;
+  add_commands(app, choices);
+  return commands_markdown(app);
+}
 
 int run_command_line(int argc, char** argv) {
   raise_descriptor_limit();

@@ -25,6 +25,11 @@ class Commands : public SmallRun {
   }
 };
 
+TEST(CommandsPage, IsNotStale) {
+  EXPECT_EQ(read_file(std::string(GTA_SOURCE_DIR) + "/docs/commands.md"), commands_markdown())
+      << "launch/command_line.cpp has changed: gta docs commands > docs/commands.md";
+}
+
 TEST_F(Commands, EveryProblemIsALineOfItsOwnThatBeginsAlike) {
   expect(2, "train " + folder_ + "/run.yaml --set model.layers=x --set train.setps=3 --set train.micro_batch_size=3");
   std::istringstream lines(errors());
