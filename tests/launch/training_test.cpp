@@ -150,10 +150,17 @@ TEST_F(Training, SeveralTrainingsInOneProcessDoNotKnowOfEachOther) {
     std::getline(rows, row);
     return nlohmann::json::parse(row).at("memory_bytes").get<int64_t>();
   };
-  ASSERT_EQ(train(load(), options("first")).outcome, TrainOutcome::Finished);
+  // On a GPU what measures its peak holds more than these models.
+  const auto on_the_cpu = [&](const std::string& run) {
+    WatchedRun o = options(run);
+    o.device = "cpu";
+    return o;
+  };
+  ASSERT_EQ(train(load(), on_the_cpu("first")).outcome, TrainOutcome::Finished);
   const std::string log = read_file(folder_ + "/first/log.txt");
-  ASSERT_EQ(train(load({"model.hidden_size=1024", "train.steps=2"}), options("large")).outcome, TrainOutcome::Finished);
-  ASSERT_EQ(train(load(), options("last")).outcome, TrainOutcome::Finished);
+  ASSERT_EQ(train(load({"model.hidden_size=1024", "train.steps=2"}), on_the_cpu("large")).outcome,
+            TrainOutcome::Finished);
+  ASSERT_EQ(train(load(), on_the_cpu("last")).outcome, TrainOutcome::Finished);
   EXPECT_EQ(weights("first"), weights("last"));
   EXPECT_GT(memory_of("large"), 1.5 * memory_of("first"));
   EXPECT_LT(memory_of("last"), 1.2 * memory_of("first"));
