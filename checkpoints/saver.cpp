@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "checkpoints/writer.h"
+#include "core/clock.h"
 #include "core/io/file.h"
 #include "core/log.h"
 #include "core/profiler.h"
@@ -15,10 +16,6 @@ namespace {
 void warn_unsaved(int64_t step, const std::exception& error) {
   log::warning("the checkpoint of step {} could not be saved: {}; earlier ones are untouched, training goes on", step,
                error.what());
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace
@@ -128,7 +125,7 @@ void CheckpointSaver::work() {
 }
 
 void CheckpointSaver::write_and_prune() {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   const bool good = write();
   const double seconds = seconds_since(start);
   {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/io/hash.h"
 #include "core/thread.h"
@@ -126,10 +127,10 @@ Loader::~Loader() {
 }
 
 Batch Loader::next() {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !ready_.empty() || error_; });
-  seconds_waited_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  seconds_waited_ = seconds_since(start);
   if (ready_.empty()) std::rethrow_exception(error_);
   Batch batch = std::move(ready_.front());
   ready_.pop_front();

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <optional>
 
+#include "core/io/varint.h"
+
 namespace gta {
 namespace {
 
@@ -54,15 +56,9 @@ class Message {
     return false;
   }
   std::optional<uint64_t> varint() {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<unsigned char>(rest_[0]);
-      rest_.remove_prefix(1);
-      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
-    }
-    damaged_ = true;
-    return std::nullopt;
+    const std::optional<uint64_t> value = take_varint(rest_);
+    damaged_ |= !value;
+    return value;
   }
 
   std::string_view rest_;

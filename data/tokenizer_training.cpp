@@ -7,6 +7,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
@@ -17,8 +18,6 @@
 
 namespace gta {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kFewestPieces = 300;
 

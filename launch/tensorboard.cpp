@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/io/crc32c.h"
+#include "core/io/varint.h"
 #include "core/log.h"
 
 namespace gta {
@@ -35,11 +36,6 @@ T get(const std::string& from, size_t at) {
 }
 
 enum class Wire : uint8_t { Varint = 0, Fixed64 = 1, Bytes = 2, Fixed32 = 5 };
-
-void put_varint(std::string& to, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) to += static_cast<char>(value | 0x80);
-  to += static_cast<char>(value);
-}
 
 void put_field(std::string& to, int number, Wire wire) {
   put_varint(to, static_cast<uint64_t>(number) << 3 | static_cast<uint64_t>(wire));
@@ -91,27 +87,17 @@ struct EventHead {
 };
 
 // nullopt when the data is no Event.
-std::optional<EventHead> parse_head(const std::string& data) {
+std::optional<EventHead> parse_head(std::string_view data) {
   EventHead head;
-  size_t at = 0;
-  const auto varint = [&]() -> std::optional<uint64_t> {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && at < data.size(); shift += 7) {
-      const auto byte = static_cast<unsigned char>(data[at++]);
-      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
-    }
-    return std::nullopt;
-  };
-  while (at < data.size()) {
-    const auto field = varint();
+  while (!data.empty()) {
+    const auto field = take_varint(data);
     if (!field) return std::nullopt;
     const uint64_t number = *field >> 3;
     uint64_t skip = 0;
     switch (static_cast<Wire>(*field & 7)) {
       case Wire::Varint:
       case Wire::Bytes: {
-        const auto value = varint();
+        const auto value = take_varint(data);
         if (!value) return std::nullopt;
         if (static_cast<Wire>(*field & 7) == Wire::Bytes)
           skip = *value;
@@ -128,8 +114,8 @@ std::optional<EventHead> parse_head(const std::string& data) {
       default:
         return std::nullopt;
     }
-    if (skip > data.size() - at) return std::nullopt;
-    at += skip;
+    if (skip > data.size()) return std::nullopt;
+    data.remove_prefix(skip);
     head.scalars |= number == 5;
   }
   return head;

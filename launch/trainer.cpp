@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "checkpoints/writer.h"
+#include "core/clock.h"
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/log.h"
@@ -27,9 +28,6 @@
 
 namespace gta {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 bool stopping() { return stop_requested() != 0; }
 

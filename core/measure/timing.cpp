@@ -5,15 +5,11 @@
 
 #include "core/backends/memory_kernels.h"
 #include "core/backends/stream_mark.h"
+#include "core/clock.h"
 #include "core/measure/random_tensor.h"
 
 namespace gta {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-}  // namespace
+namespace {}  // namespace
 
 Timing timing_of(std::vector<double> seconds) {
   if (seconds.empty()) internal_error("timing", "of no repeats");

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "checkpoints/reader.h"
+#include "core/clock.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
@@ -33,9 +34,6 @@ constexpr double kShortest = 0.2;  // seconds; of a run that is over sooner, not
 struct CheckFailed {
   std::string text;
 };
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 pid_t start_training(const VerifyResumeCommand& command, const std::string& run_dir) {
   std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(),

@@ -6,7 +6,7 @@ namespace {
 
 // y[t] = weight[token[t]]        y (rows, width)
 template <class T, int n>
-__global__ void forward_kernel(const int32_t* tokens, Rows<const T> weight, Rows<T> y, int64_t rows, int64_t width) {
+__global__ void embed_tokens(const int32_t* tokens, Rows<const T> weight, Rows<T> y, int64_t rows, int64_t width) {
   for_items(rows, width / n,
             [&](int64_t row, int64_t item) { copy_vector<n>(y.at(row, item * n), weight.at(tokens[row], item * n)); });
 }
@@ -175,7 +175,7 @@ void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor&
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&weight, &y}, [&](auto n) {
       const Threads threads = threads_of(rows, width / n);
-      GTA_LAUNCH((forward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(y.device()), tokens.data<int32_t>(),
+      GTA_LAUNCH((embed_tokens<T, n>), threads.grid, threads.block, 0, stream_of(y.device()), tokens.data<int32_t>(),
                  rows_of<const T>(weight), rows_of<T>(y), rows, width);
     });
   });

@@ -24,7 +24,7 @@ __device__ __forceinline__ void load_sum(float (&v)[n], Rows<const T> x, Rows<co
 // A warp a row. What it reads a second time is in its L1 cache; holding a row in registers would need a kernel for
 // every width.
 template <class T, int n>
-__global__ void forward_kernel(Rows<const T> x, Rows<const T> residual, const float* weight, float eps, Rows<T> s,
+__global__ void normalize_rows(Rows<const T> x, Rows<const T> residual, const float* weight, float eps, Rows<T> s,
                                Rows<T> y, float* rstd, int64_t rows, int width) {
   for_rows(rows, [&](int64_t row) {
     float squares = 0;
@@ -168,7 +168,7 @@ void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& wei
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&x, &residual, &weight, &s, &y}, [&](auto n) {
       const Threads threads = warps_of(rows);
-      GTA_LAUNCH((forward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(x.device()), rows_of<const T>(x),
+      GTA_LAUNCH((normalize_rows<T, n>), threads.grid, threads.block, 0, stream_of(x.device()), rows_of<const T>(x),
                  rows_of<const T>(residual), weight.data<float>(), static_cast<float>(eps), rows_of<T>(s),
                  rows_of<T>(y), rstd.data<float>(), rows, static_cast<int>(width));
     });

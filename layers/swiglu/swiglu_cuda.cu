@@ -7,7 +7,7 @@ namespace {
 
 // y = z S u, S = sigmoid(z)        gate_up = [z | u] (rows, 2 width), y (rows, width)
 template <class T, int n>
-__global__ void forward_kernel(Rows<const T> gate_up, Rows<T> y, int64_t rows, int64_t width) {
+__global__ void gate_rows(Rows<const T> gate_up, Rows<T> y, int64_t rows, int64_t width) {
   for_items(rows, width / n, [&](int64_t row, int64_t item) {
     float z[n], u[n];
     load_vector(z, gate_up.at(row, item * n));
@@ -20,8 +20,8 @@ __global__ void forward_kernel(Rows<const T> gate_up, Rows<T> y, int64_t rows, i
 
 // dz (+)= dy u S (1 + z (1 - S))        du (+)= dy z S
 template <class T, int n>
-__global__ void backward_kernel(Rows<const T> gate_up, Rows<const T> d_y, Rows<T> d_gate_up, int64_t rows,
-                                int64_t width, bool accumulate) {
+__global__ void gate_rows_backward(Rows<const T> gate_up, Rows<const T> d_y, Rows<T> d_gate_up, int64_t rows,
+                                   int64_t width, bool accumulate) {
   for_items(rows, width / n, [&](int64_t row, int64_t item) {
     float z[n], u[n], d[n];
     load_vector(z, gate_up.at(row, item * n));
@@ -46,8 +46,8 @@ void swiglu_forward(const Tensor& gate_up, const Tensor& y) {
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&gate_up, &y}, [&](auto n) {
       const Threads threads = threads_of(rows, width / n);
-      GTA_LAUNCH((forward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(y.device()),
-                 rows_of<const T>(gate_up), rows_of<T>(y), rows, width);
+      GTA_LAUNCH((gate_rows<T, n>), threads.grid, threads.block, 0, stream_of(y.device()), rows_of<const T>(gate_up),
+                 rows_of<T>(y), rows, width);
     });
   });
 }
@@ -58,7 +58,7 @@ void swiglu_backward(const Tensor& gate_up, const Tensor& d_y, const Tensor& d_g
     using T = decltype(zero);
     with_vectors<kVector<T>>({width}, {&gate_up, &d_y, &d_gate_up}, [&](auto n) {
       const Threads threads = threads_of(rows, width / n);
-      GTA_LAUNCH((backward_kernel<T, n>), threads.grid, threads.block, 0, stream_of(d_y.device()),
+      GTA_LAUNCH((gate_rows_backward<T, n>), threads.grid, threads.block, 0, stream_of(d_y.device()),
                  rows_of<const T>(gate_up), rows_of<const T>(d_y), rows_of<T>(d_gate_up), rows, width,
                  mode == GradientMode::Accumulate);
     });

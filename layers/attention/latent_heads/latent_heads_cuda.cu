@@ -41,7 +41,7 @@ struct Split {
 // dkv_h (+)= [dK_h[0 : nope), dV_h]        dk_rope (+)= sum over heads of dK_h[nope : nope + rope), head 0 first
 // An item is one vector of a head of dkv, or, after these, of dk_rope.
 template <class T, int n>
-__global__ void split_kernel(Split<T> b) {
+__global__ void split_heads(Split<T> b) {
   const Sizes& s = b.sizes;
   const int key = s.nope + s.rope, width = s.nope + s.value, items_of_kv = s.heads * width / n;
   for_items(b.rows, items_of_kv + s.rope / n, [&](int64_t row, int64_t item) {
@@ -89,7 +89,7 @@ void latent_heads_split(const LatentHeadsBackward& b) {
     with_vectors<kVector<T>>(
         {s.nope_dim, s.rope_dim, s.value_dim}, {&b.d_k, &b.d_v, &b.d_kv, &b.d_k_rope}, [&](auto n) {
           const Threads threads = threads_of(like.rows(), (s.heads * (s.nope_dim + s.value_dim) + s.rope_dim) / n);
-          GTA_LAUNCH((split_kernel<T, n>), threads.grid, threads.block, 0, stream_of(like.device()),
+          GTA_LAUNCH((split_heads<T, n>), threads.grid, threads.block, 0, stream_of(like.device()),
                      Split<T>{sizes_of(s), like.rows(), rows_of<const T>(b.d_k), rows_of<const T>(b.d_v),
                               rows_of<T>(b.d_kv), rows_of<T>(b.d_k_rope), b.mode_kv == GradientMode::Accumulate,
                               b.mode_k_rope == GradientMode::Accumulate});

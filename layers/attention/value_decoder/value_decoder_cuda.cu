@@ -45,7 +45,7 @@ struct Split {
 // dz (+)= dO (copies of u + y) f'(z)    y = dY = dO f(z)    du (+)= sum over copies of dY
 // y holds U P, or counts as 0
 template <GateType gate, class T, int n>
-__global__ void split_kernel(Split<T> b) {
+__global__ void split_gradients(Split<T> b) {
   for_items(b.rows, b.width / n, [&](int64_t row, int64_t item) {
     const int column = static_cast<int>(item) * n, first = first_copy(column, b.latent, b.copies);
     float from[n], sum[n] = {};
@@ -96,7 +96,7 @@ void value_decoder_split(const ValueDecoderBackward& b) {
     with_gate(b.gate, [&](auto f) {
       with_vectors<kVector<T>>({latent}, {&b.u, &b.z, &b.d_o, &b.y, &b.d_z, &b.d_u}, [&](auto n) {
         const Threads threads = threads_of(rows, width / n);
-        GTA_LAUNCH((split_kernel<f, T, n>), threads.grid, threads.block, 0, stream_of(b.y.device()),
+        GTA_LAUNCH((split_gradients<f, T, n>), threads.grid, threads.block, 0, stream_of(b.y.device()),
                    Split<T>{b.learned == LearnedPart::Present, rows, static_cast<int>(width), static_cast<int>(latent),
                             static_cast<int>(copies), rows_of<const T>(b.u), rows_of<const T>(b.z),
                             rows_of<const T>(b.d_o), rows_of<T>(b.y), rows_of<T>(b.d_z), rows_of<T>(b.d_u),
