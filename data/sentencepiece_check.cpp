@@ -9,7 +9,7 @@
 namespace gta {
 namespace {
 
-// Fields of a protobuf message; a field of bytes has its content.
+// Fields of a protobuf message; a field of bytes, or of a number of fixed width, has its content.
 class Message {
  public:
   explicit Message(std::string_view bytes) : rest_(bytes) {}
@@ -41,7 +41,7 @@ class Message {
         break;
     }
     if (!bytes || *bytes > rest_.size()) return damage();
-    if ((*key & 7) == 2) content = rest_.substr(0, *bytes);
+    content = rest_.substr(0, *bytes);
     rest_.remove_prefix(*bytes);
     return true;
   }
@@ -118,6 +118,7 @@ SentencepieceSettings read_sentencepiece_settings(std::string_view model) {
     Message part(fields.content);
     while ((fields.number == 2 || fields.number == 3) && part.next()) {
       if (fields.number == 2) {
+        if (part.number == 3) settings.kind = static_cast<TokenizerKind>(part.value);
         if (part.number == 24) settings.space_ends_words = part.value != 0;
         if (part.number == 35) settings.byte_fallback = part.value != 0;
       } else {
@@ -129,6 +130,24 @@ SentencepieceSettings read_sentencepiece_settings(std::string_view model) {
     }
   }
   return settings;
+}
+
+std::vector<TokenPiece> read_sentencepiece_pieces(std::string_view model) {
+  std::vector<TokenPiece> pieces;
+  Message fields(model);
+  while (fields.next()) {
+    if (fields.number != 1) continue;
+    TokenPiece piece;
+    Message part(fields.content);
+    while (part.next()) {
+      if (part.number == 1) piece.text = part.content;
+      if (part.number == 2 && part.content.size() == sizeof piece.score)
+        std::memcpy(&piece.score, part.content.data(), sizeof piece.score);
+      if (part.number == 3) piece.type = static_cast<PieceType>(part.value);
+    }
+    pieces.push_back(std::move(piece));
+  }
+  return pieces;
 }
 
 std::string with_added_space(std::string_view model, bool adds_space) {

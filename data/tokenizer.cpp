@@ -53,6 +53,7 @@ struct Tokenizer::State {
   std::array<int32_t, 256> bytes_of_text;  // their tokens
   bool spells_marks = false;               // U+2581 in bytes
   std::string bytes;
+  std::vector<TokenPiece> pieces;
   std::vector<std::string> text;  // of every token
   uint64_t hash = 0;
   bool adds_space = false;
@@ -75,6 +76,9 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name) {
   const SentencepieceSettings settings = state->settings = read_sentencepiece_settings(bytes);
   state->same = settings.adds_space == settings.joins_spaces;
   if (!state->same && !parse_model(state->continuation, with_added_space(bytes, settings.joins_spaces)).ok())
+    bad_input(name, "is not a sentencepiece model: it is damaged");
+  state->pieces = read_sentencepiece_pieces(bytes);
+  if (static_cast<int>(state->pieces.size()) != state->processor.GetPieceSize())
     bad_input(name, "is not a sentencepiece model: it is damaged");
   state->hash = hash_bytes(bytes);
   state->bytes = std::move(bytes);
@@ -164,6 +168,15 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
 }
 
 int64_t Tokenizer::vocab_size() const { return static_cast<int64_t>(state_->text.size()); }
+const TokenPiece& Tokenizer::piece(int32_t id) const {
+  token_text(id);  // that there is one
+  return state_->pieces[static_cast<size_t>(id)];
+}
+TokenizerKind Tokenizer::kind() const { return state_->settings.kind; }
+bool Tokenizer::joins_spaces() const { return state_->settings.joins_spaces; }
+bool Tokenizer::normalises() const { return state_->settings.normalises; }
+int32_t Tokenizer::unknown() const { return state_->processor.unk_id(); }
+int32_t Tokenizer::padding() const { return state_->processor.pad_id(); }
 int32_t Tokenizer::bos() const { return state_->processor.bos_id(); }
 int32_t Tokenizer::eos() const { return state_->processor.eos_id(); }
 uint64_t Tokenizer::hash() const { return state_->hash; }

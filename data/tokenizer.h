@@ -1,4 +1,5 @@
-// Tokenizers: sentencepiece models, trained here or elsewhere (Llama 2, TinyLlama).
+// Tokenizers: sentencepiece models, trained here or elsewhere (Llama 2, TinyLlama). The library itself stands behind
+// tokenizer.cpp and tokenizer_training.cpp alone.
 #pragma once
 
 #include <chrono>
@@ -8,6 +9,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "data/token_piece.h"
 
 namespace gta {
 
@@ -35,6 +38,13 @@ class Tokenizer {
   // sentencepiece's own mark for a space, is then spelt in bytes.
   bool gives_text_back() const;
   int64_t vocab_size() const;
+  // The vocabulary, for exports. A token that is not there is an Error.
+  const TokenPiece& piece(int32_t id) const;
+  TokenizerKind kind() const;
+  bool joins_spaces() const;         // several spaces become one, those at the ends go
+  bool normalises() const;           // characters become others
+  int32_t unknown() const;           // the token for what has no piece, -1 without one
+  int32_t padding() const;           // -1 without one
   int32_t bos() const;               // begin-of-document token, -1 without one
   int32_t eos() const;               // end-of-document token, -1 without one
   uint64_t hash() const;             // xxh3 of the file

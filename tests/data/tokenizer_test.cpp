@@ -64,6 +64,46 @@ TEST(Tokenizer, ControlTokensNeverComeFromText) {
   for (int32_t id : tokenizer.encode("<s>a</s> <unk>")) EXPECT_GT(id, 2);
 }
 
+// Beside what the library says of the same bytes.
+TEST(Tokenizer, ShowsItsPiecesAsExportsWantThem) {
+  const Tokenizer unigram = trained_elsewhere(
+      "--model_type=unigram --vocab_size=100 --user_defined_symbols=<sep>,<cls> --pad_id=3 --byte_fallback=false");
+  for (const auto& [tokenizer, kind] : {std::pair{small_tokenizer(), TokenizerKind::BytePairEncoding},
+                                        {unigram, TokenizerKind::Unigram},
+                                        {tokenizer_that_loses_text(), TokenizerKind::BytePairEncoding}}) {
+    EXPECT_EQ(tokenizer.kind(), kind);
+    sentencepiece::SentencePieceProcessor library;
+    ASSERT_TRUE(library.LoadFromSerializedProto(tokenizer.bytes()).ok());
+    ASSERT_EQ(tokenizer.vocab_size(), library.GetPieceSize());
+    std::map<PieceType, int> types;
+    for (int id = 0; id < library.GetPieceSize(); ++id) {
+      const TokenPiece& piece = tokenizer.piece(id);
+      EXPECT_EQ(piece.text, library.IdToPiece(id)) << id;
+      EXPECT_EQ(piece.score, library.GetScore(id)) << id;
+      EXPECT_EQ(piece.type == PieceType::Byte, library.IsByte(id)) << id;
+      EXPECT_EQ(piece.type == PieceType::Control, library.IsControl(id)) << id;
+      EXPECT_EQ(piece.type == PieceType::Unknown, library.IsUnknown(id)) << id;
+      EXPECT_EQ(piece.type == PieceType::Unused, library.IsUnused(id)) << id;
+      ++types[piece.type];
+    }
+    EXPECT_EQ(tokenizer.unknown(), library.unk_id());
+    EXPECT_EQ(tokenizer.padding(), library.pad_id());
+    EXPECT_EQ(types[PieceType::Byte], kind == TokenizerKind::Unigram || types[PieceType::Byte] == 0 ? 0 : 256);
+    EXPECT_THROW(tokenizer.piece(library.GetPieceSize()), Error);
+    EXPECT_THROW(tokenizer.piece(-1), Error);
+  }
+  EXPECT_EQ(unigram.piece(unigram.padding()).type, PieceType::Control);
+  int user_defined = 0;
+  for (int32_t id = 0; id < unigram.vocab_size(); ++id)
+    if (unigram.piece(id).type == PieceType::UserDefined)
+      user_defined += unigram.piece(id).text == "<sep>" || unigram.piece(id).text == "<cls>";
+  EXPECT_EQ(user_defined, 2);
+  EXPECT_TRUE(unigram.joins_spaces());
+  EXPECT_FALSE(small_tokenizer().joins_spaces());
+  EXPECT_TRUE(unigram.normalises());
+  EXPECT_FALSE(small_tokenizer().normalises());
+}
+
 TEST(Tokenizer, TextThatIsNotUtf8IsRefusedWithItsByte) {
   EXPECT_NE(refusal([] { small_tokenizer().encode("abc\xff"); }).find("byte 3"), std::string::npos);
   EXPECT_NE(refusal([] { small_tokenizer().encode("\xe2\x96"); }).find("byte 0"), std::string::npos);
