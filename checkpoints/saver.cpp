@@ -85,6 +85,13 @@ void CheckpointSaver::before_update() {
   pieces_->stage();
 }
 
+void CheckpointSaver::give_up(int64_t step, const std::exception& error) {
+  finish();
+  std::lock_guard lock(mutex_);
+  good_ = false;
+  warn_unsaved(step, error);
+}
+
 void CheckpointSaver::save_to(std::string directory) {
   finish();
   directory_ = std::move(directory);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -38,6 +39,8 @@ class CheckpointSaver {
   // a load. What is done, or queued for a GPU, afterwards is not seen by a save in flight; nothing to do without one. A
   // copy that cannot be made fails that save.
   void before_update();
+  // A save that cannot even begin; as one that has failed.
+  void give_up(int64_t step, const std::exception& error);
   // Later saves go to another directory: the run's folder has been renamed. Waits for a save in flight.
   void save_to(std::string directory);
   // Waits; false when the last save failed.

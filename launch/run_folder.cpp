@@ -102,7 +102,7 @@ bool RunFolder::follow() {
   if (holds(path_ + kLock)) return false;
   std::error_code error;
   const std::string lock = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", lock_), error).string();
-  if (!error && holds(lock)) {
+  if (!error && lock.ends_with(kLock) && holds(lock)) {
     path_ = parent_of(lock);
     return true;
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/error.h"
 #include "core/log.h"
 #include "core/profiler.h"
 
@@ -30,12 +31,18 @@ RunSaver::RunSaver(Training& training, RunFolder& folder, int64_t saved_step)
 
 void RunSaver::save() {
   ProfilerRange range("save");
-  if (folder_.follow()) {
-    log::warning("the run's folder was renamed: it is now {}, and what is saved goes there", folder_.path());
-    saver_.save_to(folder_.checkpoints());
+  TrainingPosition& position = training_.position;
+  saved_step_ = position.step;
+  try {
+    if (folder_.follow()) {
+      log::warning("the run's folder was renamed: it is now {}, and what is saved goes there", folder_.path());
+      saver_.save_to(folder_.checkpoints());
+    }
+  } catch (const Error& error) {
+    saver_.give_up(position.step, error);  // a disk that is away for a moment may be back at the next save
+    return;
   }
   folder_.flush_metrics();
-  TrainingPosition& position = training_.position;
   const double size = root_mean_square(training_.space),
                largest = kLargestWeights * std::max(1.0, training_.config.model.initializer_range);
   position.sound = position.consecutive_skipped == 0 && size <= largest;
@@ -44,7 +51,6 @@ void RunSaver::save() {
         "the weights have diverged: their root mean square is {:.3g} after step {}, beyond {:g}; lower "
         "optimizer.learning_rate",
         size, position.step, largest);
-  saved_step_ = position.step;
   saver_.save(training_.state());
 }
 

@@ -15,7 +15,7 @@ class RunSaver {
   RunSaver(Training& training, RunFolder& folder, int64_t saved_step);
 
   // Begins to save the state of now, after the rows of the metrics up to here; a warning where the weights are not
-  // sound. Waits for an earlier save. A save that fails is a warning. Error(Failed) where the run's folder is gone.
+  // sound. Waits for an earlier save. A save that fails is a warning.
   void save();
   // Whether the newest checkpoint is of the step of now; waits for a save in flight.
   bool is_saved() { return saved_step_ == training_.position.step && saver_.finish(); }

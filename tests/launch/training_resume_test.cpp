@@ -383,8 +383,25 @@ TEST_F(Resume, ARunWhoseFolderIsRenamedGoesWithIt) {
   gone.before_update = [&](int64_t step, ParameterSpace&) {
     if (step == 4) remove_tree(gone.run_dir);
   };
+  testing::internal::CaptureStderr();
   EXPECT_THROW(train(load({"train.checkpoint.asynchronous=false"}), gone), Error);
+  const std::string said = testing::internal::GetCapturedStderr();
+  expect_part(said, "the checkpoint of step 6 could not be saved");
+  expect_part(said, "is gone: the run's folder was removed while it trained");
   EXPECT_FALSE(exists(gone.run_dir));
+
+  // Away for a moment, as a network's disk may be.
+  WatchedRun away = options("away");
+  away.before_update = [&](int64_t step, ParameterSpace&) {
+    if (step == 4)
+      rename_path(away.run_dir + "/run.lock", folder_ + "/lock"), rename_path(away.run_dir, folder_ + "/x");
+    if (step == 7)
+      rename_path(folder_ + "/x", away.run_dir), rename_path(folder_ + "/lock", away.run_dir + "/run.lock");
+  };
+  EXPECT_EQ(train(load({"train.checkpoint.asynchronous=false"}), away).outcome, TrainOutcome::Finished);
+  EXPECT_FALSE(exists(folder_ + "/checkpoints")) << "where the lock's file lay meanwhile";
+  EXPECT_EQ(weights("away"), weights("whole"));
+  EXPECT_EQ(checkpoints("away"), (std::vector<std::string>{"step-00000003", "step-00000009", "step-00000012"}));
 }
 
 TEST_F(Resume, ACheckpointUnderAnotherStepsNameIsNeitherTakenNorPrunesTheRunsOwn) {
