@@ -8,45 +8,27 @@
 
 #include <exception>
 #include <sstream>
+#include <string_view>
 #include <utility>
+
+#include "data/utf8.h"
 
 namespace gta {
 namespace {
 
 constexpr int kDeepest = 32;
 
-// Length of the UTF-8 sequence at text[i], 0 if it is none (overlong forms, surrogates and what lies above U+10FFFF are
-// none).
-size_t utf8_length(const std::string& text, size_t i) {
-  const auto byte = [&](size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
-  const auto continues = [&](size_t k) { return (byte(k) & 0xC0u) == 0x80u; };
-  const unsigned first = byte(i), second = byte(i + 1);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return continues(i + 1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const bool valid =
-        continues(i + 1) && continues(i + 2) && (first != 0xE0 || second >= 0xA0) && (first != 0xED || second <= 0x9F);
-    return valid ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const bool valid = continues(i + 1) && continues(i + 2) && continues(i + 3) && (first != 0xF0 || second >= 0x90) &&
-                       (first != 0xF4 || second <= 0x8F);
-    return valid ? 4 : 0;
-  }
-  return 0;
-}
-
 YamlTextProblem check_bytes(const std::string& text) {
   int line = 1, column = 1;
   for (size_t i = 0; i < text.size();) {
-    const size_t length = utf8_length(text, i);
+    const int length = utf8_length(std::string_view(text).substr(i));
     const auto byte = static_cast<unsigned char>(text[i]);
-    if (length == 0) return {line, column, fmt::format("byte 0x{:02x} is not UTF-8: expected UTF-8 text", byte)};
+    if (length <= 0) return {line, column, fmt::format("byte 0x{:02x} is not UTF-8: expected UTF-8 text", byte)};
     if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7F)
       return {line, column, fmt::format("byte 0x{:02x} is a control character: expected text", byte)};
     line += byte == '\n';
     column = byte == '\n' ? 1 : column + 1;
-    i += length;
+    i += static_cast<size_t>(length);
   }
   return {};
 }

@@ -505,6 +505,7 @@ TEST_F(Config, HostileTextIsRefused) {
            {replaced(kRun, "small", "sm\x7Fll"), "run.yaml:1:9: byte 0x7f is a control character: expected text"},
            {replaced(kRun, "small", "sm\xFF\x80ll"), "run.yaml:1:9: byte 0xff is not UTF-8: expected UTF-8 text"},
            {replaced(kRun, "small", "sm\xC0\xAFll"), "run.yaml:1:9: byte 0xc0 is not UTF-8: expected UTF-8 text"},
+           {kRun + "# \xE2\x82", "run.yaml:18:3: byte 0xe2 is not UTF-8: expected UTF-8 text"},
            {replaced(kRun, "layers: 2", "layers: &n 2"),
             "run.yaml:4:11: anchors and aliases are not used here: write the value out"},
            {replaced(kRun, "layers: 2", "layers: !!int 2"),
