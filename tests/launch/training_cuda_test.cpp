@@ -12,6 +12,7 @@
 #include "checkpoints/writer.h"
 #include "core/error.h"
 #include "core/gemm.h"
+#include "launch/metrics.h"
 #include "launch/plan.h"
 #include "tests/cuda_device.h"
 #include "tests/launch/small_run.h"
@@ -122,12 +123,11 @@ TEST_F(CudaTraining, DiagnosesLikeTheCpu) {
                    fmt::format(" --set train.steps=2 --set train.diagnose_every_steps=1 --set train.dtype={}", dtype)),
           0)
           << errors();
-      std::istringstream rows(read_file(folder_ + "/" + run + "/metrics.jsonl"));
       std::map<std::string, double> values;
-      for (std::string row; std::getline(rows, row);)
-        if (const auto json = nlohmann::json::parse(row); json.contains("stream_rms/layers.0"))
-          for (const auto& [key, value] : json.items())
-            values[fmt::format("{} of step {}", key, json["step"].get<int>())] = value;
+      for (const MetricsRow& row : read_metrics(folder_ + "/" + run + "/metrics.jsonl"))
+        if (const auto* diagnosis = std::get_if<DiagnosisRow>(&row))
+          for (const auto& [key, value] : diagnosis->values)
+            values[fmt::format("{} of step {}", key, diagnosis->step)] = value;
       return values;
     };
     const std::map<std::string, double> got = diagnosed("cuda"), expected = diagnosed("cpu");
