@@ -76,7 +76,7 @@ void decode_seven(DType dtype, Device device, double tolerance) {
     // Slots in no order; prompts of odd lengths, in chunks of odd sizes, two of them together.
     const std::map<int64_t, Ids> prompts = {{8, {1}}, {0, {7}}, {3, {5, 59}}, {5, {65}}, {1, {31, 1, 95}}, {6, {2, 3}}};
     for (const auto& [slot, chunks] : prompts) {
-      d.begin(slot, std::accumulate(chunks.begin(), chunks.end(), int64_t{0}) + 12);
+      d.begin(slot, std::accumulate(chunks.begin(), chunks.end(), int64_t{0}) + 13);
       for (const int64_t chunk : chunks) d.step({slot}, chunk);
     }
     d.begin(7, 30);
@@ -84,6 +84,12 @@ void decode_seven(DType dtype, Device device, double tolerance) {
     d.step({7, 6}, 3);
     const Ids seven = {8, 7, 0, 3, 6, 1, 5};
     for (int i = 0; i < 3; ++i) d.step(seven, 1);
+    // Two that begin together, and one beside others that are under way.
+    d.begin(4, 20);
+    d.begin(0, 20);
+    d.step({0, 4}, 3);
+    d.begin(4, 20);
+    d.step({1, 4, 8}, 2);
     // Two end, others take their slots, the rest goes on.
     d.begin(0, 20);
     d.begin(5, 90);
@@ -91,7 +97,7 @@ void decode_seven(DType dtype, Device device, double tolerance) {
     d.step({0}, 11);
     for (int i = 0; i < 3; ++i) d.step({1, 0, 5, 8}, 1);
     d.step({3, 5}, 2);
-    EXPECT_EQ(d.cache().length(1), 127 + 6);
+    EXPECT_EQ(d.cache().length(1), 127 + 8);
     EXPECT_EQ(d.cache().length(5), 88);
     EXPECT_EQ(d.cache().length(2), 0);
   }
