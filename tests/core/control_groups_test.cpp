@@ -1,10 +1,17 @@
 #include "core/control_groups.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include "core/allocator.h"
+#include "core/processors.h"
 
 namespace gta {
 namespace {
@@ -66,6 +73,40 @@ TEST_F(ControlGroupsTest, TheMountedGroupCountsWhereThePathIsNotVisible) {
   write("mount/memory.max", "7000\n");
   EXPECT_EQ(groups().processors(), 1.0);
   EXPECT_EQ(groups().memory_bytes(), 7000);
+}
+
+// The numbers above are what memory and threads go by. In a process of its own, which sees other groups than the rest
+// of the machine does.
+TEST(ControlGroups, LimitTheMemoryAndTheProcessorsThatThisProcessCountsOn) {
+  if (std::ifstream("/proc/self/cgroup").peek() == EOF) GTEST_SKIP() << "this process is in no control group";
+  constexpr int kHolds = 0, kMemory = 1, kProcessors = 2, kNoMounts = 3;
+  const auto child = [] {
+    if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) _exit(kNoMounts);
+    if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("none", "/sys/fs/cgroup", "tmpfs", 0, nullptr) != 0)
+      _exit(kNoMounts);
+    for (const char* controller : {"cpu", "memory"})
+      std::filesystem::create_directory(std::string("/sys/fs/cgroup/") + controller);
+    for (const auto& [file, text] : {std::pair{"memory.max", "1073741824\n"},
+                                     {"memory/memory.limit_in_bytes", "1073741824\n"},
+                                     {"cpu.max", "100000 100000\n"},
+                                     {"cpu/cpu.cfs_quota_us", "100000\n"},
+                                     {"cpu/cpu.cfs_period_us", "100000\n"}})
+      std::ofstream(std::string("/sys/fs/cgroup/") + file) << text;
+    if (memory_report(Device{}).limit != int64_t{1} << 30) _exit(kMemory);
+    _exit(available_processors() == 1 ? kHolds : kProcessors);
+  };
+  int code = -1;
+  const auto ended = [&](int status) {
+    code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return code == kHolds || code == kNoMounts;
+  };
+  const std::string style = GTEST_FLAG_GET(death_test_style);
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // started anew: both numbers are read once in a process
+  EXPECT_EXIT(child(), ended, "") << "exit code " << code << ": " << kMemory << " is of memory, " << kProcessors
+                                  << " of processors";
+  GTEST_FLAG_SET(death_test_style, style);
+  if (code == kNoMounts) GTEST_SKIP() << "no mounts of its own are allowed here";
 }
 
 }  // namespace

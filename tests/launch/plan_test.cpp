@@ -172,6 +172,18 @@ TEST(Plan, AnswersOrRefusesWhateverIsAsked) {
   wide.layers = 10000;
   wide.heads = wide.head_dim = 65536;
   EXPECT_EQ(planned(wide, {.sequence_length = 1 << 24}), -1);
+  // Each weight has a number of elements; all of them together have none.
+  ModelConfig vast = wide;
+  vast.intermediate_size = int64_t{1} << 36;
+  try {
+    plan_model(vast, 1);
+    ADD_FAILURE() << "more than 2^58 parameters were counted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+    EXPECT_NE(std::string(error.what()).find("makes more than 2^58 parameters: lower the model's sizes"),
+              std::string::npos)
+        << error.what();
+  }
   ModelConfig maps = small;
   maps.layers = 100;
   maps.heads = maps.attention.query_heads = 65536;
