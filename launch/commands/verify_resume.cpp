@@ -12,7 +12,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 #include <functional>
 #include <random>
 #include <thread>
@@ -36,15 +35,9 @@ struct CheckFailed {
 };
 
 pid_t start_training(const VerifyResumeCommand& command, const std::string& run_dir) {
-  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(),
-                                    "train",
-                                    command.config,
-                                    "--run-dir",
-                                    run_dir,
-                                    "--device",
-                                    command.device,
-                                    "--threads",
-                                    std::to_string(threads())};
+  std::vector<std::string> words = {"gta",          "train",     command.config,
+                                    "--run-dir",    run_dir,     "--device",
+                                    command.device, "--threads", std::to_string(threads())};
   for (const std::string& text : command.overrides) words.insert(words.end(), {"--set", text});
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -58,7 +51,7 @@ pid_t start_training(const VerifyResumeCommand& command, const std::string& run_
   if (log >= 0) ::dup2(log, STDERR_FILENO);
   // Signals stay blocked, as they are here, until the training is there to take them: none ends it while it is being
   // loaded.
-  ::execv(arguments[0], arguments.data());
+  ::execv("/proc/self/exe", arguments.data());  // this program, also when another was built over it meanwhile
   _exit(127);
 }
 
