@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -30,6 +31,8 @@ namespace {
 
 constexpr double kShortest = 0.2;  // seconds; of a run that is over sooner, nothing is left to kill
 
+constexpr std::array kStops = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
+
 struct CheckFailed {
   std::string text;
 };
@@ -49,6 +52,8 @@ pid_t start_training(const VerifyResumeCommand& command, const std::string& run_
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) _exit(127);
   const int log = ::open((run_dir + ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   if (log >= 0) ::dup2(log, STDERR_FILENO);
+  // Under nohup, or in a script's background, they would be ignored for ever.
+  for (int signal : kStops) std::signal(signal, SIG_DFL);
   // Signals stay blocked, as they are here, until the training is there to take them: none ends it while it is being
   // loaded.
   ::execv("/proc/self/exe", arguments.data());  // this program, also when another was built over it meanwhile
@@ -162,7 +167,7 @@ Interruption by_kill() {
 }
 Interruption by_stop(int64_t count) {
   return {"stopped",
-          {SIGTERM, SIGINT, SIGUSR1, SIGHUP},
+          {kStops.begin(), kStops.end()},
           [](int status) { return WIFEXITED(status) && WEXITSTATUS(status) == kExitInterrupted; },
           [count](const Duration& d, std::mt19937_64& random) {
             return d.start + (d.whole - d.start) / static_cast<double>(count + 1) *
@@ -205,8 +210,9 @@ int run_verify_resume(const VerifyResumeCommand& command) {
     try {
       const int64_t times = interrupt(command, run_dir, how, count, duration, random);
       const bool equal = fingerprint(whole) == fingerprint(run_dir);
-      fmt::print("{}: {} {} times and resumed, the run {} the uninterrupted one bit for bit ({} and {})\n",
-                 equal ? "holds" : "FAILS", how.what, times, equal ? "equals" : "does not equal", whole, run_dir);
+      fmt::print("{}: {} {} of {} times and resumed, the run {} the uninterrupted one bit for bit ({} and {})\n",
+                 equal ? "holds" : "FAILS", how.what, times, count, equal ? "equals" : "does not equal", whole,
+                 run_dir);
       all &= equal;
     } catch (const CheckFailed& failed) {
       fmt::print("FAILS: {}\n", failed.text);

@@ -290,6 +290,20 @@ TEST_F(Training, StopsAtRandomMomentsAlwaysSaveAndTheResumedRunIsTheSame) {
           << threads << " " << dtype << ": " << errors();
 }
 
+// nohup ignores SIGHUP, a script's background SIGINT: the check sends them all the same.
+TEST_F(Training, StopsAreMadeAlsoWhereWhoeverStartedTheCheckIgnoresTheirSignals) {
+  const std::string said = folder_ + "/said.txt";
+  ASSERT_EQ(std::system(("trap '' HUP INT TERM USR1; " + kGta + " verify-resume " + folder_ +
+                         "/run.yaml --kills 0 --stops 4 --set train.steps=4000 --set train.checkpoint.every_steps=0 "
+                         "--run-dir " +
+                         folder_ + "/ignored >" + said + " 2>&1")
+                            .c_str()),
+            0)
+      << read_file(said);
+  for (const char* part : {"Terminated after", "Interrupt after", "holds: stopped"})
+    EXPECT_NE(read_file(said).find(part), std::string::npos) << read_file(said);
+}
+
 TEST_F(Training, SignalsThatComeBeforeTheFirstStepAndThoseBlockedByWhoStartedItAskForASaveToo) {
   const auto block = [] {
     sigset_t all;

@@ -59,6 +59,16 @@ class Products {
     dnnl::memory a, b, c;
   };
 
+  // oneDNN 2 and 3 differ here alone.
+  dnnl::matmul::primitive_desc describe(const dnnl::memory::desc& a, const dnnl::memory::desc& b,
+                                        const dnnl::memory::desc& c, const dnnl::primitive_attr& attributes) {
+#if DNNL_VERSION_MAJOR >= 3
+    return {engine_, a, b, c, attributes};
+#else
+    return {dnnl::matmul::desc(a, b, c), attributes, engine_};
+#endif
+  }
+
   Primitive make(const Key& key) {
     using dnnl::memory;
     const auto [transpose_a, transpose_b, accumulate, m, n, k, pitch_a, pitch_b, pitch_c] = key;
@@ -73,8 +83,7 @@ class Products {
       sum.append_sum(1.0f);
       attributes.set_post_ops(sum);
     }
-    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, engine_);
-    return {dnnl::matmul(description), memory(a, engine_, nullptr), memory(b, engine_, nullptr),
+    return {dnnl::matmul(describe(a, b, c, attributes)), memory(a, engine_, nullptr), memory(b, engine_, nullptr),
             memory(c, engine_, nullptr)};
   }
 
