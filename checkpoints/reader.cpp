@@ -84,10 +84,11 @@ std::string Checkpoint::read(const Entry& entry) const {
   return bytes;
 }
 
-std::string Checkpoint::tokenizer() const {
+const std::string& Checkpoint::tokenizer() const {
   for (const ManifestEntry& entry : manifest_.entries)
-    if (entry.part == kTokenizerPart) return read(entry);
-  bad_input(path_, "holds no tokenizer");
+    if (!tokenizer_ && entry.part == kTokenizerPart) tokenizer_ = read(entry);
+  if (!tokenizer_) bad_input(path_, "holds no tokenizer");
+  return *tokenizer_;
 }
 
 void Checkpoint::verify() const {
@@ -193,6 +194,7 @@ std::optional<Checkpoint> use_newest_good_of(const std::vector<std::string>& nam
     std::optional<Checkpoint> checkpoint;
     try {
       checkpoint = Checkpoint::open(directory + "/" + *name);
+      checkpoint->tokenizer();  // the decision may rest on it
     } catch (const Error& error) {
       skip(error);
       continue;

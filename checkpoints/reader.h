@@ -24,12 +24,13 @@ class Checkpoint {
   const std::vector<ManifestFile>& files() const { return manifest_.files; }
   // The bytes of one of entries(), verified. Error(BadInput) names it when they do not have its hash.
   std::string read(const Entry& entry) const;
-  std::string tokenizer() const;  // the file's bytes, as read() gives them
+  // The file's bytes, as read() gives them, read once.
+  const std::string& tokenizer() const;
   // Reads everything and compares every range's and every file's hash; Error(BadInput) names the first that differs.
   void verify() const;
   // Error(BadInput) names the parameters that are left over, or of another shape or dtype, and the elements that are
-  // missing; parts that no range asks for ("exp_avg" when sampling) are left alone. Who wants nothing of a parameter
-  // gives a range of no elements, so that it is known.
+  // missing; parts that no range asks for ("exp_avg" when sampling) are left alone. A range of no elements says that a
+  // parameter is known, and that nothing of it is wanted.
   void check_fits(const std::vector<StateRange>& ranges) const;
   // Fills the ranges from however many files, cut as they may be; check_fits() before anything is written. Reads the
   // entries that hold something of them, and nothing else: each whole, once, verified as it comes. After an Error the
@@ -39,6 +40,7 @@ class Checkpoint {
  private:
   std::string path_;
   Manifest manifest_;
+  mutable std::optional<std::string> tokenizer_;
 };
 
 // Folder names, lowest step first; empty when there is no such folder. "step-00001000.replaced" stands for its step
@@ -47,8 +49,8 @@ std::vector<std::string> list_checkpoints(const std::string& directory);
 int64_t step_of(const std::string& checkpoint_name);
 std::string checkpoint_name(int64_t step);  // "step-00001000"
 
-// What becomes of a checkpoint: `consider` says whether it is wanted, and what it throws is thrown; then `load` reads
-// what is wanted of it, and an Error there means that it is damaged.
+// What becomes of a checkpoint: `consider` says whether it is wanted, and what it throws is thrown (the tokenizer has
+// been verified by then); then `load` reads what is wanted of it, and an Error there means that it is damaged.
 struct CheckpointUse {
   std::function<bool(const Checkpoint&)> consider = [](const Checkpoint&) { return true; };
   std::function<void(const Checkpoint&)> load = [](const Checkpoint& checkpoint) { checkpoint.verify(); };
