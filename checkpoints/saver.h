@@ -31,9 +31,9 @@ class CheckpointSaver {
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
-  // Waits for an earlier save, then saves, or when asynchronous lets the thread begin and returns: from then on nobody
-  // may change or free the ranges' memory but after before_update() or finish() has returned. A save that fails is a
-  // warning: training goes on.
+  // Waits for an earlier save, then saves; asynchronous: lets the thread begin, and returns. Do not change or free the
+  // ranges' memory from then on until before_update() or finish() has returned. A save that fails is a warning:
+  // training goes on.
   void save(const TrainingState& state);
   // To be called, by the thread that calls save(), before anything changes the ranges' memory: the optimizer's update,
   // a load. What is done, or queued for a GPU, afterwards is not seen by a save in flight; nothing to do without one. A

@@ -46,8 +46,8 @@ class StatePieces {
   // offset: in bytes from the range's start
   using Use = std::function<void(const char* data, int64_t offset, int64_t bytes)>;
 
-  // Error when a range is not of its parameter. The state is what the device has written when it is done with all that
-  // is queued for it by now. snapshot: of the ranges' device, used by one StatePieces after the other; or nullptr.
+  // Error when a range is not of its parameter. The state includes all work that is queued
+  // for the device by now. snapshot: of the ranges' device, used by one StatePieces after the other; or nullptr.
   explicit StatePieces(const std::vector<StateRange>& ranges, PieceOptions options = {}, Snapshot* snapshot = nullptr);
 
   // The writer's side, for one range after the other, PieceOptions::bytes at a time: the bytes are those that lay there

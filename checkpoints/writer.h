@@ -34,8 +34,8 @@ std::string prepare(const std::string& directory, int64_t step);
 RankFile write_own_file(const std::string& folder, int64_t rank, int64_t world_size, const TrainingState& state,
                         StatePieces& pieces);
 // The new checkpoint's path. `files` are those of all ranks, in their order, and hold every element once: what they
-// lack is named. Where it fails it has given up. Do not call give_up() then: the folder may hold the checkpoint that
-// was to be replaced.
+// lack is named. After an Error it has cleaned up itself: do not call give_up() then, the folder may hold the
+// checkpoint that was to be replaced.
 std::string publish(const std::string& folder, const TrainingPosition& position, const std::string& config_yaml,
                     const std::vector<RankFile>& files);
 // Removes the folder. Does not throw: the disk that refused a write may refuse this too, and the next prepare() removes

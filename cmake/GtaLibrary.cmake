@@ -5,7 +5,7 @@ find_package(Threads REQUIRED)
 
 add_library(gta_options INTERFACE)
 target_include_directories(gta_options INTERFACE ${CMAKE_SOURCE_DIR})
-set(gta_cxx_options -Wall -Wextra -Werror=return-type -Wno-unknown-pragmas -march=${GTA_ARCH} -fopenmp-simd -fno-math-errno -fno-trapping-math)
+set(gta_cxx_options -Wall -Wextra -Werror=return-type -Werror=switch -Wno-unknown-pragmas -march=${GTA_ARCH} -fopenmp-simd -fno-math-errno -fno-trapping-math)
 target_compile_options(gta_options INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${gta_cxx_options}>")
 target_link_libraries(gta_options INTERFACE fmt::fmt Threads::Threads gta_cuda)
 if(GTA_SANITIZE)

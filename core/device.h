@@ -22,9 +22,9 @@ struct Device {
   friend bool operator==(const Device&, const Device&) = default;
 };
 
-// The meta device that counts what one of the given type would hold, and the type whose memory a device's is: its own,
-// or that.
+// The meta device that counts what one of the given type would hold.
 inline Device meta_of(DeviceType type) { return {DeviceType::Meta, static_cast<int>(type)}; }
+// A device's type; of a meta device, the type that it stands for.
 inline DeviceType memory_type(const Device& device) {
   return device.type == DeviceType::Meta ? static_cast<DeviceType>(device.index) : device.type;
 }

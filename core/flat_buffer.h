@@ -20,7 +20,7 @@ class FlatBuffer {
   const Tensor& tensor(size_t range) const { return tensors_.at(range); }  // (count) of the range with this number
   // (count). Error when no range holds all of it.
   Tensor slice(const FlatRange& range) const;
-  // (count) of the kind's one range that begins with its first element. Error when there is none, or another.
+  // (count) of a kind that is one range, from its first element on. Error when it has none, or several.
   const Tensor& whole(ParameterKind kind) const;
 
  private:

@@ -42,9 +42,9 @@ struct FlatRange {
   int64_t end() const { return first + count; }
   friend bool operator==(const FlatRange&, const FlatRange&) = default;
 };
-// What both have; count 0 when that is nothing.
+// The elements of both; count 0 when there are none.
 FlatRange intersection(const FlatRange& a, const FlatRange& b);
-// What each of the ranges has of one, where that is anything.
+// The intersections of each of the ranges with one, without the empty ones.
 std::vector<FlatRange> intersections(const std::vector<FlatRange>& ranges, const FlatRange& range);
 
 // One named tensor, as checkpoints and exports know it.

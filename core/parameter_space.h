@@ -69,7 +69,7 @@ class ParameterSpace {
   const FlatBuffer& gradients() const { return gradients_; }      // of both kinds
   // (flat_size), what products read.
   const Tensor& weights(ParameterKind kind) const { return weights_[static_cast<int>(kind)]; }
-  // Where the new weights of a range go beside its masters: undefined where those are the weights.
+  // The bfloat16 weights of a range; undefined where the masters are the weights.
   Tensor rounded(const FlatRange& range) const;
 
   // The whole of a kind, (flat_size): masters where this rank has all of them, and gradients.

@@ -49,8 +49,7 @@ enum class Recompute : uint8_t { None, Elementwise, Block };
 const char* name_of(Recompute recompute);                // "none", "elementwise", "block"
 Recompute recompute_from_name(const std::string& name);  // Error(BadInput) naming the three
 
-// Hears that the gradient of a weight is complete, as far as this tape adds to it. A weight that no op took is not
-// heard.
+// Called when the gradient of a weight is complete, as far as this tape adds to it; not for weights that no op used.
 using GradientListener = std::function<void(const Weight&)>;
 
 // Computes a tensor again that was not kept.
@@ -61,7 +60,7 @@ class Saved {
  public:
   explicit Saved(TapeMode mode, const Tape* tape = nullptr) : mode_(mode), tape_(tape) {}
   bool recording() const { return mode_ == TapeMode::Recording; }
-  // A tensor that its own op can compute again is not held, but how to make it.
+  // Of a tensor that its op can compute again, only how to do so is kept.
   void keep(Tensor tensor);
   // Valid in backward and recompute.
   const Tensor& operator[](size_t i) const { return tensors_.at(i); }

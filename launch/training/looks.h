@@ -30,7 +30,7 @@ struct Looks {
 
 // After the step of now.
 Looks looks_due(const Training& training);
-// Of those, what a run that ended here did not come to.
+// The due looks that the run had not finished when it ended.
 Looks looks_owed(const Training& training, const RunFolder& folder);
 // Whether the step after the one of now is diagnosed.
 bool diagnosis_follows(const Training& training);
