@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/io/hash.h"
 #include "data/tokenizer.h"
+#include "optim/schedule.h"
 
 namespace gta {
 namespace {
@@ -24,9 +25,10 @@ bool same_tokenizer(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
 
 }  // namespace
 
-std::vector<std::string> check_resume(const std::string& run_dir, const Checkpoint& checkpoint, const RunConfig& before,
-                                      const RunConfig& now, const Tokenizer& tokenizer, uint64_t data_hash) {
-  std::vector<std::string> notes;
+std::vector<ConfigDifference> check_resume(const std::string& run_dir, const Checkpoint& checkpoint,
+                                           const RunConfig& before, const RunConfig& now, const Tokenizer& tokenizer,
+                                           uint64_t data_hash) {
+  std::vector<ConfigDifference> changes;
   std::string refused, data;
   for (const ConfigDifference& difference : differences(before, now)) {
     if (difference.key == "train.init_from") continue;  // it had its effect
@@ -34,9 +36,7 @@ std::vector<std::string> check_resume(const std::string& run_dir, const Checkpoi
     if (difference.on_resume == OnResume::Fixed)
       refused += "\n  " + line_of(difference);
     else
-      notes.push_back(
-          (difference.on_resume == OnResume::Place ? "the same, elsewhere: " : "changed since the checkpoint: ") +
-          line_of(difference));
+      changes.push_back(difference);
   }
   if (!same_tokenizer(checkpoint, tokenizer))
     refused +=
@@ -44,12 +44,45 @@ std::vector<std::string> check_resume(const std::string& run_dir, const Checkpoi
   if (!refused.empty())
     bad_input(
         run_dir,
-        "holds a run with another configuration; these keys may not change on resume (use --fresh, or another name):{}",
+        "holds a run with another configuration; these keys say what was trained, and may not change on resume (use "
+        "--fresh, or another name):{}",
         refused);
   require(checkpoint.position().data_hash == data_hash, "data",
           "the token shards, their order or their weights are not those that {} was trained on: restore them, or use "
           "--fresh{}",
           checkpoint.path(), data);
+  return changes;
+}
+
+std::vector<std::string> describe_changes(const std::vector<ConfigDifference>& changes, const RunConfig& before,
+                                          const RunConfig& now, const TrainingPosition& position) {
+  std::vector<std::string> notes;
+  for (const ConfigDifference& change : changes) {
+    std::string note =
+        (change.on_resume == OnResume::Place ? "the same, elsewhere: " : "changed since the checkpoint: ") +
+        line_of(change);
+    if (change.key == "train.micro_batch_size") note += " (sums round otherwise, all else stays)";
+    if (change.key == "train.global_batch_size")
+      note += fmt::format(
+          " ({} tokens in all after the last step)",
+          position.tokens + (now.train.steps - position.step) * now.train.global_batch_size * now.data.sequence_length);
+    notes.push_back(note);
+  }
+  if (position.step >= now.train.steps) return notes;
+  const auto rate = [&](const RunConfig& config) {
+    return learning_rate(config.optimizer, position.step, config.train.steps);
+  };
+  if (const double old_rate = rate(before), new_rate = rate(now); old_rate != new_rate) {
+    const bool stretched = before.train.steps != now.train.steps && now.optimizer.schedule.steps == 0;
+    notes.push_back(fmt::format(
+        "the learning rate of step {} is {:.3g}; by the checkpoint's configuration it was {:.3g}{}", position.step + 1,
+        new_rate, old_rate,
+        stretched
+            ? fmt::format(" (the schedule is as long as the run: --set optimizer.schedule.steps={} leaves it as "
+                          "it was)",
+                          before.optimizer.schedule.steps > 0 ? before.optimizer.schedule.steps : before.train.steps)
+            : ""));
+  }
   return notes;
 }
 

@@ -88,7 +88,7 @@ class Trainer {
       ~Detach() { log::detach_file(); }
     } detach;
     if (resumed) set_aside(folder_->checkpoints(), resumed->left_behind);
-    publish_text(folder_->config_file(), to_yaml(training_.config));
+    publish_text(folder_->config_file(), training_.config_text());
     const std::string environment = run_dir_ + "/environment.json";
     if (resumed)
       for (const std::string& change :

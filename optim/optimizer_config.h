@@ -10,9 +10,11 @@ enum class ScheduleType { Cosine, Linear, Constant, Wsd };
 // learning_rate(step) for step = 0 .. steps-1; the formulas are in optim/schedule.h.
 struct ScheduleConfig {
   ScheduleType type = ScheduleType::Cosine;
+  int64_t steps = 0;  // 0: the run's
   int64_t warmup_steps = 0;
-  int64_t decay_steps = 0;   // wsd: length of the final decay
-  double final_ratio = 0.1;  // the last learning rate over the largest
+  double warmup_fraction = 0;  // of the steps; resolved: warmup_steps = ceil(warmup_fraction * steps)
+  int64_t decay_steps = 0;     // wsd: length of the final decay
+  double final_ratio = 0.1;    // the last learning rate over the largest
 };
 
 struct OptimizerConfig {

@@ -6,15 +6,18 @@
 
 namespace gta {
 
-double learning_rate(const OptimizerConfig& config, int64_t step, int64_t steps) {
-  const auto& [type, warmup, decay, ratio] = config.schedule;
+double learning_rate(const OptimizerConfig& config, int64_t step, int64_t run_steps) {
+  const ScheduleConfig& schedule = config.schedule;
+  const int64_t steps = schedule.steps > 0 ? schedule.steps : run_steps, warmup = schedule.warmup_steps,
+                decay = schedule.decay_steps;
+  const double ratio = schedule.final_ratio;
   const double peak = config.learning_rate;
   if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
   const auto fraction = [](int64_t done, int64_t length) {
     return done >= length ? 1.0 : std::max(0.0, static_cast<double>(done) / static_cast<double>(length));
   };
   const double t = fraction(step - warmup, steps - 1 - warmup);
-  switch (type) {
+  switch (schedule.type) {
     case ScheduleType::Cosine:
       return peak * (ratio + (1 - ratio) * (1 + std::cos(std::numbers::pi * t)) / 2);
     case ScheduleType::Linear:

@@ -1,5 +1,6 @@
-// The learning rate of each step, 0 to steps - 1. The first after warm-up has the peak; the last has final_ratio times
-// the peak, unless the schedule is constant or nothing but warm-up.
+// The learning rate of each step of a schedule, 0 to steps - 1. The first after warm-up has the peak; the last has
+// final_ratio times the peak, unless the schedule is constant or nothing but warm-up. Steps after it have what the last
+// one has.
 //
 //   warm-up (step < warmup_steps):  peak (step + 1) / warmup_steps
 //   then, with t = (step - warmup_steps) / (steps - 1 - warmup_steps), 1 where that is 0 / 0, and r = final_ratio:
@@ -14,10 +15,11 @@
 
 namespace gta {
 
-// The version of this rule, for runs that go on after it has changed. 1: t and d were 1 only one step after the last.
+// The version of this rule, for runs that go on after it has changed. Version 1 reached t = d = 1 one step too late.
 inline constexpr int64_t kScheduleVersion = 2;
 
-double learning_rate(const OptimizerConfig& config, int64_t step, int64_t steps);
+// run_steps: of the run, which are the schedule's too unless it has a length of its own.
+double learning_rate(const OptimizerConfig& config, int64_t step, int64_t run_steps);
 
 const char* name_of(ScheduleType type);
 

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "core/io/file.h"
@@ -106,16 +107,7 @@ class Resolver {
       c.train.steps = (c.train.tokens + per_step - 1) / per_step;
       c.train.tokens = 0;
     }
-    const ScheduleConfig& schedule = c.optimizer.schedule;
-    const bool length_known = c.train.steps > 0;
-    expect(!length_known || schedule.warmup_steps <= c.train.steps, "optimizer.schedule.warmup_steps",
-           fmt::format("{} is more than the run's {} steps", schedule.warmup_steps, c.train.steps));
-    if (schedule.type == ScheduleType::Wsd)
-      expect(
-          schedule.decay_steps > 0 && (!length_known || schedule.decay_steps + schedule.warmup_steps <= c.train.steps),
-          "optimizer.schedule.decay_steps",
-          fmt::format("{} after {} steps of warm-up do not fit into the run's {} steps", schedule.decay_steps,
-                      schedule.warmup_steps, c.train.steps));
+    check_schedule();
     if (c.model.max_sequence_length == 0) c.model.max_sequence_length = c.data.sequence_length;
     expect(c.data.sequence_length <= c.model.max_sequence_length, "data.sequence_length",
            fmt::format("{} is more than model.max_sequence_length {}", c.data.sequence_length,
@@ -123,6 +115,31 @@ class Resolver {
     if (files == DataFiles::Expand && !c.data.tokenizer.empty())
       expect(exists(c.data.tokenizer), "data.tokenizer",
              fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
+  }
+
+  void check_schedule() {
+    ScheduleConfig& schedule = config.optimizer.schedule;
+    const auto expect = [&](bool holds, const char* key, const std::string& text) {
+      if (!holds && known(key)) problem(key, text);
+    };
+    const int64_t length = schedule.steps > 0 ? schedule.steps : config.train.steps;
+    const std::string steps = fmt::format("the {} {} steps", schedule.steps > 0 ? "schedule's" : "run's", length);
+    if (length <= 0) return;  // said already
+    if (schedule.warmup_fraction > 0) {
+      expect(schedule.warmup_steps == 0, "optimizer.schedule.warmup_fraction",
+             fmt::format("expected it or warmup_steps, which is {}, not both (warmup_steps=0 takes that back)",
+                         schedule.warmup_steps));
+      schedule.warmup_steps = static_cast<int64_t>(std::ceil(schedule.warmup_fraction * static_cast<double>(length)));
+      schedule.warmup_fraction = 0;
+    }
+    expect(schedule.warmup_steps <= length, "optimizer.schedule.warmup_steps",
+           fmt::format("{} is more than {}; for a short trial give it beside: --set optimizer.schedule.warmup_steps={}",
+                       schedule.warmup_steps, steps, (length + 9) / 10));
+    if (schedule.type != ScheduleType::Wsd) return;
+    expect(schedule.decay_steps > 0, "optimizer.schedule.decay_steps", "is missing: wsd ends in a decay");
+    expect(schedule.decay_steps + schedule.warmup_steps <= length, "optimizer.schedule.decay_steps",
+           fmt::format("{} after {} steps of warm-up do not fit into {}", schedule.decay_steps, schedule.warmup_steps,
+                       steps));
   }
 
   void throw_problems() const {
@@ -279,17 +296,19 @@ std::string configuration_markdown() {
       "with file, line and column. `model:` may name a file, `include:` one base file that this one is laid over; "
       "paths are relative to the file\n"
       "that names them. `--set key.path=value` overrides a key on the command line.\n\n"
-      "*On resume*: may differ from what the checkpoint was trained with (*same content*: files may lie elsewhere, but "
-      "must hold the same); every\n"
-      "other key may not, unless the type of attention does not use it.\n\n"
+      "*On resume* a key that differs from what the checkpoint was trained with is *refused* (it says what was "
+      "trained), or *noted*: it changes what comes, stands in\n"
+      "the log, and at the end of config.yaml with the step from which on it holds. *Same content*: files may lie "
+      "elsewhere, but must hold the same. A key that the type\n"
+      "of attention does not use may differ.\n\n"
       "| key | type | default | on resume | meaning |\n|---|---|---|---|---|\n";
   const RunConfig defaults;
   for (const ConfigKey& key : config_keys())
     text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key),
                         "`" + value_text(key, key.get(defaults)) + "`",
-                        key.resume == OnResume::MayChange ? "yes"
+                        key.resume == OnResume::MayChange ? "noted"
                         : key.resume == OnResume::Place   ? "same content"
-                                                          : "",
+                                                          : "refused",
                         key.help, key.used_by.empty() ? "" : fmt::format(" ({})", fmt::join(key.used_by, ", ")));
   return text;
 }

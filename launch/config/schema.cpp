@@ -190,26 +190,40 @@ std::vector<ConfigKey> make_keys() {
           "optimizer.learning_rate",
           "the largest one; lowered on resume, a run whose newest checkpoints are not sound goes back behind them", 0,
           Lower::Excluded, 100, [](RunConfig& c) -> double& { return c.optimizer.learning_rate; }, may),
-      {"optimizer.betas", KeyType::RealPair, "decay of the two moments", OnResume::Fixed, 0, 0.9999999},
+      {"optimizer.betas", KeyType::RealPair, "decay of the two moments", may, 0, 0.9999999},
       // What no gradient has reached is divided by it, in float32.
-      real("optimizer.eps", "added to the root of the second moment", 1e-30, Lower::Included, 1,
-           [](RunConfig& c) -> double& { return c.optimizer.eps; }),
-      real("optimizer.weight_decay", "matrices only: not norms, not biases", 0, Lower::Included, 10,
-           [](RunConfig& c) -> double& { return c.optimizer.weight_decay; }),
-      real("optimizer.clip_norm", "largest global norm of the gradients; 0: no clipping", 0, Lower::Included, 1e6,
-           [](RunConfig& c) -> double& { return c.optimizer.clip_norm; }),
-      choice<ScheduleType>("optimizer.schedule.type", "of the learning rate after warm-up",
-                           {ScheduleType::Cosine, ScheduleType::Linear, ScheduleType::Constant, ScheduleType::Wsd}, {},
-                           [](RunConfig& c) -> ScheduleType& { return c.optimizer.schedule.type; }),
-      integer("optimizer.schedule.warmup_steps",
-              "steps of linear warm-up; the last of them has the largest learning rate", 0, kMany,
-              [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.warmup_steps; }),
-      integer("optimizer.schedule.decay_steps", "wsd: length of the final decay, the last step included", 0, kMany,
-              [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.decay_steps; }),
-      real("optimizer.schedule.final_ratio",
-           "the learning rate of the last step over the largest, which the first step after warm-up has; a constant "
-           "schedule has none",
-           0, Lower::Included, 1, [](RunConfig& c) -> double& { return c.optimizer.schedule.final_ratio; }),
+      real(
+          "optimizer.eps", "added to the root of the second moment", 1e-30, Lower::Included, 1,
+          [](RunConfig& c) -> double& { return c.optimizer.eps; }, may),
+      real(
+          "optimizer.weight_decay", "matrices only: not norms, not biases", 0, Lower::Included, 10,
+          [](RunConfig& c) -> double& { return c.optimizer.weight_decay; }, may),
+      real(
+          "optimizer.clip_norm", "largest global norm of the gradients; 0: no clipping", 0, Lower::Included, 1e6,
+          [](RunConfig& c) -> double& { return c.optimizer.clip_norm; }, may),
+      choice<ScheduleType>(
+          "optimizer.schedule.type", "of the learning rate after warm-up",
+          {ScheduleType::Cosine, ScheduleType::Linear, ScheduleType::Constant, ScheduleType::Wsd}, {},
+          [](RunConfig& c) -> ScheduleType& { return c.optimizer.schedule.type; }, may),
+      integer(
+          "optimizer.schedule.steps",
+          "length of the schedule, warm-up included; after it the learning rate stays at its last; 0: train.steps", 0,
+          kMany, [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.steps; }, may),
+      integer(
+          "optimizer.schedule.warmup_steps", "steps of linear warm-up; the last of them has the largest learning rate",
+          0, kMany, [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.warmup_steps; }, may),
+      real(
+          "optimizer.schedule.warmup_fraction",
+          "warm-up as a part of the schedule's steps, rounded up, instead of warmup_steps; 0: not given", 0,
+          Lower::Included, 1, [](RunConfig& c) -> double& { return c.optimizer.schedule.warmup_fraction; }, may),
+      integer(
+          "optimizer.schedule.decay_steps", "wsd: length of the final decay, the last step included", 0, kMany,
+          [](RunConfig& c) -> int64_t& { return c.optimizer.schedule.decay_steps; }, may),
+      real(
+          "optimizer.schedule.final_ratio",
+          "the learning rate of the last step over the largest, which the first step after warm-up has; a constant "
+          "schedule has none",
+          0, Lower::Included, 1, [](RunConfig& c) -> double& { return c.optimizer.schedule.final_ratio; }, may),
 
       integer(
           "train.steps", "length of the run; or tokens", 0, kMany,
@@ -217,13 +231,18 @@ std::vector<ConfigKey> make_keys() {
       count(
           "train.tokens", "length of the run in tokens, instead of steps; 0: not given",
           [](RunConfig& c) -> int64_t& { return c.train.tokens; }, may),
-      integer("train.global_batch_size", "sequences of one step", 1, 1 << 24,
-              [](RunConfig& c) -> int64_t& { return c.train.global_batch_size; }),
-      integer("train.micro_batch_size",
-              "sequences computed at once; divides global_batch_size; auto: the largest that fits into memory", 1,
-              1 << 20, [](RunConfig& c) -> int64_t& { return c.train.micro_batch_size; }),
-      choice<DType>("train.dtype", "of compute; bfloat16 keeps float32 masters, float64 is for checking",
-                    {DType::F32, DType::BF16, DType::F64}, {}, [](RunConfig& c) -> DType& { return c.train.dtype; }),
+      integer(
+          "train.global_batch_size", "sequences of one step", 1, 1 << 24,
+          [](RunConfig& c) -> int64_t& { return c.train.global_batch_size; }, may),
+      integer(
+          "train.micro_batch_size",
+          "sequences computed at once; divides global_batch_size; auto: the largest that fits into memory, and on "
+          "resume the one before where it fits",
+          1, 1 << 20, [](RunConfig& c) -> int64_t& { return c.train.micro_batch_size; }, may),
+      choice<DType>(
+          "train.dtype",
+          "of compute; bfloat16 keeps float32 masters, so a run may change between the two; float64 is for checking",
+          {DType::F32, DType::BF16, DType::F64}, {}, [](RunConfig& c) -> DType& { return c.train.dtype; }, may),
       only("train.deterministic", "the same configuration gives the same bits", "true", {"false"}),
       choice<Recompute>(
           "train.recompute",
@@ -248,9 +267,10 @@ std::vector<ConfigKey> make_keys() {
       boolean(
           "train.checkpoint.asynchronous", "write while training goes on",
           [](RunConfig& c) -> bool& { return c.train.checkpoint.asynchronous; }, may),
-      real("train.z_loss",
-           "times the squared logsumexp of the logits, added to the loss that is minimised (not to the one reported)",
-           0, Lower::Included, 1, [](RunConfig& c) -> double& { return c.train.z_loss; }),
+      real(
+          "train.z_loss",
+          "times the squared logsumexp of the logits, added to the loss that is minimised (not to the one reported)", 0,
+          Lower::Included, 1, [](RunConfig& c) -> double& { return c.train.z_loss; }, may),
       integer(
           "train.diagnose_every_steps",
           "norms of gradients, weights and activations and the largest attention score, by layer; 0: never", 0, kMany,

@@ -27,7 +27,8 @@ enum class KeyType : uint8_t {
   PathList,
   SourceList
 };
-// Place: where the content lies, which is compared itself.
+// What a resumed run's key may be. Fixed: as it was. MayChange: another, from now on. Place: another place, where the
+// same content lies; it is compared itself.
 enum class OnResume : uint8_t { Fixed, MayChange, Place };
 
 struct ConfigKey {

@@ -2,10 +2,26 @@
 
 #include "checkpoints/model_state.h"
 #include "core/io/file.h"
+#include "launch/config/history.h"
 #include "launch/plan.h"
 #include "launch/resume.h"
 
 namespace gta {
+namespace {
+
+// The checkpoint's, where it divides the step's batch and fits into this device.
+int64_t micro_batch_going_on(const RunConfig& before, const Training& training) {
+  RunConfig config = training.config;
+  config.train.micro_batch_size = before.train.micro_batch_size;
+  const int64_t memory = memory_for_training(training.device);
+  const bool keeps = config.train.global_batch_size % config.train.micro_batch_size == 0 &&
+                     plan_memory(config.model, training_shape(config, training.device.type)).total <= memory;
+  if (keeps) return config.train.micro_batch_size;
+  config.train.micro_batch_size = kAutoMicroBatch;
+  return fitting_micro_batch(config, training.device.type, memory);
+}
+
+}  // namespace
 
 std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::vector<std::string>& notes) {
   RunConfig& config = training.config;
@@ -17,9 +33,11 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::
               "not mounted, mount it; or begin anew with --fresh",
               noted->step, noted->directory);
 
-  std::vector<std::string> changes;
+  std::vector<ConfigDifference> changes;
+  std::vector<std::string> change_notes;
   Looks owed;
   std::vector<std::string> left_behind;
+  const bool automatic = config.train.micro_batch_size == kAutoMicroBatch;
   CheckpointUse use;
   use.consider = [&](const Checkpoint& checkpoint) {
     const RunConfig before = parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config");
@@ -27,9 +45,10 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::
       left_behind.push_back(checkpoint_name(checkpoint.position().step));
       return false;
     }
-    if (config.train.micro_batch_size == kAutoMicroBatch) config.train.micro_batch_size = before.train.micro_batch_size;
+    if (automatic) config.train.micro_batch_size = micro_batch_going_on(before, training);
     changes = check_resume(folder.path(), checkpoint, before, config, training.tokenizer, training.data.hash());
     training.position = checkpoint.position();
+    change_notes = describe_changes(changes, before, config, training.position);
     owed = looks_owed(training, folder);
     if (!training.optimizer && (!training.at_end() || owed.any())) training.allocate();
     if (training.optimizer)
@@ -55,7 +74,8 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::
                 saved);
     return std::nullopt;
   }
-  notes.insert(notes.end(), changes.begin(), changes.end());
+  training.history = with_changes(history_of(found->config_yaml()), training.position.step, changes);
+  notes.insert(notes.end(), change_notes.begin(), change_notes.end());
   if (noted && left_behind.empty() && noted->step > training.position.step)
     notes.push_back(fmt::format("a checkpoint of step {} was saved in {}, and is not there or not whole", noted->step,
                                 noted->directory));

@@ -20,7 +20,8 @@ struct Resumed {
 };
 
 // From the newest good checkpoint of the run's folder, if this configuration may go on from it; nothing when the run
-// has none. What was chosen stays chosen: another micro-batch would round sums in another order. With a lower learning
+// has none. A micro-batch of auto stays what it was where
+// that fits: another one would round sums in another order. With a lower learning
 // rate the run goes back behind what is not sound: that is what the message of a run that ended in skipped steps
 // advises. A training that is at its end and owes nothing gets no memory. notes: what the user should know, a line
 // each. Error(BadInput) where keys or data have changed that may not, or no checkpoint is whole.

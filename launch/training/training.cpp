@@ -40,7 +40,7 @@ void Training::allocate() {
 }
 
 TrainingState Training::state() const {
-  return {position, to_yaml(config), tokenizer.bytes(), training_ranges(space, *optimizer, RangesOf::Owner)};
+  return {position, config_text(), tokenizer.bytes(), training_ranges(space, *optimizer, RangesOf::Owner)};
 }
 
 }  // namespace gta

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "checkpoints/training_state.h"
 #include "core/parameter_space.h"
@@ -24,6 +25,8 @@ struct Training {
 
   // Memory for parameters, gradients and moments.
   void allocate();
+  // The resolved configuration, and what was changed while it trained.
+  std::string config_text() const { return to_yaml(config) + history; }
   // What a checkpoint of now holds.
   TrainingState state() const;
 
@@ -42,6 +45,7 @@ struct Training {
   CausalLm model;
   std::optional<AdamW> optimizer;  // once there is memory
   TrainingPosition position;
+  std::string history;  // launch/config/history.h
 };
 
 }  // namespace gta

@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "launch/config/file_pattern.h"
 #include "launch/config/schema.h"
+#include "tests/launch/other_value.h"
 
 namespace gta {
 namespace {
@@ -886,54 +887,53 @@ TEST_F(Config, WhatIsWrittenLoadsAgainToTheSame) {
 TEST_F(Config, EveryKeyIsWrittenReadAndCompared) {
   const RunConfig loaded = load(kRun).config;
   for (const ConfigKey& key : config_keys()) {
-    RunConfig before = loaded, after = loaded;
-    ConfigValue value = key.get(before);
-    if (auto* b = std::get_if<bool>(&value)) *b = !*b;
-    if (auto* i = std::get_if<int64_t>(&value)) *i += 1;
-    if (auto* d = std::get_if<double>(&value)) *d = *d / 3 + 1e-7;
-    if (auto* p = std::get_if<std::vector<double>>(&value)) (*p)[1] /= 3;
-    if (auto* l = std::get_if<std::vector<std::string>>(&value)) l->push_back("/more");
-    if (auto* m = std::get_if<std::vector<DataSource>>(&value)) m->push_back({{"/more"}, 0.5});
-    if (auto* s = std::get_if<std::string>(&value)) {
-      if (key.type != KeyType::Choice)
-        *s = "/other";
-      else if (key.choices.size() == 1)
-        continue;
-      else
-        *s = key.choices[*s == key.choices[0] ? 1 : 0];
-    }
-    key.set(after, value);
-    if (!key.used_by.empty()) {
-      const auto with_type = [](RunConfig config, const std::string& type) {
-        find_config_key("model.attention.type")->set(config, type);
-        return config;
-      };
-      EXPECT_TRUE(differences(with_type(before, "mha"), with_type(after, "mha")).empty() ||
+    const auto other = other_value(loaded, key);
+    if (!other) continue;
+    if (!key.used_by.empty())
+      EXPECT_TRUE(differences(with_type(other->before, "mha"), with_type(other->after, "mha")).empty() ||
                   key.used_by.front() == "mha")
           << key.path;
-      before = with_type(before, key.used_by.front());
-      after = with_type(after, key.used_by.front());
-    }
-    const std::vector<ConfigDifference> found = differences(before, after);
+    const std::vector<ConfigDifference> found = differences(other->before, other->after);
     ASSERT_EQ(found.size(), 1u) << key.path;
     EXPECT_EQ(found[0].key, key.path);
     EXPECT_NE(found[0].before, found[0].after);
-    EXPECT_TRUE(contains(to_yaml(after), ": " + found[0].after + "\n")) << key.path;
+    EXPECT_TRUE(contains(to_yaml(other->after), ": " + found[0].after + "\n")) << key.path;
   }
 }
 
-TEST_F(Config, OnlyTheLengthAndWhatIsShownMayChangeOnResume) {
-  std::vector<std::string> allowed;
+TEST_F(Config, WhatWasTrainedMayNotChangeOnResume) {
+  std::vector<std::string> fixed;
   for (const ConfigKey& key : config_keys())
-    if (key.resume == OnResume::MayChange) allowed.push_back(key.path);
-  std::sort(allowed.begin(), allowed.end());
-  EXPECT_EQ(allowed,
-            (std::vector<std::string>{
-                "data.validation", "name", "optimizer.learning_rate", "train.checkpoint.asynchronous",
-                "train.checkpoint.every_steps", "train.checkpoint.keep", "train.checkpoint.keep_every_steps",
-                "train.diagnose_every_steps", "train.evaluate_every_steps", "train.init_from", "train.log_every_steps",
-                "train.max_skipped_steps", "train.recompute", "train.sample_every_steps", "train.sample_prompts",
-                "train.sample_tokens", "train.steps", "train.tokens", "train.validation_tokens"}));
+    if (key.resume == OnResume::Fixed && !key.path.starts_with("model."))
+      fixed.push_back(key.path);
+    else if (key.path.starts_with("model."))
+      EXPECT_EQ(key.resume, OnResume::Fixed) << key.path;
+  EXPECT_EQ(fixed, (std::vector<std::string>{"seed", "data.sequence_length", "data.windows_across_shards",
+                                             "data.document_mask", "optimizer.type", "train.deterministic"}));
+}
+
+TEST_F(Config, WarmUpMayBeAPartOfTheSchedule) {
+  EXPECT_EQ(
+      load(kRun, {"train.steps=30", "optimizer.schedule.warmup_fraction=0.1"}).config.optimizer.schedule.warmup_steps,
+      3);
+  const ScheduleConfig resolved =
+      load(kRun, {"train.steps=30", "optimizer.schedule.warmup_fraction=0.05", "optimizer.schedule.steps=50"})
+          .config.optimizer.schedule;
+  EXPECT_EQ(resolved.warmup_steps, 3) << "2.5 rounded up";
+  EXPECT_EQ(resolved.warmup_fraction, 0);
+  EXPECT_TRUE(contains(refused(kRun, {"optimizer.schedule.warmup_fraction=0.1", "optimizer.schedule.warmup_steps=1"}),
+                       "optimizer.schedule.warmup_fraction: expected it or warmup_steps, which is 1, not both"));
+}
+
+TEST_F(Config, AWarmUpLongerThanATrialSaysWhatHelps) {
+  EXPECT_TRUE(contains(refused(kRun, {"train.steps=5", "optimizer.schedule.warmup_steps=100"}),
+                       "100 is more than the run's 5 steps; for a short trial give it beside: "
+                       "--set optimizer.schedule.warmup_steps=1"));
+  EXPECT_TRUE(
+      contains(refused(kRun, {"train.steps=500", "optimizer.schedule.steps=50", "optimizer.schedule.warmup_steps=100"}),
+               "100 is more than the schedule's 50 steps"));
+  EXPECT_TRUE(contains(refused(kRun, {"train.steps=5", "optimizer.schedule.type=wsd"}),
+                       "optimizer.schedule.decay_steps: is missing: wsd ends in a decay"));
 }
 
 TEST(ConfigurationPage, IsNotStale) {

@@ -10,7 +10,7 @@ namespace {
 TEST(Schedule, WarmsUpToThePeakAndEndsWhereItSays) {
   OptimizerConfig config;
   config.learning_rate = 2;
-  config.schedule = {ScheduleType::Cosine, 10, 0, 0.25};
+  config.schedule = {.warmup_steps = 10, .final_ratio = 0.25};
   for (ScheduleType type : {ScheduleType::Cosine, ScheduleType::Linear, ScheduleType::Constant, ScheduleType::Wsd}) {
     config.schedule.type = type;
     config.schedule.decay_steps = 20;
@@ -26,7 +26,7 @@ TEST(Schedule, WarmsUpToThePeakAndEndsWhereItSays) {
 TEST(Schedule, HasTheShapeOfItsFormula) {
   OptimizerConfig config;
   config.learning_rate = 2;
-  config.schedule = {ScheduleType::Cosine, 10, 20, 0.25};
+  config.schedule = {.warmup_steps = 10, .decay_steps = 20, .final_ratio = 0.25};
   EXPECT_NEAR(learning_rate(config, 60, 111), 2 * (0.25 + 0.75 * 0.5), 1e-15);
   EXPECT_NEAR(learning_rate(config, 35, 111), 2 * (0.25 + 0.75 * (1 + std::sqrt(0.5)) / 2), 1e-15);
   config.schedule.type = ScheduleType::Linear;
@@ -35,15 +35,30 @@ TEST(Schedule, HasTheShapeOfItsFormula) {
   EXPECT_DOUBLE_EQ(learning_rate(config, 89, 110), 2);
   EXPECT_NEAR(learning_rate(config, 90, 110), 2 * (1 - 0.75 / 20), 1e-15);
   EXPECT_NEAR(learning_rate(config, 99, 110), 2 * (1 - 0.75 / 2), 1e-15);
-  config.schedule = {ScheduleType::Cosine, 0, 0, 0};
+  config.schedule = {.final_ratio = 0};
   EXPECT_DOUBLE_EQ(learning_rate(config, 0, 110), 2) << "no warm-up";
+}
+
+TEST(Schedule, MayHaveALengthOfItsOwnAfterWhichTheRateStays) {
+  OptimizerConfig own;
+  own.learning_rate = 2;
+  for (ScheduleType type : {ScheduleType::Cosine, ScheduleType::Linear, ScheduleType::Constant, ScheduleType::Wsd}) {
+    SCOPED_TRACE(name_of(type));
+    own.schedule = {.type = type, .warmup_steps = 10, .decay_steps = 20, .final_ratio = 0.25};
+    OptimizerConfig as_long_as_the_run = own;
+    own.schedule.steps = 60;
+    for (int64_t step = 0; step < 60; ++step)
+      EXPECT_EQ(learning_rate(own, step, 80), learning_rate(as_long_as_the_run, step, 60)) << step;
+    for (int64_t step = 60; step < 80; ++step)
+      EXPECT_DOUBLE_EQ(learning_rate(own, step, 80), type == ScheduleType::Constant ? 2 : 0.5) << step;
+  }
 }
 
 TEST(Schedule, TheLastStepHasTheFinalRatioHoweverShortTheRun) {
   OptimizerConfig config;
   config.learning_rate = 1;
   const auto rates = [&](ScheduleType type, int64_t warmup, int64_t decay, int64_t steps) {
-    config.schedule = {type, warmup, decay, 0.1};
+    config.schedule = {.type = type, .warmup_steps = warmup, .decay_steps = decay, .final_ratio = 0.1};
     std::vector<double> all;
     for (int64_t step = 0; step < steps; ++step) all.push_back(learning_rate(config, step, steps));
     return all;
