@@ -1,9 +1,11 @@
 #include "data/evaluation.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "core/error.h"
+#include "core/io/open_files.h"
 #include "data/document_mask.h"
 #include "data/encoded_corpus.h"
 #include "data/shards.h"
@@ -12,106 +14,158 @@ namespace gta {
 namespace {
 
 constexpr int32_t kPadding = 0;
-constexpr int64_t kOffsetsAtOnce = 512;
+constexpr int64_t kTokensAtOnce = 1 << 16;
+
+// The tokens of all shards, one after the other.
+class ShardStream {
+ public:
+  ShardStream(const std::vector<std::string>& paths, const Tokenizer& tokenizer) {
+    const auto files = std::make_shared<OpenFiles>();
+    for (const std::string& path : paths) {
+      shards_.emplace_back(path, files);
+      shards_.back().check_tokenizer(tokenizer);
+      const ShardSummary& shard = shards_.back().summary();
+      begins_.push_back(tokens_);
+      tokens_ += shard.tokens;
+      labels_ += std::max<int64_t>(0, shard.tokens - shard.documents);
+      text_bytes_ += shard.text_bytes;
+    }
+  }
+  int64_t tokens() const { return tokens_; }
+  int64_t labels() const { return labels_; }  // tokens after the first of their document
+  int64_t text_bytes() const { return text_bytes_; }
+
+  // use(token, whether a document begins with it) for each of [first, last); it may end that by returning false.
+  template <class F>
+  void each(int64_t first, int64_t last, F&& use) const {
+    std::vector<int32_t> ids;
+    while (first < last) {
+      const auto shard = static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), first) - begins_.begin() -
+                                             1);  // the last of those that begin there is not empty
+      const int64_t from = first - begins_[shard],
+                    count = std::min({last - first, kTokensAtOnce, shards_[shard].summary().tokens - from});
+      ids.resize(static_cast<size_t>(count));
+      shards_[shard].read(from, count, ids.data());
+      const std::vector<uint64_t> starts = shards_[shard].document_starts(from, from + count - 1);
+      auto start = starts.begin();
+      for (int64_t i = 0; i < count; ++i) {
+        const bool begins = start != starts.end() && static_cast<int64_t>(*start) == from + i;
+        if (begins) ++start;
+        if (!use(ids[i], begins)) return;
+      }
+      first += count;
+    }
+  }
+
+ private:
+  std::vector<TokenShard> shards_;
+  std::vector<int64_t> begins_;
+  int64_t tokens_ = 0, labels_ = 0, text_bytes_ = 0;
+};
 
 }  // namespace
 
-EvaluationSet::EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens)
-    : tokenizer_(tokenizer), sequence_length_(sequence_length), most_tokens_(most_tokens) {
+EvaluationSet::EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length)
+    : tokenizer_(tokenizer), sequence_length_(sequence_length) {
   ensure(sequence_length > 0, "evaluation", "expected a positive sequence length, got {}", sequence_length);
-  require(most_tokens >= 0, "evaluation", "expected a number of tokens, or 0 for all, got {}", most_tokens);
 }
 
-void EvaluationSet::add_tokens(const std::vector<int32_t>& ids, bool begins_document) {
-  for (size_t i = 0; i < ids.size() && !full(); ++i) {
-    const bool first = begins_document && i == 0;
-    tokens_.push_back(ids[i]);
-    scored_.push_back(!first);
-    if (first) continue;
-    ++scored_tokens_;
-    scored_bytes_ += tokenizer_.token_bytes(ids[i]);
-    // The space that encoding put before the text is none of its bytes.
-    if (begins_document && i == 1 && tokenizer_.bos() >= 0 && tokenizer_.adds_space() &&
-        tokenizer_.starts_with_space(ids[i]))
-      --scored_bytes_;
-  }
+void EvaluationSet::add_token(int32_t id, Place place) {
+  tokens_.push_back(id);
+  scored_.push_back(place != Place::First);
+  if (place == Place::First) return;
+  ++scored_tokens_;
+  scored_bytes_ += tokenizer_.token_bytes(id);
+  // The space that encoding put before the text is none of its bytes.
+  if (place == Place::Second && tokenizer_.bos() >= 0 && tokenizer_.adds_space() && tokenizer_.starts_with_space(id))
+    --scored_bytes_;
 }
 
 void EvaluationSet::add_text(const std::vector<int32_t>& ids, bool begins_document, int64_t text_bytes) {
   const int64_t before = scored_bytes_;
-  const size_t tokens_before = tokens_.size();
-  add_tokens(ids, begins_document);
+  for (size_t i = 0; i < ids.size(); ++i)
+    add_token(ids[i], !begins_document ? Place::Later : i == 0 ? Place::First : i == 1 ? Place::Second : Place::Later);
   // Tokens may stand for fewer bytes than came in, or for more.
-  if (tokenizer_.gives_text_back() || tokens_.size() - tokens_before < ids.size()) return;
+  if (tokenizer_.gives_text_back()) return;
   scored_bytes_ = before + text_bytes;
   if (begins_document && tokenizer_.bos() < 0) scored_bytes_ -= std::min(text_bytes, tokenizer_.token_bytes(ids[0]));
 }
 
+void EvaluationSet::add_windows(size_t first) {
+  for (; first + 1 < tokens_.size(); first += static_cast<size_t>(sequence_length_))
+    windows_.push_back({first, std::min(sequence_length_, static_cast<int64_t>(tokens_.size() - first) - 1)});
+}
+
 EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
                                          int64_t sequence_length, int64_t most_tokens) {
-  EvaluationSet set(tokenizer, sequence_length, most_tokens);
-  for (const std::string& path : paths) {
-    const TokenShard shard(path);
-    shard.check_tokenizer(tokenizer);
-    const int64_t documents = shard.summary().documents, tokens_before = set.scored_tokens_,
-                  bytes_before = set.scored_bytes_;
-    for (int64_t first = 0; first < documents && !set.full(); first += kOffsetsAtOnce) {
-      const int64_t count = std::min(kOffsetsAtOnce, documents - first);
-      const std::vector<uint64_t> offsets = shard.document_offsets(first, count + 1);
-      for (int64_t i = 0; i < count && !set.full(); ++i) {
-        std::vector<int32_t> ids(offsets[i + 1] - offsets[i]);
-        shard.read(static_cast<int64_t>(offsets[i]), static_cast<int64_t>(ids.size()), ids.data());
-        set.add_tokens(ids, true);
-      }
-    }
-    // What was lost is known of the whole shard.
-    const ShardSummary& all = shard.summary();
-    if (const int64_t most = all.tokens - all.documents; !tokenizer.gives_text_back() && most > 0)
-      set.scored_bytes_ =
-          bytes_before +
-          static_cast<int64_t>(static_cast<double>(all.text_bytes) *
-                               (static_cast<double>(set.scored_tokens_ - tokens_before) / static_cast<double>(most)));
+  require(most_tokens >= 0, "evaluation", "expected a number of tokens, or 0 for all, got {}", most_tokens);
+  EvaluationSet set(tokenizer, sequence_length);
+  const ShardStream stream(paths, tokenizer);
+  set.tokens_in_all_ = stream.labels();
+  const bool part = most_tokens > 0 && most_tokens < stream.labels();
+  const int64_t chunks = part ? (most_tokens + sequence_length - 1) / sequence_length : 1;
+  const auto begin_of = [&](int64_t chunk) {
+    return static_cast<int64_t>(static_cast<__int128>(chunk) * stream.tokens() / chunks);
+  };
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const int64_t begin = begin_of(chunk), next = begin_of(chunk + 1);
+    const size_t first = set.tokens_.size();
+    bool second = false;
+    // One token more than inputs; none of them is scored in two chunks.
+    stream.each(begin, std::min(part ? std::min(begin + sequence_length, next) + 1 : next, stream.tokens()),
+                [&](int32_t id, bool begins) {
+                  if (part && set.scored_tokens_ >= most_tokens) return false;
+                  const bool context = set.tokens_.size() == first;
+                  set.add_token(id, begins || context ? Place::First : second ? Place::Second : Place::Later);
+                  second = begins;
+                  return true;
+                });
+    set.add_windows(first);
   }
+  // What was lost is known of whole shards.
+  if (!tokenizer.gives_text_back() && stream.labels() > 0)
+    set.scored_bytes_ =
+        static_cast<int64_t>(static_cast<__int128>(stream.text_bytes()) * set.scored_tokens_ / stream.labels());
   return std::move(set).complete();
 }
 
 EvaluationSet EvaluationSet::from_files(const std::vector<std::string>& inputs, const CorpusOptions& options,
-                                        const Tokenizer& tokenizer, int64_t sequence_length, int64_t most_tokens) {
-  EvaluationSet set(tokenizer, sequence_length, most_tokens);
+                                        const Tokenizer& tokenizer, int64_t sequence_length) {
+  EvaluationSet set(tokenizer, sequence_length);
   bool begins = true;
   const EncodingReport report = encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) {
-    if (!set.full()) set.add_text(part.ids, begins, part.text_bytes);
+    set.add_text(part.ids, begins, part.text_bytes);
     begins = part.ends_document;
   });
   set.lost_text_ = report.lost_text();
+  set.add_windows(0);
   return std::move(set).complete();
 }
 
 EvaluationSet EvaluationSet::from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length) {
-  EvaluationSet set(tokenizer, sequence_length, 0);
+  EvaluationSet set(tokenizer, sequence_length);
   set.add_text(tokenizer.encode_document(text), true, static_cast<int64_t>(text.size()));
+  set.add_windows(0);
   return std::move(set).complete();
 }
 
 EvaluationSet&& EvaluationSet::complete() && {
-  sequence_length_ = std::clamp<int64_t>(static_cast<int64_t>(tokens_.size()) - 1, 1, sequence_length_);
+  int64_t longest = 1;
+  for (const Window& window : windows_) longest = std::max(longest, window.labels);
+  sequence_length_ = longest;
   return std::move(*this);
-}
-
-int64_t EvaluationSet::windows() const {
-  const auto labels = static_cast<int64_t>(tokens_.size()) - 1;
-  return labels <= 0 ? 0 : (labels + sequence_length_ - 1) / sequence_length_;
 }
 
 void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts) const {
   ensure(index >= 0 && index < windows(), "evaluation", "has {} windows, asked for number {}", windows(), index);
-  const auto total = static_cast<int64_t>(tokens_.size());
+  const auto [first, count] = windows_[static_cast<size_t>(index)];
   int32_t start = 0;
   for (int64_t i = 0; i < sequence_length_; ++i) {
-    const int64_t at = index * sequence_length_ + i;
-    tokens[i] = at < total ? tokens_[at] : kPadding;
-    labels[i] = at + 1 < total && scored_[at + 1] ? tokens_[at + 1] : kNoLabel;
-    if (at < total && !scored_[at]) start = static_cast<int32_t>(i);
+    const size_t at = first + static_cast<size_t>(i);
+    const bool inside = i < count;
+    tokens[i] = inside ? tokens_[at] : kPadding;
+    labels[i] = inside && scored_[at + 1] ? tokens_[at + 1] : kNoLabel;
+    if (inside && !scored_[at]) start = static_cast<int32_t>(i);
     if (document_starts) document_starts[i] = start;
   }
 }

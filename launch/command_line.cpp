@@ -91,12 +91,13 @@ void add_eval(CLI::App& app, Choices& c) {
   CLI::App* eval = app.add_subcommand("eval", "loss, perplexity and bits per byte of a checkpoint; or its logits");
   add_path(eval, "checkpoint", c.eval.checkpoint, "a run's folder or a checkpoint")->required();
   add_path(eval, "--text", c.eval.text, "score this text as one document; JSON lines: each as one");
-  eval->add_option("--data", c.eval.data, "score these token shards")->check(some_text());
+  eval->add_option("--data", c.eval.data, "score these token shards; without it the run's own validation set, whole")
+      ->check(some_text());
   add_path(eval, "--tokens", c.eval.tokens, "int32 .npy (batch, sequence), for --logits-out");
   add_path(eval, "--logits-out", c.eval.logits_out, "float32 .npy (batch, sequence, vocab)");
-  const CLI::Option* most =
-      eval->add_option("--max-tokens", c.eval.most_tokens, "score only so many of the shards; 0: all")
-          ->check(integer_value(0, kMany));
+  const CLI::Option* most = eval->add_option("--max-tokens", c.eval.most_tokens,
+                                             "score at most so many tokens, in windows all over the shards; 0: all")
+                                ->check(integer_value(0, kMany));
   eval->add_option("--window", c.eval.window,
                    "tokens that are scored with one context; default: data.sequence_length of the training")
       ->check(integer_value(1, kLongestSequence));

@@ -22,10 +22,11 @@ constexpr int64_t kBatch = 8;
 // Options that would change nothing are mistakes.
 void check_options(const EvalCommand& command) {
   const int given = !command.text.empty() + !command.data.empty() + !command.tokens.empty();
-  require(given == 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy");
+  require(given <= 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy, not several");
   require(command.tokens.empty() == command.logits_out.empty(), "eval",
           "--tokens IN.npy and --logits-out OUT.npy go together");
-  require(!command.has_most_tokens || !command.data.empty(), "eval", "--max-tokens is for --data SHARDS: leave it out");
+  require(!command.has_most_tokens || (command.text.empty() && command.tokens.empty()), "eval",
+          "--max-tokens is for --data SHARDS, or the validation set: leave it out");
   if (command.tokens.empty()) {
     if (command.window == 0)
       refuse_override(command.overrides, "model.max_sequence_length",
@@ -46,6 +47,17 @@ int64_t window_of(const EvalCommand& command, const RunConfig& config) {
           "--window {} is more than model.max_sequence_length {}: raise that with --set model.max_sequence_length={}",
           command.window, config.model.max_sequence_length, command.window);
   return command.window;
+}
+
+// Without --data: what the run itself was validated on, whole.
+std::vector<std::string> shards_of(const EvalCommand& command, const RunConfig& config) {
+  if (!command.data.empty()) return command.data;
+  require(!config.data.validation.empty(), "eval",
+          "the run has no validation set (data.validation): expected --data SHARDS or --text FILE");
+  for (const std::string& path : config.data.validation)
+    require(exists(path), "eval", "the run's validation set is not there any more: {}; say where it is with --data",
+            path);
+  return config.data.validation;
 }
 
 void write_logits(const LoadedModel& loaded, const EvalCommand& command) {
@@ -76,9 +88,10 @@ int run_eval(const EvalCommand& command) {
   }
   const int64_t sequence = window_of(command, loaded.config),
                 batch = std::clamp<int64_t>(kBatch * loaded.config.data.sequence_length / sequence, 1, kBatch);
-  const EvaluationSet set =
-      command.text.empty() ? EvaluationSet::from_shards(command.data, loaded.tokenizer, sequence, command.most_tokens)
-                           : EvaluationSet::from_files({command.text}, {}, loaded.tokenizer, sequence, 0);
+  const EvaluationSet set = command.text.empty()
+                                ? EvaluationSet::from_shards(shards_of(command, loaded.config), loaded.tokenizer,
+                                                             sequence, command.most_tokens)
+                                : EvaluationSet::from_files({command.text}, {}, loaded.tokenizer, sequence);
   require(set.scored_tokens() > 0, "eval", "there is no text to score");
   if (!set.lost_text().empty())
     log::warning("{}; the loss knows nothing of what is lost, bits per byte count all bytes", set.lost_text());
@@ -93,11 +106,15 @@ int run_eval(const EvalCommand& command) {
                                               {"perplexity", result.perplexity()},
                                               {"bits_per_byte", result.bits_per_byte()},
                                               {"tokens", result.tokens},
+                                              {"tokens_in_all", set.tokens_in_all()},
                                               {"bytes", result.bytes}}
                            .dump());
   else
-    fmt::print("loss {:.5f} nats a token, perplexity {:.3f}, {:.5f} bits per byte ({} tokens, {} bytes)\n", result.loss,
-               result.perplexity(), result.bits_per_byte(), result.tokens, result.bytes);
+    fmt::print(
+        "loss {:.5f} nats a token, perplexity {:.3f}, {:.5f} bits per byte ({} tokens{}, {} bytes)\n", result.loss,
+        result.perplexity(), result.bits_per_byte(), result.tokens,
+        set.tokens_in_all() > result.tokens ? fmt::format(" of {}, in windows all over them", set.tokens_in_all()) : "",
+        result.bytes);
   return 0;
 }
 

@@ -279,7 +279,8 @@ std::vector<ConfigKey> make_keys() {
           "train.log_every_steps", "lines without a terminal", 1, kMany,
           [](RunConfig& c) -> int64_t& { return c.train.log_every_steps; }, may),
       count(
-          "train.validation_tokens", "scored at each evaluation, always the same; 0: all",
+          "train.validation_tokens",
+          "scored at each evaluation, always the same: windows at equal distances all over the set; 0: all",
           [](RunConfig& c) -> int64_t& { return c.train.validation_tokens; }, may),
       list(
           "train.sample_prompts", KeyType::TextList, "continued before, during and after training",

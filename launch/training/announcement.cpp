@@ -27,7 +27,11 @@ void announce_data(const Training& t) {
     log::warning("{}", describe_unsampled(t.data));
   else if (share > 0)
     log::info("data     {}", describe_unsampled(t.data));
-  log::info("data     {} validation tokens; tokens see {}", t.validation ? t.validation->scored_tokens() : 0,
+  const int64_t scored = t.validation ? t.validation->scored_tokens() : 0;
+  log::info("data     {} validation tokens{}; tokens see {}", scored,
+            t.validation && t.validation->tokens_in_all() > scored
+                ? fmt::format(" of {}, in windows all over them", t.validation->tokens_in_all())
+                : "",
             t.data.document_mask == DocumentMask::On ? "their own document only"
                                                      : "the documents before theirs in the sample");
 }

@@ -59,7 +59,6 @@ TEST_F(Commands, UsageThatIsWrongEndsWithTwo) {
 TEST_F(Commands, EvalWantsOneThingToScore) {
   ASSERT_EQ(train(load(), options("run")).outcome, TrainOutcome::Finished);
   const std::string run = folder_ + "/run", text = folder_ + "/text.txt", shards = folder_ + "/shards/train-00000.h5";
-  expect(2, "eval " + run, "expected one of --text FILE, --data SHARDS, --tokens IN.npy");
   expect(2, "eval " + run + " --text " + text + " --data " + shards, "expected one of");
   expect(2, "eval " + run + " --tokens " + folder_ + "/in.npy", "go together");
   expect(2, "eval " + run + " --text " + text + " --logits-out " + folder_ + "/out.npy", "go together");

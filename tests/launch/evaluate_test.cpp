@@ -1,6 +1,7 @@
 #include "launch/evaluate.h"
 
 #include <cmath>
+#include <cstdio>
 
 #include "launch/loaded_model.h"
 #include "tests/launch/small_run.h"
@@ -45,6 +46,34 @@ TEST_F(Evaluate, ComputesNoMoreThanThereIs) {
   const EvaluationSet padded = EvaluationSet::from_text(text, loaded.tokenizer, set.scored_tokens());
   EXPECT_EQ(evaluate(*loaded.model, set, 8, DocumentMask::Off).loss,
             evaluate(*loaded.model, padded, 8, DocumentMask::Off).loss);
+}
+
+TEST_F(Evaluate, WithoutDataIsTheRunsOwnValidationSetWhole) {
+  train(load({"train.steps=3"}), options("run"));
+  train(load({"train.steps=3", "data.validation=[]"}), options("none"));
+  const std::string out = folder_ + "/out.txt", shard = folder_ + "/shards/train-00000.h5";
+  const auto said = [&](const std::string& more) {
+    if (exists(out)) remove_tree(out);
+    EXPECT_EQ(gta("eval " + folder_ + "/run " + more), 0) << errors();
+    return read_file(out);
+  };
+  const std::string whole = said("");
+  EXPECT_EQ(whole, said("--data " + shard));
+  EXPECT_EQ(whole.find(" of "), std::string::npos) << whole;
+  const std::string part = said("--max-tokens 100");
+  EXPECT_NE(part, whole);
+  EXPECT_NE(part.find("(100 tokens of 56"), std::string::npos) << part;
+  EXPECT_NE(said("--max-tokens 100 --json").find("\"tokens\":100,\"tokens_in_all\":56"), std::string::npos);
+  EXPECT_EQ(gta("eval " + folder_ + "/none"), 2);
+  EXPECT_NE(errors().find("the run has no validation set (data.validation): expected --data SHARDS or --text FILE"),
+            std::string::npos)
+      << errors();
+  ASSERT_EQ(::rename(shard.c_str(), (folder_ + "/moved.h5").c_str()), 0);
+  EXPECT_EQ(gta("eval " + folder_ + "/run"), 2);
+  EXPECT_NE(errors().find("the run's validation set is not there any more: " + shard + "; say where it is with --data"),
+            std::string::npos)
+      << errors();
+  EXPECT_EQ(whole, said("--data " + folder_ + "/moved.h5"));
 }
 
 TEST(EvaluationResult, HasPerplexityAndBitsPerByte) {
