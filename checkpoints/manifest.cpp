@@ -17,14 +17,20 @@ namespace gta {
 namespace {
 
 using Json = nlohmann::ordered_json;
-// 2: without the position's metrics_bytes, with its sound.
-constexpr int64_t kOldestVersion = 1, kFormatVersion = 2;
+// 2: without the position's metrics_bytes, with its sound. 3: with its order of the samples.
+constexpr int64_t kOldestVersion = 1, kFormatVersion = 3;
 
 uint64_t parse_hash(const Json& json) {
   const std::string text = json.get<std::string>();
   if (text.size() != 16 || text.find_first_not_of("0123456789abcdef") != std::string::npos)
     throw std::invalid_argument("a hash is not 16 hexadecimal digits");
   return std::stoull(text, nullptr, 16);
+}
+
+SampleOrder parse_order(const std::string& text) {
+  for (SampleOrder order : {SampleOrder::Network, SampleOrder::Shuffle})
+    if (text == name_of(order)) return order;
+  throw std::invalid_argument("no order of samples is called '" + text + "'");
 }
 
 int64_t natural(const Json& json) {
@@ -204,6 +210,7 @@ std::string to_json(const Manifest& manifest) {
   each_field(manifest.position, [&](const char* name, int64_t value) { body["position"][name] = value; });
   body["position"]["data_hash"] = hash_text(manifest.position.data_hash);
   body["position"]["sound"] = manifest.position.sound;
+  body["position"]["order"] = name_of(manifest.position.order);
   body["world_size"] = manifest.world_size;
   body["config"] = manifest.config_yaml;
   body["files"] = Json::array();
@@ -220,6 +227,9 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     manifest.position.data_hash = parse_hash(body.at("position").at("data_hash"));
     manifest.position.sound = body.at("format_version") == 1 ? manifest.position.consecutive_skipped == 0
                                                              : body.at("position").at("sound").get<bool>();
+    manifest.position.order = body.at("format_version") < 3
+                                  ? SampleOrder::Network
+                                  : parse_order(body.at("position").at("order").get<std::string>());
     manifest.world_size = natural(body.at("world_size"));
     manifest.config_yaml = body.at("config").get<std::string>();
     std::map<std::string, int64_t> bytes_of;

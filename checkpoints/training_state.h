@@ -7,6 +7,7 @@
 
 #include "core/device.h"
 #include "core/dtype.h"
+#include "data/sampler.h"
 
 namespace gta {
 
@@ -32,8 +33,9 @@ struct StateRange {
 
 struct TrainingPosition {
   int64_t step = 0, tokens = 0;
-  int64_t next_sample = 0;  // the sampler's whole state
-  int64_t updates = 0;      // of the optimizer
+  int64_t next_sample = 0;  // the sampler's whole state, beside its order
+  SampleOrder order = SampleOrder::Shuffle;
+  int64_t updates = 0;  // of the optimizer
   int64_t skipped_steps = 0, consecutive_skipped = 0;
   uint64_t data_hash = 0;
   // not within a row of skipped steps, and its weights of a size that trained ones have: worth going back to

@@ -6,7 +6,7 @@
 //
 //   source(n) = slot[s]      index(n) = q parts_source + earlier[s]      earlier[s]: slots before s of the same source
 //
-// and the window is the source's own keyed permutation (sampler.h) of index(n), in its epoch index(n) / samples_i. For
+// and the window is the source's own permutation (sampler.h) of index(n), in its epoch index(n) / samples_i. For
 // every n and every source i, with count_i(n) the samples of source i among the first n:
 //
 //   - |count_i(n) - n parts_i / P| < 1: the proportions hold within one sample after every sample, hence in every
@@ -46,6 +46,10 @@ class Mixture {
   };
   Position at(int64_t sample) const;                     // sample >= 0, without end
   int64_t count(int64_t source, int64_t samples) const;  // of the source among the first `samples`
+
+  void set_order(SampleOrder order) {
+    for (Sampler& sampler : samplers_) sampler.set_order(order);
+  }
 
   int64_t sources() const { return static_cast<int64_t>(samplers_.size()); }
   int64_t samples_per_epoch(int64_t source) const { return samplers_[source].samples_per_epoch(); }

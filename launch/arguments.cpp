@@ -96,7 +96,13 @@ std::string problem_of(const CLI::App& app, const CLI::ParseError& error) {
     for (const CLI::App* from = &app; from; from = from->get_parent())
       if (const std::vector<std::string> words = from->remaining(); !words.empty())
         return extra_problem(app, words.front());
-  if (dynamic_cast<const CLI::RequiredError*>(&error)) return missing(app);
+  if (dynamic_cast<const CLI::RequiredError*>(&error)) {
+    // Whoever mistypes an option that is needed has not left it out.
+    for (const CLI::App* from = &app; from; from = from->get_parent())
+      for (const std::string& word : from->remaining())
+        if (word.starts_with("-")) return extra_problem(app, word);
+    return missing(app);
+  }
   // The others speak of one option: of how often it has a value.
   for (const CLI::App* from = &app; from; from = from->get_parent())
     for (const CLI::Option* option : from->get_options()) {

@@ -50,12 +50,19 @@ struct Choices {
 };
 
 void add_overrides(CLI::App* app, std::vector<std::string>& overrides) {
-  app->add_option("--set", overrides, "key.path=value, over the file (repeatable)")->allow_extra_args(false);
+  app->add_option("--set", overrides, "key.path=value, over the file (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
 }
 
 void add_model_overrides(CLI::App* app, std::vector<std::string>& overrides) {
   app->add_option("--set", overrides,
                   "key.path=value, over the checkpoint's configuration (repeatable): " + loaded_model_keys())
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
@@ -62,6 +64,7 @@ Json json_of(const MetricsRow& row) {
   return std::visit(
       [](const auto& r) {
         Json json = {{"kind", kKind<std::remove_cvref_t<decltype(r)>>}, {"step", r.step}};
+        if (std::isfinite(r.time)) json["time"] = r.time;
         each_field(r, [&](const char* name, const auto& value, const char*) { json[name] = value; });
         return json;
       },
@@ -79,9 +82,10 @@ template <class Row>
 MetricsRow row_of(const Json& json) {
   Row row;
   row.step = json["step"].get<int64_t>();
+  if (json.contains("time")) take_number(json["time"], row.time);
   if constexpr (std::is_same_v<Row, DiagnosisRow>) {
     for (const auto& [name, value] : json.items())
-      if (name != "kind" && name != "step")
+      if (name != "kind" && name != "step" && name != "time")
         row.values[name] = value.is_number() ? value.template get<double>() : kUnknown;
   } else {
     each_field(row, [&](const char* name, auto& value, const char*) {
@@ -109,6 +113,12 @@ std::string table_of() {
 }
 
 }  // namespace
+
+void set_time(MetricsRow& row) {
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
+  std::visit([&](auto& r) { r.time = static_cast<double>(milliseconds) / 1000; }, row);
+}
 
 int64_t step_of(const MetricsRow& row) {
   return std::visit([](const auto& r) { return r.step; }, row);
@@ -155,9 +165,9 @@ std::vector<MetricsRow> read_metrics(const std::string& path) {
 
 std::string metrics_markdown() {
   return "# Metrics\n\nGenerated from launch/metrics.cpp by `gta docs metrics`; a test fails when it is stale.\n\n"
-         "RUN/metrics.jsonl has one JSON object a line. Every row has `kind` and `step` (the number of updates that "
-         "were "
-         "asked for, from 1).\nA number that is not finite is `null`. Rows come in the order of their steps; a run "
+         "RUN/metrics.jsonl has one JSON object a line. Every row has `kind`, `step` (the number of updates that "
+         "were asked for, from 1) and `time`\n(when it was written, seconds since 1970). A number that is not finite "
+         "is `null`. Rows come in the order of their steps; a run "
          "that "
          "is resumed removes those after its checkpoint's\nstep first. TensorBoard has the same numbers "
          "(RUN/tensorboard) "

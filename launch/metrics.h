@@ -24,23 +24,27 @@ struct StepRow {
   double step_seconds = kUnknown, tokens_per_second = kUnknown, flops_per_second = kUnknown, sol = kUnknown;
   int64_t memory_bytes = 0;
   double data_wait_seconds = kUnknown;
+  double time = kUnknown;
 };
 
 struct ValidationRow {
   int64_t step = 0, tokens = 0;
   double loss = kUnknown, perplexity = kUnknown, bits_per_byte = kUnknown;
+  double time = kUnknown;
 };
 
 struct DiagnosisRow {
   int64_t step = 0;
   std::map<std::string, double> values;  // "gradient_norm/layers.0" (diagnose.h)
+  double time = kUnknown;
 };
 
 using MetricsRow = std::variant<StepRow, ValidationRow, DiagnosisRow>;
 
+void set_time(MetricsRow& row);  // now, in seconds since 1970
 int64_t step_of(const MetricsRow& row);
 const char* kind_of(const MetricsRow& row);  // "step", "validation", "diagnosis"
-// take(name, number) for every number but the step, under the names of the file.
+// take(name, number) for every number but the step and the time, under the names of the file.
 void each_number(const MetricsRow& row, const std::function<void(const std::string&, double)>& take);
 
 std::string to_line(const MetricsRow& row);  // with its \n; a number that is not finite is null

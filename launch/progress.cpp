@@ -49,6 +49,7 @@ std::string progress_line(const StepReport& r, int64_t columns) {
   };
   std::vector<Part> parts = {{fmt::format("step {}/{}", r.row.step, r.steps), 0},
                              {fmt::format("loss {:.3f}", r.row.loss), 1}};
+  if (r.mean_loss) parts.push_back({fmt::format("mean {:.3f}", *r.mean_loss), 4});
   if (r.validation_loss) parts.push_back({fmt::format("val {:.3f}", *r.validation_loss), 4});
   parts.push_back({fmt::format("lr {:.1e}", r.row.learning_rate), 6});
   parts.push_back({fmt::format("grad {:.2f}", r.row.gradient_norm), 5});
@@ -83,9 +84,16 @@ void Progress::show(const StepReport& report, int64_t log_every_steps, bool impo
     std::fputs(fmt::format("\r{}{}", line, std::string(static_cast<size_t>(rest), ' ')).c_str(), stderr);
     std::fflush(stderr);
     shown_ = length;
-  } else if (due) {
-    log::info("{}", progress_line(report));
+    return;
   }
+  losses_ += report.row.loss;
+  ++steps_;
+  if (!due) return;
+  StepReport line = report;
+  if (steps_ > 1) line.mean_loss = losses_ / static_cast<double>(steps_);
+  log::info("{}", progress_line(line));
+  losses_ = 0;
+  steps_ = 0;
 }
 
 void Progress::interrupt() {

@@ -14,6 +14,7 @@ struct StepReport {
   StepRow row;
   int64_t steps = 0;  // of the run
   std::optional<double> validation_loss;
+  std::optional<double> mean_loss;  // of the steps since the last line, where they are several
   double seconds_left = 0;
 };
 
@@ -34,6 +35,8 @@ class Progress {
  private:
   bool terminal_;
   int64_t shown_ = 0;  // columns of the live line; 0: there is none
+  double losses_ = 0;  // since the last plain line
+  int64_t steps_ = 0;
 };
 
 }  // namespace gta

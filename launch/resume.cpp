@@ -95,8 +95,8 @@ std::vector<std::string> check_init_from(const Checkpoint& checkpoint, const Run
   };
   std::vector<std::string> notes;
   std::string refused;
-  for (const ConfigDifference& difference :
-       differences(parse_trained_config(checkpoint.config_yaml(), checkpoint.path() + "/config"), now)) {
+  const RunConfig before = parse_trained_config(checkpoint.config_yaml(), checkpoint.path() + "/config");
+  for (const ConfigDifference& difference : differences(before, now)) {
     if (!difference.key.starts_with("model.") || among(kNoMatter, difference.key)) continue;
     if (among(kMayBeMeant, difference.key))
       notes.push_back("the weights were trained with another " + line_of(difference));
@@ -107,6 +107,11 @@ std::vector<std::string> check_init_from(const Checkpoint& checkpoint, const Run
     refused += fmt::format(
         "\n  data.tokenizer: {} is not the tokenizer that {} holds: the same numbers are other pieces of text",
         now.data.tokenizer, checkpoint.path());
+  const auto type_of = [](const RunConfig& config) { return name_of(config.model.attention.type); };
+  if (!refused.empty() && before.model.attention.type != now.model.attention.type)
+    bad_input("train.init_from",
+              "the checkpoint is {}, the configuration {}: weights of another kind of attention are of no use ({}):{}",
+              type_of(before), type_of(now), checkpoint.path(), refused);
   if (!refused.empty())
     bad_input("train.init_from",
               "the weights of {} mean something else in this model; these have to be as they were trained:{}",

@@ -137,7 +137,8 @@ void RunFolder::begin(int64_t step) {
   tensorboard_.emplace(path_ + "/tensorboard", step);
 }
 
-void RunFolder::add_metrics(const MetricsRow& row) {
+void RunFolder::add_metrics(MetricsRow row) {
+  set_time(row);
   metrics_->add(to_line(row));
   tensorboard_->add(row);
 }

@@ -33,8 +33,8 @@ class RunFolder {
   // Opens metrics.jsonl and tensorboard/, cut back to a checkpoint's step first: what a resumed run does not know of
   // did not happen.
   void begin(int64_t step);
-  // A line of metrics.jsonl and the scalars of tensorboard/. Waits for no disk.
-  void add_metrics(const MetricsRow& row);
+  // A line of metrics.jsonl, with the time of now, and the scalars of tensorboard/. Waits for no disk.
+  void add_metrics(MetricsRow row);
   // Hands both to the system; false when the disk refused some of it (a warning said why; later calls try again).
   bool flush_metrics();
 

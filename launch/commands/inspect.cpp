@@ -86,7 +86,12 @@ int run_inspect(const InspectCommand& command) {
     fmt::print("{} {} bytes, xxh3 {}\n", file.name, file.bytes, hash_text(file.hash));
   checkpoint.verify();
   fmt::print("every hash holds\n");
-  for (const ManifestEntry& entry : checkpoint.entries()) inspect_range(checkpoint, entry);
+  // Weights first: they are what most look for.
+  std::vector<const ManifestEntry*> entries;
+  for (const ManifestEntry& entry : checkpoint.entries()) entries.push_back(&entry);
+  std::stable_partition(entries.begin(), entries.end(),
+                        [](const ManifestEntry* entry) { return entry->part == "master"; });
+  for (const ManifestEntry* entry : entries) inspect_range(checkpoint, *entry);
   return 0;
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 // The folder that relative paths of a configuration file are relative to.
 std::string base_folder(const std::string& file) {
-  return file == "--set" ? std::filesystem::current_path() : std::filesystem::absolute(file).parent_path();
+  return file.starts_with(kOverride) ? std::filesystem::current_path() : std::filesystem::absolute(file).parent_path();
 }
 
 std::string join(const std::string& base, const std::string& path) {
@@ -147,6 +147,12 @@ class Resolver {
     std::string text;
     for (const ConfigProblem& p : problems) {
       text += (text.empty() ? "" : "\n") + p.file;
+      if (p.file.starts_with(kOverride)) {  // names the key itself
+        const size_t begin = std::string(kOverride).size();
+        const std::string name = p.file.substr(begin, p.file.find('=') - begin) + ": ";
+        text += ": " + (p.text.starts_with(name) ? p.text.substr(name.size()) : p.text);
+        continue;
+      }
       if (p.line) text += p.column ? fmt::format(":{}:{}", p.line, p.column) : fmt::format(":{}", p.line);
       text += ": " + p.text;
     }
@@ -305,7 +311,7 @@ std::string configuration_markdown() {
   const RunConfig defaults;
   for (const ConfigKey& key : config_keys())
     text += fmt::format("| `{}` | {} | {} | {} | {}{} |\n", key.path, type_text(key),
-                        "`" + value_text(key, key.get(defaults)) + "`",
+                        key.when_absent.empty() ? "`" + value_text(key, key.get(defaults)) + "`" : key.when_absent,
                         key.resume == OnResume::MayChange ? "noted"
                         : key.resume == OnResume::Place   ? "same content"
                                                           : "refused",

@@ -170,7 +170,9 @@ std::vector<ConfigKey> make_keys() {
           [](RunConfig& c) -> std::string& { return c.data.tokenizer; }, OnResume::Place),
       sources("data.train",
               "token shards, globs (`*`, `?`, `[a-z]`; after a backslash the character itself) are expanded and "
-              "sorted; or sources whose samples are mixed in the ratio of their weights, of any sum",
+              "sorted; or sources whose samples are mixed in the ratio of their weights, of any sum (shares in no "
+              "simple ratio "
+              "are rounded to 2^-20)",
               [](RunConfig& c) -> std::vector<DataSource>& { return c.data.train; }),
       list(
           "data.validation", KeyType::PathList, "token shards to evaluate on; may be empty",
@@ -298,6 +300,11 @@ std::vector<ConfigKey> make_keys() {
   };
   for (ConfigKey& key : keys) {
     if (key.path == "train.micro_batch_size") key.word = "auto";
+    for (const char* required : {"name", "model.hidden_size", "model.layers", "model.intermediate_size", "model.heads",
+                                 "data.tokenizer", "data.train", "data.sequence_length", "train.global_batch_size"})
+      if (key.path == required) key.when_absent = "required";
+    if (key.path == "train.steps") key.when_absent = "required, or train.tokens";
+    if (key.path == "train.micro_batch_size") key.when_absent = "global_batch_size";
     if (key.path == "optimizer.betas") {
       key.set = [](RunConfig& c, const ConfigValue& value) {
         c.optimizer.beta1 = std::get<std::vector<double>>(value)[0];

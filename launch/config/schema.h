@@ -40,6 +40,7 @@ struct ConfigKey {
   bool above_least = false;            // least itself is out of range
   std::vector<std::string> choices{};  // what this build has
   std::string word{};                  // what the integer -1 is written as
+  std::string when_absent{};           // what a page shows in place of the default's value: "required"
   std::vector<std::string> known{};    // other values of the contract, which this build lacks
   std::vector<std::string> used_by{};  // attention types; empty: all
   std::function<void(RunConfig&, const ConfigValue&)> set{};

@@ -54,16 +54,38 @@ std::optional<int64_t> parse_count(std::string text) {
   return count;
 }
 
-// The nearest key path: the last word decides where the sections agree.
+std::string last_word(const std::string& path) { return path.substr(path.rfind('.') + 1); }
+
+// How far a key is from what was written: as a whole, or without sections that were left out above it, or by its last
+// word in another section, which may be a part of the key's.
+size_t distance_to(const std::string& path, const std::string& key) {
+  size_t least = edit_distance(path, key);
+  for (size_t dot = key.find('.'); dot != std::string::npos; dot = key.find('.', dot + 1))
+    least = std::min(least, 1 + edit_distance(path, key.substr(dot + 1)));
+  const std::string word = last_word(path), key_word = last_word(key);
+  least = std::min(least, 2 + 2 * edit_distance(word, key_word));
+  const bool same_section = path.substr(0, path.size() - word.size()) == key.substr(0, key.size() - key_word.size());
+  if (word.size() >= 3 && key_word.find(word) != std::string::npos)
+    least = std::min<size_t>(least, (key_word.starts_with(word) ? 3 : 4) - (same_section ? 2 : 0));
+  return least;
+}
+
+// "" when none is near.
 std::string nearest_key(const std::string& path) {
   std::string best;
-  size_t least = 1000;
+  size_t least = std::max<size_t>(5, path.size() / 2 + 1);
   for (const ConfigKey& key : config_keys())
-    if (const size_t distance = edit_distance(path, key.path); distance < least) {
+    if (const size_t distance = distance_to(path, key.path); distance < least) {
       least = distance;
       best = key.path;
     }
   return best;
+}
+
+std::string no_key(const std::string& path, const std::string& nearest) {
+  return fmt::format("{}: is no key; {}", path,
+                     nearest.empty() ? "docs/configuration.md (gta docs configuration) has them all"
+                                     : "did you mean " + nearest + "?");
 }
 
 class Reader {
@@ -164,7 +186,7 @@ class Reader {
           problem(path + ".", pair.second.Mark(), fmt::format("{}: expected a mapping of keys", path));
       } else if (!key) {
         const std::string nearest = nearest_key(path);
-        problem(nearest, pair.first.Mark(), fmt::format("{}: is no key; did you mean {}?", path, nearest));
+        problem(nearest.empty() ? path : nearest, pair.first.Mark(), no_key(path, nearest));
       } else {
         // yaml-cpp puts a missing value at the token after it: the key is the better place.
         if (pair.second.IsNull())
@@ -382,27 +404,30 @@ void read_yaml_text(const std::string& text, const std::string& name, const std:
 }
 
 void read_override(const std::string& text, PlacedValues& values, std::vector<ConfigProblem>& problems) {
+  constexpr size_t kLongestShown = 80;
+  const std::string shown =
+      std::string(kOverride) + (text.size() <= kLongestShown ? text : text.substr(0, kLongestShown) + "...");
   const size_t equals = text.find('=');
   const std::string path = text.substr(0, equals);
   const ConfigKey* key = find_config_key(path);
   if (equals == std::string::npos || !key) {
     const std::string nearest = nearest_key(path);
-    problems.push_back({"--set", 0, 0,
-                        equals == std::string::npos ? "'" + text + "': expected key.path=value"
-                                                    : path + ": is no key; did you mean " + nearest + "?",
-                        nearest});
+    problems.push_back(
+        {shown, 0, 0,
+         equals == std::string::npos ? "expected key.path=value, like train.steps=100" : no_key(path, nearest),
+         nearest.empty() ? path : nearest});
     return;
   }
   const YamlTextProblem found = check_yaml_text(text.substr(equals + 1));
   if (!found.text.empty()) {
     problems.push_back(
-        {"--set", 0, 0, fmt::format("{}: expected {}; the value {}", path, type_text(*key), found.text), path});
+        {shown, 0, 0, fmt::format("{}: expected {}; the value {}", path, type_text(*key), found.text), path});
     return;
   }
   try {
-    Reader(values, problems).read_value(*key, YAML::Load(text.substr(equals + 1)), "--set");
+    Reader(values, problems).read_value(*key, YAML::Load(text.substr(equals + 1)), shown);
   } catch (const YAML::Exception& error) {
-    problems.push_back({"--set", 0, 0, path + ": " + yaml_problem(error), path});
+    problems.push_back({shown, 0, 0, path + ": " + yaml_problem(error), path});
   }
 }
 

@@ -9,9 +9,11 @@
 
 namespace gta {
 
+inline constexpr const char* kOverride = "--set ";
+
 struct PlacedValue {
   ConfigValue value;
-  std::string file;  // what names it: relative paths are relative to this file's folder
+  std::string file;  // what names it, or "--set key.path=value"
   int line = 0, column = 0;
 };
 using PlacedValues = std::map<std::string, PlacedValue>;  // by key path

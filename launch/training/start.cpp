@@ -74,6 +74,7 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::
                 saved);
     return std::nullopt;
   }
+  training.data.sampler.set_order(training.position.order);
   training.history = with_changes(history_of(found->config_yaml()), training.position.step, changes);
   notes.insert(notes.end(), change_notes.begin(), change_notes.end());
   if (noted && left_behind.empty() && noted->step > training.position.step)

@@ -206,6 +206,22 @@ TEST_F(CheckpointDamage, whatIsPrunedWhileItIsLookedForIsMadeUpForByWhatIsNew) {
   EXPECT_EQ(found->position().step, step_of(newest) + 3);
 }
 
+// As builds before orders had names wrote them.
+TEST_F(CheckpointDamage, anOlderManifestKnowsTheOrderOfItsSamples) {
+  const std::string original = read_file(manifest_);
+  const size_t line = original.find('\n');
+  std::string body = original.substr(line + 1, original.size() - line - 3);
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    ASSERT_NE(body.find(from), std::string::npos) << from;
+    body.replace(body.find(from), from.size(), to);
+  };
+  replace("\"format_version\": 3", "\"format_version\": 2");
+  replace(",\n  \"order\": \"shuffle\"", "");
+  publish_text(manifest_,
+               "{\"manifest_xxh3\": \"" + hash_text(hash_bytes(body)) + "\", \"manifest\":\n" + body + "}\n");
+  EXPECT_EQ(Checkpoint::open(newer_).position().order, SampleOrder::Network);
+}
+
 // A manifest that carries a correct hash of wrong content: only its own checks stand between it and memory.
 TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
   const std::string original = read_file(manifest_);
@@ -221,8 +237,9 @@ TEST_F(CheckpointDamage, hostileManifestsAreRefused) {
     expect_refused(from + " -> " + to, named);
   };
   testing::internal::CaptureStderr();
-  expect("\"format_version\": 2", "\"format_version\": 3", "format version 3, this build reads 1 to 2");
-  expect("\"format_version\": 2", "\"format_version\": 0", "format version 0, this build reads 1 to 2");
+  expect("\"format_version\": 3", "\"format_version\": 4", "format version 4, this build reads 1 to 3");
+  expect("\"format_version\": 3", "\"format_version\": 0", "format version 0, this build reads 1 to 3");
+  expect("\"order\": \"shuffle\"", "\"order\": \"shuffel\"", "no order of samples is called 'shuffel'");
   expect("\"sound\": true", "\"sound\": 1", "is damaged: a field holds something else than it should");
   expect("\"step\": 20", "\"step\": -20", "negative");
   expect("\"step\": 20", "\"step\": 20.5", "not an integer");

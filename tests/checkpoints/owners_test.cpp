@@ -308,7 +308,7 @@ TEST_F(WhatARankSays, IsCheckedBeforeItIsBelieved) {
     expect_part(message_of([&] { parse_rank_file(changed(from, to), "rank 3"); }, ErrorKind::BadInput), named);
   };
   EXPECT_NO_THROW(parse_rank_file(changed("", ""), "rank 3"));
-  expect("\"format_version\": 2", "\"format_version\": 1", "[rank 3] has format version 1, this build reads 2 to 2");
+  expect("\"format_version\": 3", "\"format_version\": 2", "[rank 3] has format version 2, this build reads 3 to 3");
   expect("\"name\": \"rank", "\"name\": \"../rank", "leaves the folder");
   expect("\"name\": \"rank-0000", "\"name\": \"rank-0007", "lies outside its file");
   expect("\"file\": \"rank-0000", "\"file\": \"rank-0001", "lies outside its file");

@@ -107,7 +107,14 @@ class OwnedState {
 
 inline TrainingState training_state(const OwnedState& owned, int64_t step, uint64_t seed, int64_t most = INT64_MAX) {
   TrainingState state;
-  state.position = {step, step * 1000, step * 8, step - 1, 2, 1, 0xfedcba9876543210u + seed};
+  state.position = {.step = step,
+                    .tokens = step * 1000,
+                    .next_sample = step * 8,
+                    .order = seed % 2 ? SampleOrder::Network : SampleOrder::Shuffle,
+                    .updates = step - 1,
+                    .skipped_steps = 2,
+                    .consecutive_skipped = 1,
+                    .data_hash = 0xfedcba9876543210u + seed};
   state.config_yaml = "model: {hidden: 16}\n# \"quoted\" \xc3\xa9 seed " + std::to_string(seed) + "\n";
   state.tokenizer = std::string("tok\0enizer\n", 11) + std::to_string(seed);
   state.ranges = owned.ranges(most);

@@ -179,11 +179,17 @@ TEST(Mixture, SourcesOfOneSizeAreShuffledEachInItsWay) {
 
 TEST(Mixture, OrderIsTheOneItAlwaysWas) {
   // A resumed run goes on in this order: a change here changes every run on a mixture.
-  const Mixture m({{{3, 7}, 0.5}, {{4}, 0.3}, {{9}, 0.2}}, 1234);
-  std::vector<int64_t> order;
-  for (int64_t n = 0; n < 20; ++n) order.push_back(m.at(n).source * 1000 + m.at(n).shard * 100 + m.at(n).window);
-  EXPECT_EQ(order, (std::vector<int64_t>{0,   1201, 103, 2303, 102, 1200, 100, 1203, 105, 2305,
-                                         106, 1202, 101, 2301, 2,   1202, 104, 1200, 1,   2300}));
+  Mixture m({{{3, 7}, 0.5}, {{4}, 0.3}, {{9}, 0.2}}, 1234);
+  const auto order = [&] {
+    std::vector<int64_t> order;
+    for (int64_t n = 0; n < 20; ++n) order.push_back(m.at(n).source * 1000 + m.at(n).shard * 100 + m.at(n).window);
+    return order;
+  };
+  EXPECT_EQ(order(), (std::vector<int64_t>{105, 1202, 0,   2300, 103, 1201, 106, 1200, 100, 2302,
+                                           102, 1203, 101, 2303, 104, 1200, 1,   1203, 2,   2306}));
+  m.set_order(SampleOrder::Network);
+  EXPECT_EQ(order(), (std::vector<int64_t>{0,   1201, 103, 2303, 102, 1200, 100, 1203, 105, 2305,
+                                           106, 1202, 101, 2301, 2,   1202, 104, 1200, 1,   2300}));
 }
 
 TEST(Mixture, RefusesWhatIsNoMixtureAndNamesTheSource) {

@@ -1,6 +1,10 @@
 #include "data/sampler.h"
 
+#include <atomic>
+#include <cmath>
+#include <map>
 #include <set>
+#include <thread>
 
 #include "tests/data/data_test_tools.h"
 
@@ -57,28 +61,93 @@ TEST(Sampler, OrderDiffersByEpochAndBySeed) {
   EXPECT_EQ(first, epoch(Sampler({1000}, 1), 0));
 }
 
-TEST(Sampler, NeighboursAreFarApartAsInAShuffle) {
-  const auto order = epoch(Sampler({10000}, 5), 0);
-  int ascents = 0;
-  double distance = 0;
-  for (size_t i = 1; i < order.size(); ++i) {
-    ascents += order[i].second > order[i - 1].second;
-    distance +=
-        std::abs(static_cast<double>(order[i].second - order[i - 1].second)) / static_cast<double>(order.size() - 1);
+// Of a random order of T windows, (T - 1) / T are followed by the next one on average, nearly as in a Poisson law;
+// half of all neighbours ascend, with variance (T + 1) / 12; their mean distance is (T + 1) / 3.
+TEST(Sampler, NeighboursAreThoseOfAShuffle) {
+  std::vector<int64_t> sizes = {2,     3,   4,   5,   6,    7,    8,    9,    15,   16,   17,   31,      64,
+                                100,   255, 257, 500, 1000, 1500, 2000, 3000, 4000, 4097, 5000, 1 << 16, (1 << 16) + 1,
+                                100003};
+  double all = 0;
+  for (int64_t windows : sizes) {
+    const int64_t epochs = std::max<int64_t>(8, 40000 / windows);
+    const Sampler sampler({windows}, 5);
+    int64_t successions = 0, ascents = 0;
+    double distance = 0;
+    for (int64_t number = 0; number < epochs; ++number) {
+      const auto order = epoch(sampler, number);
+      for (size_t i = 1; i < order.size(); ++i) {
+        successions += order[i].second == order[i - 1].second + 1;
+        ascents += order[i].second > order[i - 1].second;
+        distance += std::abs(static_cast<double>(order[i].second - order[i - 1].second));
+      }
+    }
+    const auto n = static_cast<double>(epochs), t = static_cast<double>(windows), pairs = n * (t - 1);
+    const double z = (static_cast<double>(successions) - pairs / t) / std::sqrt(pairs / t);
+    EXPECT_LT(std::abs(z), 3) << windows << " windows: " << successions << " of " << pairs / t;
+    EXPECT_LT(std::abs(static_cast<double>(ascents) - pairs / 2) / std::sqrt(n * (t + 1) / 12), 3) << windows;
+    // Of one distance the variance is (T + 1)(T - 2) / 18; those beside each other are hardly correlated.
+    EXPECT_LT(std::abs(distance / pairs - (t + 1) / 3) / std::sqrt((t + 1) * std::max(t - 2, 1.0) / 18 / pairs), 3)
+        << windows;
+    all += z * z;
   }
-  // Of a random order: half ascents (standard deviation 29), mean distance a third of the size (standard deviation
-  // about 24 after 10^4).
-  EXPECT_NEAR(ascents, 5000, 150);
-  EXPECT_NEAR(distance, 10000.0 / 3, 150);
+  // Chi-square with as many degrees of freedom as there are sizes.
+  const auto degrees = static_cast<double>(sizes.size());
+  EXPECT_LT(all, degrees + 3 * std::sqrt(2 * degrees));
 }
 
-TEST(Sampler, OrderIsTheOneItAlwaysWas) {
-  // A resumed run goes on in this order: a change here changes every run.
-  const Sampler sampler({3, 7}, 1234);
+TEST(Sampler, AllOrdersOfAFewWindowsAreEquallyLikely) {
+  struct Case {
+    int64_t windows;
+    int orders;
+    double most;  // chi-square, of orders - 1 degrees of freedom: its quantile 0.999
+  };
+  for (const auto& [windows, orders, most] : {Case{2, 2, 10.8}, {3, 6, 20.5}, {4, 24, 49.7}, {5, 120, 173.6}}) {
+    std::map<std::vector<std::pair<int64_t, int64_t>>, int> seen;
+    constexpr int kEach = 500;
+    const Sampler sampler({windows}, 11);
+    for (int64_t number = 0; number < kEach * orders; ++number) ++seen[epoch(sampler, number)];
+    EXPECT_EQ(seen.size(), static_cast<size_t>(orders));
+    double chi_square = 0;
+    for (const auto& [order, count] : seen) chi_square += (count - kEach) * static_cast<double>(count - kEach) / kEach;
+    EXPECT_LT(chi_square, most) << windows;
+  }
+}
+
+std::vector<int64_t> first_samples(const Sampler& sampler) {
   std::vector<int64_t> order;
   for (int64_t i = 0; i < 20; ++i) order.push_back(sampler.at(i).shard * 100 + sampler.at(i).window);
-  EXPECT_EQ(order, (std::vector<int64_t>{0,   103, 102, 100, 105, 106, 101, 2,   104, 1,
-                                         103, 1,   2,   106, 0,   104, 101, 100, 102, 105}));
+  return order;
+}
+
+// A resumed run goes on in this order: a change here changes every run.
+TEST(Sampler, OrderIsTheOneItAlwaysWas) {
+  Sampler sampler({3, 7}, 1234);
+  EXPECT_EQ(first_samples(sampler), (std::vector<int64_t>{105, 0,   103, 106, 100, 102, 101, 104, 1,   2,
+                                                          2,   105, 103, 0,   102, 100, 1,   104, 101, 106}));
+  sampler.set_order(SampleOrder::Network);
+  EXPECT_EQ(first_samples(sampler), (std::vector<int64_t>{0,   103, 102, 100, 105, 106, 101, 2,   104, 1,
+                                                          103, 1,   2,   106, 0,   104, 101, 100, 102, 105}));
+}
+
+TEST(Sampler, ThreadsThatReadInSeveralEpochsSeeOneOrder) {
+  const Sampler sampler({300}, 3);
+  std::vector<std::pair<int64_t, int64_t>> expected;
+  for (int64_t i = 0; i < 6 * 300; ++i) {
+    const auto [shard, window] = Sampler({300}, 3).at(i);
+    expected.emplace_back(shard, window);
+  }
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int64_t t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (int64_t i = 0; i < 6 * 300; ++i) {
+        const int64_t sample = (i + t * 299) % (6 * 300);
+        const auto [shard, window] = sampler.at(sample);
+        wrong += std::pair(shard, window) != expected[static_cast<size_t>(sample)];
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(Sampler, HugeEpochsAndSampleNumbersWork) {

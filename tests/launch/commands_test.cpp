@@ -153,6 +153,8 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
            {"data", "'gta data' needs one of the commands tokenizer, shards, inspect"},
            {"trian", "'trian' is no command of 'gta'; did you mean train?"},
            {"eval x --txt y", "'--txt' is no option of 'gta eval'; did you mean --text?"},
+           {"generate x --promt a", "'--promt' is no option of 'gta generate'; did you mean --prompt?"},
+           {"plan x --set a=1 b=2", "'b' is no argument of 'gta plan'"},
            {"train " + run + " --max-tokens=4", "'--max-tokens' is no option of 'gta train'"},
            {"train " + run + " another.yaml", "'another.yaml' is no argument of 'gta train'"},
            {"generate x --prompt a --seed", "--seed needs a value"},
@@ -185,7 +187,7 @@ TEST_F(Commands, OptionsThatWouldChangeNothingAreRefused) {
                "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: "
                "{type: mha}\n");
   expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --set train.micro_batch_size=8",
-         "train.micro_batch_size: changes nothing");
+         "--set train.micro_batch_size=8: changes nothing");
 
   // The same windows give the same loss, others another.
   const auto loss = [&](const std::string& arguments) {

@@ -295,7 +295,11 @@ TEST_F(Config, OverridesAreCheckedLikeTheFile) {
            {"optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected number, from 0"},
            {"optimizer.learning_rate=100.5", "optimizer.learning_rate: expected "}}) {
     const std::string message = refused(kRun, {text});
-    EXPECT_TRUE(message.starts_with("--set") && contains(message, part)) << text << " -> " << message;
+    // The key is named once, by the option.
+    const std::string key = std::string(text).substr(0, std::string(text).find('=')) + ": ", said = part;
+    EXPECT_TRUE(message.starts_with("--set " + std::string(text).substr(0, 20)) &&
+                contains(message, said.starts_with(key) ? said.substr(key.size()) : said))
+        << text << " -> " << message;
   }
 }
 
@@ -339,7 +343,8 @@ TEST_F(Config, WhatThisBuildLacksIsRefusedByNameWithWhatThereIs) {
                                                {"train.micro_batch_size", "automatic", "auto"},
                                                {"optimizer.type", "sgd", "adamw"}}) {
     const std::string message = refused(kRun, {key + "=" + value});
-    EXPECT_TRUE(contains(message, key + ": expected ") && contains(message, has) && contains(message, value))
+    EXPECT_TRUE(message.starts_with("--set " + key + "=") && contains(message, ": expected ") &&
+                contains(message, has) && contains(message, value))
         << message;
     EXPECT_EQ(key == "train.deterministic", contains(message, "this build")) << message;
   }
@@ -391,7 +396,7 @@ TEST_F(Config, EveryPartOfAMixtureMutatedIsRefusedAtItsPlaceWithAdvice) {
     const auto at = static_cast<int>(good.find(from)) + column + 9;  // "  train: " before the value
     EXPECT_TRUE(contains(message, fmt::format("run.yaml:11:{}: {}", at, part)))
         << mutated << ", column " << at << " -> " << message;
-    EXPECT_TRUE(refused(kRun, {"data.train=" + mutated}).starts_with("--set:1:")) << mutated;
+    EXPECT_TRUE(refused(kRun, {"data.train=" + mutated}).starts_with("--set data.train=")) << mutated;
   }
   // All at once.
   const std::string message =
@@ -417,7 +422,8 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
            {"name=..", "name"},
            {"data.tokenizer=/absent.model", "data.tokenizer"},
            {"optimizer.schedule.type=wsd", "optimizer.schedule.decay_steps"}})
-    EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": "))
+    EXPECT_TRUE(contains(refused(kRun, {override_text}), ": " + key + ": ") ||
+                contains(refused(kRun, {override_text}), "--set " + key + "="))
         << override_text << " -> " << refused(kRun, {override_text});
   for (const auto& [decay, fits] : {std::pair{"8", true}, {"9", false}})
     EXPECT_EQ(refused(kRun, {"optimizer.schedule.type=wsd", "optimizer.schedule.warmup_steps=2",
@@ -441,11 +447,11 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
            {"latent_heads=3", "3 does not divide query_heads 2"},
            {"query_heads=3", "3 does not divide heads 4"},
            {"latent_dim=12", "12 does not divide a group's width 16 (heads 4 / query_heads 2 * head_dim 8)"}}) {
-    const std::string message = refused(kRun, {"model.attention." + change}), name = change.substr(0, change.find('='));
-    EXPECT_TRUE(contains(message, "model.attention." + name + ": " + text)) << message;
+    const std::string message = refused(kRun, {"model.attention." + change});
+    EXPECT_TRUE(contains(message, "--set model.attention." + change + ": " + text)) << message;
   }
   EXPECT_TRUE(contains(refused(kRun, {"model.attention.type=gqa", "model.attention.kv_heads=3"}),
-                       "model.attention.kv_heads: 3 does not divide heads 4"));
+                       "model.attention.kv_heads=3: 3 does not divide heads 4"));
   for (const char* key : {"name: small\n", "  steps: 10\n", "  global_batch_size: 8\n", "  tokenizer: k.model\n",
                           "  sequence_length: 16\n", "  layers: 2\n"}) {
     const std::string message = refused(replaced(kRun, key, ""));
@@ -460,7 +466,7 @@ TEST_F(Config, NumbersOutsideTheirRangeAreRefusedAtBothEnds) {
   for (const ConfigKey& key : config_keys()) {
     const auto refuses = [&](const std::string& value) {
       const std::string message = refusal([&] { load_run_config(path("run.yaml"), {key.path + "=" + value}); });
-      return contains(message, "--set:1:1: " + key.path + ": expected " + type_text(key) + ", got ");
+      return contains(message, "--set " + key.path + "=" + value + ": expected " + type_text(key) + ", got ");
     };
     if (key.type == KeyType::Integer || key.type == KeyType::Count) {
       EXPECT_TRUE(refuses(fmt::format("{:.0f}", key.least - 1))) << key.path;
@@ -487,7 +493,7 @@ TEST_F(Config, KeysThatContradictEachOtherAreReportedWithAllOtherProblems) {
   for (const char* part :
        {"run.yaml:4:3: model.layrs: ", "run.yaml:8:85: model.attention.latent_dim: 12 does not divide",
         "run.yaml:8:53: model.attention.key_heads: 3 does not", "run.yaml:16:22: train.global_batch_size: expected ",
-        "--set:1:1: optimizer.schedule.warmup_steps: 11 is more", "run.yaml:13:20: data.sequence_length: 16 is more"})
+        "--set optimizer.schedule.warmup_steps=11: 11 is more", "run.yaml:13:20: data.sequence_length: 16 is more"})
     EXPECT_TRUE(contains(message, part)) << part << " is not in\n" << message;
   EXPECT_EQ(lines_of(message).size(), 6u) << message;
 }
@@ -544,7 +550,7 @@ TEST_F(Config, WhatIsNotYamlIsSaidInWordsThatHelp) {
     EXPECT_TRUE(message.starts_with(path("run.yaml") + ":")) << message;
   }
   EXPECT_TRUE(contains(refused(kRun, {"name=\"a"}),
-                       "--set: name: expected text; the value is not YAML: a quote is not closed"));
+                       "--set name=\"a: expected text; the value is not YAML: a quote is not closed"));
 }
 
 TEST_F(Config, AnOverrideOfARunsKeysChangesNothingOfAModelsFile) {
@@ -552,7 +558,7 @@ TEST_F(Config, AnOverrideOfARunsKeysChangesNothingOfAModelsFile) {
       "m.yaml", "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nattention: {type: mha}\n");
   EXPECT_EQ(load_model_config(model, {"model.layers=3"}).layers, 3);
   EXPECT_TRUE(contains(refusal([&] { load_model_config(model, {"train.micro_batch_size=8"}); }),
-                       "train.micro_batch_size: changes nothing: "));
+                       "--set train.micro_batch_size=8: changes nothing: "));
   EXPECT_NO_THROW(load_model_config(write("run.yaml", kRun), {"train.micro_batch_size=4"}));
 }
 
@@ -922,7 +928,23 @@ TEST_F(Config, WarmUpMayBeAPartOfTheSchedule) {
   EXPECT_EQ(resolved.warmup_steps, 3) << "2.5 rounded up";
   EXPECT_EQ(resolved.warmup_fraction, 0);
   EXPECT_TRUE(contains(refused(kRun, {"optimizer.schedule.warmup_fraction=0.1", "optimizer.schedule.warmup_steps=1"}),
-                       "optimizer.schedule.warmup_fraction: expected it or warmup_steps, which is 1, not both"));
+                       "optimizer.schedule.warmup_fraction=0.1: expected it or warmup_steps, which is 1, not both"));
+}
+
+TEST_F(Config, TheNearestKeyIsLookedForAboveAndBelow) {
+  for (const auto& [written, meant] : {std::pair{"schedule.warmup", "optimizer.schedule.warmup_steps"},
+                                       {"optimizer.warmup_steps", "optimizer.schedule.warmup_steps"},
+                                       {"warmup_fraction", "optimizer.schedule.warmup_fraction"},
+                                       {"batch_size", "train.global_batch_size"},
+                                       {"train.micro_batch", "train.micro_batch_size"},
+                                       {"data.val", "data.validation"},
+                                       {"model.type", "model.attention.type"},
+                                       {"train.stepz", "train.steps"}})
+    EXPECT_TRUE(contains(refused(kRun, {std::string(written) + "=1"}),
+                         fmt::format("--set {}=1: is no key; did you mean {}?", written, meant)))
+        << refused(kRun, {std::string(written) + "=1"});
+  EXPECT_TRUE(contains(refused(kRun, {"zzzzzzzzzzzz=1"}),
+                       "--set zzzzzzzzzzzz=1: is no key; docs/configuration.md (gta docs configuration) has them all"));
 }
 
 TEST_F(Config, AWarmUpLongerThanATrialSaysWhatHelps) {

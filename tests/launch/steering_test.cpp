@@ -179,6 +179,36 @@ TEST_F(Steering, AnotherBatchGoesOnWithTheNextSample) {
   EXPECT_EQ(position.tokens, (6 * 4 + 6 * 8) * 16);
 }
 
+TEST_F(Steering, ARunGoesOnInTheOrderOfSamplesThatItBeganWith) {
+  for (const char* run : {"old", "new"}) train(load({"train.steps=3"}), options(run));
+  const std::string manifest = resolve_checkpoint(folder_ + "/old") + "/manifest.json";
+  Manifest parsed = parse_manifest(read_file(manifest), manifest);
+  EXPECT_EQ(parsed.position.order, SampleOrder::Shuffle);
+  parsed.position.order = SampleOrder::Network;
+  publish_text(manifest, to_json(parsed));
+
+  Training by_hand(load({"train.steps=5"}).config, Device{});
+  by_hand.data.sampler.set_order(SampleOrder::Network);
+  by_hand.allocate();
+  load_training(Checkpoint::open(resolve_checkpoint(folder_ + "/old")), by_hand.space, *by_hand.optimizer);
+  by_hand.position = parsed.position;
+  const TrainHooks nothing;
+  TrainingStep step(by_hand, nothing);
+  CheckpointSaver nowhere(folder_ + "/nowhere", 1, 0, false);
+  std::vector<double> expected;
+  while (!by_hand.at_end())
+    expected.push_back(UpdateOutcome(step.update(*step.add_gradients([] { return false; }, {}), nowhere).outcome).loss);
+
+  for (const char* run : {"old", "new"}) train(load({"train.steps=5"}), options(run));
+  const std::vector<double> old_order = losses("old"), new_order = losses("new");
+  ASSERT_EQ(old_order.size(), 5u);
+  for (size_t i = 3; i < 5; ++i) {
+    EXPECT_EQ(old_order[i], expected[i - 3]);
+    EXPECT_NE(old_order[i], new_order[i]);
+  }
+  EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/old")).position().order, SampleOrder::Network);
+}
+
 TEST_F(Steering, ARunMayGoOnInBfloat16AndBackButNotInFloat64) {
   train(load({"train.steps=4"}), options("run"));
   expect_part(said_by({"train.steps=6", "train.dtype=bfloat16"}, "run"), "train.dtype: float32 -> bfloat16");

@@ -136,7 +136,7 @@ ReadScalars expected_scalars(const std::string& run) {
     const json row = json::parse(line);
     const bool validation = row.contains("validation_loss");
     for (const auto& [key, value] : row.items()) {
-      if (key == "step" || key == "kind") continue;
+      if (key == "step" || key == "kind" || key == "time") continue;
       std::string tag = (validation ? "validation/" : "train/") + key;
       if (key == "memory_bytes") tag = "memory/bytes";
       if (key.starts_with("validation_")) tag = "validation/" + key.substr(11);
