@@ -7,6 +7,7 @@
 //   multiply_transposed   D (16 m, 8 n) += A^T B    columns of two tiles
 //   multiply_map          D (16 m, 8 n) += P B      P in fragments, from a product before:
 //                                               a fragment of D, rounded to bfloat16, is one of A
+// What else happens to D goes by rows and columns, not by its layout: for_rows, for_columns, for_pairs, at.
 #pragma once
 
 #include "core/backends/cuda/ptx.h"
@@ -74,6 +75,42 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
   __builtin_memcpy(&bits, &pair, sizeof bits);
   return bits;
 }
+
+// ---- a lane's numbers of D (16 m, 8 n): 2 m rows of 2 n columns ----
+//
+// `first` is the lane's first row, lane / 4, or column, lane % 4 * 2, from wherever the caller counts. i and j are
+// constants once the loops are unrolled. The loops are nested as fragments are: from one long loop nvcc 13 makes
+// hundreds of instructions more where two fragments of rows are written.
+
+// Calls f(i, row) for each row; `return` in f goes to the next one.
+template <int m, class F>
+__device__ __forceinline__ void for_rows(int first, F&& f) {
+#pragma unroll
+  for (int i = 0; i < m; ++i)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) f(2 * i + h, first + 16 * i + 8 * h);
+}
+// Calls f(j, column) for each column.
+template <int n, class F>
+__device__ __forceinline__ void for_columns(int first, F&& f) {
+#pragma unroll
+  for (int j = 0; j < n; ++j)
+#pragma unroll
+    for (int e = 0; e < 2; ++e) f(2 * j + e, first + 8 * j + e);
+}
+// The number in the i-th row and j-th column.
+template <int m, int n>
+__device__ __forceinline__ float& at(float (&d)[m][n][4], int i, int j) {
+  return d[i / 2][j / 2][i % 2 * 2 + j % 2];
+}
+// Calls f(column, x, y) for each pair of the i-th row: x in `column`, y in the one behind it.
+template <int m, int n, class F>
+__device__ __forceinline__ void for_pairs(float (&d)[m][n][4], int i, int first, F&& f) {
+#pragma unroll
+  for (int j = 0; j < n; ++j) f(first + 8 * j, d[i / 2][j][i % 2 * 2], d[i / 2][j][i % 2 * 2 + 1]);
+}
+
+// ---- products ----
 
 // D (16 m, 8 n) += A B^T over `depth` columns; a and b at the first row of each.
 template <int depth, int m, int n>

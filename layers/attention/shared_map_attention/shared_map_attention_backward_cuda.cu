@@ -120,31 +120,25 @@ __device__ __forceinline__ void load_states(RowState* to, const RowState* from, 
 
 // Fragments of a warp that begins at `key`, times `factor`.
 template <int m, int n>
-__device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Problem<bf16>& p,
-                                           const float (&sum)[m][n][4], int sequence, int key, int group, int head,
-                                           float factor) {
+__device__ __forceinline__ void write_keys(const Destination<bf16>& d, const Problem<bf16>& p, float (&sum)[m][n][4],
+                                           int sequence, int key, int group, int head, float factor) {
   const int lane = threadIdx.x & 31, pair = (lane & 3) * 2;
-#pragma unroll
-  for (int i = 0; i < m; ++i)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int k = key + (lane >> 2) + 16 * i + 8 * h;
-      if (k >= p.keys) continue;
-      const int64_t row = p.key_row(sequence, k);
-      if (d.sums.data) {
-        float* const to = d.sums.at(int64_t{group} * p.batch * p.keys + row, pair);
-#pragma unroll
-        for (int j = 0; j < n; ++j)
-          *reinterpret_cast<float2*>(to + 8 * j) = {sum[i][j][2 * h] * factor, sum[i][j][2 * h + 1] * factor};
-      } else {
-        bf16* const to = d.to.at(row, head * 8 * n + pair);
-#pragma unroll
-        for (int j = 0; j < n; ++j) {
-          float values[2] = {sum[i][j][2 * h] * factor, sum[i][j][2 * h + 1] * factor};
-          write_vector(to + 8 * j, values, d.accumulate);
-        }
-      }
+  for_rows<m>(key + (lane >> 2), [&](int i, int k) {
+    if (k >= p.keys) return;
+    const int64_t row = p.key_row(sequence, k);
+    if (d.sums.data) {
+      float* const to = d.sums.at(int64_t{group} * p.batch * p.keys + row, pair);
+      for_pairs(sum, i, 0, [&](int column, float x, float y) {
+        *reinterpret_cast<float2*>(to + column) = {x * factor, y * factor};
+      });
+    } else {
+      bf16* const to = d.to.at(row, head * 8 * n + pair);
+      for_pairs(sum, i, 0, [&](int column, float x, float y) {
+        float values[2] = {x * factor, y * factor};
+        write_vector(to + column, values, d.accumulate);
+      });
     }
+  });
 }
 
 // S^T = K Q^T and dA^T = V dU^T: the rows of these fragments are keys, so that A^T and dS^T multiply dU and Q straight
@@ -196,47 +190,27 @@ __global__ void __launch_bounds__(C::threads, 1) key_tiles(const Backward<bf16> 
       const RowState* const states = state_tiles + stage * C::queries;
       float s[C::m][C::queries / 8][4] = {};
       multiply_rows<C::dk>(s, k_tile + warp_row * kPitch<C::dk>, q);
-#pragma unroll
-      for (int j = 0; j < C::queries / 8; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const float logsumexp = states[8 * j + pair + e].logsumexp_log2;
-#pragma unroll
-          for (int i = 0; i < C::m; ++i)
-#pragma unroll
-            for (int h = 0; h < 2; ++h)
-              s[i][j][2 * h + e] = ptx::exp2_approx(s[i][j][2 * h + e] * p.scale_log2 - logsumexp);
-        }
+      for_columns<C::queries / 8>(pair, [&](int j, int column) {
+        const float logsumexp = states[column].logsumexp_log2;
+        for_rows<C::m>(0, [&](int i, int) { at(s, i, j) = ptx::exp2_approx(at(s, i, j) * p.scale_log2 - logsumexp); });
+      });
       // a branch of whole warps: most tiles need no mask
       if (p.starts || p.offset + query < warp_key + 16 * C::m - 1) {
-#pragma unroll
-        for (int j = 0; j < C::queries / 8; ++j)
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            const int position = p.offset + query + 8 * j + pair + e, visible = states[8 * j + pair + e].first_key;
-#pragma unroll
-            for (int i = 0; i < C::m; ++i)
-#pragma unroll
-              for (int h = 0; h < 2; ++h) {
-                const int k = warp_key + (lane >> 2) + 16 * i + 8 * h;
-                if (k > position || k < visible) s[i][j][2 * h + e] = 0.0f;
-              }
-          }
+        for_columns<C::queries / 8>(pair, [&](int j, int column) {
+          const int position = p.offset + query + column, visible = states[column].first_key;
+          for_rows<C::m>(warp_key + (lane >> 2), [&](int i, int k) {
+            if (k > position || k < visible) at(s, i, j) = 0.0f;
+          });
+        });
       }
       if constexpr (C::of != Of::Keys) multiply_map(d_v, s, u);
       if constexpr (C::of != Of::Values) {
         float d[C::m][C::queries / 8][4] = {};
         multiply_rows<C::dv>(d, v_tile + warp_row * kPitch<C::dv>, u);
-#pragma unroll
-        for (int j = 0; j < C::queries / 8; ++j)
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            const float delta = states[8 * j + pair + e].delta;
-#pragma unroll
-            for (int i = 0; i < C::m; ++i)
-#pragma unroll
-              for (int h = 0; h < 2; ++h) d[i][j][2 * h + e] = s[i][j][2 * h + e] * (d[i][j][2 * h + e] - delta);
-          }
+        for_columns<C::queries / 8>(pair, [&](int j, int column) {
+          const float delta = states[column].delta;
+          for_rows<C::m>(0, [&](int i, int) { at(d, i, j) = at(s, i, j) * (at(d, i, j) - delta); });
+        });
         multiply_map(d_k, d, q);
       }
     }
@@ -305,49 +279,31 @@ __global__ void __launch_bounds__(C::threads, 1) query_tiles(const Backward<bf16
     float s[C::m][C::keys / 8][4] = {}, d[C::m][C::keys / 8][4] = {};
     multiply_rows<C::dk>(s, q_tile + warp_row * kPitch<C::dk>, k_tiles + stage * C::k_size);
     multiply_rows<C::dv>(d, u_tile + warp_row * kPitch<C::dv>, v_tiles + stage * C::v_size);
-#pragma unroll
-    for (int i = 0; i < C::m; ++i)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const RowState state = states[row + 16 * i + 8 * h];
-#pragma unroll
-        for (int j = 0; j < C::keys / 8; ++j)
-#pragma unroll
-          for (int e = 2 * h; e < 2 * h + 2; ++e)
-            d[i][j][e] =
-                ptx::exp2_approx(s[i][j][e] * p.scale_log2 - state.logsumexp_log2) * (d[i][j][e] - state.delta);
-      }
+    for_rows<C::m>(row, [&](int i, int r) {
+      const RowState state = states[r];
+      for_columns<C::keys / 8>(pair, [&](int j, int) {
+        at(d, i, j) = ptx::exp2_approx(at(s, i, j) * p.scale_log2 - state.logsumexp_log2) * (at(d, i, j) - state.delta);
+      });
+    });
     if (p.starts || key + C::keys - 1 > warp_position) {
-#pragma unroll
-      for (int i = 0; i < C::m; ++i)
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int r = row + 16 * i + 8 * h, position = p.offset + query + r, visible = states[r].first_key;
-#pragma unroll
-          for (int j = 0; j < C::keys / 8; ++j)
-#pragma unroll
-            for (int e = 0; e < 2; ++e) {
-              const int column = key + 8 * j + pair + e;
-              if (column > position || column < visible) d[i][j][2 * h + e] = 0.0f;
-            }
-        }
+      for_rows<C::m>(row, [&](int i, int r) {
+        const int position = p.offset + query + r, visible = states[r].first_key;
+        for_columns<C::keys / 8>(key + pair, [&](int j, int column) {
+          if (column > position || column < visible) at(d, i, j) = 0.0f;
+        });
+      });
     }
     multiply_map(d_q, d, k_tiles + stage * C::k_size);
   }
 
-#pragma unroll
-  for (int i = 0; i < C::m; ++i)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int r = row + 16 * i + 8 * h;
-      if (r >= query_count) continue;
-      bf16* const to = a.d_q.at(p.query_row(sequence, query + r), map * C::dk + pair);
-#pragma unroll
-      for (int j = 0; j < C::dk / 8; ++j) {
-        float values[2] = {d_q[i][j][2 * h] * p.scale, d_q[i][j][2 * h + 1] * p.scale};
-        write_vector(to + 8 * j, values, a.accumulate_q);
-      }
-    }
+  for_rows<C::m>(row, [&](int i, int r) {
+    if (r >= query_count) return;
+    bf16* const to = a.d_q.at(p.query_row(sequence, query + r), map * C::dk + pair);
+    for_pairs(d_q, i, 0, [&](int column, float x, float y) {
+      float values[2] = {x * p.scale, y * p.scale};
+      write_vector(to + column, values, a.accumulate_q);
+    });
+  });
 }
 
 // ---- parts ----

@@ -58,10 +58,10 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
   load_tile<C::rows, C::dk, C::threads>(q_tile, p.q_at(sequence, query, map), p.q.pitch, query_count);
   load_keys(first, 0);
 
-  // This lane's rows: row + 16 i + 8 h of the tile.
+  // This lane's rows: row + 8 i of the tile.
   const int lane = threadIdx.x & 31, warp_row = (threadIdx.x >> 5) * 16 * C::m, row = warp_row + (lane >> 2),
             pair = (lane & 3) * 2;
-  Softmax softmax[C::m][2];
+  Softmax softmax[2 * C::m];
   float u[C::m][C::dv / 8][4] = {};
   // In shared memory because registers are short; the loop's first barrier comes before it is read.
   if (p.starts)
@@ -79,60 +79,36 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
     float s[C::m][C::keys / 8][4] = {};
     multiply_rows<C::dk>(s, q_tile + warp_row * kPitch<C::dk>, k_tiles + stage * C::k_size);
     if (p.starts || key + C::keys - 1 > warp_position) {  // a branch of whole warps: most tiles need no mask
-#pragma unroll
-      for (int i = 0; i < C::m; ++i)
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int r = row + 16 * i + 8 * h, position = keys.offset + query + r, visible = p.starts ? row_first[r] : 0;
-#pragma unroll
-          for (int j = 0; j < C::keys / 8; ++j)
-#pragma unroll
-            for (int e = 0; e < 2; ++e) {
-              const int column = key + 8 * j + pair + e;
-              if (column > position || column < visible) s[i][j][2 * h + e] = -kInfinity;
-            }
-        }
+      for_rows<C::m>(row, [&](int i, int r) {
+        const int position = keys.offset + query + r, visible = p.starts ? row_first[r] : 0;
+        for_columns<C::keys / 8>(key + pair, [&](int j, int column) {
+          if (column > position || column < visible) at(s, i, j) = -kInfinity;
+        });
+      });
     }
-#pragma unroll
-    for (int i = 0; i < C::m; ++i)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float largest = -kInfinity;
-#pragma unroll
-        for (int j = 0; j < C::keys / 8; ++j) largest = fmaxf(largest, fmaxf(s[i][j][2 * h], s[i][j][2 * h + 1]));
-        float factor;
-        const float base = softmax[i][h].advance(quad_max(largest), p.scale_log2, factor);
-#pragma unroll
-        for (int j = 0; j < C::keys / 8; ++j)
-#pragma unroll
-          for (int e = 2 * h; e < 2 * h + 2; ++e) {
-            s[i][j][e] = ptx::exp2_approx(s[i][j][e] * p.scale_log2 - base);
-            softmax[i][h].sum += s[i][j][e];
-          }
-#pragma unroll
-        for (int j = 0; j < C::dv / 8; ++j) {
-          u[i][j][2 * h] *= factor;
-          u[i][j][2 * h + 1] *= factor;
-        }
-      }
+    for_rows<C::m>(row, [&](int i, int) {
+      float largest = -kInfinity, factor;
+      for_pairs(s, i, pair, [&](int, float x, float y) { largest = fmaxf(largest, fmaxf(x, y)); });
+      const float base = softmax[i].advance(quad_max(largest), p.scale_log2, factor);
+      for_columns<C::keys / 8>(pair, [&](int j, int) {
+        at(s, i, j) = ptx::exp2_approx(at(s, i, j) * p.scale_log2 - base);
+        softmax[i].sum += at(s, i, j);
+      });
+      for_columns<C::dv / 8>(pair, [&](int j, int) { at(u, i, j) *= factor; });
+    });
     multiply_map(u, s, v_tiles + stage * C::v_size);
   }
 
-#pragma unroll
-  for (int i = 0; i < C::m; ++i)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int r = row + 16 * i + 8 * h;
-      const float sum = quad_sum(softmax[i][h].sum), inverse = 1.0f / sum;
-      if (r >= query_count) continue;
-      const int64_t to = p.query_row(sequence, query + r);
-#pragma unroll
-      for (int j = 0; j < C::dv / 8; ++j) {
-        const float values[2] = {u[i][j][2 * h] * inverse, u[i][j][2 * h + 1] * inverse};
-        store_vector(a.u.at(to, map * C::dv + 8 * j + pair), values);
-      }
-      if (a.logsumexp.data && pair == 0) *a.logsumexp.at(to, map) = softmax[i][h].largest * p.scale + logf(sum);
-    }
+  for_rows<C::m>(row, [&](int i, int r) {
+    const float sum = quad_sum(softmax[i].sum), inverse = 1.0f / sum;
+    if (r >= query_count) return;
+    const int64_t to = p.query_row(sequence, query + r);
+    for_pairs(u, i, map * C::dv + pair, [&](int column, float x, float y) {
+      const float values[2] = {x * inverse, y * inverse};
+      store_vector(a.u.at(to, column), values);
+    });
+    if (a.logsumexp.data && pair == 0) *a.logsumexp.at(to, map) = softmax[i].largest * p.scale + logf(sum);
+  });
 }
 
 // 64 columns of U: the blocks of one map compute its scores each for itself.

@@ -197,17 +197,14 @@ __global__ void __launch_bounds__(C::threads, C::blocks) backward_tiles(const Pr
       __syncwarp();
     }
   if (!d_u_part.data) return;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int token = b.warp_row() + (lane >> 2) + 8 * h;
-    if (token >= b.count) continue;
+  for_rows<1>(b.warp_row() + (lane >> 2), [&](int i, int token) {
+    if (token >= b.count) return;
     bf16* const to = d_u_part.at(token, pair);
-#pragma unroll
-    for (int j = 0; j < C::latent / 8; ++j) {
-      float values[2] = {d_u[0][j][2 * h], d_u[0][j][2 * h + 1]};
-      write_vector(to + 8 * j, values, a.accumulate_u);
-    }
-  }
+    for_pairs(d_u, i, 0, [&](int column, float x, float y) {
+      float values[2] = {x, y};
+      write_vector(to + column, values, a.accumulate_u);
+    });
+  });
 }
 
 // ---- dP ----
@@ -254,14 +251,11 @@ __global__ void __launch_bounds__(C::threads, 2) weight_tiles(const Problem a, f
   const int lane = threadIdx.x & 31;
   float* const to = sums + ((int64_t{blockIdx.y} * a.maps + map) * C::latent + row + (lane >> 2)) * a.width + column +
                     own + (lane & 3) * 2;
-#pragma unroll
-  for (int i = 0; i < 2; ++i)
-#pragma unroll
-    for (int h = 0; h < 2; ++h)
-#pragma unroll
-      for (int j = 0; j < C::own_columns / 8; ++j)
-        *reinterpret_cast<float2*>(to + int64_t{16 * i + 8 * h} * a.width + 8 * j) = {d_p[i][j][2 * h],
-                                                                                      d_p[i][j][2 * h + 1]};
+  for_rows<2>(0, [&](int i, int r) {
+    for_pairs(d_p, i, 0, [&](int column, float x, float y) {
+      *reinterpret_cast<float2*>(to + int64_t{r} * a.width + column) = {x, y};
+    });
+  });
 }
 
 // d_p (rows, width) (+)= the sum of `parts`, in their order
