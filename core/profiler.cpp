@@ -113,7 +113,7 @@ void Profiler::write_chrome_trace(const std::string& path) const {
 }
 
 ProfilerRange::ProfilerRange(const char* name)
-    : profiler_(active.load(std::memory_order_relaxed)), parent_(innermost), name_(name) {
+    : nvtx_(name), profiler_(active.load(std::memory_order_relaxed)), parent_(innermost), name_(name) {
   if (!profiler_) return;
   depth_ = parent_ ? parent_->depth_ + 1 : 0;
   innermost = this;

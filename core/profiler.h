@@ -1,5 +1,5 @@
 // Ranges of a profile: name, start, duration and the FLOPs of the products inside. Off (and nearly free) unless a
-// Profiler is active.
+// Profiler is active. In builds with CUDA every range is an NVTX range too, which Nsight Systems shows (docs/cuda.md).
 //
 // On the thread that starts it a range lasts from where the device's stream is when the range begins to where it is
 // when it ends: of a GPU, that is the time of the work queued inside (each end costs the stream about a microsecond).
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/backends/nvtx.h"
 #include "core/device.h"
 
 namespace gta {
@@ -77,6 +78,7 @@ class ProfilerRange {
   static void add_flops(double flops);
 
  private:
+  [[no_unique_address]] NvtxRange nvtx_;
   Profiler* profiler_;
   ProfilerRange* parent_;
   const char* name_;

@@ -26,8 +26,11 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
 struct Place {
   std::string header, folder;  // only files whose path starts with `folder` include headers that start with `header`
 };
-const Place kPlaces[] = {{"hdf5", "core/io/hdf5"},     {"H5", "core/io/hdf5"},     {"yaml-cpp", "launch/config"},
-                         {"oneapi", "core/backends/"}, {"dnnl", "core/backends/"}, {"cudnn", "bench/cudnn_attention"}};
+const Place kPlaces[] = {{"hdf5", "core/io/hdf5"},        {"H5", "core/io/hdf5"},
+                         {"yaml-cpp", "launch/config"},   {"oneapi", "core/backends/"},
+                         {"dnnl", "core/backends/"},      {"cudnn", "bench/cudnn_attention"},
+                         {"cuda", "core/backends/cuda/"}, {"cublas", "core/backends/cuda/"},
+                         {"nvtx", "core/backends/cuda/"}};
 
 // The complaint about one #include line of a file, or nothing.
 std::string complaint(const std::string& file, const std::string& line) {
@@ -77,6 +80,9 @@ TEST(Arrows, TheTestSeesWhatItForbids) {
   EXPECT_NE(complaint("launch/main.cpp", "#include <yaml-cpp/yaml.h>"), "");
   EXPECT_NE(complaint("core/tape.cpp", "#include \"tape.h\""), "");
   EXPECT_NE(complaint("bench/kernels.cpp", "#include <cudnn_frontend.h>"), "");
+  EXPECT_NE(complaint("layers/rope/rope_cuda.cu", "#include <cuda_runtime.h>"), "");
+  EXPECT_NE(complaint("core/profiler.cpp", "#include <nvtx3/nvToolsExt.h>"), "");
+  EXPECT_EQ(complaint("core/backends/cuda/nvtx.cpp", "#include <nvtx3/nvToolsExt.h>"), "");
   EXPECT_EQ(complaint("launch/main.cpp", "#include \"core/tensor.h\""), "");
   EXPECT_EQ(complaint("core/io/hdf5_image.cpp", "#include <hdf5.h>"), "");
   EXPECT_EQ(complaint("core/tape.cpp", "// #include \"layers/a.h\""), "");
