@@ -1,5 +1,6 @@
 #include "data/sentencepiece_check.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -148,6 +149,18 @@ std::vector<TokenPiece> read_sentencepiece_pieces(std::string_view model) {
     pieces.push_back(std::move(piece));
   }
   return pieces;
+}
+
+void replace_in_pieces(std::string& model, char from, char to) {
+  Message fields(model);
+  while (fields.next()) {
+    Message part(fields.content);
+    while (fields.number == 1 && part.next())
+      if (part.number == 1) {
+        const auto begin = model.begin() + (part.content.data() - model.data());
+        std::replace(begin, begin + static_cast<std::ptrdiff_t>(part.content.size()), from, to);
+      }
+  }
 }
 
 std::string with_added_space(std::string_view model, bool adds_space) {

@@ -36,6 +36,9 @@ SentencepieceSettings read_sentencepiece_settings(std::string_view model);
 // Every piece in the order of its tokens. Of a model in which find_sentencepiece_problem() finds nothing.
 std::vector<TokenPiece> read_sentencepiece_pieces(std::string_view model);
 
+// In the text of every piece.
+void replace_in_pieces(std::string& model, char from, char to);
+
 // The model with another adds_space.
 std::string with_added_space(std::string_view model, bool adds_space);
 

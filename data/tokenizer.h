@@ -64,21 +64,39 @@ class Tokenizer {
   std::shared_ptr<const State> state_;
 };
 
-// Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is
-// lost. Pieces never cross a control character (line end, tab), and have a space at their beginning alone. The same
-// text gives the same file on any machine. `output` appears whole or not at all. Error(BadInput) when the text is too
-// small for so many pieces.
-void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output);
-
 struct TokenizerTraining {
   // of words and how often they come: beyond it, of rare words an even sample is used
   int64_t table_bytes = int64_t{1} << 28;
   std::chrono::steady_clock::duration between_reports = std::chrono::seconds(10);  // of progress, to the log
+  bool split_digits = false;                                                       // each a piece of its own
+  // Pieces whatever the text has; where a text has one, it is one token. Without white space.
+  std::vector<std::string> user_symbols = {};
+  // 0.98 to 1: the part of all characters of the text, the frequent ones first, whose kinds get a piece. The others are
+  // spelt in bytes.
+  double character_coverage = 0.9999;
+  // Of text from files: the part, in blocks of whole lines by their hash, that is not trained on, to see what the
+  // tokenizer makes of text that it does not know.
+  double hold_out = 0.02;
 };
 
-// The same on files of any size in bounded memory, about 0.7 GiB at most. Returns the number of documents.
-int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size,
-                        const std::string& output, const TokenizerTraining& training = {});
+inline constexpr size_t kHeldOutBlock = 4096;  // bytes, and to the end of the line
+
+// Trains byte-pair encoding with byte fallback on text as it is (no normalisation, spaces kept), so that nothing is
+// lost. A piece has spaces at its beginning alone, one before a word, or is of white space throughout; line ends and
+// tabs join each other and punctuation before them. The same text gives the same file on any machine. `output` appears
+// whole or not at all. Error(BadInput) when the text is too small for so many pieces.
+void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output,
+                     const TokenizerTraining& training = {});
+
+struct TokenizerReport {
+  int64_t documents = 0;
+  // Of what was held out, or of an even sample of it of 4 MiB; without BOS and EOS. 0: the text has too few blocks.
+  int64_t held_out_bytes = 0, held_out_tokens = 0;
+};
+
+// The same on files of any size in bounded memory, about 0.7 GiB at most.
+TokenizerReport train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options,
+                                int64_t vocab_size, const std::string& output, const TokenizerTraining& training = {});
 
 // Text of tokens that come one at a time, in whole characters. All that push() and finish() give is decode() of the
 // same tokens, but for bytes that are no UTF-8 (a model may pick any), which become U+FFFD.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <map>
+#include <set>
 #include <streambuf>
 #include <string_view>
 #include <unordered_map>
@@ -13,120 +15,17 @@
 #include "core/io/hash.h"
 #include "core/log.h"
 #include "data/corpus.h"
+#include "data/held_out.h"
+#include "data/sentencepiece_check.h"
 #include "data/tokenizer.h"
 #include "data/utf8.h"
+#include "data/word_counts.h"
 
 namespace gta {
 namespace {
 
 constexpr int64_t kFewestPieces = 300;
-
-// The trainer skips longer ones; a piece that would cross such a cut is rare enough.
-constexpr size_t kLongestWord = 16384;
-// The trainer takes some 70 bytes for each byte of different words.
-constexpr int64_t kTrainerWordBytes = 8 << 20;
-constexpr int64_t kEntryBytes = 96;  // what the table takes for a word besides its text
-
-// U+2581 and U+2585 are the trainer's own: one a space, and of text with the other it takes nothing.
-const std::string kMarks[] = {"\xe2\x96\x81", "\xe2\x96\x85"};
-
-// How often each word of a text comes. Pieces never cross a space or a control character, so that the words between
-// them are all that the trainer needs. Memory is bounded: when there are too many different words, of the rare ones
-// (met rare_ times or fewer) those of one half of all hashes go, and the others stand for them; when the rare ones are
-// few, twice as many count as rare. What is frequent all stays, what is rare is an even sample of it, whatever its
-// place in the text.
-class WordCounts {
- public:
-  explicit WordCounts(int64_t most_bytes) : most_bytes_(most_bytes) {}
-
-  // A text or a part of one: a word may be cut where a part of more than 1 MiB ends.
-  void add(std::string_view text) {
-    for (size_t at = 0; at < text.size();) {
-      const size_t begin = at;
-      size_t mark = 0;
-      while (at < text.size() && static_cast<unsigned char>(text[at]) > ' ' && !(mark = mark_at(text.substr(at)))) ++at;
-      add_cut(text.substr(begin, at - begin));
-      at += mark > 0 ? mark : 1;
-    }
-  }
-
-  // As the trainer reads them: "word\tcount", sorted; the table is then empty.
-  std::vector<std::string> take() {
-    shrink([](const std::string& word) { return static_cast<int64_t>(word.size()); }, kTrainerWordBytes);
-    std::vector<std::string> lines;
-    for (const auto& [word, count] : counts_)
-      lines.push_back(fmt::format("{}\t{}", word, count <= rare_ ? count << halvings_ : count));
-    counts_ = {};
-    std::sort(lines.begin(), lines.end());
-    return lines;
-  }
-
- private:
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view word) const { return hash_bytes(word.data(), word.size()); }
-  };
-
-  static size_t mark_at(std::string_view text) {
-    for (const std::string& mark : kMarks)
-      if (text.starts_with(mark)) return mark.size();
-    return 0;
-  }
-
-  void add_cut(std::string_view word) {
-    while (word.size() > kLongestWord) {
-      size_t cut = kLongestWord;
-      while ((static_cast<unsigned char>(word[cut]) & 0xc0) == 0x80) --cut;
-      add_word(word.substr(0, cut));
-      word.remove_prefix(cut);
-    }
-    if (!word.empty()) add_word(word);
-  }
-
-  void add_word(std::string_view word) {
-    if (const auto found = counts_.find(word); found != counts_.end()) {
-      ++found->second;
-      return;
-    }
-    counts_.emplace(word, 1);
-    bytes_ += entry_bytes(word);
-    if (bytes_ > most_bytes_)
-      bytes_ = shrink([](const std::string& kept) { return entry_bytes(kept); }, most_bytes_ / 2);
-  }
-
-  static int64_t entry_bytes(std::string_view word) { return kEntryBytes + static_cast<int64_t>(word.size()); }
-
-  // To at most so many bytes by `size`; returns how many are left.
-  template <class Size>
-  int64_t shrink(Size size, int64_t most) {
-    while (true) {
-      int64_t all = 0, rare = 0;
-      for (auto word = counts_.begin(); word != counts_.end();) {
-        const bool is_rare = word->second <= rare_;
-        if (is_rare && Hash()(word->first) > highest_) {
-          word = counts_.erase(word);
-          continue;
-        }
-        const int64_t bytes = size(word->first);
-        all += bytes;
-        rare += is_rare ? bytes : 0;
-        ++word;
-      }
-      if (all <= most || counts_.size() <= 1) return all;
-      if (rare > most / 2 && highest_ > 0) {
-        highest_ /= 2;
-        ++halvings_;
-      } else {
-        rare_ *= 2;
-      }
-    }
-  }
-
-  int64_t most_bytes_, bytes_ = 0, rare_ = 1;
-  int halvings_ = 0;
-  uint64_t highest_ = UINT64_MAX;  // hash of a rare word that stays
-  std::unordered_map<std::string, int64_t, Hash, std::equal_to<>> counts_;
-};
+const std::string kSpaceMark = "\xe2\x96\x81";
 
 // The trainer pulls lines from this.
 class LinesIterator : public sentencepiece::SentenceIterator {
@@ -179,9 +78,28 @@ class TrainerProgress : public std::streambuf {
   std::string line_;
 };
 
-void check_vocab_size(int64_t vocab_size) {
+void check(int64_t vocab_size, const TokenizerTraining& training) {
   require(vocab_size >= kFewestPieces && vocab_size <= 1 << 20, "tokenizer",
           "expected {} to 1048576 pieces (256 of them single bytes), got {}", kFewestPieces, vocab_size);
+  require(training.table_bytes > 0, "tokenizer", "expected a positive number of bytes for the table of words, got {}",
+          training.table_bytes);
+  require(training.character_coverage >= 0.98 && training.character_coverage <= 1, "tokenizer",
+          "expected a character coverage from 0.98 to 1, got {}", training.character_coverage);
+  require(training.hold_out >= 0 && training.hold_out < 1, "tokenizer",
+          "expected to hold out a part of the text from 0 up to 1, got {}", training.hold_out);
+  std::set<std::string> symbols = {"<unk>", "<s>", "</s>"};
+  for (const std::string& symbol : training.user_symbols) {
+    const bool is_byte = symbol.size() == 6 && symbol.starts_with("<0x") && symbol.ends_with(">");
+    const bool has_white = std::any_of(symbol.begin(), symbol.end(), [](unsigned char c) { return c <= ' '; });
+    if (symbol.empty() || has_white || is_byte || find_bad_utf8(symbol) >= 0 ||
+        symbol.find(kSpaceMark) != std::string::npos)
+      bad_input("tokenizer",
+                "'{}' cannot be a symbol of yours: expected UTF-8 of at least one character without spaces, control "
+                "characters and U+2581, and not the name of a byte",
+                symbol);
+    if (!symbols.insert(symbol).second)
+      bad_input("tokenizer", "the symbol '{}' is there already: leave it out", symbol);
+  }
 }
 
 // The number after `mark` in what the library said, or 0.
@@ -203,68 +121,141 @@ int64_t number_after(const std::string& said, const std::string& mark) {
   bad_input("tokenizer", "this text does not give {} pieces: ask for another number, or give more text", vocab_size);
 }
 
-void train(WordCounts& words, int64_t vocab_size, const std::string& output, Clock::duration between_reports) {
+// As the library reads a list.
+std::string comma_separated(const std::vector<std::string>& texts) {
+  std::string list;
+  for (const std::string& text : texts) {
+    list += list.empty() ? "\"" : ",\"";
+    for (const char c : text) list += c == '"' ? std::string(2, c) : std::string(1, c);
+    list += '"';
+  }
+  return list;
+}
+
+// The model of a tokenizer.
+std::string train(WordCounts& words, int64_t vocab_size, const TokenizerTraining& training) {
+  require(words.has_text(), "tokenizer", "there is no text to train on");
   const std::vector<std::string> lines = words.take();
-  require(!lines.empty(), "tokenizer", "there is no text to train on");
   std::string model;
   LinesIterator iterator(lines);
-  const std::unordered_map<std::string, std::string> settings = {{"model_type", "bpe"},
-                                                                 {"input_format", "tsv"},
-                                                                 {"vocab_size", std::to_string(vocab_size)},
-                                                                 {"character_coverage", "0.9999"},
-                                                                 {"byte_fallback", "true"},
-                                                                 {"normalization_rule_name", "identity"},
-                                                                 {"remove_extra_whitespaces", "false"},
-                                                                 {"add_dummy_prefix", "true"},
-                                                                 {"max_sentence_length", "65536"},
-                                                                 {"num_threads", "1"},
-                                                                 {"minloglevel", "0"},
-                                                                 {"input_sentence_size", "0"},
-                                                                 {"shuffle_input_sentence", "false"},
-                                                                 {"unk_id", "0"},
-                                                                 {"bos_id", "1"},
-                                                                 {"eos_id", "2"},
-                                                                 {"pad_id", "-1"}};
+  std::unordered_map<std::string, std::string> settings = {
+      {"model_type", "bpe"},
+      {"input_format", "tsv"},
+      {"vocab_size", std::to_string(vocab_size)},
+      {"character_coverage", fmt::format("{}", training.character_coverage)},
+      {"split_digits", training.split_digits ? "true" : "false"},
+      {"allow_whitespace_only_pieces", "true"},
+      {"byte_fallback", "true"},
+      {"normalization_rule_name", "identity"},
+      {"remove_extra_whitespaces", "false"},
+      {"add_dummy_prefix", "false"},  // words have the spaces that they have in the text
+      {"max_sentence_length", "65536"},
+      {"num_threads", "1"},
+      {"minloglevel", "0"},
+      {"input_sentence_size", "0"},
+      {"shuffle_input_sentence", "false"},
+      {"unk_id", "0"},
+      {"bos_id", "1"},
+      {"eos_id", "2"},
+      {"pad_id", "-1"}};
+  if (!training.user_symbols.empty()) settings["user_defined_symbols"] = comma_separated(training.user_symbols);
   const auto status = [&] {
-    const TrainerProgress progress(vocab_size, between_reports);
+    const TrainerProgress progress(vocab_size, training.between_reports);
     return sentencepiece::SentencePieceTrainer::Train(settings, &iterator, &model);
   }();
   if (!status.ok()) refuse(vocab_size, status.ToString());
-  publish_text(output, model);
+  replace_in_pieces(model, WordCounts::kTab, '\t');
+  return with_added_space(model, true);
 }
+
+// Text for the trainer in blocks, some of which are held out. Of these an even sample by hash is kept.
+class TrainingText {
+ public:
+  TrainingText(WordCounts& words, double hold_out) : words_(words), hold_out_(hold_out) {}
+
+  void add(const DocumentPart& part) {
+    for (std::string_view text = part.text; !text.empty();) {
+      const size_t least = kHeldOutBlock - std::min(kHeldOutBlock, block_.size()),
+                   end = text.size() < least ? std::string_view::npos : text.find('\n', least > 0 ? least - 1 : 0);
+      const size_t bytes = end == std::string_view::npos ? text.size() : end + 1;
+      block_ += text.substr(0, bytes);
+      text.remove_prefix(bytes);
+      if (end != std::string_view::npos || block_.size() >= kLargestBlock) end_block();
+    }
+    if (!part.ends_document) return;
+    end_block();
+    words_.end_document();
+  }
+
+  // What a tokenizer makes of the text that is held out.
+  void measure(const Tokenizer& tokenizer, TokenizerReport& report) const {
+    for (const auto& [hash, text] : held_) {
+      report.held_out_bytes += static_cast<int64_t>(text.size());
+      report.held_out_tokens += static_cast<int64_t>(tokenizer.encode(text).size());
+    }
+  }
+
+ private:
+  static constexpr size_t kLargestBlock = 1 << 20, kMostHeld = 4 << 20;
+
+  void end_block() {
+    if (block_.empty()) return;
+    // The first one is trained on in any case: a text may be one block.
+    if (const uint64_t hash = hash_bytes(block_); !first_ && is_held_out(hash, hold_out_)) {
+      words_.end_word();
+      if (const auto [at, fresh] = held_.try_emplace(hash, std::move(block_)); fresh) held_bytes_ += at->second.size();
+      for (; held_bytes_ > kMostHeld && held_.size() > 1; held_.erase(std::prev(held_.end())))
+        held_bytes_ -= held_.rbegin()->second.size();
+    } else {
+      words_.add(block_);
+    }
+    block_.clear();
+    first_ = false;
+  }
+
+  WordCounts& words_;
+  double hold_out_;
+  std::string block_;
+  bool first_ = true;
+  std::map<uint64_t, std::string> held_;  // by hash
+  size_t held_bytes_ = 0;
+};
 
 }  // namespace
 
-void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output) {
-  check_vocab_size(vocab_size);
-  WordCounts words(TokenizerTraining().table_bytes);
+void train_tokenizer(const std::vector<std::string>& documents, int64_t vocab_size, const std::string& output,
+                     const TokenizerTraining& training) {
+  check(vocab_size, training);
+  WordCounts words(training.table_bytes);
   for (const std::string& document : documents) {
     if (const int64_t bad = find_bad_utf8(document); bad >= 0)
       bad_input("tokenizer", "a document is not UTF-8 at byte {}", bad);
     words.add(document);
+    words.end_document();
   }
-  train(words, vocab_size, output, TokenizerTraining().between_reports);
+  publish_text(output, train(words, vocab_size, training));
 }
 
-int64_t train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options, int64_t vocab_size,
-                        const std::string& output, const TokenizerTraining& training) {
-  check_vocab_size(vocab_size);
-  require(training.table_bytes > 0, "tokenizer", "expected a positive number of bytes for the table of words, got {}",
-          training.table_bytes);
+TokenizerReport train_tokenizer(const std::vector<std::string>& inputs, const CorpusOptions& options,
+                                int64_t vocab_size, const std::string& output, const TokenizerTraining& training) {
+  check(vocab_size, training);
   WordCounts words(training.table_bytes);
-  int64_t documents = 0;
+  TrainingText text(words, training.hold_out);
+  TokenizerReport report;
   CorpusOptions of_any_size = options;
   of_any_size.largest_document = INT64_MAX;  // none is held
   CorpusReader reader(inputs, of_any_size);
   auto said = Clock::now();
-  for (DocumentPart part; reader.next(part); documents += part.ends_document) {
-    words.add(part.text);
+  for (DocumentPart part; reader.next(part); report.documents += part.ends_document) {
+    text.add(part);
     if (Clock::now() - said < training.between_reports) continue;
     said = Clock::now();
     log::info("{} MB of text read so far", reader.bytes_read() / 1'000'000);
   }
-  train(words, vocab_size, output, training.between_reports);
-  return documents;
+  const std::string model = train(words, vocab_size, training);
+  text.measure(Tokenizer::from_bytes(model, output), report);
+  publish_text(output, model);
+  return report;
 }
 
 }  // namespace gta

@@ -165,6 +165,18 @@ void add_data(CLI::App& app, Choices& c) {
   tokenizer->add_option("--vocab-size", c.data.vocab_size, "pieces, 256 of them single bytes")
       ->capture_default_str()
       ->check(integer_value(300, 1 << 20));
+  tokenizer->add_flag("--split-digits", c.data.split_digits, "every digit is a piece of its own");
+  tokenizer
+      ->add_option("--user-symbols", c.data.user_symbols,
+                   "pieces that are one token wherever a text has them, separated by commas (repeatable)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(some_text());
+  tokenizer
+      ->add_option("--character-coverage", c.data.character_coverage,
+                   "part of the text whose characters get pieces; what is rarer is spelt in bytes")
+      ->capture_default_str()
+      ->check(number_value(0.98, LeastValue::Included, 1));
   add_path(tokenizer, "--out", c.data.out, "the .model file")->required();
   tokenizer->footer("example: gta data tokenizer --input kjv.txt --vocab-size 4096 --out kjv.model");
   chosen(tokenizer, run_data_tokenizer);

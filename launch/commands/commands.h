@@ -43,7 +43,9 @@ struct DataCommand {
   std::vector<std::string> inputs;
   std::string out, tokenizer, name = "train", format = "auto";
   std::optional<std::string> field, document_separator;
-  bool skip_bad_lines = false;
+  bool skip_bad_lines = false, split_digits = false;
+  std::vector<std::string> user_symbols;
+  double character_coverage = 0.9999;
   int64_t vocab_size = 4096, shard_tokens = 100'000'000;
 };
 int run_data_tokenizer(const DataCommand& command);

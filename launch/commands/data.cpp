@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
@@ -27,10 +29,24 @@ CorpusOptions corpus_options(const DataCommand& command) {
 
 int run_data_tokenizer(const DataCommand& command) {
   output_file(command.out, command.inputs);
-  const int64_t documents = train_tokenizer(command.inputs, corpus_options(command), command.vocab_size, command.out);
+  TokenizerTraining training;
+  training.split_digits = command.split_digits;
+  training.user_symbols = command.user_symbols;
+  training.character_coverage = command.character_coverage;
+  const TokenizerReport report =
+      train_tokenizer(command.inputs, corpus_options(command), command.vocab_size, command.out, training);
   const Tokenizer tokenizer = Tokenizer::load(command.out);
-  log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), documents,
+  log::info("{}: {} pieces from {} documents, hash {}", command.out, tokenizer.vocab_size(), report.documents,
             hash_text(tokenizer.hash()));
+  const std::string held_out =
+      fmt::format("{:g}% of the text, in blocks of {} bytes by their hash,", 100 * training.hold_out, kHeldOutBlock);
+  if (report.held_out_tokens > 0)
+    log::info("{:.2f} bytes a token on {} kB of text that it was not trained on ({} was held out)",
+              static_cast<double>(report.held_out_bytes) / static_cast<double>(report.held_out_tokens),
+              std::max<int64_t>(1, report.held_out_bytes / 1000), held_out);
+  else
+    log::info("no bytes a token are said: {} would be held out of the training for it, and there are too few",
+              held_out);
   return 0;
 }
 

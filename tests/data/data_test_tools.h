@@ -101,6 +101,30 @@ inline const Tokenizer& small_tokenizer() {
   return tokenizer;
 }
 
+// Source code of a kind: indented, with empty lines, tabs and line ends of both kinds.
+inline std::string sample_code(uint64_t seed, int lines) {
+  std::string text;
+  uint64_t state = seed * 2654435761u + 12345;
+  for (int i = 0; i < lines; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const uint64_t kind = (state >> 33) % 10;
+    text += kind == 0 ? "\t\t" : std::string(4 * ((state >> 40) % 4), ' ');
+    text += kind < 3 ? "return value;" : kind < 6 ? "if (value == 1024) {" : kind < 9 ? "}" : "value  = size;   // odd";
+    text += kind == 5 ? "\r\n" : kind < 8 ? "\n" : "\n\n";
+  }
+  return text;
+}
+
+// Trained once for the whole program: 400 pieces, many of them of white space.
+inline const Tokenizer& code_tokenizer() {
+  static const Tokenizer tokenizer = [] {
+    const TemporaryFolder folder;
+    train_tokenizer({sample_code(1, 3000), sample_text(1, 2000)}, 400, folder.path("code.model"));
+    return Tokenizer::load(folder.path("code.model"));
+  }();
+  return tokenizer;
+}
+
 // A model as others train it.
 inline Tokenizer trained_elsewhere(const std::string& settings) {
   class Lines : public sentencepiece::SentenceIterator {

@@ -92,7 +92,7 @@ TEST(EvaluationSet, RowsKnowWhereTheirDocumentBegins) {
         inside += starts[i] > 0;
       }
     }
-    EXPECT_TRUE(length == 1 || inside > 0) << length;
+    EXPECT_TRUE(length <= 2 || inside > 0) << length;  // of 2, all documents may have an even number of tokens
   }
 }
 

@@ -4,6 +4,7 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "data/text_cutter.h"
@@ -25,27 +26,33 @@ const std::vector<std::string>& odd_texts() {
       "\xe2\x96\x81", "\xe2\x96\x81\xe2\x96\x81 a",
       "a\xe2\x96\x81"
       "b \xe2\x96\x81 c\xe2\x96\x81",
-      " \xe2\x96\x81", "x\xe2\x96\x85y", sample_text(7, 500)};
+      " \xe2\x96\x81", "x\xe2\x96\x85y", sample_text(7, 500),
+      // Runs of white space, of all lengths and kinds, and beside each other's pieces
+      std::string(7, ' '), std::string(100, ' '), "    \n", "\n    ", "\n    \n\n  \t\n", "\t", "\t\t\t\t\t", " \t \t ",
+      "\r", "\r\r\n\n\r", "{\n\tx;\r\n}\n", ";\n\n        return value;\n", "a" + std::string(17, ' ') + "b",
+      "\xe3\x80\x82\n  \xe3\x80\x82", "   \xe2\x96\x81   ", "\n\xe2\x96\x81\n", "\x01\n\x01\t\x01",
+      "\v\f\x1c\xc2\x85\xe2\x80\xa8", sample_code(7, 100)};
   return texts;
 }
 
 TEST(Tokenizer, DecodingGivesBackAnyText) {
-  const Tokenizer& tokenizer = small_tokenizer();
-  for (const std::string& text : odd_texts())
-    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << testing::PrintToString(text);
+  for (const Tokenizer& tokenizer : {small_tokenizer(), code_tokenizer()})
+    for (const std::string& text : odd_texts())
+      EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << testing::PrintToString(text);
 }
 
 TEST(Tokenizer, TokenBytesAddUpToTheTextAndTheSpaceBeforeIt) {
-  const Tokenizer& tokenizer = small_tokenizer();
-  ASSERT_TRUE(tokenizer.adds_space());
-  for (const std::string& text : odd_texts()) {
-    if (text.empty()) continue;
-    int64_t bytes = 0;
-    const std::vector<int32_t> ids = tokenizer.encode(text);
-    for (int32_t id : ids) bytes += tokenizer.token_bytes(id);
-    const bool space = !text.starts_with("\xe2\x96\x81");  // which is spelt in bytes
-    EXPECT_EQ(bytes, static_cast<int64_t>(text.size()) + space) << testing::PrintToString(text);
-    EXPECT_EQ(tokenizer.starts_with_space(ids[0]), space);
+  for (const Tokenizer& tokenizer : {small_tokenizer(), code_tokenizer()}) {
+    ASSERT_TRUE(tokenizer.adds_space());
+    for (const std::string& text : odd_texts()) {
+      if (text.empty()) continue;
+      int64_t bytes = 0;
+      const std::vector<int32_t> ids = tokenizer.encode(text);
+      for (int32_t id : ids) bytes += tokenizer.token_bytes(id);
+      const bool space = !text.starts_with("\xe2\x96\x81");  // which is spelt in bytes
+      EXPECT_EQ(bytes, static_cast<int64_t>(text.size()) + space) << testing::PrintToString(text);
+      EXPECT_EQ(tokenizer.starts_with_space(ids[0]), space);
+    }
   }
 }
 
@@ -335,6 +342,25 @@ TEST(Tokenizer, LongTextIsCutWhereItsTokensStayTheSame) {
     for (const std::string& text : {mixed, one_word})
       EXPECT_TRUE(tokenizer.encode(text) == encoded_at_once(tokenizer, text)) << settings;
   }
+  // Of ours, white space is what cannot be cut anywhere.
+  std::string code, white;
+  for (int i = 0; code.size() < 300'000; ++i)
+    code += sample_code(i, 100) + std::string(i * 37 % 5000, i % 3 ? ' ' : '\n');
+  for (int i = 0; white.size() < 200'000; ++i) white += std::string(i % 23, ' ') + (i % 5 ? "\n" : "\t\t");
+  for (const std::string& text : {mixed, one_word, code, white}) {
+    EXPECT_TRUE(code_tokenizer().encode(text) == encoded_at_once(code_tokenizer(), text));
+    EXPECT_TRUE(code_tokenizer().decode(code_tokenizer().encode(text)) == text);
+  }
+}
+
+// As in a file that was padded: a place to cut comes only where it has to.
+TEST(Tokenizer, MegabytesOfWhiteSpaceComeBack) {
+  for (const char c : {' ', '\n', '\t'}) {
+    const std::string text = "x" + std::string((1 << 20) + 1000, c) + "y";
+    const std::vector<int32_t> ids = code_tokenizer().encode(text);
+    EXPECT_TRUE(code_tokenizer().decode(ids) == text);
+    EXPECT_LE(ids.size(), text.size() / 2 + 4) << static_cast<int>(c);
+  }
 }
 
 TEST(TextCutter, CutsTheSameHoweverTheTextComes) {
@@ -384,8 +410,9 @@ std::string stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) 
 }
 
 TEST(StreamDecoder, GivesTheSameTextAsDecodingAtOnce) {
-  for (const std::string& text : odd_texts())
-    EXPECT_EQ(stream(small_tokenizer(), small_tokenizer().encode(text)), text) << testing::PrintToString(text);
+  for (const Tokenizer& tokenizer : {small_tokenizer(), code_tokenizer()})
+    for (const std::string& text : odd_texts())
+      EXPECT_EQ(stream(tokenizer, tokenizer.encode(text)), text) << testing::PrintToString(text);
 }
 
 TEST(StreamDecoder, HoldsACharacterBackUntilItIsComplete) {
@@ -419,7 +446,8 @@ TEST(TrainTokenizer, FilesGiveTheSamePiecesAsTheirDocuments) {
   const std::string text = sample_text(1, 3000);
   train_tokenizer({text, "a second document\n"}, 350, folder.path("a.model"));
   EXPECT_EQ(train_tokenizer({folder.write("1.txt", text), folder.write("2.txt", "a second document\n")},
-                            CorpusOptions{}, 350, folder.path("b.model")),
+                            CorpusOptions{}, 350, folder.path("b.model"), {.hold_out = 0})
+                .documents,
             2);
   EXPECT_EQ(bytes_of(folder.path("a.model")), bytes_of(folder.path("b.model")));
 }
@@ -487,7 +515,10 @@ TEST(TrainTokenizer, LearnsFromTabbedAndFromVeryLongLines) {
   std::string tabbed, one_line, no_spaces;
   for (int i = 0; i < 300; ++i) tabbed += "\tindented words\tand more words\n";
   for (int i = 0; i < 30000; ++i) one_line += "endless sentence ";
-  for (int i = 0; i < 30000; ++i) no_spaces += "\xe6\x97\xa5\xe6\x9c\xac";
+  for (int i = 0; i < 30000; ++i) {
+    no_spaces += "\xe6\x97\xa5\xe6\x9c\xac";
+    no_spaces += i % 3 ? "\xe8\xaa\x9e" : "\xe5\x9b\xbd";
+  }
   for (const auto& [text, word, pieces] :
        {std::tuple{tabbed, "indented", 2u}, {one_line, "sentence", 2u}, {no_spaces, "\xe6\x97\xa5\xe6\x9c\xac", 2u}}) {
     train_tokenizer({text, sample_text(1, 300)}, 340, folder.path("a.model"));
@@ -495,6 +526,137 @@ TEST(TrainTokenizer, LearnsFromTabbedAndFromVeryLongLines) {
     EXPECT_LE(tokenizer.encode(word).size(), pieces) << word;
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
   }
+}
+
+int pieces_of(const Tokenizer& tokenizer, const std::string& text) {
+  const std::vector<int32_t> ids = tokenizer.encode(text);
+  // The space before the text is a piece of its own where it joins nothing.
+  return static_cast<int>(ids.size()) - (tokenizer.token_text(ids.at(0)) == " ");
+}
+
+TEST(TrainTokenizer, IndentationAndLineEndsArePieces) {
+  const Tokenizer& tokenizer = code_tokenizer();
+  for (const char* text : {"\n", "\t", "\r\n", "\t\t", "}\n", "}\n\n", ";\n"})
+    EXPECT_EQ(pieces_of(tokenizer, text), 1) << text;
+  EXPECT_EQ(tokenizer.encode("       ").size(), 1u) << "with the space before the text there are 8";
+  EXPECT_EQ(tokenizer.encode("           ").size(), 1u);
+  for (const int32_t id : tokenizer.encode("\n \t\r\n")) EXPECT_EQ(tokenizer.piece(id).type, PieceType::Normal);
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    // Words keep their one space: none has two before it, or one behind.
+    const std::string& piece = tokenizer.token_text(id);
+    const size_t word = piece.find_first_not_of(' ');
+    if (word == std::string::npos) continue;
+    EXPECT_LE(word, 1u) << piece;
+    EXPECT_EQ(piece.find(' ', word), std::string::npos) << piece;
+  }
+  // The text at its first place and elsewhere: the trainer's own mark for a tab is nobody's piece.
+  for (int32_t id = 259; id < tokenizer.vocab_size(); ++id)
+    EXPECT_EQ(tokenizer.token_text(id).find('\1'), std::string::npos) << id;
+}
+
+TEST(TrainTokenizer, CodeTakesFewerTokensThanWithoutPiecesOfWhiteSpace) {
+  const Tokenizer plain = trained_elsewhere(
+      "--model_type=bpe --vocab_size=350 --byte_fallback=true --normalization_rule_name=identity "
+      "--remove_extra_whitespaces=false");
+  int white = 0;
+  for (int32_t id = 259; id < code_tokenizer().vocab_size(); ++id)
+    white += code_tokenizer().token_text(id).find_first_not_of(" \n\t\r") == std::string::npos;
+  EXPECT_GE(white, 8);
+  EXPECT_LT(code_tokenizer().encode(std::string(64, ' ') + "\n\n").size() * 4,
+            plain.encode(std::string(64, ' ') + "\n\n").size());
+}
+
+TEST(TrainTokenizer, DigitsArePiecesOfTheirOwnWhereAskedFor) {
+  const TemporaryFolder folder;
+  std::string text = sample_text(1, 2000);
+  for (int i = 0; i < 300; ++i) text += " in 1024 and 2048\n";
+  train_tokenizer({text}, 350, folder.path("joined.model"));
+  train_tokenizer({text}, 350, folder.path("split.model"), {.split_digits = true});
+  const Tokenizer joined = Tokenizer::load(folder.path("joined.model")),
+                  split = Tokenizer::load(folder.path("split.model"));
+  EXPECT_LT(pieces_of(joined, "1024"), 4);
+  EXPECT_EQ(pieces_of(split, "1024"), 4);
+  EXPECT_EQ(split.decode(split.encode(text)), text);
+}
+
+TEST(TrainTokenizer, SymbolsOfTheUsersAreOneTokenWhereverTheyStand) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> symbols = {"<|user|>", "<|end|>", "a\"b,c", "\xe6\x97\xa5\xe6\x9c\xac", "##"};
+  train_tokenizer({sample_text(1, 3000) + "<|user|>###"}, 350, folder.path("a.model"), {.user_symbols = symbols});
+  const Tokenizer tokenizer = Tokenizer::load(folder.path("a.model"));
+  EXPECT_EQ(tokenizer.vocab_size(), 350);
+  for (const std::string& symbol : symbols) {
+    int32_t its = -1;
+    for (int32_t id = 0; id < 350; ++id)
+      if (tokenizer.token_text(id) == symbol) its = id;
+    ASSERT_GE(its, 0) << symbol;
+    EXPECT_EQ(tokenizer.piece(its).type, PieceType::UserDefined);
+    for (const std::string& text : {symbol, "ba" + symbol + "lo", "\n" + symbol + "  ", symbol + symbol}) {
+      const std::vector<int32_t> ids = tokenizer.encode(text);
+      EXPECT_TRUE(std::count(ids.begin(), ids.end(), its) > 0) << text;
+      EXPECT_EQ(tokenizer.decode(ids), text);
+    }
+  }
+  for (const std::string& text : odd_texts()) EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+  std::string many;
+  for (int i = 0; many.size() < 200'000; ++i) many += i % 7 ? "<|user|>" : "###<|end|>x";
+  EXPECT_TRUE(tokenizer.encode(many) == encoded_at_once(tokenizer, many)) << "cut within a symbol";
+
+  for (const std::string& bad : {"", "two words", "\n", "<s>", "<0x41>", "\xff", "x\xe2\x96\x81"})
+    EXPECT_NE(refusal([&] {
+                train_tokenizer({sample_text(1, 3000)}, 350, folder.path("b.model"), {.user_symbols = {bad}});
+              }).find("'" + bad + "'"),
+              std::string::npos)
+        << bad;
+  EXPECT_NE(refusal([&] {
+              train_tokenizer({sample_text(1, 3000)}, 350, folder.path("b.model"), {.user_symbols = {"x|", "x|"}});
+            }).find("is there already"),
+            std::string::npos);
+}
+
+TEST(TrainTokenizer, RareCharactersAreSpeltInBytesUnlessTheyAreToBeCovered) {
+  const TemporaryFolder folder;
+  const std::string text = sample_text(1, 8000) + "\xe6\x97\xa5";
+  for (const auto& [coverage, type] : {std::pair{0.999, PieceType::Byte}, {1.0, PieceType::Normal}}) {
+    train_tokenizer({text}, 350, folder.path("a.model"), {.character_coverage = coverage});
+    const Tokenizer tokenizer = Tokenizer::load(folder.path("a.model"));
+    EXPECT_EQ(tokenizer.piece(tokenizer.encode("\xe6\x97\xa5").back()).type, type) << coverage;
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+  }
+  for (const double coverage : {0.97, 1.01, std::nan("")})
+    EXPECT_NE(refusal([&] {
+                train_tokenizer({text}, 350, folder.path("b.model"), {.character_coverage = coverage});
+              }).find("character coverage from 0.98 to 1"),
+              std::string::npos);
+}
+
+// A word of the held-out lines that is nowhere else is not learnt, whichever files the lines come in.
+TEST(TrainTokenizer, AFiftiethOfTheTextIsHeldOutAndMeasured) {
+  const TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += sample_text(i, 700);
+  const std::string whole = folder.write("whole.txt", text);
+  const TokenizerReport report = train_tokenizer({whole}, CorpusOptions{}, 400, folder.path("a.model"));
+  const auto bytes = static_cast<double>(text.size());
+  EXPECT_GT(static_cast<double>(report.held_out_bytes), 0.01 * bytes);
+  EXPECT_LT(static_cast<double>(report.held_out_bytes), 0.04 * bytes);  // 9 blocks of 430, or some more
+  const Tokenizer tokenizer = Tokenizer::load(folder.path("a.model"));
+  EXPECT_NEAR(static_cast<double>(report.held_out_bytes) / static_cast<double>(report.held_out_tokens),
+              bytes / static_cast<double>(tokenizer.encode(text).size()), 0.05);
+
+  // The same text twice is held out twice, and measured once.
+  const TokenizerReport twice = train_tokenizer({whole, whole}, CorpusOptions{}, 400, folder.path("b.model"));
+  EXPECT_NEAR(static_cast<double>(twice.held_out_bytes), static_cast<double>(report.held_out_bytes), 2 * 4200)
+      << "the first block is trained on where it comes first";
+  const TokenizerReport none = train_tokenizer({whole}, {}, 400, folder.path("c.model"), {.hold_out = 0});
+  EXPECT_EQ(none.held_out_bytes, 0);
+  EXPECT_NE(bytes_of(folder.path("a.model")), bytes_of(folder.path("c.model")));
+
+  for (int i = 400; i < 1100; ++i) text += sample_text(i, 700);
+  const TokenizerReport most =
+      train_tokenizer({folder.write("more.txt", text)}, {}, 400, folder.path("d.model"), {.hold_out = 0.95});
+  EXPECT_GT(most.held_out_bytes, 4'000'000) << "an even sample of 4 MiB, not all";
+  EXPECT_LE(most.held_out_bytes, 4 << 20);
 }
 
 TEST(TrainTokenizer, RefusesWhatItCannotDoAndLeavesNothing) {

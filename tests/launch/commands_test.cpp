@@ -114,6 +114,28 @@ TEST_F(Commands, DataReadsWhatItWasGivenOrSaysWhyNot) {
   expect(2, "data tokenizer --input " + text + " --vocab-size 320 --out " + folder_, "is a folder");
 }
 
+TEST_F(Commands, ATokenizerIsTrainedAsAskedAndSaysWhatItMakesOfTextItHasNotSeen) {
+  std::string text;
+  for (int i = 0; i < 40000; ++i) {
+    text += std::to_string(i * 7919 % 10007) + " ";
+    for (const int part : {i % 17, i / 17 % 19, i / 300 % 23}) text += static_cast<char>('a' + part);
+    text += i % 9 ? "<|sep|>" : " of it\n";
+  }
+  publish_text(folder_ + "/numbers.txt", text);
+  const std::string model = folder_ + "/numbers.model",
+                    train = "data tokenizer --vocab-size 320 --out " + model + " --input " + folder_;
+  expect(0,
+         train + "/numbers.txt --split-digits --user-symbols '<|sep|>,<|a|>' --user-symbols '<|b|>' " +
+             "--character-coverage 1",
+         " kB of text that it was not trained on (2% of the text");
+  const Tokenizer tokenizer = Tokenizer::load(model);
+  EXPECT_EQ(tokenizer.encode("<|sep|><|a|><|b|>1234").size(), 1 + 3 + 4u) << "and the space before the text";
+  publish_text(folder_ + "/short.txt", "few words only, of which nothing can be held out\n" + text.substr(0, 3000));
+  expect(0, train + "/short.txt", "no bytes a token are said");
+  expect(2, train + "/numbers.txt --user-symbols '<|a|>,two words'", "'two words' cannot be a symbol of yours");
+  expect(2, train + "/numbers.txt --character-coverage 0.5", "--character-coverage: expected a number from 0.98 to 1");
+}
+
 TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
   const std::string run = folder_ + "/run.yaml";
   for (const auto& [arguments, said] : std::vector<std::pair<std::string, std::string>>{
