@@ -21,11 +21,11 @@ constexpr size_t kHead = 4096;        // bytes that tell what a file is
 
 class Separator {
  public:
-  explicit Separator(const std::string& pattern) {
+  explicit Separator(const std::string& pattern) : is_empty_(pattern.empty()) {
     int code = 0;
     PCRE2_SIZE offset = 0;
-    regex_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                               PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED, &code, &offset, nullptr));
+    regex_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF, &code, &offset,
+                               nullptr));
     if (!regex_) {
       unsigned char message[256];
       pcre2_get_error_message(code, message, sizeof message);
@@ -36,19 +36,25 @@ class Separator {
   }
   // The line without its end; its text is UTF-8.
   bool matches(std::string_view line, const std::string& path, int64_t number) const {
-    const int status = pcre2_match(regex_.get(), reinterpret_cast<PCRE2_SPTR>(line.data()), line.size(), 0,
-                                   PCRE2_NO_UTF_CHECK, match_.get(), nullptr);
+    const int status = match(line, PCRE2_ANCHORED | PCRE2_ENDANCHORED);
     if (status < PCRE2_ERROR_NOMATCH)
       bad_input(path + ":" + std::to_string(number),
                 "the document separator needs too long on this line (PCRE2 error {}): write a simpler one", status);
     return status >= 0;
   }
+  // Somewhere in the line, and not as nothing.
+  bool is_within(std::string_view line) const { return !is_empty_ && match(line, PCRE2_NOTEMPTY) >= 0; }
 
  private:
+  int match(std::string_view line, uint32_t how) const {
+    return pcre2_match(regex_.get(), reinterpret_cast<PCRE2_SPTR>(line.data()), line.size(), 0,
+                       PCRE2_NO_UTF_CHECK | how, match_.get(), nullptr);
+  }
   struct Free {
     void operator()(pcre2_code* code) const { pcre2_code_free(code); }
     void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
   };
+  bool is_empty_;
   std::unique_ptr<pcre2_code, Free> regex_;
   std::unique_ptr<pcre2_match_data, Free> match_;
 };
@@ -149,7 +155,7 @@ struct CorpusReader::State {
   void open(const std::string& path) {
     stream = std::make_unique<TextStream>(path, kPart);
     format = format_of(path, options, *stream);
-    number = offset = 0;
+    number = offset = file_documents = 0;
   }
 
   // False at the file's end.
@@ -202,9 +208,11 @@ struct CorpusReader::State {
     if (content.ends_with('\n')) content.remove_suffix(1);
     if (content.ends_with('\r')) content.remove_suffix(1);
     if (separator && in_one_part && separator->matches(content, inputs[input], number)) {
+      ++notes.separators;
       end_document(part);
       return;
     }
+    if (separator && separator->is_within(content) && notes.inside_lines++ == 0) notes.first_inside = place();
     document_bytes += static_cast<int64_t>(line.text.size());
     part.text.swap(line.text);
     check_size();
@@ -226,7 +234,17 @@ struct CorpusReader::State {
 
   void end_document(DocumentPart& part) {
     part.ends_document = document_bytes > 0;
+    file_documents += part.ends_document;
     document_bytes = 0;
+  }
+
+  void end_file(DocumentPart& part) {
+    end_document(part);
+    ++notes.files;
+    if (format == TextFormat::Text && file_documents == 1 && offset > kLargeFile && notes.whole_files++ == 0)
+      notes.first_whole_file = inputs[input];
+    stream.reset();
+    ++input;
   }
 
   // more: bytes that are not counted as the document's yet.
@@ -246,7 +264,7 @@ struct CorpusReader::State {
     skipped = empty = 0;
   }
 
-  static constexpr int64_t kPart = 1 << 20;
+  static constexpr int64_t kPart = 1 << 20, kLargeFile = 1'000'000;
   std::vector<std::string> inputs;
   CorpusOptions options;
   std::unique_ptr<Separator> separator;
@@ -255,7 +273,8 @@ struct CorpusReader::State {
   TextFormat format = TextFormat::Text;
   LinePart line;
   std::string whole;  // a line's parts so far
-  int64_t number = 0, offset = 0, bytes = 0, document_bytes = 0, skipped = 0, empty = 0;
+  int64_t number = 0, offset = 0, bytes = 0, document_bytes = 0, file_documents = 0, skipped = 0, empty = 0;
+  CorpusNotes notes;
 };
 
 CorpusReader::CorpusReader(std::vector<std::string> inputs, CorpusOptions options)
@@ -264,6 +283,7 @@ CorpusReader::~CorpusReader() = default;
 
 std::string CorpusReader::place() const { return state_->place(); }
 int64_t CorpusReader::bytes_read() const { return state_->bytes; }
+const CorpusNotes& CorpusReader::notes() const { return state_->notes; }
 
 bool CorpusReader::next(DocumentPart& part) {
   State& s = *state_;
@@ -274,9 +294,7 @@ bool CorpusReader::next(DocumentPart& part) {
     if (s.read_line()) {
       s.format == TextFormat::JsonLines ? s.take_json(part) : s.take_text(part);
     } else {
-      s.end_document(part);
-      s.stream.reset();
-      ++s.input;
+      s.end_file(part);
     }
     if (!part.text.empty() || part.ends_document) return true;
   }

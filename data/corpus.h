@@ -24,6 +24,17 @@ struct CorpusOptions {
   int64_t largest_document = int64_t{1} << 30;  // bytes
 };
 
+// What may be otherwise than meant.
+struct CorpusNotes {
+  int64_t files = 0;
+  // Text files of more than a megabyte that are one document; the first one's name.
+  int64_t whole_files = 0;
+  std::string first_whole_file;
+  // Lines that the separator matches, and lines that have it within; "FILE:LINE" of the first of these.
+  int64_t separators = 0, inside_lines = 0;
+  std::string first_inside;
+};
+
 struct DocumentPart {
   std::string text;
   bool ends_document = false;
@@ -41,6 +52,7 @@ class CorpusReader {
   bool next(DocumentPart& part);  // false at the end
   std::string place() const;      // "FILE:LINE" of the last part
   int64_t bytes_read() const;     // of uncompressed text
+  const CorpusNotes& notes() const;
 
  private:
   struct State;

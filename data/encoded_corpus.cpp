@@ -2,8 +2,12 @@
 
 #include <chrono>
 #include <future>
+#include <optional>
+#include <string_view>
+#include <utility>
 
 #include "core/error.h"
+#include "core/io/hash.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "data/text_cutter.h"
@@ -35,6 +39,7 @@ class SegmentReader {
       if (cutter_.next(segment.text, part_.ends_document)) {
         segment.first = std::exchange(first_, false);
         segment.last = part_.ends_document && cutter_.empty();
+        if (segment.last) segment.encoded.document_hash = take_hash();
         segment.place = corpus_.place();
         bytes += segment.text.size();
         batch.push_back(std::move(segment));
@@ -43,15 +48,35 @@ class SegmentReader {
       first_ = first_ || part_.ends_document;
       if (!corpus_.next(part_)) break;
       cutter_.push(part_.text);
+      hash(part_.text);
     }
     return batch;
   }
+  const CorpusNotes& notes() const { return corpus_.notes(); }
 
  private:
+  void hash(std::string_view text) {
+    const size_t last = text.find_last_not_of("\r\n"), bytes = last == std::string_view::npos ? 0 : last + 1;
+    if (bytes > 0) {
+      hasher_->update(line_ends_.data(), line_ends_.size());
+      hasher_->update(text.data(), bytes);
+      line_ends_.clear();
+    }
+    line_ends_ += text.substr(bytes);
+  }
+  uint64_t take_hash() {
+    const uint64_t hash = hasher_->digest();
+    hasher_.emplace();
+    line_ends_.clear();
+    return hash;
+  }
+
   CorpusReader corpus_;
   TextCutter cutter_;
   DocumentPart part_;
   bool first_ = true;
+  std::optional<Hasher> hasher_{std::in_place};  // of the open document
+  std::string line_ends_;                        // that it ends with so far
 };
 
 void encode(const Tokenizer& tokenizer, Segment& segment) {
@@ -87,7 +112,7 @@ EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::
   SegmentReader reader(tokenizer, inputs, options);
   EncodingReport report;
   bool changed = false;  // the open document
-  int64_t tokens = 0;
+  int64_t tokens = 0, document_bytes = 0, document_tokens = 0;
   auto said = std::chrono::steady_clock::now();
   std::future<std::vector<Segment>> next;
   for (std::vector<Segment> batch = reader.read_batch(); !batch.empty(); batch = next.get()) {
@@ -100,7 +125,11 @@ EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::
       report.token_bytes += segment.token_bytes;
       if (!segment.given_back && report.first_changed.empty()) report.first_changed = segment.place;
       changed = changed || !segment.given_back;
+      document_bytes += segment.encoded.text_bytes;
+      document_tokens += static_cast<int64_t>(segment.encoded.ids.size());
       if (!segment.last) continue;
+      report.bytes.add(std::exchange(document_bytes, 0));
+      report.tokens.add(std::exchange(document_tokens, 0));
       ++report.documents;
       report.changed += std::exchange(changed, false);
     }
@@ -110,6 +139,7 @@ EncodingReport encode_corpus(const Tokenizer& tokenizer, const std::vector<std::
                 tokens);
     }
   }
+  report.notes = reader.notes();
   return report;
 }
 

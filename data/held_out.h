@@ -7,9 +7,11 @@
 
 namespace gta {
 
-// hash: xxh3 of the text; fraction: 0 to 1.
-inline bool is_held_out(uint64_t hash, double fraction) {
-  return static_cast<double>(hash >> 11) < fraction * static_cast<double>(uint64_t{1} << 53);
+// hash: xxh3 of the text. It is held out by every fraction above this, which is 0 up to 1.
+inline double held_out_from(uint64_t hash) {
+  return static_cast<double>(hash >> 11) / static_cast<double>(uint64_t{1} << 53);
 }
+
+inline bool is_held_out(uint64_t hash, double fraction) { return held_out_from(hash) < fraction; }
 
 }  // namespace gta

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "core/io/hdf5.h"
 #include "core/log.h"
 #include "data/encoded_corpus.h"
+#include "data/held_out.h"
 #include "data/input_file.h"
 
 namespace gta {
@@ -64,26 +66,34 @@ class ShardWriter {
     text_bytes_ += std::exchange(document_bytes_, 0);
   }
 
-  // Error(BadInput) where shards of this name cannot be written, or would be written over what is read.
-  void check_outputs(const std::vector<std::string>& inputs) const {
+  // Error(BadInput) where shards of this name cannot be written, or would be written over what is read, or are there.
+  void check_outputs(const std::vector<std::string>& inputs, ExistingShards existing) const {
     check_output_folder(directory_);
     if (!exists(directory_)) return;
     output_file(directory_ + "/" + file_name(0), inputs);
-    for (const std::string& found : list_directory(directory_))
-      if (number_of(found) >= 0) output_file(directory_ + "/" + found, inputs);
+    std::vector<std::string> there = existing_shards();
+    for (const std::string& found : there) output_file(directory_ + "/" + found, inputs);
+    // A link that leads to no file yet is a name for one.
+    std::erase_if(there, [&](const std::string& file) { return !exists(directory_ + "/" + file); });
+    if (!there.empty() && existing == ExistingShards::Refuse)
+      bad_input(directory_ + "/" + there.front(),
+                "is there already ({} of the name '{}'): --replace writes all of them anew, another --name or --out "
+                "writes beside them",
+                there.size() == 1 ? "1 shard" : fmt::format("{} shards", there.size()), name_);
   }
+
+  bool replaces() const { return exists(directory_) && !existing_shards().empty(); }
+
+  // Of an older set the first shard goes first: what is left of it is not taken for a set.
+  void withdraw() const { remove(output_file(directory_ + "/" + file_name(0))); }
 
   std::vector<std::string> publish() {
     flush();
-    require(!shards_.empty(), "shards", "the input has no documents");
-    for (const std::string& found : list_directory(directory_))
-      if (const int64_t number = number_of(found); number >= static_cast<int64_t>(shards_.size()))
-        bad_input(directory_ + "/" + found,
-                  "is left from an earlier run, which had more shards than the {} of this one: remove it or choose "
-                  "another --name",
-                  shards_.size());
     std::vector<std::string> paths;
     for (const Shard& shard : shards_) paths.push_back(shard.path);
+    withdraw();
+    for (const std::string& found : existing_shards())
+      if (number_of(found) >= static_cast<int64_t>(shards_.size())) remove(directory_ + "/" + found);
     for (auto shard = shards_.rbegin(); shard != shards_.rend(); ++shard) {
       rename_path(temporary_name(shard->file), shard->file);
       if (parent_of(shard->file) != directory_) sync_directory(parent_of(shard->file));
@@ -99,6 +109,17 @@ class ShardWriter {
   std::string file_name(int64_t number) const { return fmt::format("{}-{:05}.h5", name_, number); }
   int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }  // of the documents that ended
   int64_t width() const { return wide_ ? 4 : 2; }
+
+  std::vector<std::string> existing_shards() const {
+    std::vector<std::string> there = list_directory(directory_);
+    std::erase_if(there, [&](const std::string& file) { return number_of(file) < 0; });
+    std::sort(there.begin(), there.end());
+    return there;
+  }
+
+  static void remove(const std::string& path) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, "cannot remove: {}", std::strerror(errno));
+  }
 
   // Of a shard's file name, or -1.
   int64_t number_of(const std::string& file) const {
@@ -159,25 +180,66 @@ class ShardWriter {
 
 }  // namespace
 
-std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
-                                      const CorpusOptions& options, const std::string& directory,
-                                      const std::string& name, int64_t shard_tokens) {
-  require(shard_tokens > 0, "shards", "expected a positive number of tokens in a shard, got {}", shard_tokens);
+ShardReport write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
+                         const CorpusOptions& options, const ShardSettings& settings) {
+  const std::string& name = settings.name;
+  require(settings.shard_tokens > 0, "shards", "expected a positive number of tokens in a shard, got {}",
+          settings.shard_tokens);
   require(!name.empty() && name.find('/') == std::string::npos, "shards", "expected a name without '/', got '{}'",
           name);
+  require(settings.hold_out >= 0 && settings.hold_out < 1, "shards",
+          "expected to hold out a part of the documents from 0 up to 1, got {}", settings.hold_out);
+  require(settings.hold_out == 0 || !name.starts_with("validation"), "shards",
+          "the documents that are held out are named validation: choose another name than '{}' for the others", name);
   std::string source;
   for (const std::string& input : inputs) {
     if (!source.empty()) source += ' ';
     source += input.substr(input.rfind('/') + 1);
   }
-  ShardWriter writer(tokenizer, directory, name, source.substr(0, 1024), shard_tokens);
-  writer.check_outputs(inputs);
+  source = source.substr(0, 1024);
+  ShardWriter kept(tokenizer, settings.directory, name, source, settings.shard_tokens);
+  ShardWriter held(tokenizer, settings.directory, name == "train" ? "validation" : "validation-" + name, source,
+                   settings.shard_tokens);
+  kept.check_outputs(inputs, settings.existing);
+  if (settings.hold_out > 0) held.check_outputs(inputs, settings.existing);
   check_documents(inputs, options);
-  make_directories(directory);
-  const EncodingReport report =
-      encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) { writer.add(part); });
-  if (const std::string lost = report.lost_text(); !lost.empty()) log::warning("{}", lost);
-  return writer.publish();
+  make_directories(settings.directory);
+  ShardReport report;
+  std::vector<EncodedPart> open;  // the parts of a document of which it is not known yet where it goes
+  int64_t held_documents = 0;
+  double least = 1;  // to hold out
+  report.encoding = encode_corpus(tokenizer, inputs, options, [&](const EncodedPart& part) {
+    if (settings.hold_out == 0) return kept.add(part);
+    open.push_back(part);
+    if (!part.ends_document) return;
+    const bool is_held = is_held_out(part.document_hash, settings.hold_out);
+    for (const EncodedPart& its : open) (is_held ? held : kept).add(its);
+    open.clear();
+    held_documents += is_held;
+    least = std::min(least, held_out_from(part.document_hash));
+  });
+  if (const std::string lost = report.encoding.lost_text(); !lost.empty()) log::warning("{}", lost);
+  const int64_t documents = report.encoding.documents;
+  require(documents > 0, "shards", "the input has no documents");
+  if (settings.hold_out > 0) {
+    require(held_documents > 0, "shards",
+            "of {} documents none is held out by a part of {:g}: hold out more (from {:.3g} on there is one), or split "
+            "the text into more documents (--document-separator)",
+            documents, settings.hold_out, least + 0.001);
+    require(held_documents < documents, "shards",
+            "all {} documents are held out by a part of {:g}: hold out less, or split the text into more documents "
+            "(--document-separator)",
+            documents, settings.hold_out);
+    kept.withdraw();  // which may have what is held out now
+    report.held_out_paths = held.publish();
+  } else if (kept.replaces() && held.replaces()) {
+    log::warning(
+        "{}: nothing is held out of '{}', which is replaced, and shards that were held out lie beside it: if they are "
+        "of the same text, hold out again (--hold-out), or remove them",
+        settings.directory, name);
+  }
+  report.paths = kept.publish();
+  return report;
 }
 
 }  // namespace gta

@@ -23,18 +23,34 @@
 
 #include "core/io/open_files.h"
 #include "data/corpus.h"
+#include "data/encoded_corpus.h"
 #include "data/shard_format.h"
 #include "data/tokenizer.h"
 
 namespace gta {
 
+enum class ExistingShards : uint8_t { Refuse, Replace };
+
+struct ShardSettings {
+  std::string directory, name = "train";
+  int64_t shard_tokens = 100'000'000;
+  // 0 up to 1: of all documents, those whose hash says so (held_out.h) go into shards of their own, whole: validation
+  // beside train, validation-NAME beside another NAME.
+  double hold_out = 0;
+  ExistingShards existing = ExistingShards::Refuse;
+};
+
+struct ShardReport {
+  std::vector<std::string> paths, held_out_paths;
+  EncodingReport encoding;  // of all documents
+};
+
 // Writes DIRECTORY/NAME-00000.h5 and so on, each of at most shard_tokens unless one document alone has more. Nothing
-// appears before all are written, and the first one last: when it is there, all are. Shards of an earlier run under the
-// same name are replaced; Error(BadInput) when it had more of them, which a glob would mix with the new ones. Holds one
-// shard in memory. Returns the paths.
-std::vector<std::string> write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
-                                      const CorpusOptions& options, const std::string& directory,
-                                      const std::string& name, int64_t shard_tokens = 100'000'000);
+// appears before all are written, and the first one last: when it is there, all are. Error(BadInput) where there are
+// shards of this name, unless they are to be replaced: then none of them is left. Error(BadInput) when no document is
+// held out, or all are. Holds one shard of each kind in memory.
+ShardReport write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
+                         const CorpusOptions& options, const ShardSettings& settings);
 
 class TokenShard {
  public:

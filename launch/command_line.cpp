@@ -142,8 +142,9 @@ void add_generate(CLI::App& app, Choices& c) {
 
 void add_corpus(CLI::App* app, DataCommand& data) {
   app->add_option("--input", data.inputs, "text, or JSON lines (.jsonl, .ndjson, .jsonlines, .json); also .gz, .zst")
-      ->required()
       ->check(some_text());
+  add_path(app, "--files-from", data.files_from,
+           "a file with the names of more inputs, one a line; - for standard input");
   app->add_option("--format", data.format, "text or jsonl, whatever the names of the inputs")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "text", "jsonl"}));
@@ -151,7 +152,7 @@ void add_corpus(CLI::App* app, DataCommand& data) {
   app->add_flag("--skip-bad-lines", data.skip_bad_lines,
                 "leave them out, named and counted, where otherwise the first one ends the command");
   app->add_option("--document-separator", data.document_separator,
-                  "regular expression: a line that matches it separates documents ('' an empty line)");
+                  "regular expression: a line that it matches as a whole separates documents ('' an empty line)");
 }
 
 void add_data(CLI::App& app, Choices& c) {
@@ -190,7 +191,15 @@ void add_data(CLI::App& app, Choices& c) {
   shards->add_option("--shard-tokens", c.data.shard_tokens, "at most, of each")
       ->capture_default_str()
       ->check(integer_value(1, kMany));
-  shards->footer("example: gta data shards --tokenizer kjv.model --input kjv.txt --out shards --name train");
+  shards
+      ->add_option("--hold-out", c.data.hold_out,
+                   "part of the documents, by a hash of their text, that goes into shards of the name validation")
+      ->capture_default_str()
+      ->check(number_value(0, LeastValue::Included, 0.99));
+  shards->add_flag("--replace", c.data.replace, "the shards of this name that are there already");
+  shards->footer(
+      "example: gta data shards --tokenizer kjv.model --input kjv.txt --document-separator '' --hold-out 0.02 --out "
+      "shards");
   chosen(shards, run_data_shards);
   CLI::App* inspect = data->add_subcommand("inspect", "look into shards and check every block's hash");
   inspect->add_option("shards", c.data.inputs, "token shards")->required()->check(some_text());

@@ -41,11 +41,11 @@ int run_generate(const GenerateCommand& command);
 
 struct DataCommand {
   std::vector<std::string> inputs;
-  std::string out, tokenizer, name = "train", format = "auto";
+  std::string files_from, out, tokenizer, name = "train", format = "auto";
   std::optional<std::string> field, document_separator;
-  bool skip_bad_lines = false, split_digits = false;
+  bool skip_bad_lines = false, split_digits = false, replace = false;
   std::vector<std::string> user_symbols;
-  double character_coverage = 0.9999;
+  double character_coverage = 0.9999, hold_out = 0;
   int64_t vocab_size = 4096, shard_tokens = 100'000'000;
 };
 int run_data_tokenizer(const DataCommand& command);

@@ -1,4 +1,5 @@
 #include "data/corpus.h"
+#include "data/input_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -436,6 +437,60 @@ TEST(Corpus, WhatGrowsBeyondALimitIsRefused) {
         << path;
   options.largest_document = 2 << 20;
   EXPECT_EQ(documents_of({folder.path("lines.gz")}, options), Documents{many_lines});
+}
+
+CorpusNotes notes_of(const std::vector<std::string>& inputs, const CorpusOptions& options) {
+  CorpusReader reader(inputs, options);
+  for (DocumentPart part; reader.next(part);) {
+  }
+  return reader.notes();
+}
+
+TEST(Corpus, NotesSeparatorsThatStandWithinLines) {
+  const TemporaryFolder folder;
+  CorpusOptions options;
+  options.document_separator = "<[|]end[|]>";
+  const std::string within = folder.write("within.txt", "one<|end|>two<|end|>\nthree\nfour<|end|>\n"),
+                    whole = folder.write("whole.txt", "one\n<|end|>\ntwo <|end|> quoted\n<|end|>\n");
+  const CorpusNotes notes = notes_of({whole, within}, options);
+  EXPECT_EQ(notes.files, 2);
+  EXPECT_EQ(notes.separators, 2);
+  EXPECT_EQ(notes.inside_lines, 3);
+  EXPECT_EQ(notes.first_inside, whole + ":3");
+  EXPECT_EQ(notes_of({within}, options).first_inside, within + ":1");
+  options.document_separator = "";  // which is within every line
+  EXPECT_EQ(notes_of({within}, options).inside_lines, 0);
+}
+
+TEST(Corpus, NotesLargeFilesThatAreOneDocument) {
+  const TemporaryFolder folder;
+  std::string text;
+  while (text.size() < 1'100'000) text += "another line\n";
+  const std::string large = folder.write("large.txt", text), small = folder.write("small.txt", "a line\n"),
+                    split = folder.write("split.txt", text + "\n" + text),
+                    json = folder.write("json.jsonl", "{\"text\": \"" + std::string(1'100'000, 'x') + "\"}\n");
+  const CorpusNotes notes = notes_of({small, large, json, split}, {});
+  EXPECT_EQ(notes.whole_files, 2);
+  EXPECT_EQ(notes.first_whole_file, large);
+  CorpusOptions options;
+  options.document_separator = "";
+  EXPECT_EQ(notes_of({small, split}, options).whole_files, 0);
+  EXPECT_EQ(notes_of({small, large}, options).whole_files, 1);
+}
+
+TEST(Corpus, AListNamesFilesOneALine) {
+  const TemporaryFolder folder;
+  const std::string a = folder.write("a.txt", "a"), b = folder.write("b b.txt", "b");
+  EXPECT_EQ(read_file_list(folder.write("list", a + "\n\n" + b + "\r\n" + a)), (std::vector<std::string>{a, b, a}));
+  const std::string list = folder.write("bad", a + "\n" + folder.path("absent") + "\n");
+  EXPECT_NE(refusal([&] { read_file_list(list); }).find(list + ":2] there is no file '" + folder.path("absent")),
+            std::string::npos);
+  EXPECT_NE(refusal([&] {
+              read_file_list(folder.write("bad", folder.path() + "\n"));
+            }).find("bad:1] '" + folder.path() + "' is a folder"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] { read_file_list(folder.write("bad", "\n\n")); }).find("names no files"), std::string::npos);
+  EXPECT_NE(refusal([&] { read_file_list(folder.path("none")); }).find("there is no such file"), std::string::npos);
 }
 
 }  // namespace

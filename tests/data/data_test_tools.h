@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "data/corpus.h"
 #include "data/tokenizer.h"
+#include "tests/write_shards.h"
 
 namespace gta {
 

@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <cmath>
+#include <set>
+#include <span>
 #include <thread>
 
 #include "core/io/file.h"
@@ -309,20 +312,117 @@ TEST(Shards, FailedWritingKeepsTheShardsThatWere) {
   EXPECT_EQ(folder.names(), (std::vector<std::string>{"bad.txt", "good.txt", "text.txt", "train-00000.h5"}));
 }
 
-TEST(Shards, LeftoversOfALargerRunAreNotMixedIn) {
+TEST(Shards, AreNotWrittenOverOthersUnlessAskedFor) {
   const TemporaryFolder folder;
-  const std::string text = folder.write("text.txt", sample_text(1, 500));
-  ASSERT_GT(write_shards(small_tokenizer(), {text, text}, {}, folder.path("out"), "train", 100).size(), 1u);
-  // another name is no leftover
-  write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train-more", 1'000'000);
-  const std::string before = bytes_of(folder.path("out/train-00000.h5"));
-  EXPECT_NE(refusal([&] {
-              write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train", 1'000'000);
-            }).find("train-00001.h5"),
+  const std::string text = folder.write("text.txt", sample_text(1, 500)), out = folder.path("out");
+  ASSERT_GT(write_shards(small_tokenizer(), {text, text}, {}, out, "train", 100).size(), 1u);
+  write_shards(small_tokenizer(), {text}, {}, out, "train-more");  // another name is none of them
+  const std::string before = bytes_of(out + "/train-00000.h5");
+  ShardSettings settings{.directory = out};
+  const std::string said = refusal([&] { write_shards(small_tokenizer(), {text}, {}, settings); });
+  for (const char* part : {"train-00000.h5] is there already (2 shards of the name 'train')", "--replace"})
+    EXPECT_NE(said.find(part), std::string::npos) << said;
+  EXPECT_EQ(bytes_of(out + "/train-00000.h5"), before);
+
+  settings.existing = ExistingShards::Replace;
+  EXPECT_EQ(write_shards(small_tokenizer(), {text}, {}, settings).paths.size(), 1u);
+  EXPECT_FALSE(std::filesystem::exists(out + "/train-00001.h5")) << "left from the older, larger set";
+  EXPECT_TRUE(std::filesystem::exists(out + "/train-more-00000.h5"));
+  settings = {.directory = out, .hold_out = 0.5};
+  EXPECT_NE(refusal([&] { write_shards(small_tokenizer(), {text}, {}, settings); }).find("--replace"),
             std::string::npos);
-  EXPECT_EQ(bytes_of(folder.path("out/train-00000.h5")), before);
-  std::filesystem::remove(folder.path("out/train-00001.h5"));
-  EXPECT_EQ(write_shards(small_tokenizer(), {text}, {}, folder.path("out"), "train", 1'000'000).size(), 1u);
+}
+
+std::vector<std::string> texts_of(const std::vector<std::string>& paths) {
+  std::vector<std::string> texts;
+  for (const std::string& path : paths) {
+    const TokenShard shard(path);
+    const std::vector<int32_t> tokens = tokens_of(shard);
+    const std::vector<uint64_t> offsets = offsets_of(shard);
+    for (size_t i = 0; i + 1 < offsets.size(); ++i)
+      texts.push_back(small_tokenizer().decode(std::span(tokens).subspan(offsets[i], offsets[i + 1] - offsets[i])));
+  }
+  return texts;
+}
+
+TEST(Shards, HeldOutDocumentsAreWholeAndTheSameInALargerCorpus) {
+  const TemporaryFolder folder;
+  CorpusOptions options;
+  options.document_separator = "";
+  std::string first, more;
+  for (int i = 0; i < 200; ++i) first += sample_text(i, 20 + i) + "\n\n";
+  first += "the last one ends with its file";                               // without a line end
+  for (int i = 100; i < 300; ++i) more += sample_text(i, 20 + i) + "\n\n";  // half of them again
+  const std::string a = folder.write("a.txt", first),
+                    b = folder.write("b.txt", sample_text(400, 9) + "\n\n" + first + "\n\n" + more);
+  const auto made = [&](const std::string& input, const char* name, double hold_out) {
+    return write_shards(small_tokenizer(), {input}, options,
+                        {.directory = folder.path(name), .shard_tokens = 5000, .hold_out = hold_out});
+  };
+  const ShardReport small = made(a, "small", 0.1);
+  const std::vector<std::string> held = texts_of(small.held_out_paths), kept = texts_of(small.paths);
+  EXPECT_EQ(held.size() + kept.size(), 201u);
+  EXPECT_EQ(small.encoding.documents, 201);
+  EXPECT_GE(held.size(), 10u);  // 20, or some more or fewer
+  EXPECT_LE(held.size(), 32u);
+  EXPECT_EQ(small.held_out_paths.front(), folder.path("small/validation-00000.h5"));
+  EXPECT_GT(small.paths.size(), 1u);
+
+  const std::vector<std::string> all = documents_of({a}, options);
+  for (const std::string& text : held) EXPECT_EQ(std::count(all.begin(), all.end(), text), 1);
+
+  // As sets, without the line ends that depend on what follows.
+  const auto ends_cut = [](std::vector<std::string> texts) {
+    for (std::string& text : texts) text.erase(text.find_last_not_of("\r\n") + 1);
+    return std::set<std::string>(texts.begin(), texts.end());
+  };
+  const ShardReport large = made(b, "large", 0.1);
+  const auto held_before = ends_cut(held), kept_before = ends_cut(kept),
+             held_after = ends_cut(texts_of(large.held_out_paths)), kept_after = ends_cut(texts_of(large.paths));
+  for (const std::string& text : held_before) EXPECT_TRUE(held_after.contains(text));
+  for (const std::string& text : kept_before) EXPECT_TRUE(kept_after.contains(text));
+  for (const std::string& text : held_after) EXPECT_FALSE(kept_after.contains(text)) << "the same text on both sides";
+  EXPECT_GT(held_after.size(), held_before.size());
+  // A larger part holds out those of a smaller one, and more.
+  const auto half = ends_cut(texts_of(made(a, "half", 0.5).held_out_paths));
+  for (const std::string& text : held_before) EXPECT_TRUE(half.contains(text));
+}
+
+TEST(Shards, AHeldOutPartThatIsEmptyOrAllIsRefusedBeforeAnythingAppears) {
+  const TemporaryFolder folder;
+  const std::string text = folder.write("text.txt", sample_text(1, 500)), out = folder.path("out");
+  const std::string none =
+      refusal([&] { write_shards(small_tokenizer(), {text}, {}, {.directory = out, .hold_out = 1e-9}); });
+  EXPECT_NE(none.find("of 1 documents none is held out"), std::string::npos) << none;
+  EXPECT_NE(refusal([&] {
+              write_shards(small_tokenizer(), {text}, {}, {.directory = out, .hold_out = 1 - 1e-9});
+            }).find("all 1 documents are held out"),
+            std::string::npos);
+  for (const double part : {-0.1, 1.0, std::nan("")})
+    EXPECT_NE(refusal([&] {
+                write_shards(small_tokenizer(), {text}, {}, {.directory = out, .hold_out = part});
+              }).find("from 0 up to 1"),
+              std::string::npos);
+  EXPECT_NE(refusal([&] {
+              write_shards(small_tokenizer(), {text}, {}, {.directory = out, .name = "validation", .hold_out = 0.1});
+            }).find("named validation"),
+            std::string::npos);
+  EXPECT_TRUE(!std::filesystem::exists(out) || std::filesystem::is_empty(out));
+}
+
+TEST(Shards, ReportHowLongDocumentsAre) {
+  const TemporaryFolder folder;
+  CorpusOptions options;
+  options.document_separator = "";
+  const std::string text = folder.write("text.txt", "ba\n\n\nkerlo\n\n\n" + std::string(99, 'x') + "\n\nlo lo\n");
+  const EncodingReport report =
+      write_shards(small_tokenizer(), {text}, options, {.directory = folder.path("out")}).encoding;
+  EXPECT_EQ(report.bytes.documents(), 4);
+  EXPECT_EQ(report.bytes.least(), 3);
+  EXPECT_EQ(report.bytes.largest(), 100);
+  EXPECT_EQ(report.bytes.median(), 6);
+  EXPECT_EQ(report.bytes.mean(), (3 + 6 + 100 + 6) / 4);
+  EXPECT_EQ(report.tokens.least(), static_cast<int64_t>(small_tokenizer().encode_document("ba\n").size()));
 }
 
 TEST(Shards, SameInputGivesTheSameContent) {

@@ -96,7 +96,8 @@ TEST_F(Commands, DataReadsWhatItWasGivenOrSaysWhyNot) {
   const std::string input = folder_ + "/lines.txt", named = folder_ + "/lines.JSONL", text = folder_ + "/text.txt";
   publish_text(input, "{\"text\": \"abc\"}\n{\"text\": null}\n");
   publish_text(named, "{\"text\": \"abc\", \"other\": \"b\"}\n");
-  const std::string shards = "data shards --tokenizer " + folder_ + "/t.model --out " + folder_ + "/made --input ";
+  const std::string shards =
+      "data shards --tokenizer " + folder_ + "/t.model --replace --out " + folder_ + "/made --input ";
   expect(2, shards + input, "lines.txt] begins as JSON and is not named .jsonl: say --format jsonl");
   expect(2, shards + input + " --format jsonl",
          "lines.txt:2] has null in the field 'text': expected a string; --skip-bad-lines");
@@ -134,6 +135,42 @@ TEST_F(Commands, ATokenizerIsTrainedAsAskedAndSaysWhatItMakesOfTextItHasNotSeen)
   expect(0, train + "/short.txt", "no bytes a token are said");
   expect(2, train + "/numbers.txt --user-symbols '<|a|>,two words'", "'two words' cannot be a symbol of yours");
   expect(2, train + "/numbers.txt --character-coverage 0.5", "--character-coverage: expected a number from 0.98 to 1");
+}
+
+TEST_F(Commands, DataShardsSaysWhatItTookForDocuments) {
+  std::string text, joined;
+  for (int i = 0; i < 300; ++i)
+    text += "document " + std::to_string(i) + std::string(static_cast<size_t>(i), 'x') + "\n<|end|>\n";
+  for (int i = 0; i < 60000; ++i) joined += "a short document<|end|>\n";
+  publish_text(folder_ + "/many.txt", text);
+  publish_text(folder_ + "/joined.txt", joined);
+  publish_text(folder_ + "/list", folder_ + "/many.txt\n" + folder_ + "/text.txt\n");
+  const std::string shards = "data shards --tokenizer " + folder_ + "/t.model --out " + folder_ + "/made ",
+                    separated = "--document-separator '<[|]end[|]>' ";
+  expect(0, shards + separated + "--hold-out 0.1 --files-from " + folder_ + "/list",
+         "301 documents in 2 files; bytes of a document: least 11, median ");
+  for (const char* part :
+       {"/made/train-00000.h5: ", "/made/validation-00000.h5: ", "held out by the hash of their text: "})
+    EXPECT_NE(errors().find(part), std::string::npos) << errors();
+  EXPECT_EQ(errors().find("warning"), std::string::npos) << errors();
+  expect(2, shards + separated + "--input " + folder_ + "/many.txt", "--replace writes all of them anew");
+  expect(0, shards + separated + "--replace --input " + folder_ + "/joined.txt",
+         "the document separator '<[|]end[|]>' stands within 60000 lines");
+  EXPECT_NE(errors().find("joined.txt:1) and is the whole of 0"), std::string::npos) << errors();
+  EXPECT_NE(errors().find("nothing is held out of 'train'"), std::string::npos) << errors();
+  EXPECT_NE(errors().find("the document separator matches none of its lines as a whole"), std::string::npos);
+  expect(0, shards + "--replace --input " + folder_ + "/joined.txt",
+         "joined.txt is one document of more than a megabyte");
+  EXPECT_NE(errors().find("--document-separator REGEX cuts at lines"), std::string::npos) << errors();
+  expect(2, shards, "there is no input: name files with --input");
+  publish_text(folder_ + "/list", folder_ + "/many.txt\n" + folder_ + "/absent\n");
+  expect(2, shards + "--name other --files-from " + folder_ + "/list",
+         "/list:2] there is no file '" + folder_ + "/absent'");
+  publish_text(folder_ + "/list", "\n");
+  expect(2, shards + "--name other --files-from - <" + folder_ + "/list", "standard input] names no files");
+  publish_text(folder_ + "/list", folder_ + "/text.txt\n");
+  expect(0, shards + "--name other --files-from - <" + folder_ + "/list", "1 documents in 1 files");
+  expect(2, shards + "--input x --hold-out 1", "--hold-out: expected a number from 0 to 0.99, got '1'");
 }
 
 TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {

@@ -15,6 +15,7 @@
 #include "core/random.h"
 #include "data/shards.h"
 #include "launch/train_hooks.h"
+#include "tests/write_shards.h"
 
 namespace gta {
 
