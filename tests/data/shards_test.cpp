@@ -388,6 +388,30 @@ TEST(Shards, HeldOutDocumentsAreWholeAndTheSameInALargerCorpus) {
   for (const std::string& text : held_before) EXPECT_TRUE(half.contains(text));
 }
 
+// One hash for a text, wherever it stands and however it comes: whole, in parts, and with what follows it or nothing.
+TEST(EncodedCorpus, ADocumentsHashIsThatOfItsTextWithoutTheLineEndsAtItsEnd) {
+  const TemporaryFolder folder;
+  CorpusOptions options;
+  const auto hashes_of = [&](const std::string& name, const std::string& bytes) {
+    std::vector<uint64_t> hashes;
+    encode_corpus(small_tokenizer(), {folder.write(name, bytes)}, options, [&](const EncodedPart& part) {
+      if (part.ends_document) hashes.push_back(part.document_hash);
+    });
+    return hashes;
+  };
+  const std::string text = "\n\nba ker\n\nlo";
+  const std::vector<uint64_t> its = {hash_bytes(text)};
+  for (const char* end : {"", "\n", "\r\n", "\n\n\r\n"}) EXPECT_EQ(hashes_of("a.txt", text + end), its);
+  EXPECT_EQ(hashes_of("a.jsonl", "{\"text\": \"\\n\\nba ker\\n\\nlo\\n\"}\n"), its);
+  EXPECT_NE(hashes_of("a.txt", text + " "), its);
+  std::string longer;
+  while (longer.size() < 3'000'000) longer += sample_text(longer.size(), 1000) + "\n\n";
+  longer += "end";
+  options.document_separator = "---";
+  EXPECT_EQ(hashes_of("b.txt", longer + "\n\n---\n" + text + "\n---\n" + longer),
+            (std::vector<uint64_t>{hash_bytes(longer), its[0], hash_bytes(longer)}));
+}
+
 TEST(Shards, AHeldOutPartThatIsEmptyOrAllIsRefusedBeforeAnythingAppears) {
   const TemporaryFolder folder;
   const std::string text = folder.write("text.txt", sample_text(1, 500)), out = folder.path("out");
@@ -414,14 +438,14 @@ TEST(Shards, ReportHowLongDocumentsAre) {
   const TemporaryFolder folder;
   CorpusOptions options;
   options.document_separator = "";
-  const std::string text = folder.write("text.txt", "ba\n\n\nkerlo\n\n\n" + std::string(99, 'x') + "\n\nlo lo\n");
+  const std::string text = folder.write("text.txt", "ba\n\n\nkerlo\n\n\n" + std::string(99, 'x') + "\n\nlo lo lo\n");
   const EncodingReport report =
       write_shards(small_tokenizer(), {text}, options, {.directory = folder.path("out")}).encoding;
   EXPECT_EQ(report.bytes.documents(), 4);
   EXPECT_EQ(report.bytes.least(), 3);
   EXPECT_EQ(report.bytes.largest(), 100);
-  EXPECT_EQ(report.bytes.median(), 6);
-  EXPECT_EQ(report.bytes.mean(), (3 + 6 + 100 + 6) / 4);
+  EXPECT_EQ(report.bytes.median(), 6);  // the lower one of 6 and 9
+  EXPECT_EQ(report.bytes.mean(), (3 + 6 + 100 + 9) / 4);
   EXPECT_EQ(report.tokens.least(), static_cast<int64_t>(small_tokenizer().encode_document("ba\n").size()));
 }
 
