@@ -118,6 +118,7 @@ void reset_memory_peak(const Device& device) {
   pool.report.peak = pool.report.in_use;
   pool.report.total_peak = pool.report.total_in_use();
   pool.report.reserved_peak = pool.report.total_in_use() + pool.report.pooled;
+  pool.report.at_peak = pool.report.in_use;
 }
 
 void set_memory_limit(const Device& device, int64_t bytes) {
@@ -159,7 +160,10 @@ Block allocate(const Device& device, int64_t bytes, Purpose purpose) {
   mark(device, data, bytes, size);
   report.in_use[i] += size;
   report.peak[i] = std::max(report.peak[i], report.in_use[i]);
-  report.total_peak = std::max(report.total_peak, report.total_in_use());
+  if (const int64_t total = report.total_in_use(); total > report.total_peak) {
+    report.total_peak = total;
+    report.at_peak = report.in_use;
+  }
   report.reserved_peak = std::max(report.reserved_peak, report.total_in_use() + report.pooled);
   return {data, size};
 }

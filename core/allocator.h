@@ -18,12 +18,13 @@ inline constexpr int kPurposes = 6;
 const char* name_of(Purpose purpose);  // "parameters", ...
 
 struct MemoryReport {
-  std::array<int64_t, kPurposes> in_use{};  // bytes held by live storage
-  std::array<int64_t, kPurposes> peak{};    // largest in_use since the last reset_memory_peak
-  int64_t pooled = 0;                       // bytes freed and kept for the next request
-  int64_t total_peak = 0;                   // largest sum of in_use
-  int64_t reserved_peak = 0;                // largest in_use + pooled
-  int64_t limit = 0;                        // bytes this process may hold
+  std::array<int64_t, kPurposes> in_use{};   // bytes held by live storage
+  std::array<int64_t, kPurposes> peak{};     // largest in_use since the last reset_memory_peak
+  int64_t pooled = 0;                        // bytes freed and kept for the next request
+  int64_t total_peak = 0;                    // largest sum of in_use
+  int64_t reserved_peak = 0;                 // largest in_use + pooled
+  std::array<int64_t, kPurposes> at_peak{};  // in_use when it added up to total_peak
+  int64_t limit = 0;                         // bytes this process may hold
   int64_t total_in_use() const;
 };
 

@@ -207,16 +207,28 @@ void add_data(CLI::App& app, Choices& c) {
 }
 
 void add_plan(CLI::App& app, Choices& c) {
-  CLI::App* plan = app.add_subcommand("plan", "parameters, FLOPs, cache and memory before anything is spent");
+  CLI::App* plan =
+      app.add_subcommand("plan", "parameters, FLOPs, memory, time and cost of a run before anything is spent");
   add_path(plan, "config", c.plan.config, "a run's or a model's YAML")->required();
   plan->add_option("--sequence-length", c.plan.sequence_length, "instead of the configuration's")
       ->check(integer_value(1, kLongestSequence));
   plan->add_option("--device", c.plan.device, "cpu, cuda or auto: whose memory is counted; cuda needs no GPU here")
       ->capture_default_str()
       ->check(some_text());
+  plan->add_option("--gpu", c.plan.gpu,
+                   "what fits into this GPU, which need not be here: a name of configs/gpus.yaml, or "
+                   "NAME:GIB:TFLOPS:GBPS")
+      ->check(some_text());
+  plan->add_option("--mfu", c.plan.mfu,
+                   "the run's model FLOPs against the data sheet's products (--gpu), or those measured here, from 0 "
+                   "to 1; without it an assumption")
+      ->check(number_value(0, LeastValue::Excluded, 1));
+  plan->add_flag("--measure", c.plan.measure, "time some steps on this machine, as bench step does, for the hours");
+  plan->add_option("--price", c.plan.price, "of an hour of the device, in any currency: adds the run's cost")
+      ->check(number_value(0, LeastValue::Excluded, 1e6));
   plan->add_flag("--json", c.json, "for programs");
   add_overrides(plan, c.plan.overrides);
-  plan->footer("example: gta plan configs/models/gta-1b.yaml --json");
+  plan->footer("example: gta plan configs/runs/gta-1b.yaml --gpu h100-80gb --set train.dtype=bfloat16 --price 2.5");
   plan->final_callback([&c] {
     c.plan.output = c.json ? Output::Json : Output::Text;
     c.run = [&c] { return run_plan(c.plan); };

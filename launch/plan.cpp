@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <set>
 
+#include "checkpoints/state_pieces.h"
 #include "core/gemm.h"
 #include "core/parameter_space.h"
 #include "layers/transformer/causal_lm.h"
@@ -34,23 +36,25 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
   Plan plan;
   const ParameterSpace space = declare(config);
   plan.parts = {{"embedding", 0}, {"attention", 0}, {"mlp", 0}, {"norms", 0}, {"head", 0}};
-  int64_t multiplying = 0;
   for (const Parameter& parameter : space.parameters()) {
     const std::string part = part_of(parameter.name);
     std::find_if(plan.parts.begin(), plan.parts.end(), [&](const auto& p) { return p.first == part; })->second +=
         parameter.elements();
     // The embedding is looked up; as a tied head it multiplies.
     if (parameter.kind == ParameterKind::Matrix && (part != "embedding" || config.tie_embeddings))
-      multiplying += parameter.elements();
+      plan.multiplying += parameter.elements();
   }
   plan.parameters = space.parameter_count();
+  plan.parameters_non_embedding = plan.parameters;
+  for (const auto& [name, count] : plan.parts)
+    if (name == "embedding" || name == "head") plan.parameters_non_embedding -= count;
   plan.sequence_length = sequence_length;
   plan.map_multiply_adds = map_multiply_adds(config);
   plan.map_multiply_adds_decoding = map_multiply_adds_decoding(config);
   plan.cache_numbers_per_token_and_layer = cache_widths(config).total();
   plan.flops_per_token_forward =
-      2.0 * static_cast<double>(multiplying) + 2.0 * static_cast<double>(config.layers * plan.map_multiply_adds) *
-                                                   (static_cast<double>(sequence_length) + 1) / 2;
+      2.0 * static_cast<double>(plan.multiplying) + 2.0 * static_cast<double>(config.layers * plan.map_multiply_adds) *
+                                                        (static_cast<double>(sequence_length) + 1) / 2;
   plan.flops_per_token_training = 3 * plan.flops_per_token_forward;
   return plan;
 }
@@ -91,25 +95,28 @@ class ModelOfMeta {
       return std::nullopt;
     }
     const MemoryReport report = memory_report(device_);
-    const auto peak = [&](Purpose purpose) { return report.peak[static_cast<int>(purpose)]; };
+    const auto held = [&](Purpose purpose) { return report.at_peak[static_cast<int>(purpose)]; };
     MemoryPlan plan;
-    plan.parameters = peak(Purpose::Parameters);
-    plan.gradients = peak(Purpose::Gradients);
-    plan.optimizer = peak(Purpose::Optimizer);
-    plan.activations = peak(Purpose::Activations);
-    plan.workspace = peak(Purpose::Workspace);
-    plan.peak = report.reserved_peak;
+    plan.parameters = held(Purpose::Parameters);
+    plan.gradients = held(Purpose::Gradients);
+    plan.optimizer = held(Purpose::Optimizer);
+    plan.activations = held(Purpose::Activations);
+    plan.workspace = held(Purpose::Workspace);
+    plan.data = held(Purpose::Data);
+    plan.kept_for_reuse = report.reserved_peak - report.total_peak;
     // masters are as large as gradients
     plan.checkpoint_staging = shape_.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;
-    plan.total = plan.peak + (shape_.device == DeviceType::Cpu ? plan.checkpoint_staging : 0);
     return plan;
   }
 
  private:
   void step(int64_t micro_batch, int64_t sequence_length, Recompute recompute) const {
-    const Tensor tokens = Tensor::empty({micro_batch, sequence_length}, DType::I32, device_, Purpose::Data);
+    const auto numbers = [&](const Shape& shape) { return Tensor::empty(shape, DType::I32, device_, Purpose::Data); };
+    const Shape shape{micro_batch, sequence_length};
+    const Tensor tokens = numbers(shape), labels = numbers(shape),
+                 starts = shape_.document_mask ? numbers({shape.elements()}) : Tensor{};
     Tape tape(TapeMode::Recording, recompute);
-    const Tensor loss = model_->loss(tape, tokens, tokens, 1.0);
+    const Tensor loss = model_->loss(tape, tokens, labels, 1.0, starts);
     tape.backward(loss);
     optimizer_->step(1.0, optimizer_->sum_of_squares(), loss);
   }
@@ -124,11 +131,16 @@ class ModelOfMeta {
 
 // Layers are alike: what more than this many hold follows from what two models of fewer do.
 constexpr int64_t kMostLayers = 512;
+constexpr int64_t kMostBytes = int64_t{1} << 62;
+// What adds up to the peak.
+constexpr std::array<int64_t MemoryPlan::*, 7> kParts = {
+    &MemoryPlan::parameters, &MemoryPlan::gradients, &MemoryPlan::optimizer,     &MemoryPlan::activations,
+    &MemoryPlan::workspace,  &MemoryPlan::data,      &MemoryPlan::kept_for_reuse};
 
 std::optional<int64_t> on_the_line(int64_t x0, int64_t y0, int64_t x1, int64_t y1, int64_t x) {
   int64_t rise = 0, y = 0;
   if (__builtin_mul_overflow((y1 - y0) / (x1 - x0), x - x1, &rise) || __builtin_add_overflow(y1, rise, &y) ||
-      y > int64_t{1} << 62)
+      y > kMostBytes)
     return std::nullopt;
   return y;
 }
@@ -141,23 +153,18 @@ class PlayedModel {
   }
 
   std::optional<MemoryPlan> play(int64_t micro_batch, Recompute recompute) const {
-    if (model_) return model_->play(micro_batch, recompute);
-    const auto of_layers = [&](int64_t layers) {
-      ModelConfig config = config_;
-      config.layers = layers;
-      return ModelOfMeta(config, shape_).play(micro_batch, recompute);
-    };
-    const std::optional<MemoryPlan> half = of_layers(kMostLayers / 2), most = of_layers(kMostLayers);
-    if (!half || !most) return std::nullopt;
-    MemoryPlan plan;
-    for (int64_t MemoryPlan::*number :
-         {&MemoryPlan::parameters, &MemoryPlan::gradients, &MemoryPlan::optimizer, &MemoryPlan::activations,
-          &MemoryPlan::workspace, &MemoryPlan::peak, &MemoryPlan::checkpoint_staging, &MemoryPlan::total}) {
-      const std::optional<int64_t> bytes =
-          on_the_line(kMostLayers / 2, (*half).*number, kMostLayers, (*most).*number, config_.layers);
-      if (!bytes) return std::nullopt;
-      plan.*number = *bytes;
+    std::optional<MemoryPlan> plan = model_ ? model_->play(micro_batch, recompute) : of_many(micro_batch, recompute);
+    if (!plan) return plan;
+    double sum = 0;
+    plan->peak = 0;
+    for (int64_t MemoryPlan::*part : kParts) {
+      sum += static_cast<double>((*plan).*part);
+      if (sum + static_cast<double>(plan->checkpoint_staging) > static_cast<double>(kMostBytes)) return std::nullopt;
+      plan->peak += (*plan).*part;
     }
+    const bool gpu = shape_.device == DeviceType::Cuda;
+    plan->pinned = gpu ? std::min(plan->checkpoint_staging, PieceOptions{}.most_pinned) : 0;
+    plan->total = plan->peak + (gpu ? 0 : plan->checkpoint_staging);
     return plan;
   }
   MemoryPlan play_or_refuse(int64_t micro_batch, Recompute recompute) const {
@@ -171,57 +178,37 @@ class PlayedModel {
   }
 
  private:
+  // Of more than kMostLayers.
+  std::optional<MemoryPlan> of_many(int64_t micro_batch, Recompute recompute) const {
+    const auto of_layers = [&](int64_t layers) {
+      ModelConfig config = config_;
+      config.layers = layers;
+      return ModelOfMeta(config, shape_).play(micro_batch, recompute);
+    };
+    const std::optional<MemoryPlan> half = of_layers(kMostLayers / 2), most = of_layers(kMostLayers);
+    if (!half || !most) return std::nullopt;
+    MemoryPlan plan;
+    const auto extend = [&](int64_t MemoryPlan::*number) {
+      const std::optional<int64_t> bytes =
+          on_the_line(kMostLayers / 2, (*half).*number, kMostLayers, (*most).*number, config_.layers);
+      plan.*number = bytes.value_or(0);
+      return bytes.has_value();
+    };
+    if (!std::all_of(kParts.begin(), kParts.end(), extend) || !extend(&MemoryPlan::checkpoint_staging))
+      return std::nullopt;
+    return plan;
+  }
+
   ModelConfig config_;
   TrainingShape shape_;
   std::optional<ModelOfMeta> model_;
 };
 
-}  // namespace
-
-MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
-  return PlayedModel(config, shape).play_or_refuse(shape.micro_batch, shape.recompute);
-}
-
-TrainingShape training_shape(const RunConfig& run, DeviceType device) {
-  return {run.data.sequence_length, run.train.micro_batch_size,        run.train.dtype,
-          run.train.recompute,      run.train.checkpoint.asynchronous, device};
-}
-
-int64_t memory_for_training(const Device& device) { return memory_report(device).limit / 10 * 9; }
-
-int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes) {
-  const int64_t global = run.train.global_batch_size,
-                most = largest_micro_batch(run.model, training_shape(run, device), bytes);
-  for (int64_t size = std::min(global, most); size > 0; --size)
-    if (global % size == 0) return size;
-  bad_input("train.micro_batch_size",
-            "auto: not even one sequence of {} tokens fits into {:.1f} GiB: shorten data.sequence_length, or set "
-            "train.recompute to block or train.dtype to bfloat16",
-            run.data.sequence_length, static_cast<double>(bytes) / (1 << 30));
-}
-
-std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape) {
-  std::vector<RecomputeCost> costs;
-  const PlayedModel model(config, shape);
-  for (Recompute mode : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
-    double flops = 0;
-    const AttentionConfig& a = config.attention;
-    if (mode == Recompute::Elementwise && a.type == AttentionType::Gta &&
-        a.value_decoder == ValueDecoderType::DirectLearned)
-      flops = 2.0 * static_cast<double>(config.layers * config.heads * config.head_dim * a.latent_dim);  // U P
-    if (mode == Recompute::Block)  // all of forward but the head
-      flops = plan_model(config, shape.sequence_length).flops_per_token_forward -
-              2.0 * static_cast<double>(config.vocab_size * config.hidden_size);
-    costs.push_back({mode, model.play_or_refuse(shape.micro_batch, mode).peak, flops});
-  }
-  return costs;
-}
-
-int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shape, int64_t bytes) {
+// The largest micro-batch whose step fits into `bytes`; 0 when not even one sequence does.
+int64_t largest_of(const PlayedModel& model, Recompute recompute, int64_t bytes) {
   constexpr int64_t kMost = int64_t{1} << 20;
-  const PlayedModel model(config, shape);
   const auto held = [&](int64_t batch) {
-    const std::optional<MemoryPlan> plan = model.play(batch, shape.recompute);
+    const std::optional<MemoryPlan> plan = model.play(batch, recompute);
     return plan ? plan->total : std::numeric_limits<int64_t>::max();
   };
   // The bytes are nearly a straight line in the batch: secants find its end in a few steps, halving where they do not.
@@ -240,6 +227,88 @@ int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shap
     guess = std::clamp(guess, fits + 1, std::max(fails - 1, fits + 1));
   }
   return fits;
+}
+
+int64_t largest_divisor(int64_t whole, int64_t most) {
+  int64_t size = std::min(whole, most);
+  while (size > 0 && whole % size != 0) --size;
+  return size;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
+  return PlayedModel(config, shape).play_or_refuse(shape.micro_batch, shape.recompute);
+}
+
+TrainingShape training_shape(const RunConfig& run, DeviceType device) {
+  return {run.data.sequence_length, run.train.micro_batch_size,        run.train.dtype,
+          run.train.recompute,      run.train.checkpoint.asynchronous, device,
+          run.data.document_mask};
+}
+
+int64_t memory_for_training(int64_t bytes_of_device) { return bytes_of_device / 10 * 9; }
+int64_t memory_for_training(const Device& device) { return memory_for_training(memory_report(device).limit); }
+
+int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes) {
+  const int64_t size =
+      largest_divisor(run.train.global_batch_size, largest_micro_batch(run.model, training_shape(run, device), bytes));
+  if (size > 0) return size;
+  bad_input("train.micro_batch_size",
+            "auto: not even one sequence of {} tokens fits into {:.1f} GiB: shorten data.sequence_length, or set "
+            "train.recompute to block or train.dtype to bfloat16",
+            run.data.sequence_length, static_cast<double>(bytes) / (1 << 30));
+}
+
+int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shape, int64_t bytes) {
+  return largest_of(PlayedModel(config, shape), shape.recompute, bytes);
+}
+
+FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_t global_batch, int64_t bytes) {
+  constexpr double kNext = 1.5;  // times as large as the row before, or it is left out
+  const PlayedModel model(config, shape);
+  FitTable table;
+  std::set<int64_t> sizes;
+  for (size_t i = 0; i < kRecomputeModes.size(); ++i) {
+    const int64_t most = largest_of(model, kRecomputeModes[i], bytes);
+    table.largest[i] = global_batch > 0 ? largest_divisor(global_batch, most) : most;
+    if (table.largest[i] > 0) sizes.insert(table.largest[i]);
+  }
+  if (sizes.empty()) return table;
+  const int64_t most = *sizes.rbegin();
+  double next = 1;
+  for (int64_t size = 1; size <= most; size = global_batch > 0 ? size + 1 : 2 * size) {
+    if (static_cast<double>(size) < next || (global_batch > 0 && global_batch % size != 0)) continue;
+    sizes.insert(size);
+    next = kNext * static_cast<double>(size);
+  }
+  for (int64_t size : sizes) {
+    FitRow row{size, {}};
+    for (size_t i = 0; i < kRecomputeModes.size(); ++i)
+      row.total[i] = model.play_or_refuse(size, kRecomputeModes[i]).total;
+    table.rows.push_back(row);
+  }
+  return table;
+}
+
+double recomputed_flops_per_token(const ModelConfig& config, int64_t sequence_length, Recompute mode) {
+  const AttentionConfig& a = config.attention;
+  if (mode == Recompute::Elementwise && a.type == AttentionType::Gta &&
+      a.value_decoder == ValueDecoderType::DirectLearned)
+    return 2.0 * static_cast<double>(config.layers * config.heads * config.head_dim * a.latent_dim);  // U P
+  if (mode == Recompute::Block)  // all of forward but the head
+    return plan_model(config, sequence_length).flops_per_token_forward -
+           2.0 * static_cast<double>(config.vocab_size * config.hidden_size);
+  return 0;
+}
+
+std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape) {
+  std::vector<RecomputeCost> costs;
+  const PlayedModel model(config, shape);
+  for (Recompute mode : kRecomputeModes)
+    costs.push_back({mode, model.play_or_refuse(shape.micro_batch, mode).peak,
+                     recomputed_flops_per_token(config, shape.sequence_length, mode)});
+  return costs;
 }
 
 }  // namespace gta

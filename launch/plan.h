@@ -2,6 +2,7 @@
 // purpose.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -20,18 +21,24 @@ struct TrainingShape {
   Recompute recompute = Recompute::None;
   bool asynchronous_checkpoints = true;
   DeviceType device = DeviceType::Cpu;  // whose memory: how it keeps freed blocks, and how many logits exist at once
+  bool document_mask = false;
 };
 
-struct MemoryPlan {                                                                      // bytes
-  int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0;  // the most of each at any time
-  int64_t peak = 0;  // the most of all together, blocks kept for reuse included
-  // of the CPU's memory, at most, while a checkpoint is being written; beside a GPU, from the first on
-  int64_t checkpoint_staging = 0;
+struct MemoryPlan {  // bytes
+  // Of the device's memory, at the moment when tensors take most: these add up to the peak.
+  int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0, data = 0;
+  int64_t kept_for_reuse = 0;  // freed blocks that the allocator keeps
+  int64_t peak = 0;
+  // Of the CPU's memory, at most, while a checkpoint is being written: copies of masters and moments. Beside a GPU
+  // `pinned` of them are in pinned memory, which stays from the first save on; the rest is staged in ordinary memory.
+  int64_t checkpoint_staging = 0, pinned = 0;
   int64_t total = 0;  // of the device's memory: the peak, and on the CPU the staging
 };
 
 struct Plan {
   int64_t parameters = 0;
+  int64_t parameters_non_embedding = 0;                // without the embedding and a head of its own
+  int64_t multiplying = 0;                             // the weights of products, a tied head's too
   std::vector<std::pair<std::string, int64_t>> parts;  // embedding, attention, mlp, norms, head
   double flops_per_token_forward = 0;                  // 2 x parameters that multiply + causal half of the maps
   double flops_per_token_training = 0;                 // 3 x forward
@@ -48,6 +55,8 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length);
 // no number (2^62).
 MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape);
 TrainingShape training_shape(const RunConfig& run, DeviceType device);
+// Products that the mode makes a second time, FLOPs per token on top of training's.
+double recomputed_flops_per_token(const ModelConfig& config, int64_t sequence_length, Recompute mode);
 // Every recompute mode: what it holds, and the products it makes a second time.
 struct RecomputeCost {
   Recompute mode;
@@ -57,8 +66,24 @@ struct RecomputeCost {
 std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape);
 // The largest divisor of the global batch whose step fits into `bytes`. Error when one sequence does not.
 int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes);
-int64_t memory_for_training(const Device& device);  // bytes: the device's, less a tenth for all that no tensor holds
+// Bytes of a device's memory, less a tenth for all that no tensor holds: the runtime, what kernels take in themselves.
+int64_t memory_for_training(int64_t bytes_of_device);
+int64_t memory_for_training(const Device& device);
 // The largest micro-batch that fits into `bytes`; 0 when not even one sequence does.
 int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shape, int64_t bytes);
+
+inline constexpr std::array<Recompute, 3> kRecomputeModes = {Recompute::None, Recompute::Elementwise, Recompute::Block};
+// MemoryPlan::total of each micro-batch and recompute mode.
+struct FitRow {
+  int64_t micro_batch;
+  std::array<int64_t, 3> total;  // by kRecomputeModes
+};
+struct FitTable {
+  std::vector<FitRow> rows;          // by rising micro-batch, those that fit in some mode
+  std::array<int64_t, 3> largest{};  // micro-batch that fits, by kRecomputeModes; 0: not even one sequence
+};
+// What fits into `bytes`, of the divisors of the global batch, or with a global_batch of 0 of the powers of two; of
+// many sizes a choice, and the largest of each mode. The shape's own micro-batch and recompute count for nothing.
+FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_t global_batch, int64_t bytes);
 
 }  // namespace gta

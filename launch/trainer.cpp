@@ -100,6 +100,9 @@ class Trainer {
     flops_per_token_ =
         plan_model(training_.config.model, training_.config.data.sequence_length).flops_per_token_training;
     peak_ = measure_peak_flops(training_.config.train.dtype, training_.device);
+    // What initialising, loading and measuring took in passing is no part of a step.
+    release_pooled_memory(training_.device);
+    reset_memory_peak(training_.device);
     announce(training_, peak_);
     if (resumed)
       log::info("resumes  {} (step {} of {})", resumed->checkpoint.path(), position.step, steps);

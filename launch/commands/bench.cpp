@@ -6,11 +6,13 @@
 #include "bench/kernels.h"
 #include "bench/step.h"
 #include "core/gemm.h"
+#include "core/log.h"
 #include "core/parallel.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
 #include "launch/config/schema.h"
 #include "launch/plan.h"
+#include "launch/vocabulary.h"
 
 namespace gta {
 namespace {
@@ -31,7 +33,8 @@ Subject load_subject(const BenchCommand& command) {
   Subject s;
   s.model = load_model_config(command.config, command.overrides);
   if (is_run_config(command.config)) {
-    const RunConfig run = load_run_config(command.config, command.overrides, DataFiles::Ignore).config;
+    RunConfig run = load_run_config(command.config, command.overrides, DataFiles::Ignore).config;
+    if (const std::string note = take_vocabulary(run); !note.empty()) log::info("{}", note);
     s = {run.model, run.optimizer,      run.train.micro_batch_size, run.data.sequence_length, run.train.dtype,
          {},        run.train.recompute};
   }
@@ -41,8 +44,7 @@ Subject load_subject(const BenchCommand& command) {
   if (!command.dtype.empty()) s.dtype = dtype_from_name(command.dtype);
   if (!command.recompute.empty()) s.recompute = recompute_from_name(command.recompute);
   s.device = device_from_name(command.device);
-  require(s.model.vocab_size > 0, "bench",
-          "model.vocab_size is left to the tokenizer: give it with --set model.vocab_size=N");
+  require(s.model.vocab_size > 0, "bench", "model.vocab_size is missing: give it with --set model.vocab_size=N");
   if (s.model.max_sequence_length == 0) s.model.max_sequence_length = s.sequence;
   require(s.sequence <= s.model.max_sequence_length, "bench", "--sequence {} is more than model.max_sequence_length {}",
           s.sequence, s.model.max_sequence_length);

@@ -53,9 +53,11 @@ int run_data_shards(const DataCommand& command);
 int run_data_inspect(const DataCommand& command);
 
 struct PlanCommand {
-  std::string config, device = "auto";
+  std::string config, device = "auto", gpu;
   std::vector<std::string> overrides;
   int64_t sequence_length = 0;
+  double mfu = 0, price = 0;  // 0: not given
+  bool measure = false;
   Output output = Output::Text;
 };
 int run_plan(const PlanCommand& command);

@@ -81,11 +81,18 @@ class Resolver {
     config.data.sequence_length = longest;
   }
 
+  void expect(bool holds, const char* key, const std::string& text) {
+    if (!holds && known(key)) problem(key, text);
+  }
+
   void check_run(DataFiles files) {
-    RunConfig& c = config;
-    const auto expect = [&](bool holds, const char* key, const std::string& text) {
-      if (!holds && known(key)) problem(key, text);
-    };
+    check_complete(files);
+    check_together();
+  }
+
+  // What a training cannot begin without.
+  void check_complete(DataFiles files) {
+    const RunConfig& c = config;
     expect(!c.name.empty(), "name", "is missing: the run's folder is named after it");
     expect(c.name.find('/') == std::string::npos && c.name != "." && c.name != "..", "name",
            "is a folder's name: expected no slash");
@@ -95,12 +102,22 @@ class Resolver {
     expect(!c.data.train.empty(), "data.train", "is missing");
     expect(c.data.sequence_length > 0, "data.sequence_length", "is missing");
     expect(c.train.global_batch_size > 0, "train.global_batch_size", "is missing");
+    expect(c.train.steps > 0 || c.train.tokens > 0 || !known("train.tokens"), "train.steps",
+           "expected either train.steps or train.tokens");
+    if (files == DataFiles::Expand && !c.data.tokenizer.empty())
+      expect(exists(c.data.tokenizer), "data.tokenizer",
+             fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
+  }
+
+  // Keys against each other, and those that follow from others.
+  void check_together() {
+    RunConfig& c = config;
     if (c.train.micro_batch_size == 0) c.train.micro_batch_size = c.train.global_batch_size;
     expect(c.train.micro_batch_size <= 0 || c.train.global_batch_size % c.train.micro_batch_size == 0,
            "train.micro_batch_size",
            fmt::format("{} does not divide train.global_batch_size {}", c.train.micro_batch_size,
                        c.train.global_batch_size));
-    expect((c.train.steps > 0) != (c.train.tokens > 0) || !known("train.tokens"), "train.steps",
+    expect(c.train.steps == 0 || c.train.tokens == 0 || !known("train.tokens"), "train.steps",
            "expected either train.steps or train.tokens");
     if (c.train.tokens > 0 && c.train.steps == 0 && c.train.global_batch_size > 0 && c.data.sequence_length > 0) {
       const int64_t per_step = c.train.global_batch_size * c.data.sequence_length;
@@ -112,16 +129,10 @@ class Resolver {
     expect(c.data.sequence_length <= c.model.max_sequence_length, "data.sequence_length",
            fmt::format("{} is more than model.max_sequence_length {}", c.data.sequence_length,
                        c.model.max_sequence_length));
-    if (files == DataFiles::Expand && !c.data.tokenizer.empty())
-      expect(exists(c.data.tokenizer), "data.tokenizer",
-             fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
   }
 
   void check_schedule() {
     ScheduleConfig& schedule = config.optimizer.schedule;
-    const auto expect = [&](bool holds, const char* key, const std::string& text) {
-      if (!holds && known(key)) problem(key, text);
-    };
     const int64_t length = schedule.steps > 0 ? schedule.steps : config.train.steps;
     const std::string steps = fmt::format("the {} {} steps", schedule.steps > 0 ? "schedule's" : "run's", length);
     if (length <= 0) return;  // said already
@@ -222,6 +233,22 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   return loaded;
 }
 
+RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides) {
+  if (is_run_config(path)) return load_run_config(path, overrides, DataFiles::Ignore).config;
+  Resolver resolver(path);
+  read_yaml_file(path, "model.", resolver.values, resolver.problems);
+  for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
+  resolver.apply("", DataFiles::Ignore);
+  resolver.check_model();
+  RunConfig& config = resolver.config;
+  TrainConfig& train = config.train;
+  if (config.data.sequence_length == 0) config.data.sequence_length = config.model.max_sequence_length;
+  if (train.micro_batch_size == 0 && train.global_batch_size == 0) train.micro_batch_size = 1;
+  resolver.check_together();
+  resolver.throw_problems();
+  return config;
+}
+
 RunConfig parse_run_config(const std::string& text, const std::string& name) {
   Resolver resolver(name);
   read_yaml_text(text, name, "", resolver.values, resolver.problems);
@@ -249,7 +276,7 @@ RunConfig parse_trained_config(const std::string& text, const std::string& name,
   return resolver.config;
 }
 
-bool is_run_config(const std::string& path) { return yaml_has_model(path); }
+bool is_run_config(const std::string& path) { return yaml_has_section(path); }
 
 ModelConfig load_model_config(const std::string& path, const std::vector<std::string>& overrides) {
   Resolver resolver(path);

@@ -431,12 +431,15 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
   }
 }
 
-bool yaml_has_model(const std::string& path) {
+bool yaml_has_section(const std::string& path) {
   try {
     const std::string text = read_file(path, kLargestFile);
     if (!check_yaml_text(text).text.empty()) return false;  // the reader will say what is wrong, here and below
     const YAML::Node root = YAML::Load(text);
-    return root.IsMap() && (root["model"].IsDefined() || root["include"].IsDefined());
+    if (!root.IsMap()) return false;
+    for (const char* section : {"model", "include", "data", "optimizer", "train"})
+      if (root[section].IsDefined()) return true;
+    return false;
   } catch (const YAML::Exception&) {
     return false;
   } catch (const Error&) {

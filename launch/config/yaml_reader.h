@@ -33,7 +33,7 @@ void read_yaml_text(const std::string& text, const std::string& name, const std:
                     std::vector<ConfigProblem>& problems);
 // key.path=value
 void read_override(const std::string& text, PlacedValues& values, std::vector<ConfigProblem>& problems);
-// The mapping of a file has a key `model`.
-bool yaml_has_model(const std::string& path);
+// The mapping of a file has a key of a run, as `model`, `train` or `include`: it is not a model alone.
+bool yaml_has_section(const std::string& path);
 
 }  // namespace gta

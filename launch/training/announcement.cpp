@@ -92,7 +92,8 @@ void announce(const Training& t, double peak_flops) {
       "memory   parameters {:.0f}, gradients {:.0f}, optimizer {:.0f}, activations {:.0f}, workspace {:.0f}{}: "
       "{:.0f} MiB{}",
       memory.parameters / mib, memory.gradients / mib, memory.optimizer / mib, memory.activations / mib,
-      memory.workspace / mib, gpu ? "" : ", " + saving, memory.total / mib,
+      memory.workspace / mib,
+      gpu ? "" : fmt::format(", kept for reuse {:.0f}, {}", memory.kept_for_reuse / mib, saving), memory.total / mib,
       gpu ? " of the device's; " + saving + " MiB of the CPU's" : "");
   announce_data(t);
 }

@@ -1,20 +1,10 @@
 #include "launch/training/training.h"
 
 #include "checkpoints/model_state.h"
-#include "core/error.h"
+#include "launch/vocabulary.h"
 
 namespace gta {
 namespace {
-
-RunConfig with_vocabulary(RunConfig config, const Tokenizer& tokenizer) {
-  ModelConfig& model = config.model;
-  const int64_t pieces = tokenizer.vocab_size();
-  if (model.vocab_size == 0)
-    model.vocab_size = (pieces + model.vocab_multiple - 1) / model.vocab_multiple * model.vocab_multiple;
-  require(model.vocab_size >= pieces, "model.vocab_size",
-          "{} is smaller than the tokenizer's {} pieces: leave it out or raise it", model.vocab_size, pieces);
-  return config;
-}
 
 std::optional<EvaluationSet> open_validation(const RunConfig& config, const Tokenizer& tokenizer) {
   if (config.data.validation.empty()) return std::nullopt;

@@ -41,7 +41,6 @@ TEST_F(Commands, EveryProblemIsALineOfItsOwnThatBeginsAlike) {
 TEST_F(Commands, UsageThatIsWrongEndsWithTwo) {
   expect(2, "trian");
   expect(2, "generate");
-  expect(2, "plan " + folder_ + "/run.yaml", "model.vocab_size is left to the tokenizer");
   publish_text(folder_ + "/model.yaml",
                "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: "
                "{type: mha}\n");
@@ -245,7 +244,7 @@ TEST_F(Commands, OptionsThatWouldChangeNothingAreRefused) {
   publish_text(folder_ + "/model.yaml",
                "hidden_size: 32\nlayers: 1\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 100\nattention: "
                "{type: mha}\n");
-  expect(2, "plan " + folder_ + "/model.yaml --sequence-length 16 --set train.micro_batch_size=8",
+  expect(2, "bench step " + folder_ + "/model.yaml --set train.micro_batch_size=8",
          "--set train.micro_batch_size=8: changes nothing");
 
   // The same windows give the same loss, others another.

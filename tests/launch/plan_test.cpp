@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/allocator.h"
+#include "core/gemm.h"
 #include "core/parallel.h"
 #include "launch/config/config.h"
 #include "layers/transformer/causal_lm.h"
@@ -34,10 +35,12 @@ ModelConfig model_of(AttentionType type) {
   config.attention.nope_dim = 16;
   config.attention.rope_dim = 8;
   config.attention.value_dim = 16;
+  config.attention.value_heads = 4;
   return config;
 }
 
 int64_t peak_of(const MemoryReport& report, Purpose purpose) { return report.peak[static_cast<int>(purpose)]; }
+int64_t held_at_peak(const MemoryReport& report, Purpose purpose) { return report.at_peak[static_cast<int>(purpose)]; }
 
 // What two training steps held of the device's memory at most; `before`: what other things held already.
 MemoryReport report_of_steps(const ModelConfig& config, const TrainingShape& shape, const Device& device,
@@ -51,10 +54,13 @@ MemoryReport report_of_steps(const ModelConfig& config, const TrainingShape& sha
   release_pooled_memory(device);  // as the trainer does
   reset_memory_peak(device);
   AdamW optimizer(space, OptimizerConfig{});
-  const Tensor tokens = Tensor::zeros({shape.micro_batch, shape.sequence_length}, DType::I32, Device{}, Purpose::Data);
+  const Shape tokens_of{shape.micro_batch, shape.sequence_length};
+  const auto zeros = [&](const Shape& of) { return Tensor::zeros(of, DType::I32, Device{}, Purpose::Data); };
+  const Tensor tokens = zeros(tokens_of), labels = zeros(tokens_of),
+               starts = shape.document_mask ? zeros({tokens_of.elements()}) : Tensor{};
   for (int i = 0; i < 2; ++i) {
     Tape tape(TapeMode::Recording, shape.recompute);
-    const Tensor loss = model.loss(tape, tokens, tokens, 1.0 / static_cast<double>(tokens.elements()));
+    const Tensor loss = model.loss(tape, tokens, labels, 1.0 / static_cast<double>(tokens.elements()), starts);
     tape.backward(loss);
     optimizer.step(1e-3, optimizer.sum_of_squares(), loss);
   }
@@ -67,23 +73,79 @@ testing::AssertionResult within_five_per_cent(int64_t planned, int64_t held) {
   return testing::AssertionFailure() << planned << " planned, " << held << " held";
 }
 
+struct PlannedCase {
+  AttentionType type;
+  DType dtype = DType::F32;
+  Recompute recompute = Recompute::None;
+  int64_t micro_batch = 4;
+  bool tied = false, document_mask = false;
+};
+
+// Twenty of them: each variant, dtype and mode, micro-batches of 1 to 8, tied or not.
+std::vector<PlannedCase> planned_cases() {
+  using A = AttentionType;
+  using R = Recompute;
+  return {{A::Gta},
+          {A::Gta, DType::BF16},
+          {A::Gta, DType::F32, R::Elementwise, 8},
+          {A::Gta, DType::BF16, R::Elementwise, 1, true},
+          {A::Gta, DType::F32, R::Block, 2, true},
+          {A::Gta, DType::BF16, R::Block, 8, false, true},
+          {A::Gqa, DType::F32, R::None, 1},
+          {A::Gqa, DType::BF16, R::Elementwise, 4, true},
+          {A::Gqa, DType::F32, R::Block, 8},
+          {A::Mla, DType::F32, R::None, 2, true},
+          {A::Mla, DType::BF16},
+          {A::Mla, DType::F32, R::Elementwise, 3, true},
+          {A::Mla, DType::BF16, R::Block},
+          {A::Mha, DType::F32, R::None, 4, true, true},
+          {A::Mha, DType::BF16, R::Block, 2},
+          {A::Mqa, DType::F32, R::Elementwise, 4},
+          {A::Gva, DType::F32, R::None, 4, true},
+          {A::Gva, DType::BF16, R::Block, 1},
+          {A::Gha, DType::F32, R::Elementwise, 2},
+          {A::Gha, DType::BF16, R::None, 4, true}};
+}
+
+std::string describe(const PlannedCase& c) {
+  return fmt::format("{} {} {} micro-batch {}{}{}", name_of(c.type), name_of(c.dtype), name_of(c.recompute),
+                     c.micro_batch, c.tied ? " tied" : "", c.document_mask ? " masked" : "");
+}
+
+TrainingShape shape_of(const PlannedCase& c, DeviceType device) {
+  return {.sequence_length = 128,
+          .micro_batch = c.micro_batch,
+          .dtype = c.dtype,
+          .recompute = c.recompute,
+          .device = device,
+          .document_mask = c.document_mask};
+}
+
+void expect_parts_add_up(const MemoryPlan& plan) {
+  EXPECT_EQ(plan.peak, plan.parameters + plan.gradients + plan.optimizer + plan.activations + plan.workspace +
+                           plan.data + plan.kept_for_reuse);
+  EXPECT_GT(plan.activations, 0) << "of a step's widest moment";
+}
+
 TEST(Plan, OfMemoryIsWithinFivePerCentOfWhatAStepHolds) {
-  for (AttentionType type : {AttentionType::Gta, AttentionType::Gqa, AttentionType::Mla})
-    for (DType dtype : {DType::F32, DType::BF16})
-      for (Recompute recompute : {Recompute::None, Recompute::Elementwise, Recompute::Block}) {
-        SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype) + " " + name_of(recompute));
-        const ModelConfig config = model_of(type);
-        const TrainingShape shape{.sequence_length = 128, .micro_batch = 4, .dtype = dtype, .recompute = recompute};
-        const MemoryPlan plan = plan_memory(config, shape);
-        int64_t before = 0;
-        const MemoryReport report = report_of_steps(config, shape, Device{}, before);
-        EXPECT_EQ(plan.gradients, peak_of(report, Purpose::Gradients));
-        EXPECT_EQ(plan.optimizer, peak_of(report, Purpose::Optimizer));
-        EXPECT_TRUE(within_five_per_cent(plan.parameters, peak_of(report, Purpose::Parameters)));
-        EXPECT_TRUE(within_five_per_cent(plan.activations, peak_of(report, Purpose::Activations)));
-        EXPECT_TRUE(within_five_per_cent(plan.peak, report.reserved_peak - before));
-        EXPECT_EQ(plan.total, plan.peak + plan.checkpoint_staging);
-      }
+  ASSERT_EQ(planned_cases().size(), 20u);
+  for (const PlannedCase& c : planned_cases()) {
+    SCOPED_TRACE(describe(c));
+    ModelConfig config = model_of(c.type);
+    config.tie_embeddings = c.tied;
+    const TrainingShape shape = shape_of(c, DeviceType::Cpu);
+    const MemoryPlan plan = plan_memory(config, shape);
+    int64_t before = 0;
+    const MemoryReport report = report_of_steps(config, shape, Device{}, before);
+    EXPECT_EQ(plan.gradients, held_at_peak(report, Purpose::Gradients));
+    EXPECT_EQ(plan.optimizer, held_at_peak(report, Purpose::Optimizer));
+    EXPECT_TRUE(within_five_per_cent(plan.parameters, held_at_peak(report, Purpose::Parameters)));
+    EXPECT_TRUE(within_five_per_cent(plan.activations, held_at_peak(report, Purpose::Activations)));
+    EXPECT_TRUE(within_five_per_cent(plan.peak, report.reserved_peak - before));
+    EXPECT_EQ(plan.total, plan.peak + plan.checkpoint_staging);
+    EXPECT_EQ(plan.pinned, 0);
+    expect_parts_add_up(plan);
+  }
 }
 
 // Where the attention's own memory, partial sums and scores, is most of a step's.
@@ -100,7 +162,7 @@ TEST(Plan, OfALongSequenceIsWithinTenPerCentOfWhatAStepHolds) {
       const MemoryReport report = report_of_steps(config, shape, Device{}, before);
       const int64_t held = report.reserved_peak - before;
       EXPECT_NEAR(static_cast<double>(plan.peak), static_cast<double>(held), 0.1 * static_cast<double>(held));
-      EXPECT_GT(plan.workspace, plan.activations / 4) << "or this proves nothing";
+      EXPECT_GT(plan.workspace, plan.activations / 5) << "or this proves nothing";
     }
 }
 
@@ -218,30 +280,63 @@ TEST(Plan, ForAGpuNeedsNoneAndCountsItsChunkOfLogitsAndItsProductsMemory) {
 
 TEST(Plan, OfCudaMemoryIsWithinFivePerCentOfWhatAStepHolds) {
   GTA_NEEDS_CUDA();
-  struct Case {
-    AttentionType type;
-    DType dtype;
-    Recompute recompute;
-  };
-  for (const auto& [type, dtype, recompute] : {Case{AttentionType::Gta, DType::F32, Recompute::None},
-                                               {AttentionType::Gta, DType::BF16, Recompute::Block},
-                                               {AttentionType::Mla, DType::BF16, Recompute::None}}) {
-    SCOPED_TRACE(std::string(name_of(type)) + " " + name_of(dtype) + " " + name_of(recompute));
-    const ModelConfig config = model_of_large_vocabulary(type);
-    const TrainingShape shape{
-        .sequence_length = 128, .micro_batch = 4, .dtype = dtype, .recompute = recompute, .device = DeviceType::Cuda};
+  for (const PlannedCase& c : planned_cases()) {
+    SCOPED_TRACE(describe(c));
+    ModelConfig config = model_of_large_vocabulary(c.type);
+    config.vocab_size /= 8;  // 512 tokens still have as many logits as activations
+    config.tie_embeddings = c.tied;
+    const TrainingShape shape = shape_of(c, DeviceType::Cuda);
     const MemoryPlan plan = plan_memory(config, shape);
     // The products' own memory is there from the first one on.
     const int64_t of_products = memory_report(*cuda_device()).in_use[static_cast<int>(Purpose::Workspace)];
     int64_t before = 0;
     const MemoryReport report = report_of_steps(config, shape, *cuda_device(), before);
-    EXPECT_EQ(plan.parameters, peak_of(report, Purpose::Parameters));
-    EXPECT_EQ(plan.gradients, peak_of(report, Purpose::Gradients));
-    EXPECT_EQ(plan.optimizer, peak_of(report, Purpose::Optimizer));
-    EXPECT_EQ(plan.workspace, peak_of(report, Purpose::Workspace));
-    EXPECT_TRUE(within_five_per_cent(plan.activations, peak_of(report, Purpose::Activations)));
-    EXPECT_TRUE(within_five_per_cent(plan.peak, report.reserved_peak - before + of_products));
+    EXPECT_EQ(plan.parameters, held_at_peak(report, Purpose::Parameters));
+    EXPECT_EQ(plan.gradients, held_at_peak(report, Purpose::Gradients));
+    EXPECT_EQ(plan.optimizer, held_at_peak(report, Purpose::Optimizer));
+    EXPECT_EQ(plan.workspace, held_at_peak(report, Purpose::Workspace));
+    EXPECT_TRUE(within_five_per_cent(plan.activations, held_at_peak(report, Purpose::Activations)));
+    EXPECT_TRUE(within_five_per_cent(plan.peak - kCudaGemmWorkspaceBytes,
+                                     report.reserved_peak - before + of_products - kCudaGemmWorkspaceBytes));
+    EXPECT_EQ(plan.total, plan.peak) << "copies for a checkpoint lie in the CPU's memory";
+    EXPECT_EQ(plan.pinned, plan.checkpoint_staging) << "so few are pinned";
+    expect_parts_add_up(plan);
   }
+}
+
+// What a GPU's saves take of the host stands apart; more than is pinned is staged.
+TEST(Plan, OfALargeModelStagesWhatIsNotPinned) {
+  ModelConfig config = model_of(AttentionType::Gta);
+  config.hidden_size = config.intermediate_size = 8192;
+  const MemoryPlan plan = plan_memory(config, {.sequence_length = 128, .device = DeviceType::Cuda});
+  EXPECT_EQ(plan.checkpoint_staging, plan.gradients + plan.optimizer);
+  EXPECT_EQ(plan.pinned, int64_t{16} << 30);
+  EXPECT_GT(plan.checkpoint_staging, plan.pinned);
+  EXPECT_EQ(plan.total, plan.peak);
+}
+
+TEST(Plan, TableHasWhatFitsAndItsLargest) {
+  const ModelConfig config = model_of(AttentionType::Gta);
+  TrainingShape shape{.sequence_length = 64};
+  const int64_t bytes = int64_t{256} << 20, global = 24;
+  const FitTable table = fit_table(config, shape, global, bytes);
+  ASSERT_FALSE(table.rows.empty());
+  int64_t before = 0;
+  for (const FitRow& row : table.rows) {
+    EXPECT_GT(row.micro_batch, before);
+    EXPECT_EQ(global % row.micro_batch, 0);
+    before = row.micro_batch;
+    for (size_t i = 0; i < kRecomputeModes.size(); ++i) {
+      shape.micro_batch = row.micro_batch;
+      shape.recompute = kRecomputeModes[i];
+      EXPECT_EQ(row.total[i], plan_memory(config, shape).total);
+      EXPECT_EQ(row.total[i] <= bytes, row.micro_batch <= table.largest[i]);
+    }
+  }
+  EXPECT_LE(table.largest[0], table.largest[1]);
+  EXPECT_LT(table.largest[0], table.largest[2]) << "or this proves little";
+  EXPECT_TRUE(fit_table(config, shape, global, 1 << 20).rows.empty());
+  EXPECT_GT(fit_table(config, shape, 0, bytes).largest[2], global) << "of a model alone whatever fits";
 }
 
 TEST(Plan, LargestMicroBatchIsTheLastThatFits) {

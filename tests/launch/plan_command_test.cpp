@@ -1,0 +1,333 @@
+// `gta plan`: every file that `train` takes, every key that counts, GPUs that are not here, the whole run.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "launch/budget.h"
+#include "launch/config/gpus.h"
+#include "launch/config/schema.h"
+#include "launch/plan.h"
+#include "tests/launch/small_run.h"
+
+namespace gta {
+namespace {
+
+using Json = nlohmann::json;
+
+class PlanCommandTest : public SmallRun {
+ protected:
+  // What the command says, of the run's file if no other is named.
+  std::string said(const std::string& arguments, const std::string& file = "run.yaml") {
+    remove_tree(folder_ + "/out.txt");
+    remove_tree(folder_ + "/err.txt");
+    EXPECT_EQ(gta("plan " + folder_ + "/" + file + " " + arguments), 0) << arguments << "\n" << errors();
+    return read_file(folder_ + "/out.txt");
+  }
+  Json json(const std::string& arguments, const std::string& file = "run.yaml") {
+    return Json::parse(said("--json " + arguments, file));
+  }
+  void expect_refusal(const std::string& arguments, const std::string& why) {
+    remove_tree(folder_ + "/err.txt");
+    EXPECT_EQ(gta("plan " + folder_ + "/" + arguments), 2) << arguments;
+    EXPECT_NE(errors().find(why), std::string::npos) << arguments << "\n" << errors() << "\nexpected: " << why;
+  }
+};
+
+// A key of the schema, another value, and what has to be set for it to count.
+struct Change {
+  std::string key, value, also = {};
+};
+const std::string kGpu = "--gpu h100-80gb --mfu 0.4 ", kMla = "model.attention.type=mla",
+                  kPrompts = "train.sample_prompts=[ab]";
+
+std::vector<Change> what_changes(const std::string& folder) {
+  return {{"model.hidden_size", "40"},
+          {"model.layers", "3"},
+          {"model.intermediate_size", "64"},
+          {"model.heads", "8"},
+          {"model.head_dim", "16"},
+          {"model.vocab_size", "512"},
+          {"model.vocab_multiple", "1000"},
+          {"model.max_sequence_length", "64"},
+          {"model.tie_embeddings", "false"},
+          {"model.attention.type", "mha"},
+          {"model.attention.query_heads", "4"},
+          {"model.attention.key_heads", "2"},
+          {"model.attention.latent_heads", "2"},
+          {"model.attention.latent_dim", "4"},
+          {"model.attention.value_decoder", "direct"},
+          {"model.attention.kv_heads", "4", "model.attention.type=gqa"},
+          {"model.attention.qkv_bias", "false"},
+          {"model.attention.value_heads", "4", "model.attention.type=gha"},
+          {"model.attention.kv_lora_rank", "16", kMla},
+          {"model.attention.nope_dim", "16", kMla},
+          {"model.attention.rope_dim", "8", kMla},
+          {"model.attention.value_dim", "16", kMla},
+          {"data.tokenizer", folder + "/other.model"},
+          {"data.validation", "[]"},
+          {"data.sequence_length", "8"},
+          {"data.document_mask", "true"},
+          {"train.steps", "13"},
+          {"train.tokens", "640", "train.steps=0"},
+          {"train.global_batch_size", "8"},
+          {"train.micro_batch_size", "1"},
+          {"train.dtype", "bfloat16"},
+          {"train.recompute", "block"},
+          {"train.evaluate_every_steps", "4"},
+          {"train.sample_every_steps", "4", kPrompts},
+          {"train.diagnose_every_steps", "4"},
+          {"train.validation_tokens", "50"},
+          {"train.sample_prompts", "[ab]"},
+          {"train.sample_tokens", "9", kPrompts},
+          {"train.checkpoint.asynchronous", "false"}};
+}
+
+// Keys that change neither memory nor FLOPs: what is computed with, where it lies, how often something is written. How
+// much of a text the masked attention skips, and how long a prompt is, the text says and not the key.
+const std::set<std::string> kChangesNothing = {
+    "name",
+    "seed",
+    "model.rope_theta",
+    "model.norm_eps",
+    "model.initializer_range",
+    "model.attention.gate",
+    "data.train",
+    "data.windows_across_shards",
+    "optimizer.type",
+    "optimizer.learning_rate",
+    "optimizer.betas",
+    "optimizer.eps",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "optimizer.schedule.type",
+    "optimizer.schedule.steps",
+    "optimizer.schedule.warmup_steps",
+    "optimizer.schedule.warmup_fraction",
+    "optimizer.schedule.decay_steps",
+    "optimizer.schedule.final_ratio",
+    "train.deterministic",
+    "train.checkpoint.every_steps",
+    "train.checkpoint.keep",
+    "train.checkpoint.keep_every_steps",
+    "train.z_loss",
+    "train.log_every_steps",
+    "train.max_skipped_steps",
+    "train.init_from",
+};
+
+TEST_F(PlanCommandTest, EveryKeyThatChangesMemoryOrFlopsChangesIt) {
+  train_tokenizer({read_file(folder_ + "/text.txt")}, 400, folder_ + "/other.model");
+  std::map<std::string, Change> changes;
+  for (const Change& change : what_changes(folder_)) changes[change.key] = change;
+  // Memory, parameters and FLOPs, without what only repeats the configuration.
+  const auto costs = [&](const std::string& overrides) {
+    const Json all = json(kGpu + overrides);
+    Json run = all.at("run");
+    for (const char* key : {"steps", "tokens", "dtype", "hours", "peak", "peak_flops_per_second"}) run.erase(key);
+    return Json{all.at("memory_bytes"), all.at("host_bytes"), all.at("parameters"), all.at("flops_per_token_training"),
+                run};
+  };
+  std::map<std::string, Json> before;  // by what is set beside
+  for (const ConfigKey& key : config_keys()) {
+    const auto found = changes.find(key.path);
+    ASSERT_NE(found != changes.end(), kChangesNothing.contains(key.path))
+        << key.path << ": give it another value above, or say that it costs nothing";
+    if (found == changes.end()) continue;
+    const Change& change = found->second;
+    const std::string also = change.also.empty() ? "" : " --set " + change.also;
+    if (change.key == "train.tokens") {
+      EXPECT_EQ(costs(also + " --set train.tokens=640"), costs(" --set train.steps=10"));
+      continue;
+    }
+    if (!before.contains(also)) before[also] = costs(also);
+    EXPECT_NE(costs(also + " --set " + change.key + "=" + change.value), before[also]) << change.key;
+  }
+}
+
+TEST_F(PlanCommandTest, TakesWhateverTrainTakes) {
+  // The vocabulary is the tokenizer's, and where that is not here an assumption, which is said.
+  EXPECT_EQ(json("").at("vocab_size"), 320);
+  EXPECT_EQ(json("").at("notes").at(0), "model.vocab_size is 320, from the tokenizer " + folder_ + "/t.model");
+  const Json assumed = json("--set data.tokenizer=absent.model");
+  EXPECT_EQ(assumed.at("vocab_size"), 32000);
+  EXPECT_NE(assumed.at("notes").dump().find("assumed to be 32000: the tokenizer"), std::string::npos)
+      << assumed.at("notes");
+  // A micro-batch that is chosen on the device: this one, or the one that is named.
+  EXPECT_EQ(json("--device cpu --set train.micro_batch_size=auto").at("micro_batch_size"), 4);
+  EXPECT_EQ(json("--gpu h200 --set train.micro_batch_size=auto").at("micro_batch_size"), 4);
+  // A run whose model is all in --set.
+  publish_text(
+      folder_ + "/bare.yaml",
+      "name: bare\ndata: {tokenizer: t.model, train: [shards/train-*.h5], sequence_length: 16}\ntrain: {steps: "
+      "2, global_batch_size: 4}\n");
+  const std::string model =
+      "--set model.hidden_size=32 --set model.layers=1 --set model.intermediate_size=48 --set model.heads=4 --set "
+      "model.head_dim=8 --set model.attention.type=mha ";
+  EXPECT_EQ(json(model, "bare.yaml").at("run").at("steps"), 2);
+  EXPECT_EQ(gta("train " + folder_ + "/bare.yaml --run-dir " + folder_ + "/bare " + model), 0) << errors();
+}
+
+// A model's file is a run of nothing but steps, as far as --set says nothing else.
+TEST_F(PlanCommandTest, OfAModelHonoursEveryOverride) {
+  publish_text(folder_ + "/model.yaml",
+               "hidden_size: 32\nlayers: 2\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 320\nattention: "
+               "{type: mha}\n");
+  const std::string length = "--sequence-length 16 --device cuda ",
+                    same = " --set train.dtype=bfloat16 --set train.micro_batch_size=2 --set train.recompute=block",
+                    all = same +
+                          " --set train.steps=12 --set train.global_batch_size=4 --set data.sequence_length=16 --set "
+                          "train.checkpoint.asynchronous=false";
+  const Json plain = json(length, "model.yaml"), set = json(length + same, "model.yaml");
+  EXPECT_NE(plain.at("memory_bytes"), set.at("memory_bytes"));
+  EXPECT_EQ(set.at("dtype"), "bfloat16");
+  EXPECT_FALSE(plain.contains("run"));
+  const Json of_model = json("--gpu h200 " + all, "model.yaml"),
+             of_run = json("--gpu h200 --set model.attention.type=mha --set data.validation=[]" + all);
+  for (const char* part : {"memory_bytes", "host_bytes", "run", "micro_batches", "fits"})
+    EXPECT_EQ(of_model.at(part), of_run.at(part)) << part;
+  expect_refusal("model.yaml --set train.micro_batch_size=3 --set train.global_batch_size=4",
+                 "train.micro_batch_size: 3 does not divide");
+  expect_refusal("model.yaml --set train.dtype=float16", "train.dtype");
+  expect_refusal("model.yaml", "needs a sequence length");
+}
+
+TEST_F(PlanCommandTest, SaysWhatFitsIntoAGpuThatIsNotHere) {
+  const std::string file = std::string(GTA_SOURCE_DIR) + "/configs/runs/gta-1b.yaml";
+  remove_tree(folder_ + "/out.txt");
+  ASSERT_EQ(gta("plan " + file + " --gpu a100-40gb --set train.dtype=bfloat16 --json"), 0) << errors();
+  const Json j = Json::parse(read_file(folder_ + "/out.txt"));
+  EXPECT_EQ(j.at("device"), "cuda");
+  EXPECT_EQ(j.at("gpu").at("name"), "a100-40gb");
+  EXPECT_TRUE(j.at("fits"));
+  const int64_t limit = j.at("memory_for_training_bytes");
+  EXPECT_EQ(limit, gpu_named("a100-40gb").memory / 10 * 9);
+  const Json& largest = j.at("largest_micro_batch_sizes");
+  EXPECT_LT(largest.at("none"), largest.at("block"));
+  EXPECT_EQ(j.at("largest_micro_batch_size"), largest.at("none"));
+  bool has_largest = false;
+  for (const Json& row : j.at("micro_batches")) {
+    has_largest = has_largest || row.at("micro_batch_size") == largest.at("none");
+    for (const char* mode : {"none", "elementwise", "block"})
+      EXPECT_EQ(row.at("total_bytes").at(mode) <= limit, row.at("micro_batch_size") <= largest.at(mode)) << row;
+  }
+  EXPECT_TRUE(has_largest);
+  // The same numbers written out; and one that is too small.
+  const Json own = json("--gpu mine:1:2:3"), small = json("--gpu mine:0.0001:2:3");
+  EXPECT_EQ(own.at("device_memory_bytes"), int64_t{1} << 30);
+  EXPECT_FALSE(small.at("fits"));
+  EXPECT_TRUE(small.at("micro_batches").empty());
+  EXPECT_NE(said("--gpu mine:0.0001:2:3").find("not even one sequence fits"), std::string::npos);
+  const std::string text = said("--gpu h100-80gb");
+  for (const char* part : {"fits        yes", "micro-batch         none  elementwise        block", "largest"})
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  for (const std::string& wrong : {"h101", "mine:24", "mine:24:x:1", "mine:24:-1:1", ":1:1:1", "mine:24:100:900:1"})
+    expect_refusal("run.yaml --gpu " + wrong, "expected a100-40gb, a100-80gb, h100-80gb");
+  expect_refusal("run.yaml --gpu h200 --device cpu", "cpu and --gpu h200: give one of them");
+}
+
+TEST(Gpus, TableIsWhole) {
+  ASSERT_GE(known_gpus().size(), 5u);
+  for (const Gpu& gpu : known_gpus()) {
+    SCOPED_TRACE(gpu.name);
+    EXPECT_GT(gpu.memory, int64_t{20} << 30);
+    EXPECT_GT(gpu.bfloat16_flops, gpu.float32_flops);
+    EXPECT_GT(gpu.bandwidth, 1e11);
+    EXPECT_FALSE(gpu.source.empty());
+    EXPECT_EQ(peak_flops(gpu, DType::F64), 0);
+  }
+}
+
+TEST_F(PlanCommandTest, CountsTheWholeRun) {
+  // 12 steps of 4 x 16 tokens; looks after 5, 10 and 12 steps at 100 tokens; diagnoses after 6 and 12, of 2 sequences.
+  const std::string set =
+      " --set train.evaluate_every_steps=5 --set train.diagnose_every_steps=6 --set train.sample_tokens=7 --set "
+      "train.sample_prompts=[a,b] --set train.sample_every_steps=5";
+  const Json given = json(kGpu + "--price 3" + set), assumed = json("--gpu h100-80gb" + set);
+  const Json &run = given.at("run"), &flops = run.at("flops");
+  const double forward = given.at("flops_per_token_forward");
+  EXPECT_EQ(run.at("tokens"), 12 * 4 * 16);
+  EXPECT_DOUBLE_EQ(flops.at("training"), 12 * 4 * 16 * 3 * forward);
+  EXPECT_DOUBLE_EQ(flops.at("validation"), 3 * 100 * forward);
+  EXPECT_DOUBLE_EQ(flops.at("diagnosis"), 2 * 2 * 16 * forward);
+  EXPECT_DOUBLE_EQ(flops.at("samples"), (1 + 3) * 2 * 7 * forward) << "before, twice on the way, and at the end";
+  const double model = flops.at("model"), hours = run.at("hours"), peak = 67e12;
+  EXPECT_DOUBLE_EQ(hours, model / (0.4 * peak) / 3600) << "float32 products are not TF32's";
+  EXPECT_DOUBLE_EQ(run.at("cost"), 3 * hours);
+  EXPECT_EQ(run.at("mfu_source"), "given");
+  EXPECT_DOUBLE_EQ(run.at("mfu"), 0.4);
+  EXPECT_EQ(assumed.at("run").at("mfu_source"), "assumed");
+  EXPECT_FALSE(assumed.at("run").contains("cost"));
+  // An assumption counts what is recomputed; an MFU that is given has it in it.
+  const auto hours_of = [&](const std::string& arguments) -> double { return json(arguments).at("run").at("hours"); };
+  const std::string block = " --set train.recompute=block";
+  EXPECT_GT(hours_of("--gpu h100-80gb" + block), 1.1 * hours_of("--gpu h100-80gb"));
+  EXPECT_EQ(hours_of(kGpu + block), hours_of(kGpu));
+  // A validation set that is scored whole is counted where it is, and said where it is not.
+  EXPECT_GT(json(kGpu + "--set train.validation_tokens=0").at("run").at("flops").at("validation"),
+            flops.at("validation"));
+  EXPECT_NE(said(kGpu + "--set train.validation_tokens=0 --set data.validation=[absent-*.h5]").find("not here"),
+            std::string::npos);
+  EXPECT_NE(said(kGpu).find("at an MFU of 40.0% given (67 TFLOP/s, data sheet's products in float32)"),
+            std::string::npos);
+  EXPECT_NE(said("--gpu h100-80gb --set train.dtype=float64").find("not known: h100-80gb has no figure"),
+            std::string::npos);
+  expect_refusal("run.yaml --gpu h200 --measure", "times steps on a device of this machine");
+  expect_refusal("run.yaml --mfu 0.5 --measure --device cpu", "[--measure] and --mfu 0.5: give one of them");
+  expect_refusal("run.yaml --mfu 1.5", "--mfu: expected");
+  expect_refusal("run.yaml --gpu h200 --set train.dtype=float64 --price 1", "needs the run's hours");
+}
+
+TEST_F(PlanCommandTest, MeasuresHere) {
+  const Json j = json("--device cpu --measure");
+  EXPECT_EQ(j.at("run").at("mfu_source"), "measured");
+  EXPECT_GT(j.at("run").at("hours"), 0);
+  EXPECT_GT(j.at("run").at("mfu"), 0);
+  EXPECT_EQ(json("--device cpu").at("run").at("mfu_source"), "assumed");
+}
+
+TEST(Budget, CountsAsPeopleWrite) {
+  EXPECT_EQ(people_count(950), "950");
+  EXPECT_EQ(people_count(168558336), "168.6M");
+  EXPECT_EQ(people_count(1128766208), "1.13B");
+  EXPECT_EQ(people_count(220e9), "220B");
+  EXPECT_EQ(people_count(2e12), "2T");
+}
+
+// What a whole run held at most, looks and all, is what is planned for its step.
+TEST_F(PlanCommandTest, IsWhatATrainingHolds) {
+  const std::vector<std::string> larger = {"model.hidden_size=128",
+                                           "model.head_dim=32",
+                                           "model.layers=4",
+                                           "model.intermediate_size=320",
+                                           "train.steps=3",
+                                           "train.global_batch_size=32",
+                                           "train.micro_batch_size=16",
+                                           "model.attention.latent_dim=32",
+                                           "train.validation_tokens=2000"};
+  const std::vector<std::vector<std::string>> cases = {
+      {},
+      {"train.dtype=bfloat16", "data.document_mask=true", "train.diagnose_every_steps=2"},
+      {"train.recompute=block", "train.sample_prompts=[ab]", "train.sample_tokens=8"},
+      {"train.recompute=elementwise", "model.attention.type=mla", "train.z_loss=0.001", "model.tie_embeddings=true"}};
+  for (size_t i = 0; i < cases.size(); ++i) {
+    std::vector<std::string> overrides = larger;
+    overrides.insert(overrides.end(), cases[i].begin(), cases[i].end());
+    SCOPED_TRACE(i);
+    const LoadedRun run = load(overrides);
+    WatchedRun o = options("held" + std::to_string(i));
+    o.device = "cpu";
+    ASSERT_EQ(train(run, o).outcome, TrainOutcome::Finished);
+    int64_t held = 0;
+    std::istringstream rows(read_file(o.run_dir + "/metrics.jsonl"));
+    for (std::string row; std::getline(rows, row);) held = std::max(held, Json::parse(row).value("memory_bytes", held));
+    RunConfig config = run.config;
+    config.model.vocab_size = 320;
+    const int64_t planned = plan_memory(config.model, training_shape(config, DeviceType::Cpu)).peak;
+    EXPECT_NEAR(static_cast<double>(planned), static_cast<double>(held), 0.05 * static_cast<double>(held));
+  }
+}
+
+}  // namespace
+}  // namespace gta
