@@ -39,12 +39,22 @@ spdlog::level::level_enum level_of(Level level) {
   return spdlog::level::info;
 }
 
+std::shared_ptr<spdlog::sinks::sink> file_sink(const std::string& path) {
+  auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
+  sink->set_pattern("%Y-%m-%d %H:%M:%S %v");
+  return sink;
+}
+
+void write_to(spdlog::logger& to, Level level, std::string_view message) {
+  const char* prefix = level == Level::Warning ? "gta: warning: " : level == Level::Error ? "gta: error: " : "";
+  to.log(level_of(level), "{}{}", prefix, message);
+}
+
 }  // namespace
 
 void write(Level level, std::string_view message) {
   std::lock_guard lock(mutex);
-  const char* prefix = level == Level::Warning ? "gta: warning: " : level == Level::Error ? "gta: error: " : "";
-  logger().log(level_of(level), "{}{}", prefix, message);
+  write_to(logger(), level, message);
 }
 
 void set_level(Level level) {
@@ -56,12 +66,16 @@ void attach_file(const std::string& path) {
   detach_file();
   std::lock_guard lock(mutex);
   try {
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
-    sink->set_pattern("%Y-%m-%d %H:%M:%S %v");
-    logger().sinks().push_back(std::move(sink));
+    logger().sinks().push_back(file_sink(path));
   } catch (const spdlog::spdlog_ex&) {
     fail(path, "the log cannot be written: {}", std::strerror(errno));
   }
+}
+
+void append_to(const std::string& path, Level level, std::string_view message) try {
+  spdlog::logger to("file", file_sink(path));
+  write_to(to, level, message);
+} catch (const spdlog::spdlog_ex&) {
 }
 
 void detach_file() {

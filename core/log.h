@@ -17,6 +17,8 @@ void set_level(Level level);
 // Appends every message to this file too, until detached; a file that cannot be opened is an Error. One file at a time.
 void attach_file(const std::string& path);
 void detach_file();
+// One line at the end of a file that is not attached; what cannot be written is lost.
+void append_to(const std::string& path, Level level, std::string_view message);
 
 template <class... A>
 void debug(fmt::format_string<A...> format, A&&... a) {

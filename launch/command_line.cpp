@@ -81,6 +81,7 @@ void add_train(CLI::App& app, Choices& c) {
   add_path(train, "config", c.train.config, "YAML, docs/configuration.md")->required();
   add_path(train, "--run-dir", c.train.run_dir, "instead of runs/NAME");
   train->add_flag("--fresh", c.train.fresh, "begin anew; an existing folder is moved aside, not deleted");
+  train->add_flag("--force", c.train.force, "start also what is planned not to fit into the device's memory");
   train
       ->add_option("--profile", c.train.profile_steps, "write RUN/profile.json (Chrome trace) of the first STEPS steps")
       ->check(integer_value(1, kMany));

@@ -291,6 +291,28 @@ FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_
   return table;
 }
 
+std::string misfit(const RunConfig& run, DeviceType device, int64_t bytes) {
+  constexpr double gib = 1 << 30;
+  const TrainingShape shape = training_shape(run, device);
+  const int64_t total = plan_memory(run.model, shape).total;
+  if (total <= bytes) return "";
+  const FitTable table = fit_table(run.model, shape, run.train.global_batch_size, memory_for_training(bytes));
+  std::string fitting;
+  for (size_t i = 0; i < kRecomputeModes.size(); ++i)
+    if (table.largest[i] > 0)
+      fitting += fmt::format("{}{} with train.recompute {}", fitting.empty() ? "" : ", ", table.largest[i],
+                             name_of(kRecomputeModes[i]));
+  return fmt::format(
+      "micro-batches of {} x {} tokens in {} with train.recompute {} are planned to take {:.2f} GiB{}, and the device "
+      "has {:.2f}; {}",
+      shape.micro_batch, shape.sequence_length, name_of(shape.dtype), name_of(shape.recompute),
+      static_cast<double>(total) / gib,
+      device == DeviceType::Cpu && shape.asynchronous_checkpoints ? " with train.checkpoint.asynchronous" : "",
+      static_cast<double>(bytes) / gib,
+      fitting.empty() ? "not even one sequence would fit: shorten data.sequence_length, or take a smaller model"
+                      : "train.micro_batch_size would fit up to " + fitting);
+}
+
 double recomputed_flops_per_token(const ModelConfig& config, int64_t sequence_length, Recompute mode) {
   const AttentionConfig& a = config.attention;
   if (mode == Recompute::Elementwise && a.type == AttentionType::Gta &&

@@ -85,5 +85,9 @@ struct FitTable {
 // What fits into `bytes`, of the divisors of the global batch, or with a global_batch of 0 of the powers of two; of
 // many sizes a choice, and the largest of each mode. The shape's own micro-batch and recompute count for nothing.
 FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_t global_batch, int64_t bytes);
+// What of a run does not fit into a device of `bytes`, and what would; "" where all of it fits, also where less is left
+// than memory_for_training() leaves.
+enum class Misfit : uint8_t { Refuse, Try };
+std::string misfit(const RunConfig& run, DeviceType device, int64_t bytes);
 
 }  // namespace gta

@@ -61,15 +61,14 @@ class Trainer {
     }
     const bool fresh = options_.use == FolderUse::Fresh;
     std::optional<Resumed> resumed;
-    if (folder_ && !fresh) resumed = resume(training_, *folder_, notes_);
+    if (folder_ && !fresh) resumed = resume(training_, *folder_, options_.misfit, notes_);
     const TrainingPosition& position = training_.position;
     const int64_t steps = training_.config.train.steps;
     if (resumed && training_.at_end() && !resumed->owed.any()) {
       log::info("nothing to do: {} has all {} steps", resumed->checkpoint.path(), steps);
       return {TrainOutcome::NothingToDo, run_dir_, position.step};
     }
-    if (!resumed) begin(training_, notes_);
-    release_pooled_memory(training_.device);  // what initialising or loading took in passing
+    if (!resumed) begin(training_, options_.misfit, notes_);
     for (std::string& note : what_has_no_effect(training_)) notes_.push_back(std::move(note));
 
     // Everything fits; from here on files are written.

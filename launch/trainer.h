@@ -11,6 +11,7 @@
 #include <string>
 
 #include "launch/config/config.h"
+#include "launch/plan.h"
 
 namespace gta {
 
@@ -20,6 +21,7 @@ struct TrainOptions {
   std::string run_dir;  // empty: runs/NAME
   FolderUse use = FolderUse::Resume;
   std::string device = "auto";
+  Misfit misfit = Misfit::Refuse;
   int64_t profile_steps = 0;  // of the first steps: their ranges as RUN/profile.json and a table
 };
 

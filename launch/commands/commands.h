@@ -16,7 +16,7 @@ enum class Output : uint8_t { Text, Json };
 struct TrainCommand {
   std::string config, run_dir, device = "auto";
   std::vector<std::string> overrides;
-  bool fresh = false;
+  bool fresh = false, force = false;
   int64_t profile_steps = 0;
 };
 int run_train(const TrainCommand& command);

@@ -13,6 +13,7 @@ int run_train(const TrainCommand& command) {
   options.run_dir = folder_name(command.run_dir);
   options.use = command.fresh ? FolderUse::Fresh : FolderUse::Resume;
   options.device = command.device;
+  options.misfit = command.force ? Misfit::Try : Misfit::Refuse;
   options.profile_steps = command.profile_steps;
   const TrainResult result = train(run, options);
   if (result.outcome == TrainOutcome::Interrupted) return kExitInterrupted;

@@ -1,7 +1,9 @@
 #include "launch/training/start.h"
 
 #include "checkpoints/model_state.h"
+#include "core/allocator.h"
 #include "core/io/file.h"
+#include "core/log.h"
 #include "launch/config/history.h"
 #include "launch/plan.h"
 #include "launch/resume.h"
@@ -21,9 +23,23 @@ int64_t micro_batch_going_on(const RunConfig& before, const Training& training) 
   return fitting_micro_batch(config, training.device.type, memory);
 }
 
+// Before the training gets its memory. log: of a run that is there already, or "".
+void check_memory(const Training& training, Misfit use, const std::string& log, std::vector<std::string>& notes) {
+  const std::string problem = misfit(training.config, training.device.type, memory_report(training.device).limit);
+  if (problem.empty()) return;
+  if (use == Misfit::Try) {
+    notes.push_back("--force: " + problem);
+    return;
+  }
+  const Error error(ErrorKind::BadInput, "memory", problem + "; --force starts all the same");
+  if (exists(log)) log::append_to(log, log::Level::Error, error.what());
+  throw error;
+}
+
 }  // namespace
 
-std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::vector<std::string>& notes) {
+std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfit misfit,
+                              std::vector<std::string>& notes) {
   RunConfig& config = training.config;
   const size_t saved = list_checkpoints(folder.checkpoints()).size();
   const std::optional<RunFolder::NotedCheckpoint> noted = folder.noted_checkpoint();
@@ -50,7 +66,10 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::
     training.position = checkpoint.position();
     change_notes = describe_changes(changes, before, config, training.position);
     owed = looks_owed(training, folder);
-    if (!training.optimizer && (!training.at_end() || owed.any())) training.allocate();
+    if (!training.optimizer && (!training.at_end() || owed.any())) {
+      check_memory(training, misfit, folder.path() + "/log.txt", notes);
+      training.allocate();
+    }
     if (training.optimizer)
       checkpoint.check_fits(training_ranges(training.space, *training.optimizer, RangesOf::Updater));
     return true;
@@ -88,11 +107,12 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::
   return Resumed{std::move(*found), owed, std::move(left_behind)};
 }
 
-void begin(Training& training, std::vector<std::string>& notes) {
+void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
   RunConfig& config = training.config;
   if (config.train.micro_batch_size == kAutoMicroBatch)
     config.train.micro_batch_size =
         fitting_micro_batch(config, training.device.type, memory_for_training(training.device));
+  check_memory(training, misfit, "", notes);
   if (config.train.init_from.empty()) {
     training.allocate();
     training.space.initialize(static_cast<uint64_t>(config.seed));

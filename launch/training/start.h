@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoints/reader.h"
+#include "launch/plan.h"
 #include "launch/run_folder.h"
 #include "launch/training/looks.h"
 #include "launch/training/training.h"
@@ -24,10 +25,12 @@ struct Resumed {
 // that fits: another one would round sums in another order. With a lower learning
 // rate the run goes back behind what is not sound: that is what the message of a run that ended in skipped steps
 // advises. A training that is at its end and owes nothing gets no memory. notes: what the user should know, a line
-// each. Error(BadInput) where keys or data have changed that may not, or no checkpoint is whole.
-std::optional<Resumed> resume(Training& training, const RunFolder& folder, std::vector<std::string>& notes);
+// each. Error(BadInput) where keys or data have changed that may not, no checkpoint is whole, or the plan does not fit
+// into the device's memory, which log.txt then says too.
+std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfit misfit,
+                              std::vector<std::string>& notes);
 
 // At step 0, with random weights or those of train.init_from.
-void begin(Training& training, std::vector<std::string>& notes);
+void begin(Training& training, Misfit misfit, std::vector<std::string>& notes);
 
 }  // namespace gta
