@@ -36,6 +36,25 @@ TEST(Allocator, CountsWhatIsHeldByPurpose) {
   EXPECT_EQ(memory_report(Device{}).peak[static_cast<int>(Purpose::Optimizer)], before);
 }
 
+TEST(Allocator, SaysWhatWasHeldAtThePeak) {
+  const Device meta = meta_of(DeviceType::Cuda);
+  const auto hold = [&](int64_t bytes, Purpose purpose) { return Tensor::empty({bytes}, DType::U8, meta, purpose); };
+  reset_memory_peak(meta);
+  const MemoryReport before = memory_report(meta);
+  { const Tensor alone = hold(3000, Purpose::Workspace); }
+  { const Tensor data = hold(2000, Purpose::Data), activations = hold(2500, Purpose::Activations); }
+  const MemoryReport report = memory_report(meta);
+  const auto more = [&](Purpose purpose) {
+    return report.at_peak[static_cast<int>(purpose)] - before.in_use[static_cast<int>(purpose)];
+  };
+  EXPECT_EQ(more(Purpose::Workspace), 0) << "its largest was at another time";
+  EXPECT_EQ(more(Purpose::Data), 2000);
+  EXPECT_EQ(more(Purpose::Activations), 2500);
+  EXPECT_EQ(report.total_peak, before.total_in_use() + 4500);
+  reset_memory_peak(meta);
+  EXPECT_EQ(memory_report(meta).at_peak, before.in_use);
+}
+
 TEST(Allocator, HandsOutAgainWhatWasFreed) {
   release_pooled_memory(Device{});
   EXPECT_EQ(memory_report(Device{}).pooled, 0);
