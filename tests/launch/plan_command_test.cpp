@@ -156,6 +156,7 @@ TEST_F(PlanCommandTest, TakesWhateverTrainTakes) {
   EXPECT_EQ(assumed.at("vocab_size"), 32000);
   EXPECT_NE(assumed.at("notes").dump().find("assumed to be 32000: the tokenizer"), std::string::npos)
       << assumed.at("notes");
+  EXPECT_EQ(gta("bench step " + folder_ + "/run.yaml --device cpu --steps 1"), 0) << errors();
   // A micro-batch that is chosen on the device: this one, or the one that is named.
   EXPECT_EQ(json("--device cpu --set train.micro_batch_size=auto").at("micro_batch_size"), 4);
   EXPECT_EQ(json("--gpu h200 --set train.micro_batch_size=auto").at("micro_batch_size"), 4);
