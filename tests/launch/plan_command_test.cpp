@@ -191,7 +191,7 @@ TEST_F(PlanCommandTest, OfAModelHonoursEveryOverride) {
   for (const char* part : {"memory_bytes", "host_bytes", "run", "micro_batches", "fits"})
     EXPECT_EQ(of_model.at(part), of_run.at(part)) << part;
   expect_refusal("model.yaml --set train.micro_batch_size=3 --set train.global_batch_size=4",
-                 "train.micro_batch_size: 3 does not divide");
+                 "--set train.micro_batch_size=3: 3 does not divide");
   expect_refusal("model.yaml --set train.dtype=float16", "train.dtype");
   expect_refusal("model.yaml", "needs a sequence length");
 }
