@@ -97,7 +97,7 @@ TEST_F(Steering, ALearningRateChangedAtAStepEqualsARunThatHadThatScheduleFromThe
                                          "optimizer.betas=[0.8, 0.9]",
                                          "train.z_loss=1e-3"};
   ASSERT_EQ(train(load(first), options("run")).step, 5);
-  Training by_hand(load(then).config, Device{});
+  Training by_hand(load(then).config, device_from_name("auto"));
   by_hand.allocate();
   {
     const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(folder_ + "/run"));
@@ -187,7 +187,7 @@ TEST_F(Steering, ARunGoesOnInTheOrderOfSamplesThatItBeganWith) {
   parsed.position.order = SampleOrder::Network;
   publish_text(manifest, to_json(parsed));
 
-  Training by_hand(load({"train.steps=5"}).config, Device{});
+  Training by_hand(load({"train.steps=5"}).config, device_from_name("auto"));
   by_hand.data.sampler.set_order(SampleOrder::Network);
   by_hand.allocate();
   load_training(Checkpoint::open(resolve_checkpoint(folder_ + "/old")), by_hand.space, *by_hand.optimizer);
