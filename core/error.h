@@ -31,6 +31,14 @@ class Error : public std::runtime_error {
   ErrorKind kind() const { return kind_; }
   const std::string& where() const { return where_; }
 
+  // Whether every rank of a training throws it (Communicator::together): the one that leads tells the user.
+  bool agreed() const { return agreed_; }
+  Error as_agreed() const {
+    Error error = *this;
+    error.agreed_ = true;
+    return error;
+  }
+
   // The same, met when work was under way: what should have been refused before it is a failure by then.
   Error underway() const {
     Error error = *this;
@@ -41,6 +49,7 @@ class Error : public std::runtime_error {
  private:
   ErrorKind kind_;
   std::string where_;
+  bool agreed_ = false;
 };
 
 template <class... Arguments>

@@ -114,6 +114,7 @@ int32_t Tape::new_value(const Tensor& tensor) {
 }
 
 Tensor Tape::use(const Weight& weight) {
+  if (before_use_) before_use_(weight);
   if (used_) add_once(*used_, &weight);
   if (!recording()) return weight.value;
   if (!weight.gradient.defined())
@@ -198,7 +199,7 @@ std::vector<Tensor> Tape::checkpoint(const char* name, const Function& f, const 
     links.push_back(input.link());
     columns.push_back(input.columns());
   }
-  Tape inference(TapeMode::Inference);
+  Tape inference(TapeMode::Inference, Recompute::None, {}, before_use_);
   std::vector<const Weight*> inside;
   inference.used_ = &inside;
   std::vector<Tensor> outputs = f(inference, kept);

@@ -52,6 +52,9 @@ Recompute recompute_from_name(const std::string& name);  // Error(BadInput) nami
 // Called when the gradient of a weight is complete, as far as this tape adds to it; not for weights that no op used.
 using GradientListener = std::function<void(const Weight&)>;
 
+// Called before an op takes a weight: its value may still be on its way. Not when backward computes forward again.
+using WeightUse = std::function<void(const Weight&)>;
+
 // Computes a tensor again that was not kept.
 using Again = std::function<Tensor()>;
 
@@ -127,8 +130,9 @@ struct TapeValue {
 
 class Tape {
  public:
-  explicit Tape(TapeMode mode, Recompute recompute = Recompute::None, GradientListener listener = {})
-      : mode_(mode), recompute_(recompute), listener_(std::move(listener)) {}
+  explicit Tape(TapeMode mode, Recompute recompute = Recompute::None, GradientListener listener = {},
+                WeightUse before_use = {})
+      : mode_(mode), recompute_(recompute), listener_(std::move(listener)), before_use_(std::move(before_use)) {}
   Tape(const Tape&) = delete;  // what is recorded knows its tape
   Tape& operator=(const Tape&) = delete;
   bool recording() const { return mode_ == TapeMode::Recording; }
@@ -215,6 +219,7 @@ class Tape {
   TapeMode mode_;
   Recompute recompute_;
   GradientListener listener_;
+  WeightUse before_use_;
   std::deque<TapeValue> values_;
   std::vector<Node> nodes_;
   std::unordered_map<const Weight*, int64_t> to_play_;  // how many nodes that take it are left

@@ -1,13 +1,14 @@
-// Two ranks, each a thread with memory of its own, train as one does on both their samples: they reduce a bucket when
-// backward has finished it, update what they own, and give each other the new weights. What they save loads on any
-// number of ranks.
+// Two ranks, each a thread with memory of its own, train as one does on both their samples (core/comm/data_parallel.h).
+// What they save loads on any number of ranks.
 #include <gtest/gtest.h>
 
-#include <barrier>
+#include <numeric>
 #include <thread>
 
 #include "checkpoints/model_state.h"
 #include "checkpoints/writer.h"
+#include "core/comm/data_parallel.h"
+#include "core/comm/thread_transport.h"
 #include "layers/transformer/causal_lm.h"
 #include "tests/checkpoints/test_state.h"
 #include "tests/small_model.h"
@@ -53,71 +54,23 @@ void train_alone(Rank& rank, Recompute recompute) {
   }
 }
 
-// What ranks tell each other goes through memory that all of them see.
-class Together {
- public:
-  explicit Together(std::vector<std::unique_ptr<Rank>>& ranks)
-      : ranks_(ranks), arrived_(static_cast<std::ptrdiff_t>(ranks.size())), losses_(ranks.size()), squares_(losses_) {}
-
-  void train(size_t self, Recompute recompute) {
-    Rank& rank = *ranks_[self];
-    const ParameterLayout& layout = rank.space.layout();
-    for (int64_t step = 0; step < kSteps; ++step) {
-      rank.space.zero_gradients();
-      std::vector<int64_t> left(layout.buckets().size());
-      for (const ParameterGroup& group : layout.groups()) ++left[static_cast<size_t>(group.bucket)];
-      Tape tape(TapeMode::Recording, recompute, [&](const Weight& weight) {
-        const int64_t bucket = layout.groups()[static_cast<size_t>(weight.group)].bucket;
-        if (--left[static_cast<size_t>(bucket)] == 0) reduce(self, bucket);
-      });
-      const auto index = static_cast<int64_t>(self);
-      const Tensor loss = rank.model.loss(tape, sample(step, index), sample(step, index + 1), kLabelWeight);
-      tape.backward(loss);
-      EXPECT_EQ(std::count(left.begin(), left.end(), 0), static_cast<int64_t>(left.size())) << "every bucket was sent";
-      losses_[self] = loss.to_vector<double>()[0];
-      squares_[self] = rank.optimizer->sum_of_squares().to_vector<double>()[0];
-      arrived_.arrive_and_wait();
-      double squares = 0;
-      for (double part : squares_) squares += part;
-      rank.optimizer->step(kRate, Tensor::from<double>({1}, {squares}),
-                           Tensor::from<double>({static_cast<int64_t>(losses_.size())}, losses_));
-      arrived_.arrive_and_wait();
-      gather(self);
-      arrived_.arrive_and_wait();
-    }
+// One rank of several.
+void train_together(Rank& rank, Communicator& comm, Recompute recompute) {
+  DataParallel together(rank.space, comm);
+  for (int64_t step = 0; step < kSteps; ++step) {
+    rank.space.zero_gradients();
+    Tape tape(TapeMode::Recording, recompute, together.gradients_complete(), together.weights_needed());
+    const Tensor loss = rank.model.loss(tape, sample(step, comm.rank()), sample(step, comm.rank() + 1), kLabelWeight);
+    tape.backward(loss);
+    together.finish_gradients();
+    const std::vector<double> losses = comm.gather("losses", loss.to_vector<double>()[0]),
+                              squares = comm.gather("squares", rank.optimizer->sum_of_squares().to_vector<double>()[0]);
+    rank.optimizer->step(kRate, Tensor::from<double>({1}, {std::accumulate(squares.begin(), squares.end(), 0.0)}),
+                         Tensor::from<double>({comm.ranks()}, losses));
+    together.begin_weights();
   }
-
- private:
-  // Of its slice, or of the vectors all: the sum over the ranks, in their order.
-  void reduce(size_t self, int64_t bucket) {
-    ParameterSpace& space = ranks_[self]->space;
-    const FlatRange whole = space.layout().buckets()[static_cast<size_t>(bucket)];
-    const FlatRange range =
-        whole.kind == ParameterKind::Vector ? whole : space.shards().slice(bucket, static_cast<int64_t>(self));
-    arrived_.arrive_and_wait();
-    std::vector<double> sum(static_cast<size_t>(range.count));
-    for (const auto& rank : ranks_) {
-      const std::vector<double> part = to_doubles(rank->space.gradients().slice(range));
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
-    }
-    arrived_.arrive_and_wait();
-    const Tensor to = space.gradients().slice(range);
-    to.copy_from(from_doubles(to.shape(), sum, to.dtype()));
-  }
-
-  void gather(size_t self) {
-    const ParameterSpace& space = ranks_[self]->space;
-    for (size_t other = 0; other < ranks_.size(); ++other)
-      for (const FlatRange& range : space.shards().owned(static_cast<int64_t>(other)))
-        if (other != self && range.kind == ParameterKind::Matrix)
-          flat_slice(space.weights(range.kind), range.first, range.count)
-              .copy_from(flat_slice(ranks_[other]->space.weights(range.kind), range.first, range.count));
-  }
-
-  std::vector<std::unique_ptr<Rank>>& ranks_;
-  std::barrier<> arrived_;
-  std::vector<double> losses_, squares_;
-};
+  together.finish_weights();
+}
 
 std::vector<std::unique_ptr<Rank>> make_ranks(const ModelConfig& config, DType dtype, int64_t count,
                                               Sharding sharding = Sharding::Optimizer) {
@@ -132,9 +85,14 @@ std::vector<double> weight_values(const ParameterSpace& space, const Parameter& 
 }
 
 void train_together(std::vector<std::unique_ptr<Rank>>& ranks, Recompute recompute) {
-  Together together(ranks);
+  const Meeting meeting(static_cast<int64_t>(ranks.size()));
   std::vector<std::thread> threads;
-  for (size_t r = 0; r < ranks.size(); ++r) threads.emplace_back([&, r] { together.train(r, recompute); });
+  for (size_t r = 0; r < ranks.size(); ++r)
+    threads.emplace_back([&, r] {
+      Communicator comm(meeting.join(static_cast<int64_t>(r)));
+      train_together(*ranks[r], comm, recompute);
+      comm.finish();
+    });
   for (std::thread& thread : threads) thread.join();
 }
 

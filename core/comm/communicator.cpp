@@ -1,0 +1,348 @@
+#include "core/comm/communicator.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <utility>
+
+#include "core/error.h"
+#include "core/thread.h"
+
+namespace gta {
+namespace {
+
+constexpr int64_t kAlignment = 64;      // bytes; a slice of a bucket has whole such
+constexpr int64_t kSumBytes = 1 << 14;  // of the sum that is made at once, so that it stays in the cache
+
+// What ranks compare before a collective.
+struct Header {
+  int64_t number, bytes;
+  std::array<char, 48> name;
+};
+static_assert(sizeof(Header) == kAlignment);
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
+}
+
+template <class T>
+void sum_parts(const T* parts, int64_t ranks, int64_t count, T* sum) {
+  constexpr int64_t block = kSumBytes / static_cast<int64_t>(sizeof(T));
+  for (int64_t first = 0; first < count; first += block) {
+    const int64_t last = std::min(count, first + block);
+    for (int64_t i = first; i < last; ++i) sum[i] = parts[i];
+    for (int64_t r = 1; r < ranks; ++r)
+      for (int64_t i = first; i < last; ++i) sum[i] += parts[r * count + i];
+  }
+}
+
+// sum[i] = parts[0][i] + parts[1][i] + ..., in this order
+void sum_in_order(DType dtype, const void* parts, int64_t ranks, int64_t count, void* sum) {
+  dispatch_state(dtype, "sum over ranks", [&](auto zero) {
+    using T = decltype(zero);
+    sum_parts(static_cast<const T*>(parts), ranks, count, static_cast<T*>(sum));
+  });
+}
+
+int64_t padded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t bytes_of(const Tensor& tensor) { return tensor.elements() * static_cast<int64_t>(size_of(tensor.dtype())); }
+
+void check_tensor(const std::string& name, const Tensor& tensor, int64_t parts) {
+  ensure(tensor.device().type == DeviceType::Cpu && tensor.contiguous(), "communicator",
+         "'{}' needs a tensor on the host without gaps, got {}", name, describe(tensor));
+  ensure(tensor.elements() % parts == 0, "communicator", "'{}': {} elements have no {} equal parts", name,
+         tensor.elements(), parts);
+}
+
+}  // namespace
+
+char* Scratch::take(int64_t bytes) {
+  if (!memory_.defined() || memory_.elements() * static_cast<int64_t>(size_of(DType::F32)) < bytes) {
+    memory_ = {};  // before the larger one is asked for
+    memory_ =
+        Tensor::empty({padded(bytes) / static_cast<int64_t>(size_of(DType::F32))}, DType::F32, {}, Purpose::Workspace);
+  }
+  return static_cast<char*>(memory_.raw_data());
+}
+
+struct Communicator::Worker {
+  struct Task {
+    std::string name;
+    int64_t bytes;
+    Run run;
+    std::promise<void> done;
+  };
+
+  void work(const OpenTransport& open, std::promise<std::pair<int64_t, int64_t>> opened);
+  void compare(Transport& transport, const Task& task, int64_t number) const;
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Task> tasks;
+  Whereabouts where;
+  std::exception_ptr broken;  // what ended the collectives
+  bool closes = false, leaves = false;
+  std::string transport_name;
+  std::vector<std::string> hosts;
+  std::thread thread;
+};
+
+void Communicator::Worker::work(const OpenTransport& open, std::promise<std::pair<int64_t, int64_t>> opened) {
+  std::unique_ptr<Transport> transport;
+  try {
+    transport = open();
+    transport_name = transport->name();
+    opened.set_value({transport->rank(), transport->ranks()});
+  } catch (...) {
+    opened.set_exception(std::current_exception());
+    return;
+  }
+  Scratch scratch;
+  while (true) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !tasks.empty() || closes || leaves; });
+    if (leaves) return;
+    if (tasks.empty()) break;
+    Task task = std::move(tasks.front());
+    tasks.pop_front();
+    const std::exception_ptr before = broken;
+    where.number += 1;
+    where.name = task.name;
+    where.inside = !before;
+    lock.unlock();
+    std::exception_ptr error = before;
+    try {
+      if (!error) {
+        compare(*transport, task, where.number);  // only this thread changes it
+        task.run(*transport, scratch);
+      }
+    } catch (...) {
+      error = std::current_exception();
+    }
+    task.run = {};  // what it holds is the caller's again
+    lock.lock();
+    where.inside = false;
+    broken = error;
+    lock.unlock();
+    if (error)
+      task.done.set_exception(error);
+    else
+      task.done.set_value();
+  }
+  if (broken) return;
+  try {
+    transport->close();
+  } catch (...) {
+    const std::lock_guard lock(mutex);
+    broken = std::current_exception();
+  }
+}
+
+void Communicator::Worker::compare(Transport& transport, const Task& task, int64_t number) const {
+  std::vector<Header> headers(static_cast<size_t>(transport.ranks()));
+  Header& own = headers[static_cast<size_t>(transport.rank())];
+  own = {number, task.bytes, {}};
+  std::memcpy(own.name.data(), task.name.data(), std::min(task.name.size(), own.name.size() - 1));
+  const Header mine = own;
+  transport.all_gather(headers.data(), sizeof(Header));
+  for (size_t r = 0; r < headers.size(); ++r) {
+    headers[r].name.back() = '\0';
+    if (std::memcmp(&headers[r], &mine, sizeof mine) != 0)
+      fail("ranks",
+           "rank {} is in collective {}, '{}' of {} bytes, where rank {} is in {}, '{}' of {} bytes: the ranks do not "
+           "do the same work; are all of them the same program with the same configuration?",
+           r, headers[r].number, headers[r].name.data(), headers[r].bytes, transport.rank(), mine.number,
+           mine.name.data(), mine.bytes);
+  }
+}
+
+Communicator::Communicator() : hosts_{host_name()} {}
+
+Communicator::Communicator(OpenTransport open) : worker_(std::make_shared<Worker>()) {
+  std::promise<std::pair<int64_t, int64_t>> opened;
+  auto result = opened.get_future();
+  worker_->thread = start_thread(
+      "speaks to other ranks",
+      [worker = worker_, open = std::move(open), promise = std::make_shared<decltype(opened)>(std::move(opened))] {
+        worker->work(open, std::move(*promise));
+      });
+  try {
+    std::tie(rank_, ranks_) = result.get();
+  } catch (...) {
+    worker_->thread.join();
+    throw;
+  }
+  transport_ = worker_->transport_name;
+  hosts_ = gather_text("hosts", host_name());
+}
+
+Communicator::~Communicator() {
+  if (!worker_ || !worker_->thread.joinable()) return;
+  bool inside = false;
+  {
+    const std::lock_guard lock(worker_->mutex);
+    worker_->leaves = true;
+    inside = worker_->where.inside;
+  }
+  worker_->changed.notify_all();
+  if (inside)
+    worker_->thread.detach();
+  else
+    worker_->thread.join();
+}
+
+int64_t Communicator::local_rank() const {
+  const auto self = hosts_.begin() + rank_;
+  return std::count(hosts_.begin(), self, *self);
+}
+
+int64_t Communicator::local_ranks() const {
+  return std::count(hosts_.begin(), hosts_.end(), hosts_[static_cast<size_t>(rank_)]);
+}
+
+Pending Communicator::begin(std::string name, int64_t bytes, Run run) {
+  std::promise<void> done;
+  Pending pending(done.get_future().share());
+  {
+    const std::lock_guard lock(worker_->mutex);
+    ensure(!worker_->closes, "communicator", "'{}' begins after finish()", name);
+    worker_->where.begun += 1;
+    worker_->tasks.push_back({std::move(name), bytes, std::move(run), std::move(done)});
+  }
+  worker_->changed.notify_all();
+  return pending;
+}
+
+Pending Communicator::reduce_scatter(std::string name, const Tensor& parts) {
+  check_tensor(name, parts, ranks_);
+  if (ranks_ == 1) return {};
+  const int64_t bytes = bytes_of(parts) / ranks_;
+  return begin(std::move(name), bytes, [parts, bytes](Transport& transport, Scratch& scratch) {
+    char* const received = scratch.take(bytes * transport.ranks());
+    char* const data = static_cast<char*>(parts.raw_data());
+    transport.all_to_all(data, received, bytes);
+    sum_in_order(parts.dtype(), received, transport.ranks(), parts.elements() / transport.ranks(),
+                 data + transport.rank() * bytes);
+  });
+}
+
+Pending Communicator::all_reduce(std::string name, const Tensor& values) {
+  check_tensor(name, values, 1);
+  if (ranks_ == 1) return {};
+  const int64_t bytes = bytes_of(values);
+  return begin(std::move(name), bytes, [values, bytes](Transport& transport, Scratch& scratch) {
+    const int64_t ranks = transport.ranks(), part = padded((bytes + ranks - 1) / ranks), all = part * ranks;
+    char* const sent = scratch.take(2 * all);
+    char* const received = sent + all;
+    std::memcpy(sent, values.raw_data(), static_cast<size_t>(bytes));
+    std::memset(sent + bytes, 0, static_cast<size_t>(all - bytes));
+    transport.all_to_all(sent, received, part);
+    sum_in_order(values.dtype(), received, ranks, part / static_cast<int64_t>(size_of(values.dtype())),
+                 sent + transport.rank() * part);
+    transport.all_gather(sent, part);
+    std::memcpy(values.raw_data(), sent, static_cast<size_t>(bytes));
+  });
+}
+
+Pending Communicator::all_gather(std::string name, const Tensor& parts) {
+  check_tensor(name, parts, ranks_);
+  if (ranks_ == 1) return {};
+  const int64_t bytes = bytes_of(parts) / ranks_;
+  return begin(std::move(name), bytes,
+               [parts, bytes](Transport& transport, Scratch&) { transport.all_gather(parts.raw_data(), bytes); });
+}
+
+Pending Communicator::all_gather_bytes(std::string name, void* data, int64_t bytes) {
+  if (ranks_ == 1) return {};
+  return begin(std::move(name), bytes,
+               [data, bytes](Transport& transport, Scratch&) { transport.all_gather(data, bytes); });
+}
+
+std::vector<std::string> Communicator::gather_text(std::string name, const std::string& text) {
+  std::vector<std::string> texts(static_cast<size_t>(ranks_));
+  texts[static_cast<size_t>(rank_)] = text;
+  if (ranks_ == 1) return texts;
+  begin(std::move(name), 0, [&texts, &text](Transport& transport, Scratch& scratch) {
+    std::vector<int64_t> sizes(texts.size());
+    sizes[static_cast<size_t>(transport.rank())] = static_cast<int64_t>(text.size());
+    transport.all_gather(sizes.data(), sizeof(int64_t));
+    const int64_t bytes = padded(*std::max_element(sizes.begin(), sizes.end()));
+    if (bytes == 0) return;
+    char* const all = scratch.take(bytes * transport.ranks());
+    char* const own = all + transport.rank() * bytes;
+    std::memcpy(own, text.data(), text.size());
+    std::memset(own + text.size(), 0, static_cast<size_t>(bytes) - text.size());
+    transport.all_gather(all, bytes);
+    for (size_t r = 0; r < texts.size(); ++r)
+      texts[r].assign(all + static_cast<int64_t>(r) * bytes, static_cast<size_t>(sizes[r]));
+  }).wait();
+  return texts;
+}
+
+std::string Communicator::broadcast_text(std::string name, const std::string& text, int64_t root) {
+  if (ranks_ == 1) return text;
+  std::string result = rank_ == root ? text : "";
+  begin(std::move(name), 0, [&result, root](Transport& transport, Scratch&) {
+    int64_t size = static_cast<int64_t>(result.size());
+    transport.broadcast(&size, sizeof size, root);
+    result.resize(static_cast<size_t>(size));
+    if (size > 0) transport.broadcast(result.data(), size, root);
+  }).wait();
+  return result;
+}
+
+void Communicator::together(const std::string& name, const std::function<void()>& part) {
+  if (ranks_ == 1) return part();
+  // A kind's digit and the message of whoever could not.
+  std::string failure;
+  try {
+    part();
+  } catch (const Error& error) {
+    if (error.agreed()) throw;  // all ranks are here
+    failure = fmt::format("{}{}", static_cast<int>(error.kind()), error.what());
+  } catch (const std::bad_alloc&) {
+    failure = fmt::format("{}no memory is left", static_cast<int>(ErrorKind::OutOfMemory));
+  } catch (const std::exception& error) {
+    failure = fmt::format("{}{}", static_cast<int>(ErrorKind::Failed), error.what());
+  }
+  const std::vector<std::string> failures = gather_text(name, failure);
+  const auto first = std::find_if(failures.begin(), failures.end(), [](const std::string& f) { return !f.empty(); });
+  if (first == failures.end()) return;
+  const auto kind = static_cast<ErrorKind>(first->front() - '0');
+  const std::string message = first->substr(1);
+  const bool everywhere = std::count(failures.begin(), failures.end(), *first) == ranks_;
+  const int64_t rank = first - failures.begin();
+  throw Error(kind, "",
+              everywhere
+                  ? message
+                  : fmt::format("rank {} of {} ({}): {}", rank, ranks_, hosts_[static_cast<size_t>(rank)], message))
+      .as_agreed();
+}
+
+void Communicator::finish() {
+  if (!worker_ || !worker_->thread.joinable()) return;
+  {
+    const std::lock_guard lock(worker_->mutex);
+    worker_->closes = true;
+  }
+  worker_->changed.notify_all();
+  worker_->thread.join();
+  if (worker_->broken) std::rethrow_exception(worker_->broken);
+}
+
+Communicator::Whereabouts Communicator::whereabouts() const {
+  if (!worker_) return {};
+  const std::lock_guard lock(worker_->mutex);
+  return worker_->where;
+}
+
+}  // namespace gta

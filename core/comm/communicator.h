@@ -1,0 +1,116 @@
+// What the ranks of a training say to each other. Every rank begins the same collectives in the same order; a thread
+// of the communicator's own works on them one after the other, while the caller computes.
+//
+//   reduce_scatter   parts (ranks x n): part `rank` becomes the sum of all ranks' such parts; the others stay
+//   all_reduce       every element becomes the sum over the ranks, the same bits on each
+//   all_gather       parts (ranks x n): each rank's own part comes to all
+//
+// Sums are made here, in the order of ranks and in the tensors' own dtype: their bits depend on the number of ranks
+// alone, not on a library, a length or who came first. Each collective has a name and a number. Before it begins, the
+// ranks compare them: where a rank is in another one, all say which.
+//
+// Tensors lie on the host. A communicator of one rank has no thread, and its collectives do nothing.
+#pragma once
+
+#include <functional>
+#include <future>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "core/comm/transport.h"
+#include "core/tensor.h"
+
+namespace gta {
+
+// A collective that was begun.
+class Pending {
+ public:
+  Pending() = default;  // nothing to wait for
+  explicit Pending(std::shared_future<void> done) : done_(std::move(done)) {}
+  // Returns when this rank's part in it is done: tensors may be read and written again. Throws what went wrong, also in
+  // a collective before it.
+  void wait() const {
+    if (done_.valid()) done_.get();
+  }
+
+ private:
+  std::shared_future<void> done_;
+};
+
+// Memory of the communicator's thread, kept from one collective to the next.
+class Scratch {
+ public:
+  char* take(int64_t bytes);
+
+ private:
+  Tensor memory_;
+};
+
+class Communicator {
+ public:
+  Communicator();  // of one rank
+  // open: called by the thread that makes all of the transport's calls. Waits until the ranks know each other's hosts.
+  explicit Communicator(OpenTransport open);
+  // After finish(), or when this rank is about to end by an error: then its thread may be waiting for others for good,
+  // and is left behind.
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int64_t rank() const { return rank_; }
+  int64_t ranks() const { return ranks_; }
+  bool leads() const { return rank_ == 0; }  // writes what there is one of
+  // The ranks' hosts, by rank; of one rank its own.
+  const std::vector<std::string>& hosts() const { return hosts_; }
+  int64_t local_rank() const;  // among those on this host
+  int64_t local_ranks() const;
+  const std::string& transport() const { return transport_; }  // its library, for people
+
+  // The tensors are rows without gaps. Do not touch them until wait().
+  Pending reduce_scatter(std::string name, const Tensor& parts);
+  Pending all_reduce(std::string name, const Tensor& values);
+  Pending all_gather(std::string name, const Tensor& parts);
+
+  // These wait. Every rank's text, by rank; the text of one rank.
+  std::vector<std::string> gather_text(std::string name, const std::string& text);
+  std::string broadcast_text(std::string name, const std::string& text, int64_t root = 0);
+  // Every rank's values, by rank.
+  template <class T>
+  std::vector<T> gather(std::string name, const T& value) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    std::vector<T> values(static_cast<size_t>(ranks_));
+    values[static_cast<size_t>(rank_)] = value;
+    all_gather_bytes(std::move(name), values.data(), sizeof(T)).wait();
+    return values;
+  }
+  // Every rank does its part; where one could not, each throws the Error of the lowest such rank, which names it and is
+  // agreed(). So all ranks end alike, and nobody waits for one that has left.
+  void together(const std::string& name, const std::function<void()>& part);
+
+  // The last goodbye: every rank calls it when it is done. Collectives cannot be begun any more.
+  void finish();
+
+  // What this rank's thread is doing, for whoever watches it.
+  struct Whereabouts {
+    int64_t number = 0;   // of the collective that was entered last, from 1
+    std::string name;     // its name
+    bool inside = false;  // whether it has not been left
+    int64_t begun = 0;    // how many the caller has begun
+  };
+  Whereabouts whereabouts() const;
+
+ private:
+  struct Worker;
+  using Run = std::function<void(Transport&, Scratch&)>;
+  Pending begin(std::string name, int64_t bytes, Run run);
+  Pending all_gather_bytes(std::string name, void* data, int64_t bytes);
+
+  int64_t rank_ = 0, ranks_ = 1;
+  std::vector<std::string> hosts_;
+  std::string transport_ = "none";
+  std::shared_ptr<Worker> worker_;  // shared with its thread, which may outlive this object
+};
+
+}  // namespace gta
