@@ -33,6 +33,8 @@ std::vector<std::string> read_file_list(const std::string& list) {
     if (file.ends_with('\r')) file.remove_suffix(1);
     if (file.empty()) continue;
     const std::string path(file), place = name + ":" + std::to_string(number);
+    if (file.find('\0') != std::string_view::npos)
+      bad_input(place, "has a NUL: expected one path a line (find without -print0)");
     if (is_directory(path)) bad_input(place, "'{}' is a folder: name the files in it (find FOLDER -type f does)", path);
     if (!exists(path)) bad_input(place, "there is no file '{}': expected one path a line", path);
     files.push_back(path);

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -240,6 +241,32 @@ ShardReport write_shards(const Tokenizer& tokenizer, const std::vector<std::stri
   }
   report.paths = kept.publish();
   return report;
+}
+
+std::vector<std::string> describe_missing_shards(const std::vector<std::string>& paths) {
+  constexpr size_t digits = 5, ending = digits + 3;  // of NAME-00000.h5
+  std::map<std::string, int64_t> last;               // number, of each NAME-
+  for (const std::string& path : paths) {
+    if (path.size() <= ending || !path.ends_with(".h5") || path[path.size() - ending - 1] != '-') continue;
+    const std::string number = path.substr(path.size() - ending, digits);
+    if (number.find_first_not_of("0123456789") != std::string::npos) continue;
+    int64_t& largest = last[path.substr(0, path.size() - ending)];
+    largest = std::max<int64_t>(largest, std::stoll(number));
+  }
+  std::vector<std::string> sentences;
+  for (const auto& [name, largest] : last) {
+    int64_t missing = 0;
+    std::string first;
+    for (int64_t number = 0; number < largest; ++number)
+      if (const std::string path = fmt::format("{}{:05}.h5", name, number); !exists(path) && missing++ == 0)
+        first = path;
+    if (missing > 0)
+      sentences.push_back(fmt::format(
+          "{} {} not there, and {}{:05}.h5 is: the set was not written to its end, or is not whole any more; "
+          "write it again ('gta data shards --replace')",
+          first, missing > 1 ? fmt::format("and {} others before the last are", missing - 1) : "is", name, largest));
+  }
+  return sentences;
 }
 
 }  // namespace gta

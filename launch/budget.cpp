@@ -15,7 +15,10 @@ namespace gta {
 namespace {
 
 // How often something comes that is due every so many steps and at the end; 0: at the end only.
-int64_t times_due(int64_t steps, int64_t every) { return every > 0 ? steps / every + (steps % every != 0 ? 1 : 0) : 1; }
+// In float64: whatever it is multiplied with may be as large.
+double times_due(int64_t steps, int64_t every) {
+  return every > 0 ? static_cast<double>(steps / every + (steps % every != 0 ? 1 : 0)) : 1;
+}
 
 // Of shards that a run names by paths or patterns; nothing where one is not here.
 std::optional<int64_t> tokens_here(const std::vector<std::string>& patterns) try {
@@ -51,13 +54,13 @@ RunBudget budget_of(const RunConfig& run) {
     const int64_t most = train.validation_tokens;
     budget.validation_set_is_known = most > 0 || here;
     const int64_t each = most > 0 ? std::min(most, here.value_or(most)) : here.value_or(0);
-    budget.validation = forward(static_cast<double>(times_due(train.steps, train.evaluate_every_steps) * each));
+    budget.validation = forward(times_due(train.steps, train.evaluate_every_steps) * static_cast<double>(each));
   }
   if (train.diagnose_every_steps > 0)
-    budget.diagnosis = forward(static_cast<double>(train.steps / train.diagnose_every_steps * train.micro_batch_size *
-                                                   run.data.sequence_length));
-  const int64_t sampled = train.sample_tokens * static_cast<int64_t>(train.sample_prompts.size());
-  budget.samples = forward(static_cast<double>((1 + times_due(train.steps, train.sample_every_steps)) * sampled));
+    budget.diagnosis = forward(static_cast<double>(train.steps / train.diagnose_every_steps) *
+                               static_cast<double>(train.micro_batch_size * run.data.sequence_length));
+  const auto sampled = static_cast<double>(train.sample_tokens * static_cast<int64_t>(train.sample_prompts.size()));
+  budget.samples = forward((1 + times_due(train.steps, train.sample_every_steps)) * sampled);
   return budget;
 }
 

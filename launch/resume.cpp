@@ -63,9 +63,9 @@ std::vector<std::string> describe_changes(const std::vector<ConfigDifference>& c
         line_of(change);
     if (change.key == "train.micro_batch_size") note += " (sums round otherwise, all else stays)";
     if (change.key == "train.global_batch_size")
-      note += fmt::format(
-          " ({} tokens in all after the last step)",
-          position.tokens + (now.train.steps - position.step) * now.train.global_batch_size * now.data.sequence_length);
+      note += fmt::format(" ({} tokens in all after the last step)",
+                          position.tokens + std::max<int64_t>(0, now.train.steps - position.step) *
+                                                now.train.global_batch_size * now.data.sequence_length);
     notes.push_back(note);
   }
   if (position.step >= now.train.steps) return notes;

@@ -41,6 +41,7 @@ class Trainer {
     require(
         find_bad_utf8(to_yaml(training_.config)) < 0 && find_bad_utf8(run_dir_) < 0, "train",
         "the path of the data or of the run is not UTF-8, which a run's configuration has to be: rename the folder");
+    training_.asked_tokens = run.tokens;
     check_prompts(training_);
     for (const std::string& key : run.unused_attention_keys)
       notes_.push_back(fmt::format("model.{} is not used by attention.type {}", key,

@@ -8,6 +8,7 @@
 #include "core/io/file.h"
 #include "core/log.h"
 #include "data/input_file.h"
+#include "data/shards.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
 #include "launch/loaded_model.h"
@@ -51,7 +52,10 @@ int64_t window_of(const EvalCommand& command, const RunConfig& config) {
 
 // Without --data: what the run itself was validated on, whole.
 std::vector<std::string> shards_of(const EvalCommand& command, const RunConfig& config) {
-  if (!command.data.empty()) return command.data;
+  if (!command.data.empty()) {
+    for (const std::string& missing : describe_missing_shards(command.data)) log::warning("{}", missing);
+    return command.data;
+  }
   require(!config.data.validation.empty(), "eval",
           "the run has no validation set (data.validation): expected --data SHARDS or --text FILE");
   for (const std::string& path : config.data.validation)

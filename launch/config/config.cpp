@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <utility>
 
 #include "core/io/file.h"
 #include "launch/config/file_pattern.h"
@@ -36,6 +37,7 @@ class Resolver {
 
   PlacedValues values;
   std::vector<ConfigProblem> problems;
+  int64_t tokens = 0;  // train.tokens, when train.steps follows from it
 
   void apply(const std::string& prefix, DataFiles files) {
     for (auto& [path, placed] : values) {
@@ -122,7 +124,7 @@ class Resolver {
     if (c.train.tokens > 0 && c.train.steps == 0 && c.train.global_batch_size > 0 && c.data.sequence_length > 0) {
       const int64_t per_step = c.train.global_batch_size * c.data.sequence_length;
       c.train.steps = (c.train.tokens + per_step - 1) / per_step;
-      c.train.tokens = 0;
+      tokens = std::exchange(c.train.tokens, 0);
     }
     check_schedule();
     if (c.model.max_sequence_length == 0) c.model.max_sequence_length = c.data.sequence_length;
@@ -223,7 +225,7 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   resolver.check_model();
   resolver.check_run(files);
   resolver.throw_problems();
-  LoadedRun loaded{resolver.config, {}};
+  LoadedRun loaded{resolver.config, {}, resolver.tokens};
   const std::string type = name_of(loaded.config.model.attention.type);
   for (const auto& [key_path, placed] : resolver.values) {
     const ConfigKey& key = *find_config_key(key_path);

@@ -14,6 +14,7 @@ enum class DataFiles : uint8_t { Expand, Ignore };  // Ignore: globs and tokeniz
 struct LoadedRun {
   RunConfig config;
   std::vector<std::string> unused_attention_keys;  // given, but not used by the chosen type: paths below model
+  int64_t tokens = 0;  // train.tokens, where the run's length was given so; config.train.steps is what follows from it
 };
 
 // Error(BadInput) with one line per problem, `file:line:column: key: ...`, all at once. Overrides are `key.path=value`,

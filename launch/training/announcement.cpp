@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "data/shards.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
 #include "optim/schedule.h"
@@ -23,6 +24,9 @@ void announce_data(const Training& t) {
               sampler.samples_per_epoch(i), t.config.data.sequence_length,
               samples * share / static_cast<double>(sampler.samples_per_epoch(i)));
   }
+  std::vector<std::string> paths = t.config.data.validation;
+  for (const TokenShard& shard : t.data.shards) paths.push_back(shard.summary().path);
+  for (const std::string& missing : describe_missing_shards(paths)) log::warning("{}", missing);
   if (const double share = t.data.unsampled().share(); share > 0.01)
     log::warning("{}", describe_unsampled(t.data));
   else if (share > 0)

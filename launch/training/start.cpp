@@ -1,5 +1,8 @@
 #include "launch/training/start.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "checkpoints/model_state.h"
 #include "core/allocator.h"
 #include "core/io/file.h"
@@ -21,6 +24,13 @@ int64_t micro_batch_going_on(const RunConfig& before, const Training& training) 
   if (keeps) return config.train.micro_batch_size;
   config.train.micro_batch_size = kAutoMicroBatch;
   return fitting_micro_batch(config, training.device.type, memory);
+}
+
+// A run's length that was given in tokens: those that it has seen may have come in batches of another size.
+int64_t steps_until(int64_t tokens, const TrainingPosition& position, const RunConfig& config) {
+  const int64_t per_step = config.train.global_batch_size * config.data.sequence_length,
+                left = std::max<int64_t>(0, tokens - position.tokens);
+  return position.step + (left + per_step - 1) / per_step;
 }
 
 // Before the training gets its memory. log: of a run that is there already, or "".
@@ -51,6 +61,7 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfi
 
   std::vector<ConfigDifference> changes;
   std::vector<std::string> change_notes;
+  std::string init_note;
   Looks owed;
   std::vector<std::string> left_behind;
   const bool automatic = config.train.micro_batch_size == kAutoMicroBatch;
@@ -62,6 +73,12 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfi
       return false;
     }
     if (automatic) config.train.micro_batch_size = micro_batch_going_on(before, training);
+    if (training.asked_tokens > 0)
+      config.train.steps = steps_until(training.asked_tokens, checkpoint.position(), config);
+    // What the run began with is what it began with.
+    if (const std::string asked = std::exchange(config.train.init_from, before.train.init_from);
+        !asked.empty() && asked != before.train.init_from)
+      init_note = fmt::format("train.init_from {} has no effect on a run that goes on", asked);
     changes = check_resume(folder.path(), checkpoint, before, config, training.tokenizer, training.data.hash());
     training.position = checkpoint.position();
     change_notes = describe_changes(changes, before, config, training.position);
@@ -96,6 +113,7 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfi
   training.data.sampler.set_order(training.position.order);
   training.history = with_changes(history_of(found->config_yaml()), training.position.step, changes);
   notes.insert(notes.end(), change_notes.begin(), change_notes.end());
+  if (!init_note.empty()) notes.push_back(init_note);
   if (noted && left_behind.empty() && noted->step > training.position.step)
     notes.push_back(fmt::format("a checkpoint of step {} was saved in {}, and is not there or not whole", noted->step,
                                 noted->directory));

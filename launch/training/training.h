@@ -38,7 +38,8 @@ struct Training {
 
   Device device;
   Tokenizer tokenizer;
-  RunConfig config;  // train.micro_batch_size may still be auto until start.h has chosen it
+  RunConfig config;          // train.micro_batch_size may still be auto until start.h has chosen it
+  int64_t asked_tokens = 0;  // the run's length, where it was given in tokens (LoadedRun::tokens)
   TrainingData data;
   std::optional<EvaluationSet> validation;
   ParameterSpace space;

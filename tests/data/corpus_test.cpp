@@ -489,6 +489,8 @@ TEST(Corpus, AListNamesFilesOneALine) {
               read_file_list(folder.write("bad", folder.path() + "\n"));
             }).find("bad:1] '" + folder.path() + "' is a folder"),
             std::string::npos);
+  const std::string nul = folder.write("nul", a + std::string(1, '\0') + b + std::string(1, '\0'));
+  EXPECT_NE(refusal([&] { read_file_list(nul); }).find("nul:1] has a NUL"), std::string::npos);
   EXPECT_NE(refusal([&] { read_file_list(folder.write("bad", "\n\n")); }).find("names no files"), std::string::npos);
   EXPECT_NE(refusal([&] { read_file_list(folder.path("none")); }).find("there is no such file"), std::string::npos);
 }

@@ -120,6 +120,34 @@ TEST_F(Steering, ALearningRateChangedAtAStepEqualsARunThatHadThatScheduleFromThe
     EXPECT_EQ(resumed.values(kind).to_vector<float>(), by_hand.space.values(kind).to_vector<float>());
 }
 
+TEST_F(Steering, ALengthInTokensHoldsWhateverTheBatchesWere) {
+  // 5 steps of 4 x 16 tokens, then the rest of 640 in steps of 8 x 16.
+  ASSERT_EQ(train(load({"train.steps=0", "train.tokens=320"}), options("run")).step, 5);
+  const std::vector<std::string> larger = {"train.steps=0", "train.tokens=640", "train.global_batch_size=8"};
+  const std::string said = said_by(larger, "run");
+  expect_part(said, "704 tokens in all after the last step");
+  expect_part(said, "step 8/8");
+  EXPECT_EQ(train(load(larger), options("run")).outcome, TrainOutcome::NothingToDo);
+}
+
+TEST_F(Steering, WhatARunBeganWithStaysInItsConfiguration) {
+  train(load(), options("base"));
+  const std::string base = folder_ + "/base";
+  train(load({"train.init_from=" + base, "train.steps=4"}), options("run"));
+  train(load({"train.steps=5"}), options("run"));
+  expect_part(read_file(folder_ + "/run/config.yaml"), "init_from: \"" + base);
+  expect_part(said_by({"train.steps=6", "train.init_from=" + folder_ + "/run"}, "run"),
+              "has no effect on a run that goes on");
+  expect_part(read_file(folder_ + "/run/config.yaml"), "init_from: \"" + base);
+}
+
+TEST_F(Steering, ShardsThatAreMissingAreSaid) {
+  publish_text(folder_ + "/shards/train-00002.h5", read_file(folder_ + "/shards/train-00000.h5"));
+  const std::string said = said_by({}, "run");
+  expect_part(said, "shards/train-00001.h5 is not there, and ");
+  expect_part(said, "train-00002.h5 is: the set was not written to its end");
+}
+
 TEST_F(Steering, WhatWasChangedStandsInTheConfigurationWithItsStep) {
   const std::string title = "# Changed while it trained:\n", run = folder_ + "/run";
   train(load({"train.steps=4"}), options("run"));
