@@ -5,6 +5,9 @@
 
 #ifdef GTA_MPI
 
+// C++ bindings that MPI gave up: they would want another library.
+#define OMPI_SKIP_MPICXX 1
+#define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
 
 #include <algorithm>
