@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -33,6 +34,25 @@ uint64_t hash_of(std::initializer_list<const std::vector<uint64_t>*> tables) {
   Hasher hasher;
   for (const std::vector<uint64_t>* table : tables) hasher.update(table->data(), table->size() * sizeof(uint64_t));
   return hasher.digest();
+}
+
+// What a set's file is called, and back; nothing where it is no such name. With or without a folder before it.
+std::string shard_file_name(const std::string& name, int64_t number) {
+  return fmt::format("{}-{:05}.h5", name, number);
+}
+
+struct ShardFile {
+  std::string name;
+  int64_t number;
+};
+std::optional<ShardFile> shard_file(const std::string& file) {
+  constexpr size_t least = 5, most = 12;  // digits
+  const size_t dash = file.rfind('-');
+  if (dash == std::string::npos || !file.ends_with(".h5")) return std::nullopt;
+  const std::string digits = file.substr(dash + 1, file.size() - dash - 4);
+  if (digits.size() < least || digits.size() > most || digits.find_first_not_of("0123456789") != std::string::npos)
+    return std::nullopt;
+  return ShardFile{file.substr(0, dash), std::stoll(digits)};
 }
 
 // Collects documents into shards under temporary names; publish() gives them their own.
@@ -107,7 +127,7 @@ class ShardWriter {
   struct Shard {
     std::string path, file;  // its name, and where that leads
   };
-  std::string file_name(int64_t number) const { return fmt::format("{}-{:05}.h5", name_, number); }
+  std::string file_name(int64_t number) const { return shard_file_name(name_, number); }
   int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }  // of the documents that ended
   int64_t width() const { return wide_ ? 4 : 2; }
 
@@ -122,13 +142,10 @@ class ShardWriter {
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, "cannot remove: {}", std::strerror(errno));
   }
 
-  // Of a shard's file name, or -1.
+  // Of one of this name, or -1.
   int64_t number_of(const std::string& file) const {
-    if (file.size() < name_.size() + 9 || file.size() > name_.size() + 16 || !file.starts_with(name_ + "-") ||
-        !file.ends_with(".h5"))
-      return -1;
-    const std::string digits = file.substr(name_.size() + 1, file.size() - name_.size() - 4);
-    return digits.find_first_not_of("0123456789") == std::string::npos ? std::stoll(digits) : -1;
+    const std::optional<ShardFile> shard = shard_file(file);
+    return shard && shard->name == name_ ? shard->number : -1;
   }
 
   // The documents that ended.
@@ -243,30 +260,22 @@ ShardReport write_shards(const Tokenizer& tokenizer, const std::vector<std::stri
   return report;
 }
 
-std::vector<std::string> describe_missing_shards(const std::vector<std::string>& paths) {
-  constexpr size_t digits = 5, ending = digits + 3;  // of NAME-00000.h5
-  std::map<std::string, int64_t> last;               // number, of each NAME-
-  for (const std::string& path : paths) {
-    if (path.size() <= ending || !path.ends_with(".h5") || path[path.size() - ending - 1] != '-') continue;
-    const std::string number = path.substr(path.size() - ending, digits);
-    if (number.find_first_not_of("0123456789") != std::string::npos) continue;
-    int64_t& largest = last[path.substr(0, path.size() - ending)];
-    largest = std::max<int64_t>(largest, std::stoll(number));
-  }
-  std::vector<std::string> sentences;
+void warn_of_missing_shards(const std::vector<std::string>& paths) {
+  std::map<std::string, int64_t> last;  // number, of each set
+  for (const std::string& path : paths)
+    if (const std::optional<ShardFile> shard = shard_file(path)) {
+      int64_t& largest = last[shard->name];
+      largest = std::max(largest, shard->number);
+    }
   for (const auto& [name, largest] : last) {
-    int64_t missing = 0;
-    std::string first;
-    for (int64_t number = 0; number < largest; ++number)
-      if (const std::string path = fmt::format("{}{:05}.h5", name, number); !exists(path) && missing++ == 0)
-        first = path;
-    if (missing > 0)
-      sentences.push_back(fmt::format(
-          "{} {} not there, and {}{:05}.h5 is: the set was not written to its end, or is not whole any more; "
-          "write it again ('gta data shards --replace')",
-          first, missing > 1 ? fmt::format("and {} others before the last are", missing - 1) : "is", name, largest));
+    int64_t number = 0;
+    while (number < largest && exists(shard_file_name(name, number))) ++number;
+    if (number < largest)
+      log::warning(
+          "{} is not there, and {} is: the set was not written to its end, or is not whole any more; write it again "
+          "('gta data shards --replace')",
+          shard_file_name(name, number), shard_file_name(name, largest));
   }
-  return sentences;
 }
 
 }  // namespace gta

@@ -52,9 +52,9 @@ struct ShardReport {
 ShardReport write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
                          const CorpusOptions& options, const ShardSettings& settings);
 
-// Of the sets NAME-00000.h5, NAME-00001.h5, ... that these paths are of, a sentence for each that lacks some before the
-// last one named: it was not written to its end, or is not whole any more.
-std::vector<std::string> describe_missing_shards(const std::vector<std::string>& paths);
+// Of the sets NAME-00000.h5, NAME-00001.h5, ... that these paths are of, a warning for each that lacks one before the
+// last that is named: it was not written to its end, or is not whole any more.
+void warn_of_missing_shards(const std::vector<std::string>& paths);
 
 class TokenShard {
  public:

@@ -114,7 +114,7 @@ int run_data_shards(const DataCommand& command) {
 }
 
 int run_data_inspect(const DataCommand& command) {
-  for (const std::string& missing : describe_missing_shards(command.inputs)) log::warning("{}", missing);
+  warn_of_missing_shards(command.inputs);
   for (const std::string& path : command.inputs) {
     const TokenShard shard(path);
     shard.verify();

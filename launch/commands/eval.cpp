@@ -53,7 +53,7 @@ int64_t window_of(const EvalCommand& command, const RunConfig& config) {
 // Without --data: what the run itself was validated on, whole.
 std::vector<std::string> shards_of(const EvalCommand& command, const RunConfig& config) {
   if (!command.data.empty()) {
-    for (const std::string& missing : describe_missing_shards(command.data)) log::warning("{}", missing);
+    warn_of_missing_shards(command.data);
     return command.data;
   }
   require(!config.data.validation.empty(), "eval",

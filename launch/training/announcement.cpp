@@ -26,7 +26,7 @@ void announce_data(const Training& t) {
   }
   std::vector<std::string> paths = t.config.data.validation;
   for (const TokenShard& shard : t.data.shards) paths.push_back(shard.summary().path);
-  for (const std::string& missing : describe_missing_shards(paths)) log::warning("{}", missing);
+  warn_of_missing_shards(paths);
   if (const double share = t.data.unsampled().share(); share > 0.01)
     log::warning("{}", describe_unsampled(t.data));
   else if (share > 0)
