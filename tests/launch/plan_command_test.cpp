@@ -326,29 +326,26 @@ std::vector<std::vector<std::string>> looking_runs(const std::string& hidden_siz
   return runs;
 }
 
-TEST_F(PlanCommandTest, IsWhatATrainingHolds) {
-  for (const std::vector<std::string>& overrides : looking_runs("512")) {
-    SCOPED_TRACE(overrides.front());
-    const LoadedRun run = load(overrides);
-    WatchedRun o = options("held");
-    o.device = "cpu";
-    o.use = FolderUse::Fresh;
-    ASSERT_EQ(train(run, o).outcome, TrainOutcome::Finished);
-    expect_planned(run, o.run_dir, DeviceType::Cpu, 0);
+class PlannedTrainings : public PlanCommandTest {
+ protected:
+  void expect_planned_on(const std::string& device, const std::string& hidden_size, int64_t besides) {
+    for (const std::vector<std::string>& overrides : looking_runs(hidden_size)) {
+      SCOPED_TRACE(overrides.front());
+      const LoadedRun run = load(overrides);
+      WatchedRun o = options("held");
+      o.device = device;
+      o.use = FolderUse::Fresh;
+      ASSERT_EQ(train(run, o).outcome, TrainOutcome::Finished);
+      expect_planned(run, o.run_dir, device_from_name(device).type, besides);
+    }
   }
-}
+};
 
-TEST_F(PlanCommandTest, IsWhatATrainingOnCudaHolds) {
+TEST_F(PlannedTrainings, HoldWhatIsPlanned) { expect_planned_on("cpu", "512", 0); }
+
+TEST_F(PlannedTrainings, HoldWhatIsPlannedOnCuda) {
   GTA_NEEDS_CUDA();
-  for (const std::vector<std::string>& overrides : looking_runs("128")) {
-    SCOPED_TRACE(overrides.front());
-    const LoadedRun run = load(overrides);
-    WatchedRun o = options("held");
-    o.device = "cuda";
-    o.use = FolderUse::Fresh;
-    ASSERT_EQ(train(run, o).outcome, TrainOutcome::Finished);
-    expect_planned(run, o.run_dir, DeviceType::Cuda, kCudaGemmWorkspaceBytes);
-  }
+  expect_planned_on("cuda", "128", kCudaGemmWorkspaceBytes);
 }
 
 }  // namespace
