@@ -32,8 +32,8 @@ static_assert(std::has_unique_object_representations_v<RankReport>);
 Judge::Judge(std::vector<std::string> hosts, double timeout, double mute_after)
     : hosts_(std::move(hosts)), timeout_(timeout), mute_after_(mute_after), ranks_(hosts_.size()) {}
 
-std::string Judge::name(int64_t rank) const {
-  return fmt::format("rank {} ({})", rank, hosts_[static_cast<size_t>(rank)]);
+std::string rank_name(const std::vector<std::string>& hosts, int64_t rank) {
+  return fmt::format("rank {} ({})", rank, hosts[static_cast<size_t>(rank)]);
 }
 
 void Judge::start(double now) {

@@ -21,6 +21,8 @@ struct RankReport {
   std::array<char, 48> collective{};  // the name of `number`
 };
 
+std::string rank_name(const std::vector<std::string>& hosts, int64_t rank);  // "rank 3 (node1)"
+
 class Judge {
  public:
   // timeout: seconds without a move; 0: nothing is called hung. mute_after: seconds without a report after which a rank
@@ -62,7 +64,7 @@ class Judge {
   bool waits(int64_t rank) const;
   bool hung() const;
 
-  std::string name(int64_t rank) const;  // rank 3 (node1)
+  std::string name(int64_t rank) const { return rank_name(hosts_, rank); }
   std::string did(int64_t rank) const;
   std::string names(const Ranks& ranks) const;
   std::string names_and_deeds(const Ranks& ranks) const;

@@ -22,6 +22,7 @@
 #include "core/comm/link.h"
 #include "core/comm/verdict.h"
 #include "core/error.h"
+#include "core/io/open_files.h"
 #include "core/log.h"
 #include "core/thread.h"
 
@@ -77,14 +78,12 @@ Token from_hex(const std::string& text) {
 
 // A connection to each rank, and to strangers: more than the usual 1024 files are often needed, and allowed.
 void allow_files(int64_t ranks) {
-  const rlim_t needed = static_cast<rlim_t>(ranks) + 64, wanted = needed + kStrangers;
+  raise_descriptor_limit();
+  const rlim_t needed = static_cast<rlim_t>(ranks) + 64;
   rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= wanted) return;
-  if (files.rlim_max < needed)
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < needed)
     fail("watchdog", "{} ranks need {} open files in rank 0, {} are allowed: raise the limit (ulimit -n)", ranks,
          needed, files.rlim_max);
-  files.rlim_cur = std::min(files.rlim_max, wanted);
-  ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 void append_waiting(std::vector<pollfd>& waits, const Link& link) {
@@ -146,9 +145,7 @@ class Watchdog::Watch {
   virtual void add_to(std::vector<pollfd>& waits) const = 0;
   virtual void part() = 0;  // waits, for a while, until the others need this rank no more
 
-  std::string name(int64_t rank) const {
-    return fmt::format("rank {} ({})", rank, communicator_.hosts()[static_cast<size_t>(rank)]);
-  }
+  std::string name(int64_t rank) const { return rank_name(communicator_.hosts(), rank); }
   RankReport report() const {
     RankReport report;
     {
