@@ -225,6 +225,39 @@ std::optional<Checkpoint> use_newest_good(const std::string& directory, const Ch
   return std::nullopt;
 }
 
+std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use, Communicator& ranks) {
+  if (ranks.ranks() == 1) return use_newest_good(directory, use);
+  std::string listed;
+  ranks.together("list of checkpoints", [&] {
+    if (!ranks.leads()) return;
+    for (const std::string& name : list_checkpoints(directory)) listed = name + '\n' + listed;  // the newest first
+  });
+  std::istringstream names(ranks.broadcast_text("list of checkpoints", listed));
+  for (std::string name; std::getline(names, name);) {
+    std::optional<Checkpoint> checkpoint;
+    bool wanted = false;
+    const auto skips = [&](const std::function<void()>& part) {
+      try {
+        ranks.together(name, part);
+        return false;
+      } catch (const Error& error) {
+        if (!error.agreed()) throw;
+        log::warning("skips a damaged checkpoint: {}", error.what());
+        return true;
+      }
+    };
+    const bool closed = skips([&] {
+      checkpoint = Checkpoint::open(directory + "/" + name);
+      checkpoint->tokenizer();  // the decision may rest on it
+    });
+    if (closed) continue;
+    ranks.together(name, [&] { wanted = use.consider(*checkpoint); });
+    if (!wanted || skips([&] { use.load(*checkpoint); })) continue;
+    return checkpoint;
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> find_newest_good(const std::string& directory) {
   const std::optional<Checkpoint> found = use_newest_good(directory, {});
   return found ? std::optional(found->path()) : std::nullopt;

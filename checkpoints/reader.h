@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoints/manifest.h"
+#include "core/comm/communicator.h"
 
 namespace gta {
 
@@ -58,6 +59,9 @@ struct CheckpointUse {
 // The newest one that is wanted and loads, so that nothing is read twice; damaged ones are named in a warning and
 // skipped.
 std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use);
+// The same by all ranks, who all use the one that they get: those that the lead sees are tried, and one that is damaged
+// for any rank is for each. consider() decides alike on each rank.
+std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use, Communicator& ranks);
 std::optional<std::string> find_newest_good(const std::string& directory);  // that verifies
 // The newest one whose position is sound, by its manifest alone.
 std::optional<std::string> find_newest_sound(const std::string& directory);

@@ -21,12 +21,13 @@ void warn_unsaved(int64_t step, const std::exception& error) {
 }  // namespace
 
 CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous,
-                                 PieceOptions options)
+                                 PieceOptions options, Communicator* ranks)
     : directory_(std::move(directory)),
       keep_(keep),
       keep_every_steps_(keep_every_steps),
       asynchronous_(asynchronous),
-      options_(std::move(options)) {
+      options_(std::move(options)),
+      ranks_(ranks && ranks->ranks() > 1 ? ranks : nullptr) {
   if (asynchronous_) thread_ = start_thread("saves", [this] { work(); });
 }
 
@@ -40,24 +41,75 @@ CheckpointSaver::~CheckpointSaver() {
   thread_.join();
 }
 
+void CheckpointSaver::together(const char* name, const std::function<void()>& part) {
+  if (alone())
+    part();
+  else
+    ranks_->together(name, part);
+}
+
 void CheckpointSaver::save(const TrainingState& state) {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !pending_; });
+  conclude();
+  wait_for_thread();
   try {
-    state_ = state;
-    if (asynchronous_) reserve_snapshot();
-    pieces_ = std::make_unique<StatePieces>(state_.ranges, options_, snapshot_.get());
+    together("checkpoint", [&] { begin(state); });
+  } catch (const Error& error) {
+    if (!alone() && !error.agreed()) throw;
+    fail_save(state.position.step, error);
+    return;
   } catch (const std::exception& error) {  // no memory even for the list
-    good_ = false;
-    warn_unsaved(state.position.step, error);
+    if (!alone()) throw;
+    fail_save(state.position.step, error);
     return;
   }
-  pending_ = true;
-  lock.unlock();
-  if (asynchronous_)
-    changed_.notify_all();
-  else
-    write_and_prune();
+  concluded_ = alone();
+  start(Job::Write);
+  if (!asynchronous_) conclude();
+}
+
+void CheckpointSaver::begin(const TrainingState& state) {
+  pieces_.reset();
+  folder_.clear();
+  state_ = state;
+  if (asynchronous_) reserve_snapshot();
+  pieces_ = std::make_unique<StatePieces>(state_.ranges, options_, snapshot_.get());
+  // One rank's thread makes the folder too.
+  if (!alone()) folder_ = leads() ? prepare_folder() : temporary_folder(directory_, state_.position.step);
+}
+
+CheckpointSaver::OwnFile CheckpointSaver::own_file() const {
+  if (concluded_) return OwnFile::None;
+  std::lock_guard lock(mutex_);
+  return job_ == Job::None ? OwnFile::Ended : OwnFile::Writing;
+}
+
+void CheckpointSaver::conclude() {
+  if (concluded_) return;
+  wait_for_thread();
+  concluded_ = true;
+  // A digit for whether it was written, then the file's entries or why not.
+  const std::vector<std::string> words =
+      ranks_->gather_text("files of a checkpoint", own_failure_.empty() ? "1" + to_json(own_) : "0" + own_failure_);
+  std::string failures;
+  for (size_t rank = 0; rank < words.size(); ++rank)
+    if (words[rank].front() == '0')
+      failures += fmt::format("{}rank {} ({}): {}", failures.empty() ? "" : "; ", rank, ranks_->hosts()[rank],
+                              words[rank].substr(1));
+  if (!failures.empty()) {
+    if (leads()) gta::give_up(folder_);
+    fail_save(state_.position.step, std::runtime_error(failures));
+    return;
+  }
+  if (!leads()) {
+    std::lock_guard lock(mutex_);
+    good_ = true;  // as far as this rank knows
+    saved_step_ = state_.position.step;
+    return;
+  }
+  files_.clear();
+  for (size_t rank = 0; rank < words.size(); ++rank)
+    files_.push_back(parse_rank_file(words[rank].substr(1), fmt::format("what rank {} wrote", rank)));
+  start(Job::Publish);
 }
 
 // Asked for once: pinning takes a fraction of a second for each GiB.
@@ -86,21 +138,26 @@ void CheckpointSaver::before_update() {
 }
 
 void CheckpointSaver::give_up(int64_t step, const std::exception& error) {
-  finish();
-  std::lock_guard lock(mutex_);
-  good_ = false;
-  warn_unsaved(step, error);
+  conclude();
+  wait_for_thread();
+  fail_save(step, error);
 }
 
 void CheckpointSaver::save_to(std::string directory) {
-  finish();
+  conclude();
+  wait_for_thread();
   directory_ = std::move(directory);
 }
 
 bool CheckpointSaver::finish() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !pending_; });
-  return good_;
+  conclude();
+  wait_for_thread();
+  if (!alone()) {
+    const int64_t good = ranks_->gather("checkpoint", int64_t{!failed()})[0];
+    std::lock_guard lock(mutex_);
+    good_ = good != 0;
+  }
+  return !failed();
 }
 
 bool CheckpointSaver::failed() const {
@@ -120,47 +177,95 @@ double CheckpointSaver::last_seconds() const {
 
 int64_t CheckpointSaver::staged_bytes() const { return pieces_ ? pieces_->staged_bytes() : 0; }
 
-void CheckpointSaver::work() {
-  while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return pending_ || stop_; });
-      if (!pending_) return;
-    }
-    write_and_prune();  // save() waits while pending_, so state_ is this thread's alone, and pieces_ stays
-  }
+void CheckpointSaver::fail_save(int64_t step, const std::exception& error) {
+  if (pieces_) pieces_->abandon();
+  if (leads()) warn_unsaved(step, error);
+  std::lock_guard lock(mutex_);
+  good_ = false;
 }
 
-void CheckpointSaver::write_and_prune() {
-  const Clock::time_point start = Clock::now();
-  const bool good = write();
-  const double seconds = seconds_since(start);
+void CheckpointSaver::start(Job job) {
+  if (!asynchronous_) return run(job);
   {
     std::lock_guard lock(mutex_);
-    good_ = good;
-    if (good) saved_step_ = state_.position.step;
-    seconds_ = seconds;
-    pending_ = false;
+    job_ = job;
   }
   changed_.notify_all();
 }
 
-bool CheckpointSaver::write() {
+void CheckpointSaver::wait_for_thread() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return job_ == Job::None; });
+}
+
+void CheckpointSaver::work() {
+  while (true) {
+    Job job = Job::None;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return job_ != Job::None || stop_; });
+      job = job_;
+    }
+    if (job == Job::None) return;
+    run(job);  // save() waits for it: the state is this thread's alone, and pieces_ stays
+    {
+      std::lock_guard lock(mutex_);
+      job_ = Job::None;
+    }
+    changed_.notify_all();
+  }
+}
+
+void CheckpointSaver::run(Job job) {
+  const Clock::time_point start = Clock::now();
+  if (job == Job::Write) write();
+  if (job == Job::Publish || alone()) publish_and_prune();
+  std::lock_guard lock(mutex_);
+  seconds_ = (job == Job::Publish ? seconds_ : 0) + seconds_since(start);
+}
+
+// Makes the folder of the ranks' files.
+std::string CheckpointSaver::prepare_folder() const {
+  // A run's folder that was moved meanwhile is not made again under its old name.
+  if (!is_directory(parent_of(directory_))) fail(directory_, "cannot be made: {} is gone", parent_of(directory_));
+  return prepare(directory_, state_.position.step);
+}
+
+void CheckpointSaver::write() {
+  own_failure_.clear();
   try {
-    // A run's folder that was moved meanwhile is not made again under its old name.
-    if (!is_directory(parent_of(directory_))) fail(directory_, "cannot be made: {} is gone", parent_of(directory_));
-    write_checkpoint(directory_, state_, *pieces_);
+    if (alone()) folder_ = prepare_folder();
+    own_ = write_own_file(folder_, alone() ? 0 : ranks_->rank(), alone() ? 1 : ranks_->ranks(), state_, *pieces_);
   } catch (const std::exception& error) {
     pieces_->abandon();
-    warn_unsaved(state_.position.step, error);
-    return false;
+    own_failure_ = error.what();
+    if (own_failure_.empty()) own_failure_ = "an error without a message";
+  }
+}
+
+void CheckpointSaver::publish_and_prune() {
+  const int64_t step = state_.position.step;
+  try {
+    if (alone()) {
+      files_ = {own_};
+      if (!own_failure_.empty()) {
+        if (!folder_.empty()) gta::give_up(folder_);
+        throw std::runtime_error(own_failure_);
+      }
+    }
+    publish(folder_, state_.position, state_.config_yaml, files_);
+  } catch (const std::exception& error) {
+    fail_save(step, error);
+    return;
   }
   try {
     prune_checkpoints(directory_, keep_, keep_every_steps_);
   } catch (const std::exception& error) {
     log::warning("older checkpoints stay, and take room: {}", error.what());
   }
-  return true;
+  std::lock_guard lock(mutex_);
+  good_ = true;
+  saved_step_ = step;
 }
 
 }  // namespace gta

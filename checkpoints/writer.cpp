@@ -126,6 +126,10 @@ void write_manifest(const std::string& path, const std::string& text) {
 
 }  // namespace
 
+std::string temporary_folder(const std::string& directory, int64_t step) {
+  return directory + "/" + kTemporary + checkpoint_name(step);
+}
+
 std::string prepare(const std::string& directory, int64_t step) {
   if (!exists(directory)) {
     make_directories(directory);
@@ -138,7 +142,7 @@ std::string prepare(const std::string& directory, int64_t step) {
     // Another user's, or open elsewhere on a network's file system. It is in nobody's way.
     log::warning("what an earlier save left behind stays, and takes room: {}", error.what());
   }
-  std::string folder = directory + "/" + kTemporary + checkpoint_name(step);
+  std::string folder = temporary_folder(directory, step);
   make_directories(folder);
   return folder;
 }

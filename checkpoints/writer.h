@@ -27,7 +27,9 @@
 
 namespace gta {
 
-// Makes the folder for the ranks' files, and removes what interrupted writers left. Its path.
+// The folder for the ranks' files of a step.
+std::string temporary_folder(const std::string& directory, int64_t step);
+// Makes it, and removes what interrupted writers left. Its path.
 std::string prepare(const std::string& directory, int64_t step);
 // Writes what this rank owns, reads it back, and says what is where. The tokenizer goes into the file of rank 0; others
 // need not have it.

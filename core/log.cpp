@@ -62,11 +62,18 @@ void set_level(Level level) {
   logger().set_level(level_of(level));
 }
 
-void attach_file(const std::string& path) {
+void set_console_level(Level level) {
+  std::lock_guard lock(mutex);
+  logger().sinks().front()->set_level(level_of(level));
+}
+
+void attach_file(const std::string& path, Level least) {
   detach_file();
   std::lock_guard lock(mutex);
   try {
-    logger().sinks().push_back(file_sink(path));
+    auto sink = file_sink(path);
+    sink->set_level(level_of(least));
+    logger().sinks().push_back(std::move(sink));
   } catch (const spdlog::spdlog_ex&) {
     fail(path, "the log cannot be written: {}", std::strerror(errno));
   }

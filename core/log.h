@@ -14,8 +14,11 @@ enum class Level { Debug, Info, Warning, Error };
 
 void write(Level level, std::string_view message);
 void set_level(Level level);
-// Appends every message to this file too, until detached; a file that cannot be opened is an Error. One file at a time.
-void attach_file(const std::string& path);
+// Of what is shown on stderr, beside that of set_level.
+void set_console_level(Level level);
+// Appends messages, from `least` on, to this file too, until detached; a file that cannot be opened is an Error. One
+// file at a time.
+void attach_file(const std::string& path, Level least = Level::Debug);
 void detach_file();
 // One line at the end of a file that is not attached; what cannot be written is lost.
 void append_to(const std::string& path, Level level, std::string_view message);

@@ -164,9 +164,17 @@ Pool*& pool() {
   return instance;
 }
 
+std::atomic<bool> threads_chosen = false;
+
 }  // namespace
 
-void set_threads(int threads) { pool()->resize(threads); }
+void set_threads(int threads) {
+  threads_chosen = true;
+  pool()->resize(threads);
+}
+void set_default_threads(int threads) {
+  if (!threads_chosen) pool()->resize(threads);
+}
 int threads() { return pool()->threads(); }
 
 void run_items(int64_t items, ItemBody body) {

@@ -10,6 +10,7 @@ namespace gta {
 
 // How many threads work on a loop, the caller among them; at first available_processors().
 void set_threads(int threads);
+void set_default_threads(int threads);  // unless set_threads() has been called
 int threads();
 
 // What a loop does to an item, without its type.

@@ -4,6 +4,8 @@
 
 namespace gta {
 
+const char* name_of(Sharding sharding) { return sharding == Sharding::None ? "none" : "optimizer"; }
+
 ShardMap::ShardMap(const ParameterLayout& layout, Sharding sharding, int64_t ranks)
     : buckets_(layout.buckets()), sharding_(sharding), ranks_(ranks) {
   for (ParameterKind kind : kParameterKinds) everything_.push_back(layout.whole(kind));

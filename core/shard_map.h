@@ -15,6 +15,7 @@
 namespace gta {
 
 enum class Sharding : uint8_t { None, Optimizer };
+const char* name_of(Sharding sharding);  // "none", "optimizer"
 
 class ShardMap {
  public:

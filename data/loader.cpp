@@ -106,14 +106,16 @@ TrainingData open_training_data(const DataConfig& config, const Tokenizer& token
           config.windows_across_shards};
 }
 
-Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth)
+Loader::Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t stride, int64_t depth)
     : data_(data),
       samples_per_batch_(samples_per_batch),
       next_sample_(first_sample),
+      stride_(stride > 0 ? stride : samples_per_batch),
       depth_(static_cast<size_t>(depth)) {
-  ensure(samples_per_batch > 0 && first_sample >= 0 && depth > 0, "loader",
-         "expected positive samples per batch and depth and a sample to begin with, got {}, {} and {}",
-         samples_per_batch, depth, first_sample);
+  ensure(samples_per_batch > 0 && stride_ >= samples_per_batch && first_sample >= 0 && depth > 0, "loader",
+         "expected positive samples per batch and depth, a stride of a batch at least and a sample to begin with, got "
+         "{}, {}, {} and {}",
+         samples_per_batch, depth, stride_, first_sample);
   thread_ = start_thread("reads ahead", [this] { read_ahead(); });
 }
 
@@ -141,7 +143,7 @@ Batch Loader::next() {
 
 void Loader::read_ahead() {
   try {
-    for (int64_t sample = next_sample_;; sample += samples_per_batch_) {
+    for (int64_t sample = next_sample_;; sample += stride_) {
       Batch batch = read(sample);
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return stop_ || ready_.size() < depth_; });

@@ -55,7 +55,10 @@ struct Batch {
 
 class Loader {
  public:
-  Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t depth = 4);
+  // stride: samples from the beginning of one batch to that of the next, of several ranks what all of them take at once;
+  // 0: one batch follows the other. depth: batches that are read ahead.
+  Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t stride = 0,
+         int64_t depth = 4);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -69,7 +72,7 @@ class Loader {
   Batch read(int64_t first_sample) const;
 
   TrainingData data_;
-  int64_t samples_per_batch_, next_sample_;
+  int64_t samples_per_batch_, next_sample_, stride_;
   size_t depth_;
   std::mutex mutex_;
   std::condition_variable changed_;

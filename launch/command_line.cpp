@@ -342,6 +342,11 @@ constexpr const char* kMemoryAdvice =
 
 }  // namespace
 
+int exit_code(ErrorKind kind) {
+  if (kind == ErrorKind::BadInput) return 2;
+  return kind == ErrorKind::CheckFailed ? kExitCheckFailed : 1;
+}
+
 int report(const Error& error) {
   // Several problems come as several lines, each with its own place.
   std::string text = error.what();
@@ -350,22 +355,11 @@ int report(const Error& error) {
     log::write(log::Level::Error, text.substr(begin, end - begin));
     begin = end + 1;
   }
-  switch (error.kind()) {
-    case ErrorKind::BadInput:
-      return 2;
-    case ErrorKind::CheckFailed:
-      return kExitCheckFailed;
-    case ErrorKind::OutOfMemory:
-      return 1;
-    case ErrorKind::Internal:
-      log::write(log::Level::Error,
-                 "this is a mistake in gta itself, not in what it was given: please report it with the command and the "
-                 "lines above");
-      return 1;
-    case ErrorKind::Failed:
-      return 1;
-  }
-  return 1;
+  if (error.kind() == ErrorKind::Internal)
+    log::write(log::Level::Error,
+               "this is a mistake in gta itself, not in what it was given: please report it with the command and the "
+               "lines above");
+  return exit_code(error.kind());
 }
 
 namespace {

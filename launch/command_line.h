@@ -13,6 +13,7 @@ int run_command_line(int argc, char** argv);
 
 std::string commands_markdown();  // docs/commands.md
 
+int exit_code(ErrorKind kind);
 // Says what went wrong on stderr; the exit code.
 int report(const Error& error);
 

@@ -84,6 +84,15 @@ std::string environment_json(const Device& device) {
          "\n";
 }
 
+std::vector<std::pair<std::string, std::string>> program_facts(const Device& device) {
+  return {{"version", GTA_VERSION},
+          {"commit", GTA_COMMIT},
+          {"compiler", __VERSION__},
+          {"vector width", vector_width()},
+          {"kind of device", device.type == DeviceType::Cuda ? "cuda" : "cpu"},
+          {"library of products", GTA_DISPATCH(device, product_library)}};
+}
+
 std::vector<std::string> changes_since(const std::string& earlier_file, const Device& device, ScheduleType schedule) {
   std::string text;
   try {

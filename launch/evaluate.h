@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "core/comm/communicator.h"
 #include "data/document_mask.h"
 #include "data/evaluation.h"
 #include "layers/transformer/causal_lm.h"
@@ -21,5 +22,9 @@ struct EvaluationResult {
 // before each batch.
 EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t batch, DocumentMask mask,
                           const std::function<bool()>& stop = {});
+// The same by all ranks, who take one batch after the other in turn; the result is each one's, and the sum is made in
+// the order of batches. It ends where one is told to stop; what one cannot compute is the same Error on each.
+EvaluationResult evaluate(const CausalLm& model, const EvaluationSet& set, int64_t batch, DocumentMask mask,
+                          const std::function<bool()>& stop, Communicator& ranks);
 
 }  // namespace gta

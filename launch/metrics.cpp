@@ -49,6 +49,9 @@ void each_field(Row& row, F&& f) {
     f("sol", row.sol, "that as a share of what products reach here, measured at the start");
     f("memory_bytes", row.memory_bytes, "the most that the allocator has held");
     f("data_wait_seconds", row.data_wait_seconds, "waited for data");
+    f("communication_seconds", row.communication_seconds,
+      "that rank 0 waited for the gradients and weights of others, and computed nothing");
+    f("slowest_rank", row.slowest_rank, "the one that computed longest");
   } else if constexpr (std::is_same_v<Kind, ValidationRow>) {
     f("tokens", row.tokens, "seen with this step");
     f("validation_loss", row.loss, "nats per scored token");

@@ -72,8 +72,10 @@ class ModelOfMeta {
     known.max_sequence_length = std::max(known.max_sequence_length, shape.sequence_length);
     try {
       model_.emplace(space_, known);
-      space_.allocate(shape.dtype, device_, SpaceUse::Training);
+      space_.allocate(shape.dtype, device_, SpaceUse::Training, shape.share);
       optimizer_.emplace(space_, OptimizerConfig{});
+      if (shape.share.ranks > 1 && shape.device == DeviceType::Cpu)
+        of_communicator_ = Tensor::empty({scratch_bytes()}, DType::U8, device_, Purpose::Workspace);
       if (shape.device == DeviceType::Cuda)
         of_products_ = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, device_, Purpose::Workspace);
       step(1, 1, Recompute::None);  // what a first step leaves for the others is there
@@ -104,12 +106,26 @@ class ModelOfMeta {
     plan.workspace = held(Purpose::Workspace);
     plan.data = held(Purpose::Data);
     plan.kept_for_reuse = report.reserved_peak - report.total_peak;
-    // masters are as large as gradients
-    plan.checkpoint_staging = shape_.asynchronous_checkpoints ? plan.gradients + plan.optimizer : 0;
+    // masters and two moments
+    plan.checkpoint_staging = shape_.asynchronous_checkpoints ? 3 * bytes_of(space_.masters().ranges()) : 0;
     return plan;
   }
 
  private:
+  // In the dtype of gradients and masters.
+  int64_t bytes_of(const std::vector<FlatRange>& ranges) const {
+    int64_t elements = 0;
+    for (const FlatRange& range : ranges) elements += range.count;
+    return elements * static_cast<int64_t>(size_of(state_dtype(shape_.dtype)));
+  }
+  // What core/comm/communicator.cpp keeps: room for a bucket of matrices of all ranks, or twice the vectors.
+  int64_t scratch_bytes() const {
+    int64_t most = 0;
+    for (const FlatRange& bucket : space_.layout().buckets())
+      most = std::max(most, (bucket.kind == ParameterKind::Vector ? 2 : 1) * bytes_of({bucket}));
+    return most;
+  }
+
   void step(int64_t micro_batch, int64_t sequence_length, Recompute recompute) const {
     const auto numbers = [&](const Shape& shape) { return Tensor::empty(shape, DType::I32, device_, Purpose::Data); };
     const Shape shape{micro_batch, sequence_length};
@@ -126,7 +142,7 @@ class ModelOfMeta {
   ParameterSpace space_;
   std::optional<CausalLm> model_;
   mutable std::optional<AdamW> optimizer_;
-  Tensor of_products_;
+  Tensor of_products_, of_communicator_;
 };
 
 // Layers are alike: what more than this many hold follows from what two models of fewer do.
@@ -241,18 +257,18 @@ MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape) {
   return PlayedModel(config, shape).play_or_refuse(shape.micro_batch, shape.recompute);
 }
 
-TrainingShape training_shape(const RunConfig& run, DeviceType device) {
+TrainingShape training_shape(const RunConfig& run, DeviceType device, int64_t ranks) {
   return {run.data.sequence_length, run.train.micro_batch_size,        run.train.dtype,
           run.train.recompute,      run.train.checkpoint.asynchronous, device,
-          run.data.document_mask};
+          run.data.document_mask,   rank_share(run.train, 0, ranks)};
 }
 
 int64_t memory_for_training(int64_t bytes_of_device) { return bytes_of_device / 10 * 9; }
 int64_t memory_for_training(const Device& device) { return memory_for_training(memory_report(device).limit); }
 
-int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes) {
-  const int64_t size =
-      largest_divisor(run.train.global_batch_size, largest_micro_batch(run.model, training_shape(run, device), bytes));
+int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes, int64_t ranks) {
+  const int64_t size = largest_divisor(run.train.global_batch_size / ranks,
+                                       largest_micro_batch(run.model, training_shape(run, device, ranks), bytes));
   if (size > 0) return size;
   bad_input("train.micro_batch_size",
             "auto: not even one sequence of {} tokens fits into {:.1f} GiB: shorten data.sequence_length, or set "
@@ -291,12 +307,12 @@ FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_
   return table;
 }
 
-std::string misfit(const RunConfig& run, DeviceType device, int64_t bytes) {
+std::string misfit(const RunConfig& run, DeviceType device, int64_t bytes, int64_t ranks) {
   constexpr double gib = 1 << 30;
-  const TrainingShape shape = training_shape(run, device);
+  const TrainingShape shape = training_shape(run, device, ranks);
   const int64_t total = plan_memory(run.model, shape).total;
   if (total <= bytes) return "";
-  const FitTable table = fit_table(run.model, shape, run.train.global_batch_size, memory_for_training(bytes));
+  const FitTable table = fit_table(run.model, shape, run.train.global_batch_size / ranks, memory_for_training(bytes));
   std::string fitting;
   for (size_t i = 0; i < kRecomputeModes.size(); ++i)
     if (table.largest[i] > 0)

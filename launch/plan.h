@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/parameter_space.h"
 #include "core/tape.h"
 #include "launch/config/run_config.h"
 #include "layers/transformer/model_config.h"
@@ -22,6 +23,7 @@ struct TrainingShape {
   bool asynchronous_checkpoints = true;
   DeviceType device = DeviceType::Cpu;  // whose memory: how it keeps freed blocks, and how many logits exist at once
   bool document_mask = false;
+  RankShare share = {};  // of several ranks, rank 0's: none has more
 };
 
 struct MemoryPlan {  // bytes
@@ -54,7 +56,7 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length);
 // one. Of what kernels take inside themselves the attention's is counted, on a CPU. Error(BadInput) when the bytes have
 // no number (2^62).
 MemoryPlan plan_memory(const ModelConfig& config, const TrainingShape& shape);
-TrainingShape training_shape(const RunConfig& run, DeviceType device);
+TrainingShape training_shape(const RunConfig& run, DeviceType device, int64_t ranks = 1);
 // Products that the mode makes a second time, FLOPs per token on top of training's.
 double recomputed_flops_per_token(const ModelConfig& config, int64_t sequence_length, Recompute mode);
 // Every recompute mode: what it holds, and the products it makes a second time.
@@ -64,8 +66,9 @@ struct RecomputeCost {
   double flops_per_token;  // on top of training's
 };
 std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const TrainingShape& shape);
-// The largest divisor of the global batch whose step fits into `bytes`. Error when one sequence does not.
-int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes);
+// The largest divisor of a rank's part of the global batch whose step fits into `bytes`. Error when one sequence does
+// not.
+int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes, int64_t ranks = 1);
 // Bytes of a device's memory, less a tenth for all that no tensor holds: the runtime, what kernels take in themselves.
 int64_t memory_for_training(int64_t bytes_of_device);
 int64_t memory_for_training(const Device& device);
@@ -88,6 +91,6 @@ FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_
 // What of a run does not fit into a device of `bytes`, and what would; "" where all of it fits, also where less is left
 // than memory_for_training() leaves.
 enum class Misfit : uint8_t { Refuse, Try };
-std::string misfit(const RunConfig& run, DeviceType device, int64_t bytes);
+std::string misfit(const RunConfig& run, DeviceType device, int64_t bytes, int64_t ranks = 1);
 
 }  // namespace gta

@@ -15,12 +15,13 @@ class Tensor;
 // Steps and micro-batches count from 0.
 struct TrainHooks {
   std::function<void(int64_t step, int64_t part)> before_micro_batch;
-  // The step's loss, in parts that are added (float64 on the device), before anything looks at it.
+  // The step's loss of this rank, in parts that are added (float64 on the device), before anything looks at it.
   std::function<void(int64_t step, const Tensor& losses)> with_loss;
-  // The step's gradients are in `space`, and nothing has looked at them.
+  // The step's gradients, of all ranks, are in `space`, and nothing has looked at them.
   std::function<void(int64_t step, ParameterSpace& space)> before_update;
 };
 
-TrainResult train(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks);
+TrainResult train(const LoadedRun& run, const TrainOptions& options, const Ranks& ranks, const TrainHooks& hooks);
+TrainResult train(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks);  // alone
 
 }  // namespace gta

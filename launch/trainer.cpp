@@ -20,6 +20,7 @@
 #include "launch/run_folder.h"
 #include "launch/signals.h"
 #include "launch/train_hooks.h"
+#include "launch/training/agreement.h"
 #include "launch/training/announcement.h"
 #include "launch/training/looks.h"
 #include "launch/training/run_saver.h"
@@ -29,12 +30,15 @@
 namespace gta {
 namespace {
 
-bool stopping() { return stop_requested() != 0; }
+// Of this rank.
+bool signal_came() { return stop_requested() != 0; }
 
 class Trainer {
  public:
-  Trainer(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks)
-      : training_(run.config, device_from_name(options.device)),
+  Trainer(const LoadedRun& run, const TrainOptions& options, const Ranks& ranks, const TrainHooks& hooks)
+      : training_(run.config, device_of(options.device, ranks), ranks),
+        ranks_(ranks),
+        stop_(ranks),
         options_(options),
         hooks_(hooks),
         run_dir_(options.run_dir.empty() ? "runs/" + run.config.name : options.run_dir) {
@@ -53,16 +57,17 @@ class Trainer {
     // What an earlier training in this process left is not this one's.
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
+    compare_ranks(training_);
+    const std::vector<int64_t> memories =
+        ranks_.communicator.gather("memory", memory_for_training(memory_report(training_.device).limit));
+    training_.memory = *std::min_element(memories.begin(), memories.end());
     // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on
     // there.
-    if (exists(run_dir_)) {
-      if (!is_run_folder(run_dir_))
-        bad_input(run_dir_, "holds files and is not the folder of a run: name one that is new or empty (--run-dir)");
-      folder_.emplace(run_dir_);
-    }
-    const bool fresh = options_.use == FolderUse::Fresh;
+    together("run's folder", [&] { lock_folder(); });
+    const bool fresh = options_.use == FolderUse::Fresh,
+               found = ranks_.communicator.gather("run's folder", int64_t{folder_.has_value()})[0] != 0;
     std::optional<Resumed> resumed;
-    if (folder_ && !fresh) resumed = resume(training_, *folder_, options_.misfit, notes_);
+    if (found && !fresh) resumed = resume(training_, run_dir_, folder(), options_.misfit, notes_);
     const TrainingPosition& position = training_.position;
     const int64_t steps = training_.config.train.steps;
     if (resumed && training_.at_end() && !resumed->owed.any()) {
@@ -73,7 +78,53 @@ class Trainer {
     for (std::string& note : what_has_no_effect(training_)) notes_.push_back(std::move(note));
 
     // Everything fits; from here on files are written.
-    if (folder_ && fresh) {
+    together("run's folder", [&] {
+      if (ranks_.leads()) prepare_folder(resumed);
+    });
+    log_into_folder();
+    struct Detach {
+      ~Detach() { log::detach_file(); }
+    } detach;
+
+    flops_per_token_ =
+        plan_model(training_.config.model, training_.config.data.sequence_length).flops_per_token_training;
+    peak_ = 0;
+    const double own_peak = measure_peak_flops(training_.config.train.dtype, training_.device);
+    for (double of_rank : ranks_.communicator.gather("peak", own_peak)) peak_ += of_rank;
+    // What initialising, loading and measuring took in passing is no part of a step.
+    release_pooled_memory(training_.device);
+    reset_memory_peak(training_.device);
+    if (ranks_.leads()) say_what_begins(resumed);
+    saver_.emplace(training_, folder(), run_dir_ + "/checkpoints", resumed ? position.step : -1);
+    return loop(resumed ? resumed->owed : looks_due(training_));
+  }
+
+  bool has_begun() const { return steps_concluded_ > 0; }
+
+ private:
+  static Device device_of(const std::string& name, const Ranks& ranks) {
+    const Device device = device_from_name(ranks.alone() || name != "auto" ? name : "cpu");
+    require(ranks.alone() || device.type == DeviceType::Cpu, "--device",
+            "{} ranks train on the CPU; training on several GPUs is not there yet", ranks.communicator.ranks());
+    return device;
+  }
+
+  RunFolder* folder() { return folder_ ? &*folder_ : nullptr; }
+
+  template <class Part>
+  void together(const char* name, Part&& part) {
+    ranks_.communicator.together(name, part);
+  }
+
+  void lock_folder() {
+    if (!ranks_.leads() || !exists(run_dir_)) return;
+    if (!is_run_folder(run_dir_))
+      bad_input(run_dir_, "holds files and is not the folder of a run: name one that is new or empty (--run-dir)");
+    folder_.emplace(run_dir_);
+  }
+
+  void prepare_folder(const std::optional<Resumed>& resumed) {
+    if (folder_ && options_.use == FolderUse::Fresh) {
       notes_.push_back("the earlier run is now " + move_aside(run_dir_));  // under its lock
       folder_.reset();
     }
@@ -84,9 +135,6 @@ class Trainer {
     }
     folder_->make_folders();
     log::attach_file(run_dir_ + "/log.txt");
-    struct Detach {
-      ~Detach() { log::detach_file(); }
-    } detach;
     if (resumed) set_aside(folder_->checkpoints(), resumed->left_behind);
     publish_text(folder_->config_file(), training_.config_text());
     const std::string environment = run_dir_ + "/environment.json";
@@ -95,55 +143,53 @@ class Trainer {
            changes_since(environment, training_.device, training_.config.optimizer.schedule.type))
         notes_.push_back(change);
     publish_text(environment, environment_json(training_.device));
-    folder_->begin(position.step);
-
-    flops_per_token_ =
-        plan_model(training_.config.model, training_.config.data.sequence_length).flops_per_token_training;
-    peak_ = measure_peak_flops(training_.config.train.dtype, training_.device);
-    // What initialising, loading and measuring took in passing is no part of a step.
-    release_pooled_memory(training_.device);
-    reset_memory_peak(training_.device);
-    announce(training_, peak_);
-    if (resumed)
-      log::info("resumes  {} (step {} of {})", resumed->checkpoint.path(), position.step, steps);
-    else
-      log::info("begins   {} steps of {} sequences, {} at once, in {}", steps, training_.config.train.global_batch_size,
-                training_.config.train.micro_batch_size, run_dir_);
-    for (const std::string& note : notes_) log::info("note     {}", note);
-    saver_.emplace(training_, *folder_, resumed ? position.step : -1);
-    return loop(resumed ? resumed->owed : looks_due(training_));
+    folder_->begin(training_.position.step);
   }
 
-  bool has_begun() const { return steps_concluded_ > 0; }
+  void log_into_folder() {
+    together("log", [&] {
+      if (!ranks_.leads() && options_.own_logs)
+        log::attach_file(fmt::format("{}/rank-{:04}.txt", run_dir_, ranks_.communicator.rank()), log::Level::Warning);
+    });
+  }
 
- private:
+  void say_what_begins(const std::optional<Resumed>& resumed) {
+    const TrainConfig& train = training_.config.train;
+    announce(training_, peak_);
+    if (resumed)
+      log::info("resumes  {} (step {} of {})", resumed->checkpoint.path(), training_.position.step, train.steps);
+    else
+      log::info("begins   {} steps of {} sequences, {} at once{}, in {}", train.steps, train.global_batch_size,
+                train.micro_batch_size, ranks_.alone() ? "" : " on each rank", run_dir_);
+    for (const std::string& note : notes_) log::info("note     {}", note);
+  }
+
   // owed: looks that come before the first step.
   TrainResult loop(Looks owed) {
     const TrainConfig& train = training_.config.train;
     const TrainingPosition& position = training_.position;
     TrainingStep step(training_, hooks_);
-    Progress progress;
     Profiler profiler;
     const int64_t first_step = position.step;
     take(owed);
     start_ = concluded_ = Clock::now();
-    if (options_.profile_steps > 0) profiler.start(training_.device);
+    const bool profiles = options_.profile_steps > 0 && ranks_.leads();
+    if (profiles) profiler.start(training_.device);
     std::optional<QueuedStep> before;  // the step that the device may still be working on
     while (!training_.at_end()) {
-      if (before && diagnosis_follows(training_))
-        progress.show(conclude(*std::exchange(before, {})), train.log_every_steps, false);
+      if (before && diagnosis_follows(training_)) show(conclude(*std::exchange(before, {})), false);
       std::optional<QueuedStep> queued = make_step(step, before);
-      if (before) progress.show(conclude(*before), train.log_every_steps, false);
+      if (before) show(conclude(*before), false);
       before = std::exchange(queued, {});
       if (!before) {
-        stop(progress);
+        stop();
         break;
       }
 
       const bool last = training_.at_end();
-      const bool profiled = options_.profile_steps > 0 &&
-                            position.step - first_step == std::min(options_.profile_steps, train.steps - first_step);
-      const bool stops = stopping();
+      const bool profiled =
+          profiles && position.step - first_step == std::min(options_.profile_steps, train.steps - first_step);
+      const bool stops = stop_.asked();
       const bool saves = last || stops || training_.due(train.checkpoint.every_steps);
       // A run that is to stop does not look any more; whoever goes on from its checkpoint does.
       const Looks looks = stops && !last ? Looks{} : looks_due(training_);
@@ -152,34 +198,45 @@ class Trainer {
       StepReport report = conclude(*std::exchange(before, {}));
       if (saves) saver_->save();  // before anyone looks
       if (profiled)
-        look("profile", position.step, [&] {
+        look(ranks_, "profile", position.step, [&] {
           profiler.stop();
           report_profile(profiler, folder_->path() + "/profile.json");
           log::info("memory   {}", describe(memory_report(training_.device)));
         });
       if (looks.validation) {
-        progress.interrupt();
+        progress_.interrupt();
         take({.validation = true});
         if (validated_) report.validation_loss = validated_->loss;
       }
-      progress.show(report, train.log_every_steps, last);
-      if (last) progress.interrupt();
+      show(report, last);
+      if (last) progress_.interrupt();
       take({.sample = looks.sample});
       concluded_ = Clock::now();
-      if (stopping() && (!last || stopped_)) {
-        stop(progress);
+      if (stop_.asked() && (!last || stopped_)) {
+        stop();
         break;
       }
     }
+    return finish();
+  }
+
+  TrainResult finish() {
+    training_.parallel->finish_weights();
+    ranks_.watchdog.at(training_.position.step, "finishes its checkpoint");
     if (!saver_->finish())
-      fail("checkpoint", "the last one could not be saved: see the warning above; earlier ones are kept");
-    if (!folder_->flush_metrics()) {
+      throw Error(ErrorKind::Failed, "checkpoint",
+                  "the last one could not be saved: see the warning above; earlier ones are kept")
+          .as_agreed();
+    const int64_t own = !folder_ || folder_->flush_metrics() ? 1 : 0;
+    if (ranks_.communicator.gather("rows of the metrics", own)[0] == 0) {
       const std::string lost =
           "rows of metrics.jsonl or of tensorboard/ could not be written, and are lost: see the warning above";
-      if (!stopped_) fail(folder_->path(), "the training is whole and saved, but {}", lost);
-      log::warning("{}: {}", folder_->path(), lost);  // the exit code says that there is more to do
+      if (!stopped_)
+        throw Error(ErrorKind::Failed, run_dir_, "the training is whole and saved, but " + lost).as_agreed();
+      log::warning("{}: {}", run_dir_, lost);  // the exit code says that there is more to do
     }
-    TrainResult result{stopped_ ? TrainOutcome::Interrupted : TrainOutcome::Finished, folder_->path(), position.step};
+    TrainResult result{stopped_ ? TrainOutcome::Interrupted : TrainOutcome::Finished,
+                       folder_ ? folder_->path() : run_dir_, training_.position.step};
     result.loss = loss_;
     if (validated_) {
       result.validation_loss = validated_->loss;
@@ -192,53 +249,87 @@ class Trainer {
   std::optional<QueuedStep> make_step(TrainingStep& step, std::optional<QueuedStep>& before) {
     ProfilerRange range("step");
     std::optional<StepLosses> losses;
+    std::exception_ptr failure;
+    const Clock::time_point start = Clock::now();
+    training_.parallel->take_seconds_waited();
     try {
-      losses = step.add_gradients(stopping, [&](const DiagnosisRow& row) { folder_->add_metrics(row); });
+      losses = step.add_gradients([&] { return stop_.asked_midway(); });
     } catch (...) {
-      rescue(std::exchange(before, {}));
-      throw;
+      failure = std::current_exception();
     }
-    if (!losses) return std::nullopt;
-    return step.update(*losses, saver_->checkpoints());
+    if (!failure && !losses) return std::nullopt;
+    StepVote vote{.signal = stop_requested(), .failed = failure ? 1 : 0, .file = saver_->checkpoints().own_file()};
+    communication_seconds_ = training_.parallel->take_seconds_waited();
+    vote.computed_seconds = seconds_since(start) - communication_seconds_;
+    step.finish_gradients();
+    const StepAgreement all = agree(ranks_.communicator, vote);
+    if (all.failed) try {
+        together("gradients", [&] {
+          if (failure) std::rethrow_exception(failure);
+        });
+      } catch (...) {
+        rescue(std::exchange(before, {}));
+        throw;
+      }
+    stop_.agree_on(all.signal);
+    if (all.files_ended) saver_->checkpoints().conclude();
+    slowest_rank_ = all.slowest_rank;
+    if (diagnosis_follows(training_))
+      look(ranks_, "diagnosis", training_.position.step, [&] {
+        const DiagnosisRow row = step.diagnose();
+        if (folder_) folder_->add_metrics(row);
+      });
+    std::optional<QueuedStep> queued = step.update(*losses, saver_->checkpoints());
+    communication_seconds_ += training_.parallel->take_seconds_waited();
+    return queued;
   }
 
+  // All ranks.
   void take(const Looks& looks) {
+    if (!looks.any()) return;
     const int64_t step = training_.position.step;
+    training_.parallel->finish_weights();
     if (looks.validation)
-      look("validation", step, [&] {
-        if (const auto result = validate(training_, *folder_, stopping))
+      look(ranks_, "validation", step, [&] {
+        if (const auto result = validate(training_, folder(), signal_came))
           validated_ = result;
         else
           stopped_ = true;
       });
     if (looks.sample)
-      look("sample", step, [&] {
-        if (!sample(training_, *folder_, stopping)) stopped_ = true;
+      look(ranks_, "sample", step, [&] {
+        if (!sample(training_, folder(), signal_came)) stopped_ = true;
       });
+    stop_.agree();
   }
 
   // At a signal: the state is saved, and the program ends.
-  void stop(Progress& progress) {
-    const int signal = stop_requested();
-    progress.interrupt();
+  void stop() {
+    const int signal = stop_.now();
+    progress_.interrupt();
     if (!saver_->is_saved()) saver_->save();
-    if (!saver_->finish()) fail("checkpoint", "could not be saved after signal {}: see the warning above", signal);
+    if (!saver_->finish())
+      throw Error(ErrorKind::Failed, "checkpoint",
+                  fmt::format("could not be saved after signal {}: see the warning above", signal))
+          .as_agreed();
     log::info("stopped by signal {} after step {}; run the same command again to go on", signal,
               training_.position.step);
     stopped_ = true;
   }
 
   // A step's gradients could not be computed (a shard that cannot be read any more, no memory): the weights are those
-  // of the step before, and worth keeping. What went wrong is thrown on by whoever calls.
+  // of the step before, and worth keeping. What went wrong is thrown on by whoever calls. All ranks.
   void rescue(const std::optional<QueuedStep>& before) {
     const int64_t step = training_.position.step;
-    try {
+    look(ranks_, "checkpoint", step, [&] {
       if (before) conclude(*before);
       if (!saver_->is_saved()) saver_->save();
       if (saver_->finish()) log::info("the state after step {} is saved", step);
-    } catch (const std::exception& error) {
-      log::warning("the state after step {} is not saved: {}", step, error.what());
-    }
+    });
+  }
+
+  void show(const StepReport& report, bool important) {
+    if (ranks_.leads()) progress_.show(report, training_.config.train.log_every_steps, important);
   }
 
   // Waits for the step, and says what became of it.
@@ -265,12 +356,14 @@ class Trainer {
     report.row.flops_per_second = report.row.tokens_per_second * flops_per_token_;
     report.row.sol = report.row.flops_per_second / peak_;
     report.row.data_wait_seconds = step.data_wait_seconds;
+    report.row.communication_seconds = communication_seconds_;
+    report.row.slowest_rank = slowest_rank_;
     report.row.memory_bytes = memory_report(training_.device).reserved_peak;
     if (validated_) report.validation_loss = validated_->loss;
     steps_concluded_ += 1;
     report.seconds_left = seconds_since(start_) / static_cast<double>(steps_concluded_) *
                           static_cast<double>(report.steps - report.row.step);
-    folder_->add_metrics(report.row);
+    if (folder_) folder_->add_metrics(report.row);
     return report;
   }
 
@@ -282,27 +375,33 @@ class Trainer {
                  step.step, outcome.loss, outcome.gradient_norm, position.consecutive_skipped, position.skipped_steps);
     if (position.consecutive_skipped < training_.config.train.max_skipped_steps) return;
     saver_->finish();
-    const std::optional<std::string> sound = find_newest_sound(folder_->checkpoints());
-    fail("train",
-         "{} steps in a row were not finite (train.max_skipped_steps): look at the data before sample {}, or {}",
-         position.consecutive_skipped, step.first_sample + training_.config.train.global_batch_size,
-         sound ? fmt::format("run the same command with a lower optimizer.learning_rate: it then goes on from {}, the "
-                             "last checkpoint before them",
-                             *sound)
-               : "begin anew with --fresh and a lower optimizer.learning_rate: there is no checkpoint from before the "
-                 "weights diverged");
+    const std::optional<std::string> sound = folder_ ? find_newest_sound(folder_->checkpoints()) : std::nullopt;
+    throw Error(ErrorKind::Failed, "train",
+                fmt::format("{} steps in a row were not finite (train.max_skipped_steps): look at the data before "
+                            "sample {}, or {}",
+                            position.consecutive_skipped, step.first_sample + training_.config.train.global_batch_size,
+                            sound ? fmt::format("run the same command with a lower optimizer.learning_rate: it then "
+                                                "goes on from {}, the last checkpoint before them",
+                                                *sound)
+                                  : "begin anew with --fresh and a lower optimizer.learning_rate: there is no "
+                                    "checkpoint from before the weights diverged"))
+        .as_agreed();
   }
 
   Training training_;
+  Ranks ranks_;
+  StopSignal stop_;
   TrainOptions options_;
   TrainHooks hooks_;
   std::string run_dir_;
   std::vector<std::string> notes_;
-  std::optional<RunFolder> folder_;
-  std::optional<RunSaver> saver_;  // after what it reads
-  bool stopped_ = false;           // by a signal, and something is left for whoever goes on
+  std::optional<RunFolder> folder_;  // the lead's
+  std::optional<RunSaver> saver_;    // after what it reads
+  bool stopped_ = false;             // by a signal, and something is left for whoever goes on
+  Progress progress_;
   std::optional<ValidationResult> validated_;
-  double loss_ = 0;
+  double loss_ = 0, communication_seconds_ = 0;
+  int64_t slowest_rank_ = 0;
   double flops_per_token_ = 0, peak_ = 1;
   Clock::time_point start_, concluded_;  // of the loop; when the last step was read
   int64_t steps_concluded_ = 0;
@@ -310,18 +409,28 @@ class Trainer {
 
 }  // namespace
 
-TrainResult train(const LoadedRun& run, const TrainOptions& options) { return train(run, options, {}); }
-
-TrainResult train(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks) {
+TrainResult train(const LoadedRun& run, const TrainOptions& options, const Ranks& ranks, const TrainHooks& hooks) {
   struct Forget {
     ~Forget() { forget_stop_request(); }  // it was this training's
   } forget;
-  Trainer trainer(run, options, hooks);
+  std::optional<Trainer> trainer;
+  ranks.communicator.together("data", [&] { trainer.emplace(run, options, ranks, hooks); });
   try {
-    return trainer.run();
+    return trainer->run();
   } catch (const Error& error) {
-    throw trainer.has_begun() ? error.underway() : error;
+    throw trainer->has_begun() ? error.underway() : error;
   }
 }
+
+TrainResult train(const LoadedRun& run, const TrainOptions& options, const TrainHooks& hooks) {
+  OneRank alone;
+  return train(run, options, alone.ranks(), hooks);
+}
+
+TrainResult train(const LoadedRun& run, const TrainOptions& options, const Ranks& ranks) {
+  return train(run, options, ranks, {});
+}
+
+TrainResult train(const LoadedRun& run, const TrainOptions& options) { return train(run, options, TrainHooks{}); }
 
 }  // namespace gta

@@ -26,7 +26,8 @@ struct UpdateRule {
 enum class UpdateState : uint8_t { Updates, Applied, Loss, GradientNorm, Scale, Rate, Root };
 inline constexpr int64_t kUpdateStates = 7;
 
-// losses float64 (n), parts of one sum. Counts the update and writes all of the state.
+// losses and squares, float64 of any shape: parts of one sum each, that are added row after row. Counts the update and
+// writes all of the state.
 GTA_KERNEL(void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state))
 // rounded: bfloat16, receives the new weights for the products; or undefined. Does nothing when the state is not
 // Applied.
@@ -49,8 +50,8 @@ class AdamW {
   // them is not.
   Tensor sum_of_squares() const;
   double gradient_norm() const;  // of one rank alone: its root; waits for it
-  // Queues one update of the ranges that this rank updates. squares: of all gradients of all ranks. losses, float64 (n)
-  // on the device: parts whose sum is the step's loss.
+  // Queues one update of the ranges that this rank updates. squares and losses, float64 on the device: parts whose sums
+  // are that of the squares of all ranks' gradients and the step's loss; a row for each rank, where there are several.
   void step(double learning_rate, const Tensor& squares, const Tensor& losses);
   // Of the last step; UpdateOutcome(outcome()) waits for it.
   HostCopy outcome() const { return HostCopy(state_); }

@@ -11,7 +11,7 @@ constexpr int64_t kGrain = 1 << 14;
 }  // namespace
 
 void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state) {
-  plan_one_update(rule, losses.data<double>(), losses.elements(), *squares.data<double>(), state.data<double>());
+  plan_one_update(rule, addends_of(losses), addends_of(squares), state.data<double>());
 }
 
 void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights,

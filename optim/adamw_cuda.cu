@@ -7,8 +7,8 @@ namespace gta::cuda {
 namespace {
 
 // One thread.
-__global__ void plan(UpdateRule rule, const double* losses, int64_t count, const double* squares, double* state) {
-  plan_one_update(rule, losses, count, *squares, state);
+__global__ void plan(UpdateRule rule, Addends losses, Addends squares, double* state) {
+  plan_one_update(rule, losses, squares, state);
 }
 
 // What of one update the host knows.
@@ -49,8 +49,8 @@ __global__ void update(Factors f, const double* state, float* weights, const flo
 }  // namespace
 
 void plan_update(const UpdateRule& rule, const Tensor& losses, const Tensor& squares, const Tensor& state) {
-  GTA_LAUNCH(plan, dim3(1), dim3(1), 0, stream_of(state.device()), rule, losses.data<double>(), losses.elements(),
-             squares.data<double>(), state.data<double>());
+  GTA_LAUNCH(plan, dim3(1), dim3(1), 0, stream_of(state.device()), rule, addends_of(losses), addends_of(squares),
+             state.data<double>());
 }
 
 void adamw_kernel(const UpdateRule& rule, const Tensor& state, double weight_decay, const Tensor& weights,

@@ -14,12 +14,27 @@
 
 namespace gta {
 
-// losses[0 .. count), state[kUpdateStates]
-GTA_HOST_DEVICE inline void plan_one_update(const UpdateRule& rule, const double* losses, int64_t count, double squares,
+// float64 rows, of which ranks have one each, that are added up one after the other.
+struct Addends {
+  const double* data;
+  int64_t rows, columns, pitch;
+};
+
+inline Addends addends_of(const Tensor& tensor) {
+  return {tensor.data<double>(), tensor.rows(), tensor.columns(), tensor.pitch()};
+}
+
+GTA_HOST_DEVICE inline double sum_of(const Addends& addends) {
+  double sum = 0;
+  for (int64_t r = 0; r < addends.rows; ++r)
+    for (int64_t c = 0; c < addends.columns; ++c) sum += addends.data[r * addends.pitch + c];
+  return sum;
+}
+
+// state[kUpdateStates]
+GTA_HOST_DEVICE inline void plan_one_update(const UpdateRule& rule, const Addends& losses, const Addends& squares,
                                             double* state) {
-  double loss = 0;
-  for (int64_t i = 0; i < count; ++i) loss += losses[i];
-  const double norm = sqrt(squares);
+  const double loss = sum_of(losses), norm = sqrt(sum_of(squares));
   const bool applied = fabs(loss) <= DBL_MAX && norm <= DBL_MAX;  // no NaN is
   const double updates = state[static_cast<int>(UpdateState::Updates)] + (applied ? 1 : 0);
   state[static_cast<int>(UpdateState::Updates)] = updates;

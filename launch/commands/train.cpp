@@ -2,23 +2,37 @@
 
 #include "core/log.h"
 #include "launch/commands/commands.h"
+#include "launch/ranks.h"
 #include "launch/run_folder.h"
 #include "launch/trainer.h"
 
 namespace gta {
+namespace {
 
-int run_train(const TrainCommand& command) {
-  const LoadedRun run = load_run_config(command.config, command.overrides);
+int train_as_rank(const TrainCommand& command, Communicator& communicator) {
+  LoadedRun run;
+  communicator.together("configuration", [&] {
+    run = load_run_config(command.config, command.overrides, DataFiles::Expand, communicator.ranks());
+  });
   TrainOptions options;
   options.run_dir = folder_name(command.run_dir);
   options.use = command.fresh ? FolderUse::Fresh : FolderUse::Resume;
   options.device = command.device;
   options.misfit = command.force ? Misfit::Try : Misfit::Refuse;
   options.profile_steps = command.profile_steps;
-  const TrainResult result = train(run, options);
+  Watchdog watchdog(communicator, {.timeout = static_cast<double>(run.config.train.hang_timeout_seconds),
+                                   .interface = run.config.train.watchdog_interface});
+  TrainResult result;
+  watched(watchdog, [&] { result = train(run, options, {communicator, watchdog}); });
   if (result.outcome == TrainOutcome::Interrupted) return kExitInterrupted;
   if (result.outcome == TrainOutcome::Finished) log::info("done: {} after {} steps", result.run_dir, result.step);
   return 0;
+}
+
+}  // namespace
+
+int run_train(const TrainCommand& command) {
+  return work_as_rank([&](Communicator& communicator) { return train_as_rank(command, communicator); });
 }
 
 }  // namespace gta

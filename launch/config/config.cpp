@@ -31,6 +31,14 @@ std::string absolute_pattern(const std::string& pattern, const std::string& file
   return join(pattern_of(base_folder(file)), pattern);
 }
 
+// "4 or 6": the divisors next to a number that is none.
+std::string nearest_divisors(int64_t whole, int64_t number) {
+  int64_t below = std::min(number, whole), above = number;
+  while (below > 1 && whole % below != 0) --below;
+  while (above < whole && whole % above != 0) ++above;
+  return number >= whole ? std::to_string(whole) : fmt::format("{} or {}", below, above);
+}
+
 class Resolver {
  public:
   explicit Resolver(std::string name) : name_(std::move(name)) {}
@@ -38,6 +46,7 @@ class Resolver {
   PlacedValues values;
   std::vector<ConfigProblem> problems;
   int64_t tokens = 0;  // train.tokens, when train.steps follows from it
+  int64_t ranks = 1;
 
   void apply(const std::string& prefix, DataFiles files) {
     for (auto& [path, placed] : values) {
@@ -111,14 +120,30 @@ class Resolver {
              fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
   }
 
+  // A step is made of whole micro-batches of all ranks.
+  void check_batches() {
+    const int64_t batch = config.train.global_batch_size,
+                  micro = config.train.micro_batch_size == kAutoMicroBatch ? 1 : config.train.micro_batch_size;
+    if (micro <= 0 || batch <= 0 || batch % (micro * ranks) == 0) return;
+    if (ranks == 1)
+      return expect(false, "train.micro_batch_size",
+                    fmt::format("{} does not divide train.global_batch_size {}: {} would do", micro, batch,
+                                nearest_divisors(batch, micro)));
+    const int64_t all = micro * ranks, below = batch / all * all;
+    expect(false, "train.global_batch_size",
+           fmt::format("{} is not a multiple of {} ranks x train.micro_batch_size {}: {} would do{}", batch, ranks,
+                       micro, below > 0 ? fmt::format("{} or {}", below, below + all) : std::to_string(all),
+                       batch % ranks == 0
+                           ? fmt::format(", or a train.micro_batch_size of {}", nearest_divisors(batch / ranks, micro))
+                           : ""));
+  }
+
   // Keys against each other, and those that follow from others.
   void check_together() {
     RunConfig& c = config;
-    if (c.train.micro_batch_size == 0) c.train.micro_batch_size = c.train.global_batch_size;
-    expect(c.train.micro_batch_size <= 0 || c.train.global_batch_size % c.train.micro_batch_size == 0,
-           "train.micro_batch_size",
-           fmt::format("{} does not divide train.global_batch_size {}", c.train.micro_batch_size,
-                       c.train.global_batch_size));
+    if (c.train.micro_batch_size == 0)
+      c.train.micro_batch_size = std::max<int64_t>(1, c.train.global_batch_size / ranks);
+    check_batches();
     expect(c.train.steps == 0 || c.train.tokens == 0 || !known("train.tokens"), "train.steps",
            "expected either train.steps or train.tokens");
     if (c.train.tokens > 0 && c.train.steps == 0 && c.train.global_batch_size > 0 && c.data.sequence_length > 0) {
@@ -217,8 +242,10 @@ std::string key_yaml(const RunConfig& config, const std::string& section, size_t
 
 }  // namespace
 
-LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides, DataFiles files) {
+LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides, DataFiles files,
+                          int64_t ranks) {
   Resolver resolver(path);
+  resolver.ranks = ranks;
   read_yaml_file(path, "", resolver.values, resolver.problems);
   for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
   resolver.apply("", files);

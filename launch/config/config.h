@@ -18,9 +18,9 @@ struct LoadedRun {
 };
 
 // Error(BadInput) with one line per problem, `file:line:column: key: ...`, all at once. Overrides are `key.path=value`,
-// checked like the file.
+// checked like the file. ranks: that train together.
 LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides,
-                          DataFiles files = DataFiles::Expand);
+                          DataFiles files = DataFiles::Expand, int64_t ranks = 1);
 // For whoever only counts: a run's file, or a model's, which is then a run of nothing but steps of one sequence of
 // model.max_sequence_length (or 0) tokens as far as the overrides, which may be any keys, say nothing else.
 RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/parameter_space.h"
 #include "core/tape.h"
 #include "data/data_config.h"
 #include "layers/transformer/model_config.h"
@@ -28,6 +29,11 @@ struct TrainConfig {
   int64_t global_batch_size = 0;  // sequences
   int64_t micro_batch_size = 0;   // sequences; kAutoMicroBatch: the largest that fits (launch/plan.h resolves it)
   DType dtype = DType::F32;
+  // Of several ranks:
+  Sharding sharding = Sharding::Optimizer;
+  int64_t bucket_mib = 32;             // of float32 gradient
+  int64_t hang_timeout_seconds = 300;  // 0: never
+  std::string watchdog_interface;      // empty: all
   bool deterministic = true;
   Recompute recompute = Recompute::None;
   int64_t evaluate_every_steps = 0;  // 0: only at the end
@@ -42,6 +48,11 @@ struct TrainConfig {
   int64_t max_skipped_steps = 10;
   std::string init_from;  // empty: random weights
 };
+
+// Of a rank in a training of several.
+inline RankShare rank_share(const TrainConfig& train, int64_t rank, int64_t ranks) {
+  return {rank, ranks, train.sharding, train.bucket_mib << 20};
+}
 
 struct RunConfig {
   std::string name;

@@ -245,6 +245,21 @@ std::vector<ConfigKey> make_keys() {
           "train.dtype",
           "of compute; bfloat16 keeps float32 masters, so a run may change between the two; float64 is for checking",
           {DType::F32, DType::BF16, DType::F64}, {}, [](RunConfig& c) -> DType& { return c.train.dtype; }, may),
+      choice<Sharding>(
+          "train.sharding",
+          "of several ranks each keeps and updates its share of masters and moments (optimizer), or all (none)",
+          {Sharding::Optimizer, Sharding::None}, {}, [](RunConfig& c) -> Sharding& { return c.train.sharding; }, may),
+      integer(
+          "train.bucket_mib", "MiB of float32 gradient that ranks add up at once, while backward goes on", 1, 1 << 16,
+          [](RunConfig& c) -> int64_t& { return c.train.bucket_mib; }, may),
+      integer(
+          "train.hang_timeout_seconds",
+          "several ranks of which nothing has moved for so long are ended, and who hangs is said; 0: never", 0, 1e6,
+          [](RunConfig& c) -> int64_t& { return c.train.hang_timeout_seconds; }, may),
+      text(
+          "train.watchdog_interface", KeyType::Text,
+          "network interface or address on which rank 0 hears from the others whether they live; none: all",
+          [](RunConfig& c) -> std::string& { return c.train.watchdog_interface; }, may),
       only("train.deterministic", "the same configuration gives the same bits", "true", {"false"}),
       choice<Recompute>(
           "train.recompute",

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "core/parallel.h"
 #include "data/shards.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
@@ -38,6 +39,26 @@ void announce_data(const Training& t) {
                 : "",
             t.data.document_mask == DocumentMask::On ? "their own document only"
                                                      : "the documents before theirs in the sample");
+}
+
+// "ranks    4 on 2 hosts: node1 (2), node2 (2); Open MPI v4.1.4; ..."
+void announce_ranks(const Training& t) {
+  const Communicator& ranks = t.ranks.communicator;
+  if (t.ranks.alone()) return;
+  std::map<std::string, int64_t> by_host;
+  for (const std::string& host : ranks.hosts()) ++by_host[host];
+  std::string hosts;
+  for (const auto& [host, count] : by_host) {
+    if (hosts.size() > 200) {  // of a thousand hosts the first tell enough
+      hosts += ", ...";
+      break;
+    }
+    hosts += fmt::format("{}{} ({})", hosts.empty() ? "" : ", ", host, count);
+  }
+  log::info("ranks    {} on {} host{}: {}; {} threads each; {}; {}", ranks.ranks(), by_host.size(),
+            by_host.size() == 1 ? "" : "s", hosts, threads(), ranks.transport(),
+            t.config.train.sharding == Sharding::Optimizer ? "each updates its share of the weights"
+                                                           : "each updates all weights");
 }
 
 }  // namespace
@@ -79,7 +100,8 @@ std::vector<std::string> what_has_no_effect(const Training& t) {
 
 void announce(const Training& t, double peak_flops) {
   const Plan plan = plan_model(t.config.model, t.config.data.sequence_length);
-  const MemoryPlan memory = plan_memory(t.config.model, training_shape(t.config, t.device.type));
+  const MemoryPlan memory =
+      plan_memory(t.config.model, training_shape(t.config, t.device.type, t.ranks.communicator.ranks()));
   constexpr double mib = 1 << 20;
   log::info(
       "model    {}: {} parameters, {} layers of {}, {} tokens in the vocabulary, cache {} numbers per token and "
@@ -99,6 +121,7 @@ void announce(const Training& t, double peak_flops) {
       memory.workspace / mib,
       gpu ? "" : fmt::format(", kept for reuse {:.0f}, {}", memory.kept_for_reuse / mib, saving), memory.total / mib,
       gpu ? " of the device's; " + saving + " MiB of the CPU's" : "");
+  announce_ranks(t);
   announce_data(t);
 }
 

@@ -35,18 +35,23 @@ void check_prompts(const Training& t) {
     }
 }
 
-std::optional<ValidationResult> validate(const Training& t, RunFolder& folder, const std::function<bool()>& stop) {
+std::optional<ValidationResult> validate(const Training& t, RunFolder* folder, const std::function<bool()>& stop) {
   ProfilerRange range("evaluate");
-  const EvaluationResult e =
-      evaluate(t.model, *t.validation, t.config.train.micro_batch_size, t.data.document_mask, stop);
+  t.ranks.watchdog.at(t.position.step, "validates");
+  const EvaluationResult e = evaluate(t.model, *t.validation, t.config.train.micro_batch_size, t.data.document_mask,
+                                      stop, t.ranks.communicator);
   if (!e.complete) return std::nullopt;
-  folder.add_metrics(ValidationRow{t.position.step, t.position.tokens, e.loss, e.perplexity(), e.bits_per_byte()});
+  if (folder)
+    folder->add_metrics(ValidationRow{t.position.step, t.position.tokens, e.loss, e.perplexity(), e.bits_per_byte()});
   log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", t.position.step, e.loss,
             e.perplexity(), e.bits_per_byte());
   return ValidationResult{e.loss, e.bits_per_byte()};
 }
 
-bool sample(const Training& t, const RunFolder& folder, const std::function<bool()>& stop) {
+namespace {
+
+// Nothing where `stop` ended it.
+std::optional<std::string> continued_prompts(const Training& t, const std::function<bool()>& stop) {
   struct Stopped {};
   std::string text;
   for (const std::string& prompt : t.config.train.sample_prompts) {
@@ -57,16 +62,31 @@ bool sample(const Training& t, const RunFolder& folder, const std::function<bool
     try {
       generate(t.model, t.tokenizer, prompt, sampling, [&](const std::string& piece) {
         if (stop()) throw Stopped{};
+        t.ranks.watchdog.progress();
         text += piece;
       });
     } catch (const Stopped&) {
-      return false;
+      return std::nullopt;
     }
     text += "\n---\n";
   }
-  publish_text(folder.sample_file(t.position.step), text);
-  log::info("sample after step {}: {}", t.position.step, text.substr(0, text.find("\n---\n")));
-  return true;
+  return text;
+}
+
+}  // namespace
+
+bool sample(const Training& t, const RunFolder* folder, const std::function<bool()>& stop) {
+  t.ranks.watchdog.at(t.position.step, "samples");
+  int64_t complete = 1;
+  t.ranks.communicator.together("sample", [&] {
+    if (!folder) return;
+    const std::optional<std::string> text = continued_prompts(t, stop);
+    complete = text ? 1 : 0;
+    if (!text) return;
+    publish_text(folder->sample_file(t.position.step), *text);
+    log::info("sample after step {}: {}", t.position.step, text->substr(0, text->find("\n---\n")));
+  });
+  return t.ranks.communicator.gather("sample's end", complete)[0] == 1;
 }
 
 }  // namespace gta

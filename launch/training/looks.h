@@ -6,19 +6,28 @@
 #include <functional>
 #include <optional>
 
+#include "core/error.h"
 #include "core/log.h"
 #include "launch/run_folder.h"
 #include "launch/training/training.h"
 
 namespace gta {
 
-// Runs f; what it throws is a warning.
+// Runs f; what it throws is a warning. Of several ranks' only what each of them met alike: with any other error they are
+// not at the same place any more.
 template <class F>
-void look(const char* what, int64_t step, F&& f) {
+void look(const Ranks& ranks, const char* what, int64_t step, F&& f) {
+  const auto warn = [&](const std::exception& error) {
+    log::warning("no {} after step {}: {}; training goes on", what, step, error.what());
+  };
   try {
     f();
+  } catch (const Error& error) {
+    if (!ranks.alone() && !error.agreed()) throw;
+    warn(error);
   } catch (const std::exception& error) {
-    log::warning("no {} after step {}: {}; training goes on", what, step, error.what());
+    if (!ranks.alone()) throw;
+    warn(error);
   }
 }
 
@@ -41,10 +50,11 @@ void check_prompts(const Training& training);
 struct ValidationResult {
   double loss, bits_per_byte;
 };
-// Over the validation set; the row and a message. Nothing where `stop` ended it.
-std::optional<ValidationResult> validate(const Training& training, RunFolder& folder,
+// All ranks look together, `folder` being the lead's and nullptr elsewhere; the weights have come to each of them.
+// Over the validation set; the row and a message. Nothing where `stop` of any rank ended it.
+std::optional<ValidationResult> validate(const Training& training, RunFolder* folder,
                                          const std::function<bool()>& stop);
-// Continues the prompts; the file and a message. False where `stop` ended it.
-bool sample(const Training& training, const RunFolder& folder, const std::function<bool()>& stop);
+// The lead continues the prompts; the file and a message. False where its `stop` ended it.
+bool sample(const Training& training, const RunFolder* folder, const std::function<bool()>& stop);
 
 }  // namespace gta

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "checkpoints/saver.h"
 #include "launch/run_folder.h"
@@ -11,14 +12,15 @@ namespace gta {
 
 class RunSaver {
  public:
-  // saved_step: of the checkpoint that the training goes on from; -1: there is none.
-  RunSaver(Training& training, RunFolder& folder, int64_t saved_step);
+  // folder: the lead's; nullptr elsewhere. checkpoints: its folder of them. saved_step: of the checkpoint that the
+  // training goes on from; -1: there is none.
+  RunSaver(Training& training, RunFolder* folder, const std::string& checkpoints, int64_t saved_step);
 
-  // Begins to save the state of now, after the rows of the metrics up to here; a warning where the weights are not
-  // sound. Waits for an earlier save. A save that fails is a warning.
+  // All ranks, as all that follow. Begins to save the state of now, after the rows of the metrics up to here; a warning
+  // where the weights are not sound. Waits for an earlier save. A save that fails is a warning.
   void save();
   // Whether the newest checkpoint is of the step of now; waits for a save in flight.
-  bool is_saved() { return saved_step_ == training_.position.step && saver_.finish(); }
+  bool is_saved() { return saved_step_ == training_.position.step && finish(); }
   // Waits; false when the last save failed.
   bool finish();
   // Writes into the run's folder which checkpoint was the last to be whole on disk, if that has changed.
@@ -28,7 +30,8 @@ class RunSaver {
 
  private:
   Training& training_;
-  RunFolder& folder_;
+  RunFolder* folder_;
+  std::string checkpoints_;
   int64_t saved_step_, noted_step_ = -1;  // of the last save(), and of the last note
   CheckpointSaver saver_;
 };

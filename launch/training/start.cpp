@@ -18,12 +18,13 @@ namespace {
 int64_t micro_batch_going_on(const RunConfig& before, const Training& training) {
   RunConfig config = training.config;
   config.train.micro_batch_size = before.train.micro_batch_size;
-  const int64_t memory = memory_for_training(training.device);
-  const bool keeps = config.train.global_batch_size % config.train.micro_batch_size == 0 &&
-                     plan_memory(config.model, training_shape(config, training.device.type)).total <= memory;
+  const int64_t ranks = training.ranks.communicator.ranks();
+  const bool keeps =
+      config.train.global_batch_size % (config.train.micro_batch_size * ranks) == 0 &&
+      plan_memory(config.model, training_shape(config, training.device.type, ranks)).total <= training.memory;
   if (keeps) return config.train.micro_batch_size;
   config.train.micro_batch_size = kAutoMicroBatch;
-  return fitting_micro_batch(config, training.device.type, memory);
+  return fitting_micro_batch(config, training.device.type, training.memory, ranks);
 }
 
 // A run's length that was given in tokens: those that it has seen may have come in batches of another size.
@@ -35,29 +36,46 @@ int64_t steps_until(int64_t tokens, const TrainingPosition& position, const RunC
 
 // Before the training gets its memory. log: of a run that is there already, or "".
 void check_memory(const Training& training, Misfit use, const std::string& log, std::vector<std::string>& notes) {
-  const std::string problem = misfit(training.config, training.device.type, memory_report(training.device).limit);
+  const std::string problem = misfit(training.config, training.device.type, memory_report(training.device).limit,
+                                     training.ranks.communicator.ranks());
   if (problem.empty()) return;
   if (use == Misfit::Try) {
     notes.push_back("--force: " + problem);
     return;
   }
   const Error error(ErrorKind::BadInput, "memory", problem + "; --force starts all the same");
-  if (exists(log)) log::append_to(log, log::Level::Error, error.what());
+  if (training.ranks.leads() && exists(log)) log::append_to(log, log::Level::Error, error.what());
   throw error;
+}
+
+// The lead's looks, which it knows from the run's folder, are everyone's.
+Looks agree(const Looks& own, Communicator& ranks) {
+  struct Owed {
+    int32_t validation, sample;
+  };
+  const Owed lead = ranks.gather("looks that are owed", Owed{own.validation, own.sample})[0];
+  return {lead.validation != 0, lead.sample != 0};
 }
 
 }  // namespace
 
-std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfit misfit,
+std::optional<Resumed> resume(Training& training, const std::string& run_dir, const RunFolder* folder, Misfit misfit,
                               std::vector<std::string>& notes) {
   RunConfig& config = training.config;
-  const size_t saved = list_checkpoints(folder.checkpoints()).size();
-  const std::optional<RunFolder::NotedCheckpoint> noted = folder.noted_checkpoint();
-  if (noted && saved == 0)
-    bad_input(folder.path(),
-              "has saved checkpoints, the last of step {} in {}, and none is there now: if they lie on a disk that is "
-              "not mounted, mount it; or begin anew with --fresh",
-              noted->step, noted->directory);
+  Communicator& ranks = training.ranks.communicator;
+  const std::string checkpoints = run_dir + "/checkpoints";
+  size_t saved = 0;
+  std::optional<RunFolder::NotedCheckpoint> noted;
+  ranks.together("run's folder", [&] {
+    if (!folder) return;
+    saved = list_checkpoints(checkpoints).size();
+    noted = folder->noted_checkpoint();
+    if (noted && saved == 0)
+      bad_input(run_dir,
+                "has saved checkpoints, the last of step {} in {}, and none is there now: if they lie on a disk that "
+                "is not mounted, mount it; or begin anew with --fresh",
+                noted->step, noted->directory);
+  });
 
   std::vector<ConfigDifference> changes;
   std::vector<std::string> change_notes;
@@ -79,12 +97,13 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfi
     if (const std::string asked = std::exchange(config.train.init_from, before.train.init_from);
         !asked.empty() && asked != before.train.init_from)
       init_note = fmt::format("train.init_from {} has no effect on a run that goes on", asked);
-    changes = check_resume(folder.path(), checkpoint, before, config, training.tokenizer, training.data.hash());
+    changes = check_resume(run_dir, checkpoint, before, config, training.tokenizer, training.data.hash());
     training.position = checkpoint.position();
     change_notes = describe_changes(changes, before, config, training.position);
-    owed = looks_owed(training, folder);
-    if (!training.optimizer && (!training.at_end() || owed.any())) {
-      check_memory(training, misfit, folder.path() + "/log.txt", notes);
+    if (folder) owed = looks_owed(training, *folder);
+    // What is owed others are told when all have this checkpoint.
+    if (!training.optimizer && (!training.at_end() || owed.any() || !training.ranks.alone())) {
+      check_memory(training, misfit, run_dir + "/log.txt", notes);
       training.allocate();
     }
     if (training.optimizer)
@@ -97,19 +116,22 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfi
     else
       checkpoint.verify();  // all that is wanted of it is that it is there
   };
-  std::optional<Checkpoint> found = use_newest_good(folder.checkpoints(), use);
+  std::optional<Checkpoint> found = use_newest_good(checkpoints, use, ranks);
   if (!found) {
-    if (!left_behind.empty())
-      bad_input(
-          folder.path(),
-          "has no checkpoint from before its weights diverged: begin anew with --fresh, at the lower learning rate");
-    if (saved > 0)
-      bad_input(folder.path(),
-                "has {} checkpoints, and none is whole: the warnings above say what is damaged; restore one from a "
-                "copy, or begin anew with --fresh",
-                saved);
+    ranks.together("run's folder", [&] {
+      if (!left_behind.empty())
+        bad_input(
+            run_dir,
+            "has no checkpoint from before its weights diverged: begin anew with --fresh, at the lower learning rate");
+      if (saved > 0)
+        bad_input(run_dir,
+                  "has {} checkpoints, and none is whole: the warnings above say what is damaged; restore one from a "
+                  "copy, or begin anew with --fresh",
+                  saved);
+    });
     return std::nullopt;
   }
+  owed = agree(owed, ranks);
   training.data.sampler.set_order(training.position.order);
   training.history = with_changes(history_of(found->config_yaml()), training.position.step, changes);
   notes.insert(notes.end(), change_notes.begin(), change_notes.end());
@@ -125,16 +147,19 @@ std::optional<Resumed> resume(Training& training, const RunFolder& folder, Misfi
   return Resumed{std::move(*found), owed, std::move(left_behind)};
 }
 
-void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
+namespace {
+
+// What a rank begins with by itself. The checkpoint that its weights come from, or "".
+std::string begin_alone(Training& training, Misfit misfit, std::vector<std::string>& notes) {
   RunConfig& config = training.config;
   if (config.train.micro_batch_size == kAutoMicroBatch)
     config.train.micro_batch_size =
-        fitting_micro_batch(config, training.device.type, memory_for_training(training.device));
+        fitting_micro_batch(config, training.device.type, training.memory, training.ranks.communicator.ranks());
   check_memory(training, misfit, "", notes);
   if (config.train.init_from.empty()) {
     training.allocate();
     training.space.initialize(static_cast<uint64_t>(config.seed));
-    return;
+    return "";
   }
   require(exists(config.train.init_from), "train.init_from", "{} does not exist", config.train.init_from);
   CheckpointUse use;
@@ -149,6 +174,20 @@ void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
   const Checkpoint start = use_checkpoint(config.train.init_from, use);
   notes.push_back("weights from " + start.path());
   notes.insert(notes.end(), changes.begin(), changes.end());
+  return start.path();
+}
+
+}  // namespace
+
+void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
+  Communicator& ranks = training.ranks.communicator;
+  std::string from;
+  ranks.together("start", [&] { from = begin_alone(training, misfit, notes); });
+  const std::string of_lead = ranks.broadcast_text("weights to begin with", from);
+  ranks.together("weights to begin with", [&] {
+    require(from == of_lead, "train.init_from",
+            "its newest good checkpoint is {} here and {} on rank 0: name one checkpoint", from, of_lead);
+  });
 }
 
 }  // namespace gta

@@ -1,8 +1,13 @@
 // One step: the gradients of a batch, then the update of the weights.
 //
-//   losses = add_gradients()      micro-batch after micro-batch, added up in the flat space
+//   losses = add_gradients()      micro-batch after micro-batch of this rank's samples, added up in the flat space; what
+//                                 the last one completes is on its way to the other ranks
+//   finish_gradients()            all ranks': of what a rank updates it now has the sums
 //   queued = update(losses)       norm, clip, AdamW; on a GPU nothing has happened yet
 //   UpdateOutcome(queued.outcome) waits, and says what became of it
+//
+// Of R ranks, rank r computes in micro-batch k the samples [m (k R + r), m (k R + r + 1)) of the step's batch, m being
+// train.micro_batch_size.
 #pragma once
 
 #include <functional>
@@ -18,7 +23,9 @@ namespace gta {
 
 // What the update needs beside the gradients.
 struct StepLosses {
-  Tensor cross_entropies;        // of the micro-batches, parts of the step's loss: float64 on the device
+  // float64 (ranks, 1 + micro-batches), of which this rank has its own row: the sum of the squares of its gradients, to
+  // come, and the cross-entropies of its micro-batches, parts of the step's loss
+  Tensor totals;
   double data_wait_seconds = 0;  // for batches that were not read yet
 };
 
@@ -37,17 +44,20 @@ class TrainingStep {
   TrainingStep(Training& training, const TrainHooks& hooks);
 
   // Nothing where `stop` says so between two micro-batches: a step of many may take longer than a batch system waits.
-  // Changes nothing that a checkpoint holds, also when it throws. diagnosis: gets the row of diagnose.h, when one is
-  // due after this step.
-  std::optional<StepLosses> add_gradients(const std::function<bool()>& stop,
-                                          const std::function<void(const DiagnosisRow&)>& diagnosis);
-  // Queues the update and moves the training's position on. saver: is told before the weights change.
+  // Changes nothing that a checkpoint holds, also when it throws.
+  std::optional<StepLosses> add_gradients(const std::function<bool()>& stop);
+  // All ranks, also where add_gradients() has thrown.
+  void finish_gradients();
+  // The row of diagnose.h; the lead's last micro-batch stands for the step. All ranks, before the update.
+  DiagnosisRow diagnose() const;
+  // Queues the update and moves the training's position on. saver: is told before the weights change. All ranks.
   QueuedStep update(const StepLosses& losses, CheckpointSaver& saver);
 
  private:
   Training& training_;
   const TrainHooks& hooks_;
   Loader loader_;
+  Tensor ids_, document_starts_;  // of the last micro-batch
 };
 
 }  // namespace gta

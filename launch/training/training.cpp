@@ -14,8 +14,9 @@ std::optional<EvaluationSet> open_validation(const RunConfig& config, const Toke
 
 }  // namespace
 
-Training::Training(const RunConfig& run, Device where)
-    : device(where),
+Training::Training(const RunConfig& run, Device where, const Ranks& together)
+    : ranks(together),
+      device(where),
       tokenizer(Tokenizer::load(run.data.tokenizer)),
       config(with_vocabulary(run, tokenizer)),
       data(open_training_data(config.data, tokenizer, static_cast<uint64_t>(config.seed))),
@@ -25,8 +26,10 @@ Training::Training(const RunConfig& run, Device where)
 }
 
 void Training::allocate() {
-  space.allocate(config.train.dtype, device, SpaceUse::Training);
+  space.allocate(config.train.dtype, device, SpaceUse::Training,
+                 rank_share(config.train, ranks.communicator.rank(), ranks.communicator.ranks()));
   optimizer.emplace(space, config.optimizer);
+  parallel.emplace(space, ranks.communicator);
 }
 
 TrainingState Training::state() const {

@@ -6,11 +6,13 @@
 #include <string>
 
 #include "checkpoints/training_state.h"
+#include "core/comm/data_parallel.h"
 #include "core/parameter_space.h"
 #include "data/evaluation.h"
 #include "data/loader.h"
 #include "data/tokenizer.h"
 #include "launch/config/config.h"
+#include "launch/training/ranks.h"
 #include "layers/transformer/causal_lm.h"
 #include "optim/adamw.h"
 
@@ -18,8 +20,8 @@ namespace gta {
 
 struct Training {
   // Opens the tokenizer and the data, resolves model.vocab_size and lays the model out. Parameters have no memory yet.
-  // Error(BadInput) where configuration and files do not fit.
-  Training(const RunConfig& config, Device device);
+  // Error(BadInput) where configuration and files do not fit. The ranks outlive it.
+  Training(const RunConfig& config, Device device, const Ranks& ranks);
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
 
@@ -27,24 +29,29 @@ struct Training {
   void allocate();
   // The resolved configuration, and what was changed while it trained.
   std::string config_text() const { return to_yaml(config) + history; }
-  // What a checkpoint of now holds.
+  // What a checkpoint of now holds of this rank's.
   TrainingState state() const;
 
   bool at_end() const { return position.step >= config.train.steps; }
-  int64_t micro_batches() const { return config.train.global_batch_size / config.train.micro_batch_size; }
+  // Sequences that all ranks compute at once.
+  int64_t micro_batch_of_ranks() const { return config.train.micro_batch_size * ranks.communicator.ranks(); }
+  int64_t micro_batches() const { return config.train.global_batch_size / micro_batch_of_ranks(); }
   int64_t tokens_per_step() const { return config.train.global_batch_size * config.data.sequence_length; }
   // Whether something that comes every so many steps (0: never) follows the step of now.
   bool due(int64_t every_steps) const { return every_steps > 0 && position.step % every_steps == 0; }
 
+  Ranks ranks;
   Device device;
   Tokenizer tokenizer;
   RunConfig config;          // train.micro_batch_size may still be auto until start.h has chosen it
+  int64_t memory = 0;        // bytes that a rank may take: the least of any
   int64_t asked_tokens = 0;  // the run's length, where it was given in tokens (LoadedRun::tokens)
   TrainingData data;
   std::optional<EvaluationSet> validation;
   ParameterSpace space;
   CausalLm model;
-  std::optional<AdamW> optimizer;  // once there is memory
+  std::optional<AdamW> optimizer;        // once there is memory
+  std::optional<DataParallel> parallel;  // as the optimizer
   TrainingPosition position;
   std::string history;  // launch/config/history.h
 };

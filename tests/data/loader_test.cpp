@@ -87,7 +87,7 @@ TEST(Loader, GoesOnFromAnySampleAndInAnyBatchSizeTheSame) {
     all.insert(all.end(), batch.tokens.begin(), batch.tokens.end());
   }
   for (int64_t size : {2, 4, 5}) {
-    Loader loader(data, size, 20, 2);
+    Loader loader(data, size, 20, 0, 2);
     for (int64_t first = 20; first < 40; first += size) {
       const Batch batch = loader.next();
       EXPECT_EQ(batch.first_sample, first);
@@ -97,7 +97,7 @@ TEST(Loader, GoesOnFromAnySampleAndInAnyBatchSizeTheSame) {
 }
 
 std::vector<int32_t> tokens_of(const TrainingData& data, int64_t first_sample, int64_t samples) {
-  return Loader(data, samples, first_sample, 1).next().tokens;
+  return Loader(data, samples, first_sample).next().tokens;
 }
 
 TEST(Loader, AMixtureIsTheSameOnAnyNumberOfRanksAndFromAnySample) {
@@ -246,7 +246,7 @@ TEST(Loader, StopsAtAnyMoment) {
   const Corpus corpus(16);
   const TrainingData data = corpus.open();
   for (int taken = 0; taken < 30; ++taken) {
-    Loader loader(data, 2, 0, 1 + taken % 3);
+    Loader loader(data, 2, 0, 0, 1 + taken % 3);
     for (int i = 0; i < taken % 7; ++i) loader.next();
   }
 }

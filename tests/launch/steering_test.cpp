@@ -97,7 +97,8 @@ TEST_F(Steering, ALearningRateChangedAtAStepEqualsARunThatHadThatScheduleFromThe
                                          "optimizer.betas=[0.8, 0.9]",
                                          "train.z_loss=1e-3"};
   ASSERT_EQ(train(load(first), options("run")).step, 5);
-  Training by_hand(load(then).config, device_from_name("auto"));
+  OneRank alone;
+  Training by_hand(load(then).config, device_from_name("auto"), alone.ranks());
   by_hand.allocate();
   {
     const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(folder_ + "/run"));
@@ -107,7 +108,7 @@ TEST_F(Steering, ALearningRateChangedAtAStepEqualsARunThatHadThatScheduleFromThe
   const TrainHooks nothing;
   TrainingStep step(by_hand, nothing);
   CheckpointSaver nowhere(folder_ + "/nowhere", 1, 0, false);
-  while (!by_hand.at_end()) step.update(*step.add_gradients([] { return false; }, {}), nowhere);
+  while (!by_hand.at_end()) step.update(*step.add_gradients([] { return false; }), nowhere);
 
   const std::string said = said_by(then, "run");
   expect_part(said, "changed since the checkpoint: optimizer.learning_rate: 0.01 -> 0.003");
@@ -215,7 +216,8 @@ TEST_F(Steering, ARunGoesOnInTheOrderOfSamplesThatItBeganWith) {
   parsed.position.order = SampleOrder::Network;
   publish_text(manifest, to_json(parsed));
 
-  Training by_hand(load({"train.steps=5"}).config, device_from_name("auto"));
+  OneRank alone;
+  Training by_hand(load({"train.steps=5"}).config, device_from_name("auto"), alone.ranks());
   by_hand.data.sampler.set_order(SampleOrder::Network);
   by_hand.allocate();
   load_training(Checkpoint::open(resolve_checkpoint(folder_ + "/old")), by_hand.space, *by_hand.optimizer);
@@ -225,7 +227,7 @@ TEST_F(Steering, ARunGoesOnInTheOrderOfSamplesThatItBeganWith) {
   CheckpointSaver nowhere(folder_ + "/nowhere", 1, 0, false);
   std::vector<double> expected;
   while (!by_hand.at_end())
-    expected.push_back(UpdateOutcome(step.update(*step.add_gradients([] { return false; }, {}), nowhere).outcome).loss);
+    expected.push_back(UpdateOutcome(step.update(*step.add_gradients([] { return false; }), nowhere).outcome).loss);
 
   for (const char* run : {"old", "new"}) train(load({"train.steps=5"}), options(run));
   const std::vector<double> old_order = losses("old"), new_order = losses("new");
