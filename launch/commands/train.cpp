@@ -20,8 +20,9 @@ int train_as_rank(const TrainCommand& command, Communicator& communicator) {
   options.device = command.device;
   options.misfit = command.force ? Misfit::Try : Misfit::Refuse;
   options.profile_steps = command.profile_steps;
-  Watchdog watchdog(communicator, {.timeout = static_cast<double>(run.config.train.hang_timeout_seconds),
-                                   .interface = run.config.train.watchdog_interface});
+  const TrainConfig& keys = run.config.train;
+  Watchdog watchdog(communicator, {.timeout = static_cast<double>(keys.hang_timeout_seconds),
+                                   .interface = keys.watchdog_interface == "all" ? "" : keys.watchdog_interface});
   TrainResult result;
   watched(watchdog, [&] { result = train(run, options, {communicator, watchdog}); });
   if (result.outcome == TrainOutcome::Interrupted) return kExitInterrupted;

@@ -33,10 +33,17 @@ std::string absolute_pattern(const std::string& pattern, const std::string& file
 
 // "4 or 6": the divisors next to a number that is none.
 std::string nearest_divisors(int64_t whole, int64_t number) {
-  int64_t below = std::min(number, whole), above = number;
-  while (below > 1 && whole % below != 0) --below;
-  while (above < whole && whole % above != 0) ++above;
-  return number >= whole ? std::to_string(whole) : fmt::format("{} or {}", below, above);
+  if (number >= whole) return std::to_string(whole);
+  int64_t below = number, above = number;
+  while (whole % below != 0) --below;
+  while (whole % above != 0) ++above;
+  return fmt::format("{} or {}", below, above);
+}
+
+// "6 or 12": the multiples next to a number that is none.
+std::string nearest_multiples(int64_t of, int64_t number) {
+  const int64_t below = number / of * of;
+  return below > 0 ? fmt::format("{} or {}", below, below + of) : std::to_string(of);
 }
 
 class Resolver {
@@ -120,29 +127,28 @@ class Resolver {
              fmt::format("{} does not exist: make one with 'gta data tokenizer'", c.data.tokenizer));
   }
 
-  // A step is made of whole micro-batches of all ranks.
+  // Each rank computes as many micro-batches of a step as the others. One that is not given, or auto, will fit.
   void check_batches() {
-    const int64_t batch = config.train.global_batch_size,
-                  micro = config.train.micro_batch_size == kAutoMicroBatch ? 1 : config.train.micro_batch_size;
-    if (micro <= 0 || batch <= 0 || batch % (micro * ranks) == 0) return;
-    if (ranks == 1)
-      return expect(false, "train.micro_batch_size",
-                    fmt::format("{} does not divide train.global_batch_size {}: {} would do", micro, batch,
-                                nearest_divisors(batch, micro)));
-    const int64_t all = micro * ranks, below = batch / all * all;
-    expect(false, "train.global_batch_size",
-           fmt::format("{} is not a multiple of {} ranks x train.micro_batch_size {}: {} would do{}", batch, ranks,
-                       micro, below > 0 ? fmt::format("{} or {}", below, below + all) : std::to_string(all),
-                       batch % ranks == 0
-                           ? fmt::format(", or a train.micro_batch_size of {}", nearest_divisors(batch / ranks, micro))
-                           : ""));
+    TrainConfig& train = config.train;
+    const int64_t micro = std::max<int64_t>(1, train.micro_batch_size), batch = train.global_batch_size;
+    if (train.micro_batch_size == 0) train.micro_batch_size = std::max<int64_t>(1, batch / ranks);
+    if (batch <= 0 || batch % (micro * ranks) == 0) return;
+    const std::string multiples = nearest_multiples(micro * ranks, batch);
+    if (batch % ranks == 0)
+      expect(false, "train.micro_batch_size",
+             fmt::format("{}{} does not divide train.global_batch_size {}: expected {}, or a train.global_batch_size "
+                         "of {}",
+                         micro, ranks > 1 ? fmt::format(" x {} ranks", ranks) : "", batch,
+                         nearest_divisors(batch / ranks, micro), multiples));
+    else
+      expect(false, "train.global_batch_size",
+             fmt::format("{} is no multiple of {} ranks{}: expected {}", batch, ranks,
+                         micro > 1 ? fmt::format(" x train.micro_batch_size {}", micro) : "", multiples));
   }
 
   // Keys against each other, and those that follow from others.
   void check_together() {
     RunConfig& c = config;
-    if (c.train.micro_batch_size == 0)
-      c.train.micro_batch_size = std::max<int64_t>(1, c.train.global_batch_size / ranks);
     check_batches();
     expect(c.train.steps == 0 || c.train.tokens == 0 || !known("train.tokens"), "train.steps",
            "expected either train.steps or train.tokens");
@@ -262,9 +268,10 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
   return loaded;
 }
 
-RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides) {
-  if (is_run_config(path)) return load_run_config(path, overrides, DataFiles::Ignore).config;
+RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides, int64_t ranks) {
+  if (is_run_config(path)) return load_run_config(path, overrides, DataFiles::Ignore, ranks).config;
   Resolver resolver(path);
+  resolver.ranks = ranks;
   read_yaml_file(path, "model.", resolver.values, resolver.problems);
   for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
   resolver.apply("", DataFiles::Ignore);

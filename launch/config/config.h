@@ -23,7 +23,7 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
                           DataFiles files = DataFiles::Expand, int64_t ranks = 1);
 // For whoever only counts: a run's file, or a model's, which is then a run of nothing but steps of one sequence of
 // model.max_sequence_length (or 0) tokens as far as the overrides, which may be any keys, say nothing else.
-RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides);
+RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides, int64_t ranks = 1);
 // A resolved configuration as text (a checkpoint's); name: for messages. Data files are not looked up.
 RunConfig parse_run_config(const std::string& text, const std::string& name);
 // The same for whoever uses the model alone: without keys below `data` and `train` (a model that comes from elsewhere)

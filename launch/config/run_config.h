@@ -33,7 +33,7 @@ struct TrainConfig {
   Sharding sharding = Sharding::Optimizer;
   int64_t bucket_mib = 32;             // of float32 gradient
   int64_t hang_timeout_seconds = 300;  // 0: never
-  std::string watchdog_interface;      // empty: all
+  std::string watchdog_interface = "all";
   bool deterministic = true;
   Recompute recompute = Recompute::None;
   int64_t evaluate_every_steps = 0;  // 0: only at the end

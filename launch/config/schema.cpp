@@ -234,12 +234,12 @@ std::vector<ConfigKey> make_keys() {
           "train.tokens", "length of the run in tokens, instead of steps; 0: not given",
           [](RunConfig& c) -> int64_t& { return c.train.tokens; }, may),
       integer(
-          "train.global_batch_size", "sequences of one step", 1, 1 << 24,
+          "train.global_batch_size", "sequences of one step, over all ranks", 1, 1 << 24,
           [](RunConfig& c) -> int64_t& { return c.train.global_batch_size; }, may),
       integer(
           "train.micro_batch_size",
-          "sequences computed at once; divides global_batch_size; auto: the largest that fits into memory, and on "
-          "resume the one before where it fits",
+          "sequences that a rank computes at once; times the number of ranks it divides global_batch_size; auto: the "
+          "largest that fits into memory, and on resume the one before where it fits",
           1, 1 << 20, [](RunConfig& c) -> int64_t& { return c.train.micro_batch_size; }, may),
       choice<DType>(
           "train.dtype",
@@ -247,18 +247,18 @@ std::vector<ConfigKey> make_keys() {
           {DType::F32, DType::BF16, DType::F64}, {}, [](RunConfig& c) -> DType& { return c.train.dtype; }, may),
       choice<Sharding>(
           "train.sharding",
-          "of several ranks each keeps and updates its share of masters and moments (optimizer), or all (none)",
+          "which masters and moments each of several ranks keeps and updates: optimizer: its share; none: all",
           {Sharding::Optimizer, Sharding::None}, {}, [](RunConfig& c) -> Sharding& { return c.train.sharding; }, may),
       integer(
           "train.bucket_mib", "MiB of float32 gradient that ranks add up at once, while backward goes on", 1, 1 << 16,
           [](RunConfig& c) -> int64_t& { return c.train.bucket_mib; }, may),
       integer(
           "train.hang_timeout_seconds",
-          "several ranks of which nothing has moved for so long are ended, and who hangs is said; 0: never", 0, 1e6,
-          [](RunConfig& c) -> int64_t& { return c.train.hang_timeout_seconds; }, may),
+          "when nothing has moved on several ranks for so long, it is said who hangs, and the job ends; 0: never", 0,
+          1e6, [](RunConfig& c) -> int64_t& { return c.train.hang_timeout_seconds; }, may),
       text(
           "train.watchdog_interface", KeyType::Text,
-          "network interface or address on which rank 0 hears from the others whether they live; none: all",
+          "network interface or address on which rank 0 hears from the others whether they live; all: on every one",
           [](RunConfig& c) -> std::string& { return c.train.watchdog_interface; }, may),
       only("train.deterministic", "the same configuration gives the same bits", "true", {"false"}),
       choice<Recompute>(

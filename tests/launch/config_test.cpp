@@ -460,6 +460,41 @@ TEST_F(Config, KeysThatContradictEachOtherAreRefused) {
   }
 }
 
+TEST_F(Config, BatchesThatHaveNoEqualPartsAreRefusedWithTheNearestThatDo) {
+  const std::string file = write("run.yaml", kRun);
+  const auto loaded = [&](int64_t ranks, const std::vector<std::string>& overrides) {
+    return load_run_config(file, overrides, DataFiles::Expand, ranks).config.train;
+  };
+  const auto refused_of = [&](int64_t ranks, const std::vector<std::string>& overrides) {
+    return refusal([&] { loaded(ranks, overrides); });
+  };
+  EXPECT_EQ(loaded(2, {}).micro_batch_size, 4);
+  EXPECT_EQ(loaded(8, {"train.micro_batch_size=1"}).micro_batch_size, 1);
+  EXPECT_EQ(loaded(4, {"train.micro_batch_size=auto"}).micro_batch_size, kAutoMicroBatch);
+  EXPECT_EQ(load_run_config(write("bare.yaml", replaced(kRun, "  micro_batch_size: 4\n", "")), {}, DataFiles::Expand, 4)
+                .config.train.micro_batch_size,
+            2)
+      << "all of a rank's";
+  for (const auto& [ranks, micro, message] : std::vector<std::tuple<int64_t, std::string, std::string>>{
+           {1, "3",
+            "--set train.micro_batch_size=3: 3 does not divide train.global_batch_size 8: expected 2 or 4, or a "
+            "train.global_batch_size of 6 or 9"},
+           {2, "3",
+            "--set train.micro_batch_size=3: 3 x 2 ranks does not divide train.global_batch_size 8: expected 2 or 4, "
+            "or a train.global_batch_size of 6 or 12"},
+           {2, "5",
+            "--set train.micro_batch_size=5: 5 x 2 ranks does not divide train.global_batch_size 8: expected 4, or a "
+            "train.global_batch_size of 10"},
+           {3, "2",
+            path("run.yaml") + ":16:22: train.global_batch_size: 8 is no multiple of 3 ranks x "
+                               "train.micro_batch_size 2: expected 6 or 12"},
+           {3, "auto",
+            path("run.yaml") + ":16:22: train.global_batch_size: 8 is no multiple of 3 ranks: expected 6 or 9"}})
+    EXPECT_EQ(refused_of(ranks, {"train.micro_batch_size=" + micro}), message);
+  for (const char* value : {"6", "12"})
+    EXPECT_NO_THROW(loaded(3, {"train.micro_batch_size=2", std::string("train.global_batch_size=") + value}));
+}
+
 // The ends of every range, from the table itself.
 TEST_F(Config, NumbersOutsideTheirRangeAreRefusedAtBothEnds) {
   load(kRun);
