@@ -6,6 +6,7 @@
 #include <set>
 
 #include "checkpoints/state_pieces.h"
+#include "core/comm/communicator.h"
 #include "core/gemm.h"
 #include "core/parameter_space.h"
 #include "layers/transformer/causal_lm.h"
@@ -107,7 +108,7 @@ class ModelOfMeta {
     plan.data = held(Purpose::Data);
     plan.kept_for_reuse = report.reserved_peak - report.total_peak;
     // masters and two moments
-    plan.checkpoint_staging = shape_.asynchronous_checkpoints ? 3 * bytes_of(space_.masters().ranges()) : 0;
+    plan.checkpoint_staging = shape_.asynchronous_checkpoints ? 3 * bytes_of(space_.owned()) : 0;
     return plan;
   }
 
@@ -118,11 +119,15 @@ class ModelOfMeta {
     for (const FlatRange& range : ranges) elements += range.count;
     return elements * static_cast<int64_t>(size_of(state_dtype(shape_.dtype)));
   }
-  // What core/comm/communicator.cpp keeps: room for a bucket of matrices of all ranks, or twice the vectors.
+  // What the communicator keeps of the host's memory.
   int64_t scratch_bytes() const {
     int64_t most = 0;
-    for (const FlatRange& bucket : space_.layout().buckets())
-      most = std::max(most, (bucket.kind == ParameterKind::Vector ? 2 : 1) * bytes_of({bucket}));
+    for (const FlatRange& bucket : space_.layout().buckets()) {
+      const int64_t bytes = bytes_of({bucket});
+      most = std::max(most, bucket.kind == ParameterKind::Matrix
+                                ? Communicator::reduce_scatter_scratch(bytes)
+                                : Communicator::all_reduce_scratch(bytes, shape_.share.ranks));
+    }
     return most;
   }
 
@@ -280,21 +285,21 @@ int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shap
   return largest_of(PlayedModel(config, shape), shape.recompute, bytes);
 }
 
-FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_t global_batch, int64_t bytes) {
+FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_t batch, int64_t bytes) {
   constexpr double kNext = 1.5;  // times as large as the row before, or it is left out
   const PlayedModel model(config, shape);
   FitTable table;
   std::set<int64_t> sizes;
   for (size_t i = 0; i < kRecomputeModes.size(); ++i) {
     const int64_t most = largest_of(model, kRecomputeModes[i], bytes);
-    table.largest[i] = global_batch > 0 ? largest_divisor(global_batch, most) : most;
+    table.largest[i] = batch > 0 ? largest_divisor(batch, most) : most;
     if (table.largest[i] > 0) sizes.insert(table.largest[i]);
   }
   if (sizes.empty()) return table;
   const int64_t most = *sizes.rbegin();
   double next = 1;
-  for (int64_t size = 1; size <= most; size = global_batch > 0 ? size + 1 : 2 * size) {
-    if (static_cast<double>(size) < next || (global_batch > 0 && global_batch % size != 0)) continue;
+  for (int64_t size = 1; size <= most; size = batch > 0 ? size + 1 : 2 * size) {
+    if (static_cast<double>(size) < next || (batch > 0 && batch % size != 0)) continue;
     sizes.insert(size);
     next = kNext * static_cast<double>(size);
   }

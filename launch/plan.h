@@ -23,7 +23,7 @@ struct TrainingShape {
   bool asynchronous_checkpoints = true;
   DeviceType device = DeviceType::Cpu;  // whose memory: how it keeps freed blocks, and how many logits exist at once
   bool document_mask = false;
-  RankShare share = {};  // of several ranks, rank 0's: none has more
+  RankShare share = {};  // training_shape(): rank 0's, of which none has more
 };
 
 struct MemoryPlan {  // bytes
@@ -85,9 +85,10 @@ struct FitTable {
   std::vector<FitRow> rows;          // by rising micro-batch, those that fit in some mode
   std::array<int64_t, 3> largest{};  // micro-batch that fits, by kRecomputeModes; 0: not even one sequence
 };
-// What fits into `bytes`, of the divisors of the global batch, or with a global_batch of 0 of the powers of two; of
-// many sizes a choice, and the largest of each mode. The shape's own micro-batch and recompute count for nothing.
-FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_t global_batch, int64_t bytes);
+// What fits into `bytes`, of the divisors of a rank's part of the global batch, or with a `batch` of 0 of the powers of
+// two; of many sizes a choice, and the largest of each mode. The shape's own micro-batch and recompute count for
+// nothing.
+FitTable fit_table(const ModelConfig& config, const TrainingShape& shape, int64_t batch, int64_t bytes);
 // What of a run does not fit into a device of `bytes`, and what would; "" where all of it fits, also where less is left
 // than memory_for_training() leaves.
 enum class Misfit : uint8_t { Refuse, Try };

@@ -54,6 +54,8 @@ void sum_in_order(DType dtype, const void* parts, int64_t ranks, int64_t count, 
 }
 
 int64_t padded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+// Of a tensor that is cut into a part for each rank.
+int64_t part_of_all_reduce(int64_t bytes, int64_t ranks) { return padded((bytes + ranks - 1) / ranks); }
 int64_t bytes_of(const Tensor& tensor) { return tensor.elements() * static_cast<int64_t>(size_of(tensor.dtype())); }
 
 void check_tensor(const std::string& name, const Tensor& tensor, int64_t parts) {
@@ -227,7 +229,7 @@ Pending Communicator::reduce_scatter(std::string name, const Tensor& parts) {
   if (ranks_ == 1) return {};
   const int64_t bytes = bytes_of(parts) / ranks_;
   return begin(std::move(name), bytes, [parts, bytes](Transport& transport, Scratch& scratch) {
-    char* const received = scratch.take(bytes * transport.ranks());
+    char* const received = scratch.take(reduce_scatter_scratch(bytes * transport.ranks()));
     char* const data = static_cast<char*>(parts.raw_data());
     transport.all_to_all(data, received, bytes);
     sum_in_order(parts.dtype(), received, transport.ranks(), parts.elements() / transport.ranks(),
@@ -235,13 +237,17 @@ Pending Communicator::reduce_scatter(std::string name, const Tensor& parts) {
   });
 }
 
+int64_t Communicator::all_reduce_scratch(int64_t bytes, int64_t ranks) {
+  return 2 * ranks * part_of_all_reduce(bytes, ranks);  // what is sent and what is received
+}
+
 Pending Communicator::all_reduce(std::string name, const Tensor& values) {
   check_tensor(name, values, 1);
   if (ranks_ == 1) return {};
   const int64_t bytes = bytes_of(values);
   return begin(std::move(name), bytes, [values, bytes](Transport& transport, Scratch& scratch) {
-    const int64_t ranks = transport.ranks(), part = padded((bytes + ranks - 1) / ranks), all = part * ranks;
-    char* const sent = scratch.take(2 * all);
+    const int64_t ranks = transport.ranks(), part = part_of_all_reduce(bytes, ranks), all = part * ranks;
+    char* const sent = scratch.take(all_reduce_scratch(bytes, ranks));
     char* const received = sent + all;
     std::memcpy(sent, values.raw_data(), static_cast<size_t>(bytes));
     std::memset(sent + bytes, 0, static_cast<size_t>(all - bytes));

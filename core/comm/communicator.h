@@ -73,6 +73,10 @@ class Communicator {
   Pending all_reduce(std::string name, const Tensor& values);
   Pending all_gather(std::string name, const Tensor& parts);
 
+  // Bytes of host memory that a rank works in on a tensor of so many. The most is kept.
+  static int64_t reduce_scatter_scratch(int64_t bytes) { return bytes; }
+  static int64_t all_reduce_scratch(int64_t bytes, int64_t ranks);
+
   // These wait. Every rank's text, by rank; the text of one rank.
   std::vector<std::string> gather_text(std::string name, const std::string& text);
   std::string broadcast_text(std::string name, const std::string& text, int64_t root = 0);

@@ -3,9 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <latch>
 #include <map>
+#include <optional>
+#include <thread>
 
 #include "core/allocator.h"
+#include "core/comm/data_parallel.h"
+#include "core/comm/thread_transport.h"
 #include "core/gemm.h"
 #include "core/parallel.h"
 #include "launch/config/config.h"
@@ -146,6 +151,87 @@ TEST(Plan, OfMemoryIsWithinFivePerCentOfWhatAStepHolds) {
     EXPECT_EQ(plan.pinned, 0);
     expect_parts_add_up(plan);
   }
+}
+
+// What each of several ranks, threads of this process, has taken when it has trained a step with the others.
+MemoryReport taken_by_ranks(const ModelConfig& config, const TrainingShape& shape) {
+  const int64_t ranks = shape.share.ranks;
+  release_pooled_memory(Device{});
+  const MemoryReport before = memory_report(Device{});
+  Meeting meeting(ranks);
+  std::latch here(ranks + 1), seen(1);
+  std::vector<std::thread> threads;
+  for (int64_t rank = 0; rank < ranks; ++rank)
+    threads.emplace_back([&, rank] {
+      std::optional<Communicator> communicator;
+      ranks > 1 ? communicator.emplace(meeting.join(rank)) : communicator.emplace();
+      ParameterSpace space;
+      const CausalLm model(space, config);
+      RankShare share = shape.share;
+      share.rank = rank;
+      space.allocate(shape.dtype, Device{}, SpaceUse::Training, share);
+      AdamW optimizer(space, OptimizerConfig{});
+      DataParallel parallel(space, *communicator);
+      {
+        const Tensor tokens =
+            Tensor::zeros({shape.micro_batch, shape.sequence_length}, DType::I32, Device{}, Purpose::Data);
+        Tape tape(TapeMode::Recording, shape.recompute, parallel.gradients_complete());
+        tape.backward(model.loss(tape, tokens, tokens, 1.0));
+      }
+      parallel.finish_gradients();
+      parallel.begin_weights();
+      parallel.finish_weights();
+      here.arrive_and_wait();
+      seen.wait();
+      communicator->finish();
+    });
+  here.arrive_and_wait();
+  MemoryReport report = memory_report(Device{});
+  seen.count_down();
+  for (std::thread& thread : threads) thread.join();
+  for (size_t purpose = 0; purpose < report.in_use.size(); ++purpose) report.in_use[purpose] -= before.in_use[purpose];
+  return report;
+}
+
+TEST(Plan, OfARankIsWhatItTakes) {
+  const auto taken_of = [](const MemoryReport& report, Purpose purpose) {
+    return report.in_use[static_cast<size_t>(purpose)];
+  };
+  for (DType dtype : {DType::F32, DType::BF16})
+    for (Sharding sharding : {Sharding::Optimizer, Sharding::None})
+      for (AttentionType type : {AttentionType::Gta, AttentionType::Mla}) {
+        const ModelConfig config = model_of(type);
+        TrainingShape shape{.sequence_length = 128, .dtype = dtype};
+        const MemoryPlan alone = plan_memory(config, shape);
+        const MemoryReport taken_alone = taken_by_ranks(config, shape);
+        for (int64_t ranks = 1; ranks <= 3; ++ranks) {
+          SCOPED_TRACE(fmt::format("{} {} {} ranks, {}", name_of(type), name_of(dtype), ranks, name_of(sharding)));
+          shape.share = {0, ranks, sharding, 1 << 20};
+          const MemoryReport taken = taken_by_ranks(config, shape);
+          MemoryPlan all;
+          int64_t largest = 0, lead = 0;
+          for (int64_t rank = 0; rank < ranks; ++rank) {
+            shape.share.rank = rank;
+            const MemoryPlan plan = plan_memory(config, shape);
+            all.parameters += plan.parameters;
+            all.gradients += plan.gradients;
+            all.optimizer += plan.optimizer;
+            all.workspace += plan.workspace - alone.workspace;  // the communicator's
+            all.checkpoint_staging += plan.checkpoint_staging;
+            largest = std::max(largest, plan.total);
+            if (rank == 0) lead = plan.total;
+          }
+          EXPECT_EQ(all.parameters, taken_of(taken, Purpose::Parameters));
+          EXPECT_EQ(all.gradients, taken_of(taken, Purpose::Gradients));
+          EXPECT_EQ(all.optimizer, taken_of(taken, Purpose::Optimizer));
+          EXPECT_EQ(all.workspace,
+                    taken_of(taken, Purpose::Workspace) - ranks * taken_of(taken_alone, Purpose::Workspace));
+          EXPECT_EQ(lead, largest) << "what a training is planned by";
+          EXPECT_NEAR(static_cast<double>(all.checkpoint_staging), static_cast<double>(alone.checkpoint_staging),
+                      0.01 * static_cast<double>(alone.checkpoint_staging))
+              << "each element is saved by one rank";
+        }
+      }
 }
 
 // Where the attention's own memory, partial sums and scores, is most of a step's.
