@@ -132,6 +132,7 @@ std::optional<Resumed> resume(Training& training, const std::string& run_dir, co
     return std::nullopt;
   }
   owed = agree(owed, ranks);
+  if (training.optimizer) training.gather_weights();
   training.data.sampler.set_order(training.position.order);
   training.history = with_changes(history_of(found->config_yaml()), training.position.step, changes);
   notes.insert(notes.end(), change_notes.begin(), change_notes.end());
@@ -188,6 +189,7 @@ void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
     require(from == of_lead, "train.init_from",
             "its newest good checkpoint is {} here and {} on rank 0: name one checkpoint", from, of_lead);
   });
+  if (!from.empty()) training.gather_weights();
 }
 
 }  // namespace gta

@@ -32,6 +32,11 @@ void Training::allocate() {
   parallel.emplace(space, ranks.communicator);
 }
 
+void Training::gather_weights() {
+  parallel->begin_weights();
+  parallel->finish_weights();
+}
+
 TrainingState Training::state() const {
   return {position, config_text(), tokenizer.bytes(), training_ranges(space, *optimizer, RangesOf::Owner)};
 }

@@ -1,10 +1,14 @@
 // Ranks as threads of this process train together as one does.
+#include <cmath>
+#include <csignal>
 #include <thread>
 
+#include "core/comm/mpi_transport.h"
 #include "core/comm/thread_transport.h"
 #include "core/error.h"
 #include "launch/metrics.h"
 #include "launch/ranks.h"
+#include "launch/signals.h"
 #include "tests/launch/small_run.h"
 
 namespace gta {
@@ -89,6 +93,229 @@ TEST_F(Ranks, AnyNumberOfThemTrainsAsOneDoes) {
       for (int64_t ranks = 2; ranks <= 4; ++ranks)
         expect_near(train_with(ranks), alone, 1e-5, fmt::format("{}, tied {}, {} ranks", type, tied, ranks));
     }
+}
+
+// What a run may be beside the plain one: number formats, what is computed twice, masks, mixtures, micro-batches.
+TEST_F(Ranks, TrainAsOneDoesInEveryMode) {
+  const std::string mixture = fmt::format(
+      "data.train=[{{shards: [{0}/shards/train-00000.h5], weight: 2}}, {{shards: [{0}/shards/documents-00000.h5], "
+      "weight: 1}}]",
+      folder_);
+  const std::vector<std::vector<std::string>> modes = {
+      {"train.dtype=bfloat16"},
+      {"train.dtype=bfloat16", "train.recompute=block", "train.sharding=none"},
+      {"train.recompute=elementwise", "train.sharding=none"},
+      {"train.recompute=block", "model.tie_embeddings=true"},
+      {"data.document_mask=true", "train.micro_batch_size=2"},
+      {mixture, "train.z_loss=1e-3", "train.micro_batch_size=2"},
+      {"train.diagnose_every_steps=4", "train.micro_batch_size=auto"},
+  };
+  for (size_t mode = 0; mode < modes.size(); ++mode) {
+    const auto train_with = [&](int64_t ranks, const char* again) {
+      std::vector<std::string> overrides = {"train.steps=12", "train.global_batch_size=12", "train.micro_batch_size=1"};
+      overrides.insert(overrides.end(), modes[mode].begin(), modes[mode].end());
+      const std::string run = fmt::format("mode{}-{}{}", mode, ranks, again);
+      expect_ended_well(train_as(ranks, run, overrides));
+      return losses(run);
+    };
+    const bool bfloat16 = modes[mode][0] == "train.dtype=bfloat16";
+    const std::vector<double> alone = train_with(1, "");
+    for (int64_t ranks : {2, 3}) {
+      const std::vector<double> together = train_with(ranks, "");
+      expect_near(together, alone, bfloat16 ? 5e-3 : 1e-5, fmt::format("{}, {} ranks", modes[mode][0], ranks));
+      EXPECT_EQ(train_with(ranks, "-again"), together) << modes[mode][0];
+      EXPECT_EQ(weights(fmt::format("mode{}-{}-again", mode, ranks)), weights(fmt::format("mode{}-{}", mode, ranks)));
+    }
+  }
+  const auto diagnosis_of = [&](int64_t ranks) {
+    for (const MetricsRow& row : read_metrics(fmt::format("{}/mode6-{}/metrics.jsonl", folder_, ranks)))
+      if (const auto* diagnosis = std::get_if<DiagnosisRow>(&row)) return diagnosis->values;
+    return std::map<std::string, double>{};
+  };
+  const std::map<std::string, double> alone = diagnosis_of(1), together = diagnosis_of(3);
+  ASSERT_FALSE(alone.empty());
+  for (const auto& [name, value] : alone)
+    if (name.find("norm/") != std::string::npos) EXPECT_NEAR(together.at(name), value, 1e-4 * value) << name;
+}
+
+// Stops and starts with other numbers of ranks: every sample once, whoever takes it.
+TEST_F(Ranks, TheirNumberMayChangeFromStartToStart) {
+  const std::vector<std::string> overrides = {"train.global_batch_size=12", "train.micro_batch_size=1"};
+  const auto until = [&](int64_t steps) {
+    std::vector<std::string> all = overrides;
+    all.push_back(fmt::format("train.steps={}", steps));
+    all.push_back("optimizer.schedule.steps=12");
+    return all;
+  };
+  int64_t step = 0;
+  for (int64_t ranks : {4, 2, 3, 1}) {
+    step += 3;
+    expect_ended_well(train_as(ranks, "changing", until(step)));
+    EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/changing")).files().size(), static_cast<size_t>(ranks));
+  }
+  expect_ended_well(train_as(1, "alone", until(12)));
+  expect_near(losses("changing"), losses("alone"), 1e-5, "4, 2, 3 and 1 ranks");
+  // The same number goes on with the same bits.
+  for (int64_t end : {5, 12}) expect_ended_well(train_as(3, "two starts", until(end)));
+  expect_ended_well(train_as(3, "one start", until(12)));
+  EXPECT_EQ(weights("two starts"), weights("one start"));
+}
+
+TEST_F(Ranks, ASignalStopsAllOfThemAfterTheSameStepAndTheyGoOnToTheSameBits) {
+  install_signal_handlers();
+  const std::vector<std::string> overrides = {"train.micro_batch_size=1"};
+  expect_ended_well(train_as(2, "whole", overrides));
+  for (int64_t at : {0, 4, 11}) {
+    const std::string run = fmt::format("stopped-{}", at);
+    const std::vector<RankEnd> ends = train_as(2, run, overrides, [&](int64_t rank) {
+      TrainHooks hooks;
+      hooks.before_micro_batch = [=](int64_t step, int64_t part) {
+        if (rank == 1 && step == at && part == 0) raise(SIGTERM);
+      };
+      return hooks;
+    });
+    expect_ended_well(ends);
+    for (const RankEnd& end : ends) {
+      EXPECT_EQ(end.result->outcome, TrainOutcome::Interrupted) << "after the last step validation is left";
+      EXPECT_EQ(end.result->step, at + 1);
+    }
+    expect_ended_well(train_as(2, run, overrides));
+    EXPECT_EQ(weights(run), weights("whole"));
+  }
+}
+
+TEST_F(Ranks, WhatOneCannotComputeEndsAllOfThemSavedAndNamesIt) {
+  const std::vector<std::string> overrides = {"train.micro_batch_size=1"};
+  expect_ended_well(train_as(2, "whole", overrides));
+  for (int64_t failing : {0, 1})
+    for (int64_t part : {0, 1}) {
+      const std::string run = fmt::format("lost-{}-{}", failing, part);
+      const std::vector<RankEnd> ends = train_as(2, run, overrides, [&](int64_t rank) {
+        TrainHooks hooks;
+        hooks.before_micro_batch = [=](int64_t step, int64_t at) {
+          if (rank == failing && step == 7 && at == part) fail("train-00000.h5", "ends at byte 4096");
+        };
+        return hooks;
+      });
+      for (const RankEnd& end : ends) {
+        EXPECT_TRUE(end.agreed);
+        EXPECT_NE(end.error.find(fmt::format("rank {} of 2", failing)), std::string::npos) << end.error;
+        EXPECT_NE(end.error.find("ends at byte 4096"), std::string::npos) << end.error;
+      }
+      EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/" + run)).position().step, 7);
+      expect_ended_well(train_as(2, run, overrides));
+      EXPECT_EQ(weights(run), weights("whole"));
+    }
+}
+
+TEST_F(Ranks, ANumberThatIsNotFiniteOnOneSkipsTheStepOnAll) {
+  for (int64_t bad : {0, 1}) {
+    const std::string run = fmt::format("skips-{}", bad);
+    const std::vector<RankEnd> ends =
+        train_as(2, run, {"train.micro_batch_size=1", "train.max_skipped_steps=2"}, [&](int64_t rank) {
+          TrainHooks hooks;
+          hooks.with_loss = [=](int64_t step, const Tensor& losses) {
+            if (rank == bad && step == 5) losses.column_slice(1, 1).copy_from(Tensor::from<double>({1}, {NAN}));
+          };
+          return hooks;
+        });
+    expect_ended_well(ends);
+    const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(folder_ + "/" + run));
+    EXPECT_EQ(checkpoint.position().skipped_steps, 1);
+    EXPECT_EQ(checkpoint.position().updates, 11);
+  }
+  const std::vector<RankEnd> ends =
+      train_as(2, "ends", {"train.micro_batch_size=1", "train.max_skipped_steps=2"}, [&](int64_t rank) {
+        TrainHooks hooks;
+        hooks.with_loss = [=](int64_t step, const Tensor& losses) {
+          if (rank == 1 && step >= 5) losses.column_slice(0, 1).copy_from(Tensor::from<double>({1}, {INFINITY}));
+        };
+        return hooks;
+      });
+  for (const RankEnd& end : ends) {
+    EXPECT_TRUE(end.agreed);
+    EXPECT_NE(end.error.find("2 steps in a row were not finite"), std::string::npos) << end.error;
+  }
+}
+
+TEST_F(Ranks, WhatDoesNotFitIsRefusedByAllBeforeAnythingIsWritten) {
+  const auto refusals = [&](const std::vector<std::string>& overrides, const char* what) {
+    for (const RankEnd& end : train_as(3, "refused", overrides)) {
+      EXPECT_TRUE(end.agreed) << end.error;
+      EXPECT_NE(end.error.find(what), std::string::npos) << end.error;
+    }
+    EXPECT_FALSE(exists(folder_ + "/refused"));
+  };
+  refusals({"train.micro_batch_size=1"}, "4 is no multiple of 3 ranks");
+  refusals({"train.global_batch_size=12", "data.train=[nowhere.h5]"}, "nowhere.h5");
+  expect_ended_well(train_as(1, "run", {}));
+  for (const RankEnd& end : train_as(2, "run", {"model.hidden_size=64", "train.micro_batch_size=1"}))
+    EXPECT_NE(end.error.find("model.hidden_size: 32 -> 64"), std::string::npos) << end.error;
+}
+
+TEST_F(Ranks, ADamagedCheckpointIsSkippedByAll) {
+  const std::vector<std::string> overrides = {"train.micro_batch_size=1", "train.steps=9",
+                                              "optimizer.schedule.steps=12"};
+  expect_ended_well(train_as(2, "run", overrides));
+  const std::string file = folder_ + "/run/checkpoints/step-00000009/rank-0001-of-0002.h5";
+  std::string bytes = read_file(file);
+  bytes[bytes.size() / 2] ^= 1;
+  publish_text(file, bytes);
+  expect_ended_well(train_as(2, "run", {"train.micro_batch_size=1"}));
+  expect_ended_well(train_as(2, "whole", {"train.micro_batch_size=1"}));
+  EXPECT_EQ(weights("run"), weights("whole"));
+}
+
+// The launcher itself: what it does to processes, and that MPI carries the same.
+class Mpirun : public Ranks {
+ protected:
+  void SetUp() override {
+    Ranks::SetUp();
+    if (!has_mpi() || std::system("command -v mpirun >/dev/null") != 0) GTEST_SKIP() << "there is no mpirun here";
+  }
+  int mpirun(int64_t ranks, const std::string& run, const std::string& rest = "", const std::string& env = "") {
+    return shell(fmt::format(
+        "env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 {} mpirun --oversubscribe -n {} {} train "
+        "{}/run.yaml --device cpu --run-dir {} --set train.micro_batch_size=1 {}",
+        env, ranks, kGta, folder_, folder_ + "/" + run, rest));
+  }
+  int shell(const std::string& command) {
+    const int status = std::system((command + " >>" + folder_ + "/out.txt 2>>" + folder_ + "/err.txt").c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+};
+
+TEST_F(Mpirun, ProcessesTrainToTheBitsOfThreads) {
+  ASSERT_EQ(mpirun(2, "processes"), 0) << errors();
+  expect_ended_well(train_as(2, "threads", {"train.micro_batch_size=1"}));
+  EXPECT_EQ(weights("processes"), weights("threads"));
+  EXPECT_EQ(losses("processes"), losses("threads"));
+  EXPECT_NE(errors().find("ranks    2 on 1 host"), std::string::npos) << errors();
+  ASSERT_EQ(mpirun(4, "processes", "--set train.steps=14"), 0) << errors();
+  EXPECT_EQ(mpirun(3, "processes", "--set train.steps=16"), 2);
+  EXPECT_NE(errors().find("4 is no multiple of 3 ranks"), std::string::npos) << errors();
+}
+
+TEST_F(Mpirun, OneThatDiesEndsAllAndIsNamed) {
+  const std::string run = folder_ + "/dies";
+  // The shell of rank 1 kills it when the first checkpoint is there.
+  const std::string rank = fmt::format(
+      "{0} train {1}/run.yaml --device cpu --run-dir {2} --set train.micro_batch_size=1 --set "
+      "train.global_batch_size=6 --set train.steps=1000000 & "
+      "p=$!; if [ $OMPI_COMM_WORLD_RANK = 1 ]; then until [ -e {2}/checkpoints/latest ]; do sleep 0.05; done; kill -9 "
+      "$p; fi; wait $p",
+      kGta, folder_, run);
+  EXPECT_EQ(shell("env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -n 3 sh -c '" +
+                  rank + "'"),
+            1);
+  EXPECT_NE(errors().find("lost rank 1 ("), std::string::npos) << errors();
+  EXPECT_NE(read_file(run + "/log.txt").find("lost rank 1 ("), std::string::npos);
+  EXPECT_NE(read_file(run + "/rank-0002.txt").find("lost rank 1 ("), std::string::npos);
+  ASSERT_EQ(mpirun(2, "dies",
+                   fmt::format("--set train.global_batch_size=6 --set train.steps={}",
+                               Checkpoint::open(resolve_checkpoint(run)).position().step + 3)),
+            0)
+      << errors();
 }
 
 }  // namespace
