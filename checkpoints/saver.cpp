@@ -6,6 +6,7 @@
 #include "checkpoints/writer.h"
 #include "core/clock.h"
 #include "core/io/file.h"
+#include "core/io/hdf5.h"
 #include "core/log.h"
 #include "core/profiler.h"
 #include "core/thread.h"
@@ -27,6 +28,7 @@ CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t ke
       keep_every_steps_(keep_every_steps),
       asynchronous_(asynchronous),
       options_(std::move(options)) {
+  hdf5::open_library();
   if (asynchronous_) thread_ = start_thread("saves", [this] { work(); });
 }
 

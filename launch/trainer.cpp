@@ -104,13 +104,13 @@ class Trainer {
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
     announce(training_, peak_);
+    saver_.emplace(training_, *folder_, resumed ? position.step : -1);  // what it cannot have is said before "begins"
     if (resumed)
       log::info("resumes  {} (step {} of {})", resumed->checkpoint.path(), position.step, steps);
     else
       log::info("begins   {} steps of {} sequences, {} at once, in {}", steps, training_.config.train.global_batch_size,
                 training_.config.train.micro_batch_size, run_dir_);
     for (const std::string& note : notes_) log::info("note     {}", note);
-    saver_.emplace(training_, *folder_, resumed ? position.step : -1);
     return loop(resumed ? resumed->owed : looks_due(training_));
   }
 

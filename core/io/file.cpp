@@ -1,5 +1,6 @@
 #include "core/io/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <utility>
 
 #include "core/error.h"
@@ -123,12 +125,18 @@ bool is_directory(const std::string& path) {
   return find(path, info) && S_ISDIR(info.st_mode);
 }
 
+// By the system's calls: without memory std::filesystem's iterator ends the program (libstdc++ 12).
 std::vector<std::string> list_directory(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path.c_str()), ::closedir);
+  if (!folder) fail_system(path, "list");
   std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error))
-    names.push_back(entry->path().filename().string());
-  if (error) fail(path, "cannot list: {}", error.message());
+  while (true) {
+    errno = 0;
+    const dirent* const entry = ::readdir(folder.get());
+    if (!entry && errno != 0) fail_system(path, "list");
+    if (!entry) break;
+    if (const std::string name = entry->d_name; name != "." && name != "..") names.push_back(name);
+  }
   std::sort(names.begin(), names.end());
   return names;
 }

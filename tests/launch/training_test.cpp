@@ -593,15 +593,35 @@ TEST_F(Training, InitFromTakesTheWeightsAlone) {
 
 TEST_F(Training, OutOfMemorySaysWhatWasAskedWhatIsHeldAndWhichKeyToLower) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
-  const int code =
-      std::system(("ulimit -v 400000; " + kGta + " train " + folder_ + "/run.yaml --run-dir " + folder_ +
-                   "/memory --threads 1 --device cpu --set model.vocab_size=1000000 --set model.hidden_size=64 2>" +
-                   folder_ + "/memory.txt")
-                      .c_str());
+  const int code = std::system(
+      ("ulimit -v 400000; " + kGta + " train " + folder_ + "/run.yaml --run-dir " + folder_ +
+       "/memory --force --threads 1 --device cpu --set model.vocab_size=1000000 --set model.hidden_size=64 2>" +
+       folder_ + "/memory.txt")
+          .c_str());
   EXPECT_EQ(WEXITSTATUS(code), 1);
   const std::string text = read_file(folder_ + "/memory.txt");
   for (const char* part : {"asked for", "held: parameters", "train.micro_batch_size"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
+// From the least with which it begins to what it needs: a save that has no memory is a warning, and libraries that crash
+// without (HDF5, oneDNN) are not called.
+TEST_F(Training, UnderAnyLimitOnMemoryItEndsWithAMessage) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
+  int begun = 0, status = -1;
+  for (int64_t kib = 60'000; status != 0 && kib<4'000'000; kib += begun> 0 ? 3'000 : 8'000) {
+    status = std::system(fmt::format("ulimit -c 0; ulimit -v {}; exec {} train {}/run.yaml --run-dir {}/{} --threads 1 "
+                                     "--device cpu --force --set train.steps=4 2>{}/said",
+                                     kib, kGta, folder_, folder_, kib, folder_)
+                             .c_str());
+    const std::string said = read_file(folder_ + "/said");
+    if (said.find("begins") == std::string::npos) continue;
+    ++begun;
+    EXPECT_TRUE(WIFEXITED(status)) << kib << " KiB, signal " << WTERMSIG(status) << "\n" << said;
+    EXPECT_NE(said.find(status == 0 ? "done: " : "gta: error: "), std::string::npos) << said;
+  }
+  EXPECT_EQ(status, 0) << read_file(folder_ + "/said");
+  EXPECT_GT(begun, 3) << "none of the limits was one with which it begins and does not end";
 }
 
 TEST_F(Training, GenerateAndEvalUseACheckpointAlone) {
