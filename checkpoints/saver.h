@@ -53,6 +53,7 @@ class CheckpointSaver {
  private:
   void work();
   void reserve_snapshot();
+  void warn_unsaved(int64_t step, const std::exception& error) const noexcept;
   bool write();
   void write_and_prune();
 

@@ -158,7 +158,7 @@ void RunFolder::note_checkpoint(int64_t step) {
     const File file(path_ + kNote, File::Mode::Create);
     file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
   } catch (const Error& failed) {
-    log::warning("{}; training goes on", failed.what());
+    log::warning("{}", failed.what());
   }
 }
 

@@ -171,8 +171,7 @@ class Trainer {
         break;
       }
     }
-    if (!saver_->finish())
-      fail("checkpoint", "the last one could not be saved: see the warning above; earlier ones are kept");
+    if (!saver_->finish()) fail("checkpoint", "the last one could not be saved: see the warning above");
     if (!folder_->flush_metrics()) {
       const std::string lost =
           "rows of metrics.jsonl or of tensorboard/ could not be written, and are lost: see the warning above";
@@ -223,9 +222,19 @@ class Trainer {
     progress.interrupt();
     if (!saver_->is_saved()) saver_->save();
     if (!saver_->finish()) fail("checkpoint", "could not be saved after signal {}: see the warning above", signal);
-    log::info("stopped by signal {} after step {}; run the same command again to go on", signal,
-              training_.position.step);
+    log::info("stopped by signal {} after step {}; run the same command again{} to go on", signal,
+              training_.position.step, where_it_is("with"));
     stopped_ = true;
+  }
+
+  // What the same command needs beside, to go on with this run: its folder may have been renamed.
+  std::string where_it_is(const char* word) {
+    try {
+      folder_->follow();
+    } catch (const Error&) {  // it is gone, or away
+    }
+    const std::string& now = folder_->path();
+    return now == run_dir_ ? "" : fmt::format(" {} --run-dir '{}'", word, now);
   }
 
   // A step's gradients could not be computed (a shard that cannot be read any more, no memory): the weights are those
@@ -286,11 +295,12 @@ class Trainer {
     fail("train",
          "{} steps in a row were not finite (train.max_skipped_steps): look at the data before sample {}, or {}",
          position.consecutive_skipped, step.first_sample + training_.config.train.global_batch_size,
-         sound ? fmt::format("run the same command with a lower optimizer.learning_rate: it then goes on from {}, the "
-                             "last checkpoint before them",
-                             *sound)
-               : "begin anew with --fresh and a lower optimizer.learning_rate: there is no checkpoint from before the "
-                 "weights diverged");
+         sound
+             ? fmt::format("run the same command with a lower optimizer.learning_rate{}: it then goes on from {}, the "
+                           "last checkpoint before them",
+                           where_it_is("and"), *sound)
+             : "begin anew with --fresh and a lower optimizer.learning_rate: there is no checkpoint from before the "
+               "weights diverged");
   }
 
   Training training_;

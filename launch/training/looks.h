@@ -18,7 +18,7 @@ void look(const char* what, int64_t step, F&& f) {
   try {
     f();
   } catch (const std::exception& error) {
-    log::warning("no {} after step {}: {}; training goes on", what, step, error.what());
+    log::warning("no {} after step {}: {}", what, step, error.what());
   }
 }
 

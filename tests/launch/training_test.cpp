@@ -20,12 +20,17 @@ namespace {
 
 const char* const kTypes[] = {"mha", "mqa", "gqa", "mla", "gva", "gha", "gta"};
 
+constexpr const char* kAcknowledged =
+    "gta: stopping after what is in hand, and saving; Ctrl-C again, a second later, ends without saving\n";
+
 class Training : public SmallRun {
  protected:
   // Runs one command in a process of its own, which the caller signals and waits for.
   pid_t start(
-      const std::string& run, const std::vector<std::string>& overrides, const std::function<void()>& prepare = [] {}) {
-    std::vector<std::string> words = {"gta", "train", folder_ + "/run.yaml", "--run-dir", run, "--log-level", "error"};
+      const std::string& run, const std::vector<std::string>& overrides, const std::function<void()>& prepare = [] {},
+      const std::string& log_level = "error") {
+    std::vector<std::string> words = {"gta",         "train",  folder_ + "/run.yaml", "--run-dir", run,
+                                      "--log-level", log_level};
     for (const std::string& text : overrides) words.insert(words.end(), {"--set", text});
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());
@@ -37,6 +42,12 @@ class Training : public SmallRun {
       _exit(127);
     }
     return child;
+  }
+  static std::function<void()> says_into(const std::string& path) {
+    return [path] {
+      const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+      dup2(file, STDERR_FILENO);
+    };
   }
   // Of the rows of metrics.jsonl.
   static std::vector<int64_t> steps_of(const std::string& run) {
@@ -235,13 +246,27 @@ TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
 
 TEST_F(Training, OneCtrlCThatComesTwiceSavesToo) {
   const std::string run = folder_ + "/twice";
-  const pid_t child = start(run, {"train.steps=100000", "train.global_batch_size=2000"});
+  const pid_t child = start(run, {"train.steps=100000", "train.global_batch_size=2000"}, says_into(folder_ + "/said"));
   ASSERT_TRUE(wait_until_there_is(run + "/metrics.jsonl", child));
   kill(child, SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   kill(child, SIGINT);
   EXPECT_EQ(exit_code_of(child), 75);
+  EXPECT_EQ(read_file(folder_ + "/said"), kAcknowledged) << "and once";
   EXPECT_NO_THROW(Checkpoint::open(resolve_checkpoint(run)));
+}
+
+TEST_F(Training, AStopNamesTheFolderThatTheRunHasByThen) {
+  const std::string run = folder_ + "/before", moved = folder_ + "/now";
+  const pid_t child = start(run, {"train.steps=100000"}, says_into(folder_ + "/said"), "info");
+  ASSERT_TRUE(wait_until_there_is(run + "/checkpoints/latest", child));
+  rename_path(run, moved);
+  kill(child, SIGTERM);
+  EXPECT_EQ(exit_code_of(child), 75);
+  EXPECT_NE(read_file(folder_ + "/said").find("run the same command again with --run-dir '" + moved + "' to go on"),
+            std::string::npos)
+      << read_file(folder_ + "/said");
+  EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + moved), 0) << errors();
 }
 
 TEST_F(Training, ALimitOnTheSizeOfFilesIsAnErrorOfTheSaveAndNoSignal) {
@@ -388,12 +413,15 @@ TEST_F(Training, WhatTheEnvironmentSaysAboutThreadsDoesNotChangeABit) {
 
 TEST_F(Training, InterruptedTwiceItEndsAtOnce) {
   // A micro-batch that takes many seconds: the first signal waits for its end.
-  const pid_t child = start(folder_ + "/twice", {"train.global_batch_size=4000", "train.micro_batch_size=4000",
-                                                 "model.layers=200", "train.recompute=block"});
+  const pid_t child = start(
+      folder_ + "/twice",
+      {"train.global_batch_size=4000", "train.micro_batch_size=4000", "model.layers=200", "train.recompute=block"},
+      says_into(folder_ + "/said"));
   ASSERT_TRUE(wait_until_there_is(folder_ + "/twice/metrics.jsonl", child));
   kill(child, SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // sooner they would count as one
   EXPECT_EQ(waitpid(child, nullptr, WNOHANG), 0) << "once is not enough";
+  EXPECT_EQ(read_file(folder_ + "/said"), kAcknowledged);
   kill(child, SIGINT);
   EXPECT_EQ(exit_code_of(child), 130);
 }
@@ -479,7 +507,7 @@ TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
   EXPECT_NE(error.find("rows of metrics.jsonl or of tensorboard/ could not be written, and are lost"),
             std::string::npos)
       << error;
-  EXPECT_NE(said.find("training goes on, the rows wait in memory"), std::string::npos) << said;
+  EXPECT_NE(said.find("; the rows wait in memory"), std::string::npos) << said;
   EXPECT_NE(said.find("no sample after step 12: "), std::string::npos) << said;
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 12);
 }
