@@ -104,6 +104,7 @@ class Trainer {
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
     announce(training_, peak_);
+    warn_of_room(training_, folder_->checkpoints());
     saver_.emplace(training_, *folder_, resumed ? position.step : -1);  // what it cannot have is said before "begins"
     if (resumed)
       log::info("resumes  {} (step {} of {})", resumed->checkpoint.path(), position.step, steps);

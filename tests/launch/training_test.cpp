@@ -453,6 +453,26 @@ TEST_F(Training, ALastCheckpointThatCannotBeSavedIsAFailure) {
   EXPECT_EQ(exit_code_of(child), 1) << "75 would say that there is a good checkpoint";
 }
 
+TEST_F(Training, ADiskWithoutRoomForItsCheckpointsIsSaidBeforeTheFirstStep) {
+  WatchedRun o = options("room");
+  o.before_update = [](int64_t, ParameterSpace&) { fail("test", "no further"); };
+  const auto said_with = [&](const std::vector<std::string>& overrides) {
+    testing::internal::CaptureStderr();
+    EXPECT_THROW(train(load(overrides), o), Error);
+    remove_tree(o.run_dir);
+    return testing::internal::GetCapturedStderr();
+  };
+  const std::string steps = "train.steps=1000000000", every = "train.checkpoint.every_steps=1",
+                    all = "train.checkpoint.keep_every_steps=1";
+  const std::string said = said_with({steps, every, all});
+  // Three beside each other, and what is kept of a thousand million beside the newest three.
+  EXPECT_NE(said.find("1000000000 more checkpoints of 0.00 GiB are to lie in " + o.run_dir + "/checkpoints at once"),
+            std::string::npos)
+      << said;
+  for (const char* few : {"train.checkpoint.keep_every_steps=0", "train.checkpoint.every_steps=0"})
+    EXPECT_EQ(said_with({steps, every, all, few}).find("more checkpoints"), std::string::npos) << few;
+}
+
 TEST_F(Training, OtherDataOrASmallerVocabularyIsRefusedOnResume) {
   ASSERT_EQ(train(load(), options("data")).outcome, TrainOutcome::Finished);
   const std::string before = weights("data");
