@@ -2,23 +2,31 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 
+#include "checkpoints/reader.h"
 #include "checkpoints/writer.h"
 #include "core/clock.h"
 #include "core/io/file.h"
+#include "core/io/hdf5.h"
 #include "core/log.h"
 #include "core/profiler.h"
 #include "core/thread.h"
 
 namespace gta {
-namespace {
 
-void warn_unsaved(int64_t step, const std::exception& error) {
-  log::warning("the checkpoint of step {} could not be saved: {}; earlier ones are untouched, training goes on", step,
-               error.what());
+void CheckpointSaver::warn_unsaved(int64_t step, const std::exception& error) const noexcept try {
+  std::string newest;
+  try {
+    const std::vector<std::string> saved = list_checkpoints(directory_);
+    newest = saved.empty() ? "; none is on disk" : "; the newest on disk is " + saved.back();
+  } catch (const Error&) {  // the disk may be away
+  }
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&error);
+  log::warning("the checkpoint of step {} could not be saved: {}{}", step,
+               memory ? "the system has no memory left" : error.what(), newest);
+} catch (const std::exception&) {  // nor is there any for the warning; finish() says that it failed
 }
-
-}  // namespace
 
 CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous,
                                  PieceOptions options, Communicator* ranks)
@@ -28,6 +36,7 @@ CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t ke
       asynchronous_(asynchronous),
       options_(std::move(options)),
       ranks_(ranks && ranks->ranks() > 1 ? ranks : nullptr) {
+  hdf5::open_library();
   if (asynchronous_) thread_ = start_thread("saves", [this] { work(); });
 }
 

@@ -84,6 +84,7 @@ class CheckpointSaver {
   void reserve_snapshot();
   void begin(const TrainingState& state);
   std::string prepare_folder() const;
+  void warn_unsaved(int64_t step, const std::exception& error) const noexcept;
   void write();
   void publish_and_prune();
   void fail_save(int64_t step, const std::exception& error);

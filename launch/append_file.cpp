@@ -39,7 +39,7 @@ int64_t AppendFile::flush() {
     buffered_.clear();
     warned_ = false;
   } catch (const Error& error) {
-    if (!warned_) log::warning("{}; training goes on, the rows wait in memory", error.what());
+    if (!warned_) log::warning("{}; the rows wait in memory", error.what());
     warned_ = true;
   }
   return bytes_;

@@ -1,8 +1,12 @@
 #include "launch/command_line.h"
 
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
 #include <functional>
 #include <new>
 #include <sstream>
@@ -13,6 +17,7 @@
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/processors.h"
+#include "core/thread.h"
 #include "launch/arguments.h"
 #include "launch/commands/commands.h"
 #include "launch/commands_page.h"
@@ -379,6 +384,8 @@ int run_command(const std::function<int()>& command, const char* advice = kMemor
     return report_with_advice(Error(ErrorKind::OutOfMemory, "memory", "the system has no memory left"));
   } catch (const std::system_error& error) {
     if (std::ferror(stdout)) return 1;  // flush_stdout() will say so
+    if (error.code() == std::errc::resource_unavailable_try_again)
+      return run_command([&]() -> int { fail_to_start_thread("a library wanted", error.code()); });
     return report(Error(ErrorKind::Failed, "", error.what()));
   } catch (const std::exception& error) {
     return report(Error(ErrorKind::Internal, "", error.what()));
@@ -430,6 +437,24 @@ int parse_and_run(int argc, char** argv) {
   return run_command(choices.run, choices.trains ? kTrainingMemoryAdvice : kMemoryAdvice);
 }
 
+// What a thread of a library throws reaches no one who could catch it (sentencepiece trains on such), nor what leaves a
+// function that says it throws nothing. Where it is memory, that is no mistake of the program. Makes no text: there is no
+// memory for it.
+std::terminate_handler end_for_others = nullptr;
+
+[[noreturn]] void end_for_uncaught() {
+  try {
+    if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+  } catch (const std::bad_alloc&) {
+    for (const char* text : {"gta: error: [memory] the system has no memory left\ngta: error: ", kMemoryAdvice, "\n"})
+      (void)!::write(STDERR_FILENO, text, std::strlen(text));
+    _exit(1);
+  } catch (...) {
+  }
+  end_for_others();  // says what it was
+  std::abort();
+}
+
 }  // namespace
 
 std::string commands_markdown() {
@@ -440,6 +465,7 @@ std::string commands_markdown() {
 }
 
 int run_command_line(int argc, char** argv) {
+  end_for_others = std::set_terminate(end_for_uncaught);
   raise_descriptor_limit();
   keep_standard_streams();
   const int code = run_command([&] { return parse_and_run(argc, argv); });

@@ -55,7 +55,11 @@ std::string commands_markdown(const CLI::App& app) {
       "Exit codes: 0 done, 1 failed, 2 wrong usage or input (nothing was started, nothing written), 3 a check did not "
       "hold, 75 stopped by a\nsignal and saved: the same command goes on, 130 interrupted twice. Results are on "
       "stdout, "
-      "messages on stderr.\n";
+      "messages on stderr.\n\n"
+      "A training that gets Ctrl-C says so at once, ends what it has in hand (a micro-batch, a part of a validation, a "
+      "token of a sample), saves, and exits with 75.\nA second Ctrl-C ends it without saving. Within a second of the "
+      "first it counts as the same one, which a terminal and what started the program (mpirun,\nmake, a script) may "
+      "both deliver. SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU save likewise, however often they come.\n";
   add_page(text, app, app.get_name());
   return text;
 }

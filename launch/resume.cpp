@@ -73,7 +73,13 @@ std::vector<std::string> describe_changes(const std::vector<ConfigDifference>& c
     return learning_rate(config.optimizer, position.step, config.train.steps);
   };
   if (const double old_rate = rate(before), new_rate = rate(now); old_rate != new_rate) {
-    const bool stretched = before.train.steps != now.train.steps && now.optimizer.schedule.steps == 0;
+    // Where the length alone changed it.
+    const bool stretched =
+        now.optimizer.schedule.steps == 0 &&
+        std::none_of(changes.begin(), changes.end(), [](const ConfigDifference& change) {
+          return change.key != "optimizer.schedule.steps" &&
+                 (change.key == "optimizer.learning_rate" || change.key.starts_with("optimizer.schedule."));
+        });
     notes.push_back(fmt::format(
         "the learning rate of step {} is {:.3g}; by the checkpoint's configuration it was {:.3g}{}", position.step + 1,
         new_rate, old_rate,

@@ -23,6 +23,7 @@ namespace {
 
 constexpr const char* kLock = "/run.lock";  // in the folder of every run
 constexpr const char* kNote = "/last_checkpoint.json";
+constexpr const char* kFiles[] = {kLock, kNote, "/config.yaml", "/environment.json", "/log.txt", "/metrics.jsonl"};
 
 // Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
 // returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
@@ -70,6 +71,7 @@ bool same_file(const struct stat& a, const struct stat& b) { return a.st_dev == 
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
   make_directories(path_);
+  for (const char* file : kFiles) require_file(path_ + file);
   take_lock();
 }
 
@@ -129,6 +131,7 @@ void RunFolder::make_folders() {
       fail(folder, "is a link to {}, which is not there: mount its disk, or remove the link",
            std::filesystem::read_symlink(folder, error).string());
     make_directories(folder);
+    try_to_write_in(folder);
   }
 }
 
@@ -158,7 +161,7 @@ void RunFolder::note_checkpoint(int64_t step) {
     const File file(path_ + kNote, File::Mode::Create);
     file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
   } catch (const Error& failed) {
-    log::warning("{}; training goes on", failed.what());
+    log::warning("{}", failed.what());
   }
 }
 

@@ -14,7 +14,8 @@ namespace gta {
 
 class RunFolder {
  public:
-  // Makes the folder where absent and takes its lock; Error(Failed) naming the holder when another process has it.
+  // Makes the folder where absent and takes its lock; Error(Failed) naming the holder when another process has it,
+  // Error(BadInput) where something else has the name of one of its files.
   // Nothing else is written before make_folders().
   explicit RunFolder(std::string path);
   ~RunFolder();
@@ -28,7 +29,8 @@ class RunFolder {
   std::string metrics_file() const { return path_ + "/metrics.jsonl"; }
   std::string sample_file(int64_t step) const;
 
-  // samples/ and checkpoints/. Error(Failed) where one cannot be: a file has its name, or a link that leads nowhere.
+  // samples/ and checkpoints/. Error(Failed) where one cannot be: a file has its name, or a link that leads nowhere;
+  // Error(BadInput) where nothing can be written into it.
   void make_folders();
   // Opens metrics.jsonl and tensorboard/, cut back to a checkpoint's step first: what a resumed run does not know of
   // did not happen.

@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <ctime>
 #include <initializer_list>
+#include <string_view>
 
 #include "core/signal_mask.h"
 #include "core/thread.h"
@@ -16,18 +18,33 @@ namespace {
 
 std::atomic<int> requested = 0;
 
-constexpr int64_t kAgain = 1'000'000'000;  // ns between two Ctrl-C that are meant as two: one may be delivered twice
+// ns between two Ctrl-C that are meant as two: one may be delivered twice, by the terminal and by what started the
+// program (mpirun, make, a script), and what is trained is worth more than a second.
+constexpr int64_t kBetweenTwo = 1'000'000'000;
 std::atomic<int64_t> interrupted_at = 0;
 
+// At once: what is in hand may take minutes. By what a handler may call.
+void acknowledge(int signal) {
+  const auto say = [](std::string_view text) { (void)!::write(STDERR_FILENO, text.data(), text.size()); };
+  const int before = errno;
+  if (::isatty(STDERR_FILENO)) say("\n");  // below the live line
+  say("gta: stopping after what is in hand, and saving");
+  if (signal == SIGINT) say("; Ctrl-C again, a second later, ends without saving");
+  say("\n");
+  errno = before;
+}
+
 void handle(int signal) {
+  const bool first = requested == 0;
   if (signal == SIGINT) {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     const int64_t at = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-    if (requested == SIGINT && at - interrupted_at > kAgain) _exit(130);
+    if (requested == SIGINT && at - interrupted_at > kBetweenTwo) _exit(130);
     if (requested != SIGINT) interrupted_at = at;
   }
   requested = signal;
+  if (first) acknowledge(signal);
 }
 
 }  // namespace

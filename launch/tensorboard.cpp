@@ -172,6 +172,7 @@ int64_t cut_back(const std::string& folder, int64_t step) {
     if (number == 0) continue;
     last = std::max(last, number);
     const std::string path = folder + "/" + name;
+    require_file(path);
     const File file(path, File::Mode::ReadWrite);
     const Kept kept = find_end(file, step);
     if (!kept.scalars)

@@ -94,8 +94,10 @@ class Trainer {
     // What initialising, loading and measuring took in passing is no part of a step.
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
+    // What it cannot have is said before "begins".
+    together("checkpoints",
+             [&] { saver_.emplace(training_, folder(), run_dir_ + "/checkpoints", resumed ? position.step : -1); });
     if (ranks_.leads()) say_what_begins(resumed);
-    saver_.emplace(training_, folder(), run_dir_ + "/checkpoints", resumed ? position.step : -1);
     return loop(resumed ? resumed->owed : looks_due(training_));
   }
 
@@ -156,6 +158,7 @@ class Trainer {
   void say_what_begins(const std::optional<Resumed>& resumed) {
     const TrainConfig& train = training_.config.train;
     announce(training_, peak_);
+    warn_of_room(training_, folder_->checkpoints());
     if (resumed)
       log::info("resumes  {} (step {} of {})", resumed->checkpoint.path(), training_.position.step, train.steps);
     else
@@ -224,8 +227,7 @@ class Trainer {
     training_.parallel->finish_weights();
     ranks_.watchdog.at(training_.position.step, "finishes its checkpoint");
     if (!saver_->finish())
-      throw Error(ErrorKind::Failed, "checkpoint",
-                  "the last one could not be saved: see the warning above; earlier ones are kept")
+      throw Error(ErrorKind::Failed, "checkpoint", "the last one could not be saved: see the warning above")
           .as_agreed();
     const int64_t own = !folder_ || folder_->flush_metrics() ? 1 : 0;
     if (ranks_.communicator.gather("rows of the metrics", own)[0] == 0) {
@@ -312,9 +314,20 @@ class Trainer {
       throw Error(ErrorKind::Failed, "checkpoint",
                   fmt::format("could not be saved after signal {}: see the warning above", signal))
           .as_agreed();
-    log::info("stopped by signal {} after step {}; run the same command again to go on", signal,
-              training_.position.step);
+    log::info("stopped by signal {} after step {}; run the same command again{} to go on", signal,
+              training_.position.step, where_it_is("with"));
     stopped_ = true;
+  }
+
+  // What the same command needs beside, to go on with this run: its folder may have been renamed.
+  std::string where_it_is(const char* word) {
+    if (!folder_) return "";
+    try {
+      folder_->follow();
+    } catch (const Error&) {  // it is gone, or away
+    }
+    const std::string& now = folder_->path();
+    return now == run_dir_ ? "" : fmt::format(" {} --run-dir '{}'", word, now);
   }
 
   // A step's gradients could not be computed (a shard that cannot be read any more, no memory): the weights are those
@@ -380,9 +393,9 @@ class Trainer {
                 fmt::format("{} steps in a row were not finite (train.max_skipped_steps): look at the data before "
                             "sample {}, or {}",
                             position.consecutive_skipped, step.first_sample + training_.config.train.global_batch_size,
-                            sound ? fmt::format("run the same command with a lower optimizer.learning_rate: it then "
+                            sound ? fmt::format("run the same command with a lower optimizer.learning_rate{}: it then "
                                                 "goes on from {}, the last checkpoint before them",
-                                                *sound)
+                                                where_it_is("and"), *sound)
                                   : "begin anew with --fresh and a lower optimizer.learning_rate: there is no "
                                     "checkpoint from before the weights diverged"))
         .as_agreed();

@@ -1,13 +1,16 @@
 #include "core/io/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <utility>
 
 #include "core/error.h"
@@ -99,10 +102,18 @@ void File::close() {
   if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0) fail_system(path_, "close");
 }
 
-std::string read_file(const std::string& path, int64_t limit) {
+void require_file(const std::string& path) {
   struct stat info {};
-  // Before opening: that would wait for a pipe's writer.
-  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) bad_input(path, "is not a regular file");
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    bad_input(path, "is not a regular file, but a {}",
+              S_ISDIR(info.st_mode)    ? "folder"
+              : S_ISFIFO(info.st_mode) ? "pipe"
+                                       : "device or a socket");
+}
+
+std::string read_file(const std::string& path, int64_t limit) {
+  require_file(path);
+  struct stat info {};
   const File file(path, File::Mode::Read);
   if (::fstat(file.descriptor(), &info) != 0) fail_system(path, "read the size");
   if (!S_ISREG(info.st_mode)) bad_input(path, "is not a regular file");
@@ -123,12 +134,18 @@ bool is_directory(const std::string& path) {
   return find(path, info) && S_ISDIR(info.st_mode);
 }
 
+// By the system's calls: without memory std::filesystem's iterator ends the program (libstdc++ 12).
 std::vector<std::string> list_directory(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path.c_str()), ::closedir);
+  if (!folder) fail_system(path, "list");
   std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error))
-    names.push_back(entry->path().filename().string());
-  if (error) fail(path, "cannot list: {}", error.message());
+  while (true) {
+    errno = 0;
+    const dirent* const entry = ::readdir(folder.get());
+    if (!entry && errno != 0) fail_system(path, "list");
+    if (!entry) break;
+    if (const std::string name = entry->d_name; name != "." && name != "..") names.push_back(name);
+  }
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -203,6 +220,19 @@ void check_output_folder(const std::string& path) {
   if (!is_directory(nearest)) bad_input(path, "cannot be a folder: {} is a file", nearest);
   if (::access(nearest.c_str(), W_OK | X_OK) != 0)
     bad_input(path, "cannot be written: {} in {}", std::strerror(errno), nearest);
+}
+
+void try_to_write_in(const std::string& folder) {
+  const std::string path = folder + "/.tmp-try-" + std::to_string(::getpid());
+  if (::mkdir(path.c_str(), 0777) != 0 || ::rmdir(path.c_str()) != 0)
+    bad_input(folder, "cannot be written: {}", std::strerror(errno));
+}
+
+std::optional<int64_t> free_bytes(const std::string& folder) {
+  struct statvfs info {};
+  if (::statvfs(folder.c_str(), &info) != 0 || info.f_blocks == 0) return std::nullopt;
+  const __int128 bytes = static_cast<__int128>(info.f_bavail) * info.f_frsize;
+  return static_cast<int64_t>(std::min<__int128>(bytes, INT64_MAX));
 }
 
 std::string temporary_name(const std::string& file) {

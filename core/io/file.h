@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ class File {
   int descriptor_ = -1;
 };
 
+// Error(BadInput) where something has this name and is no file: before it is opened, which may wait for a pipe's other
+// end.
+void require_file(const std::string& path);
 std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40);  // a larger file is refused
 bool exists(const std::string& path);        // Error(Failed) where the system does not let us know
 bool is_directory(const std::string& path);  // the same
@@ -49,6 +53,10 @@ std::string output_file(const std::string& path, const std::vector<std::string>&
 
 // Error(BadInput) where there is no folder `path` and none can be made, or no file can be made in it.
 void check_output_folder(const std::string& path);
+// Error(BadInput) where nothing can be made in a folder that is there: found by making something.
+void try_to_write_in(const std::string& folder);
+// What an ordinary user may still write to the disk on which a folder lies; nothing where the system does not say.
+std::optional<int64_t> free_bytes(const std::string& folder);
 
 // The name under which an output_file() is written before it has its own.
 std::string temporary_name(const std::string& file);

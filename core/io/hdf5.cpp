@@ -9,24 +9,36 @@
 
 #include "core/io/file.h"
 #include "core/io/hdf5_image.h"
+#include "core/process_memory.h"
 
 namespace gta::hdf5 {
 namespace {
 
+// The library crashes where it finds no memory (1.10: in H5open, H5Fcreate, H5Dcreate2): whoever calls it looks for room
+// first. What it takes is of few pages at a time.
+constexpr int64_t kRoom = 4 << 20;
+
 std::recursive_mutex& library() {
   static std::recursive_mutex& mutex = *[] {
+    require_memory("HDF5", kRoom);
     // File locks fail on some network file systems; our folders have a lock of their own. An existing setting wins.
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
     // Its clean-up at exit closes again what could not be closed before, and crashes; every file here has an owner that
     // closes it.
     H5dont_atexit();
-    H5open();
+    if (H5open() < 0) fail("HDF5", "the library cannot be initialised");
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
     return new std::recursive_mutex;
   }();
   return mutex;
 }
-using Lock = std::lock_guard<std::recursive_mutex>;
+using Lock = std::unique_lock<std::recursive_mutex>;
+
+Lock lock_with_room() {
+  Lock lock(library());
+  require_memory("HDF5", kRoom);
+  return lock;
+}
 
 // An identifier with its own close function.
 class Id {
@@ -74,8 +86,10 @@ int64_t Dataset::elements() const {
   return product;
 }
 
+void open_library() { library(); }
+
 Writer::Writer(const std::string& path) : path_(path), image_(std::make_unique<Image>()) {
-  Lock lock(library());
+  const Lock lock = lock_with_room();
   const Id access(image_access(*image_), H5Pclose);
   // The form that every HDF5 and our parser read, whatever this library's default is.
   const bool ready = !access.bad() && H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST) >= 0;
@@ -86,11 +100,16 @@ Writer::Writer(const std::string& path) : path_(path), image_(std::make_unique<I
 Writer::~Writer() {
   if (file_ < 0) return;
   Lock lock(library());
+  try {
+    require_memory("HDF5", kRoom);
+  } catch (const Error&) {
+    return;  // what the library holds of the file stays with it, rather than that it crashes
+  }
   H5Fclose(file_);
 }
 
 void Writer::add(const std::string& name, const std::vector<int64_t>& shape, DType dtype) {
-  Lock lock(library());
+  const Lock lock = lock_with_room();
   std::vector<hsize_t> sizes(shape.begin(), shape.end());
   const Id space(
       shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr),
@@ -118,7 +137,7 @@ void Writer::add(const std::string& name, const std::vector<int64_t>& shape, DTy
 }
 
 void Writer::set_integer(const std::string& name, int64_t value) {
-  Lock lock(library());
+  const Lock lock = lock_with_room();
   const Id scalar(H5Screate(H5S_SCALAR), H5Sclose);
   const Id attribute(H5Acreate2(file_, name.c_str(), H5T_STD_I64LE, scalar, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   if (attribute.bad() || H5Awrite(attribute, H5T_NATIVE_INT64, &value) < 0)
@@ -126,7 +145,7 @@ void Writer::set_integer(const std::string& name, int64_t value) {
 }
 
 void Writer::set_text(const std::string& name, const std::string& value) {
-  Lock lock(library());
+  const Lock lock = lock_with_room();
   const Id type(H5Tcopy(H5T_C_S1), H5Tclose), scalar(H5Screate(H5S_SCALAR), H5Sclose);
   H5Tset_size(type, value.size() + 1);
   const Id attribute(H5Acreate2(file_, name.c_str(), type, scalar, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
@@ -135,7 +154,7 @@ void Writer::set_text(const std::string& name, const std::string& value) {
 }
 
 std::vector<Dataset> Writer::close() {
-  Lock lock(library());
+  const Lock lock = lock_with_room();
   const hid_t file = std::exchange(file_, -1);
   if (H5Fclose(file) < 0) fail(path_, "cannot be laid out");
   // HDF5 may end the file before the last dataset's bytes; make room for all of them.

@@ -60,6 +60,11 @@ class Reader {
   std::unique_ptr<State> state_;
 };
 
+// Makes the library ready to write. It does so by itself where this was not called; what is to write later, on a thread
+// of its own, calls it while it begins: Error(OutOfMemory) then, and not days later. The first call takes no thread's
+// memory but the caller's.
+void open_library();
+
 struct Image;
 
 class Writer {

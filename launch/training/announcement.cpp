@@ -1,9 +1,12 @@
 #include "launch/training/announcement.h"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <utility>
 
+#include "checkpoints/reader.h"
+#include "core/io/file.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "data/shards.h"
@@ -96,6 +99,33 @@ std::vector<std::string> what_has_no_effect(const Training& t) {
                       "that the model has not seen",
                       path, found->second));
   return notes;
+}
+
+void warn_of_room(const Training& t, const std::string& directory) {
+  const CheckpointPolicy& policy = t.config.train.checkpoint;
+  const int64_t every = policy.every_steps, keep = policy.keep, keep_every = policy.keep_every_steps;
+  const std::optional<int64_t> free = free_bytes(directory);
+  if (!free) return;
+  // Masters and both moments of every parameter; headers and tokenizer are small beside them.
+  const double bytes = 3.0 * static_cast<double>(t.space.parameter_count()) *
+                       static_cast<double>(size_of(state_dtype(t.config.train.dtype)));
+  const auto saves_until = [](int64_t step, int64_t period) { return period > 0 ? step / period : 0; };
+  const int64_t last = t.config.train.steps, now = t.position.step,
+                saves = saves_until(last, every) - saves_until(now, every) + (every == 0 || last % every != 0),
+                there = static_cast<int64_t>(list_checkpoints(directory).size());
+  int64_t for_good = 0;  // beside the newest
+  if (int64_t both = 0;
+      every > 0 && keep_every > 0 && !__builtin_mul_overflow(keep_every / std::gcd(keep_every, every), every, &both))
+    for_good = std::max<int64_t>(0, saves_until(last, both) - saves_until(now, both) - keep - 1);
+  // While the newest is written, `keep` others lie beside it; those that are there give way.
+  const int64_t more = std::min(saves, std::max<int64_t>(1, keep + 1 - there)) + for_good;
+  if (saves == 0 || static_cast<double>(more) * bytes <= static_cast<double>(*free)) return;
+  constexpr double gib = 1 << 30;
+  log::warning(
+      "{} more checkpoints of {:.2f} GiB are to lie in {} at once, {:.2f} GiB together, and its disk has {:.2f} GiB "
+      "free: "
+      "free some, or lower train.checkpoint.keep; a save that finds no room is a warning, and training goes on",
+      more, bytes / gib, directory, static_cast<double>(more) * bytes / gib, static_cast<double>(*free) / gib);
 }
 
 void announce(const Training& t, double peak_flops) {

@@ -14,4 +14,8 @@ std::vector<std::string> what_has_no_effect(const Training& training);
 // Model, device, memory, data. peak_flops: of products on this device, FLOP/s.
 void announce(const Training& training, double peak_flops);
 
+// A warning where the disk has no room for the checkpoints that the run is to keep, and the one that is written beside
+// them.
+void warn_of_room(const Training& training, const std::string& checkpoints);
+
 }  // namespace gta

@@ -18,7 +18,7 @@ namespace gta {
 template <class F>
 void look(const Ranks& ranks, const char* what, int64_t step, F&& f) {
   const auto warn = [&](const std::exception& error) {
-    log::warning("no {} after step {}: {}; training goes on", what, step, error.what());
+    log::warning("no {} after step {}: {}", what, step, error.what());
   };
   try {
     f();

@@ -100,6 +100,32 @@ TEST_P(CheckpointSaverModes, aFailedSaveIsReportedAndALaterOneSucceeds) {
   EXPECT_TRUE(holds(directory + "/step-00000002", 2, 3));
 }
 
+TEST_P(CheckpointSaverModes, aWarningSaysWhatIsOnDisk) {
+  TemporaryFolder folder;
+  bool refuse = true;
+  PieceOptions options;
+  options.before_read = [&](int64_t) {
+    if (refuse) throw std::bad_alloc();
+  };
+  const OwnedState owned(3);
+  CheckpointSaver saver(folder.path(), 2, 0, GetParam(), options);
+  const auto said_by_step = [&](int64_t step) {
+    testing::internal::CaptureStderr();
+    saver.save(training_state(owned, step, 3));
+    saver.finish();
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(said_by_step(1),
+            "gta: warning: the checkpoint of step 1 could not be saved: the system has no memory left; none is on "
+            "disk\n");
+  refuse = false;
+  EXPECT_EQ(said_by_step(2), "");
+  refuse = true;
+  EXPECT_EQ(said_by_step(3),
+            "gta: warning: the checkpoint of step 3 could not be saved: the system has no memory left; the newest on "
+            "disk is step-00000002\n");
+}
+
 // Under its old name another run may begin.
 TEST_P(CheckpointSaverModes, aRunsFolderThatWasRenamedIsNotMadeAgain) {
   TemporaryFolder folder;

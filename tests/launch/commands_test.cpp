@@ -2,7 +2,9 @@
 #include <sys/file.h>
 
 #include <map>
+#include <new>
 #include <sstream>
+#include <thread>
 
 #include "core/io/hdf5.h"
 #include "core/sanitizer.h"
@@ -384,6 +386,18 @@ TEST_F(Commands, MemoryThatTheSystemDoesNotHaveIsSaid) {
   for (const char* part : {"the system has no memory left", "raise the limit on it (ulimit -v"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
   EXPECT_EQ(text.find("train.micro_batch_size"), std::string::npos) << text;
+}
+
+// sentencepiece, for one, throws on threads of its own, where nobody can catch it.
+TEST(EndOfTheProgram, MemoryThatALibrarysThreadDoesNotFindIsSaidWithTheCodeOfAFailure) {
+  const auto end = [] {
+    std::string words[] = {"gta", "--version"};
+    char* arguments[] = {words[0].data(), words[1].data()};
+    run_command_line(2, arguments);
+    std::thread([] { throw std::bad_alloc(); }).join();
+  };
+  EXPECT_EXIT(end(), testing::ExitedWithCode(1),
+              "^gta: error: .memory. the system has no memory left\ngta: error: free some memory, raise the limit");
 }
 
 TEST_F(Commands, WhatTheyWriteIsOnDiskBeforeItHasItsName) {

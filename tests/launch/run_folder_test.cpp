@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -64,11 +65,44 @@ TEST_F(RunFolderFiles, HaveOneOwnerAtATime) {
 
 TEST_F(RunFolderFiles, WhatCannotBeOpenedIsNamed) {
   make_directories(folder_ + "/run/run.lock");
-  EXPECT_NE(message_of([&] { RunFolder run(folder_ + "/run"); }).find("run.lock] cannot open: Is a directory"),
+  EXPECT_NE(message_of([&] { RunFolder run(folder_ + "/run"); }).find("run.lock] is not a regular file, but a folder"),
             std::string::npos);
-  make_directories(folder_ + "/other/metrics.jsonl");
-  RunFolder other(folder_ + "/other");
-  EXPECT_NE(message_of([&] { other.begin(0); }).find("metrics.jsonl] cannot"), std::string::npos);
+}
+
+// Whoever opens a pipe waits for its other end.
+TEST_F(RunFolderFiles, WhatHasTheNameOfAFileAndIsNoneIsRefusedBeforeItIsOpened) {
+  make_directories(folder_ + "/tensorboard");
+  for (const char* name : {"run.lock", "config.yaml", "environment.json", "log.txt", "metrics.jsonl",
+                           "last_checkpoint.json", "tensorboard/events.out.tfevents.000001"}) {
+    const std::string path = folder_ + "/" + name;
+    remove_tree(path);
+    ASSERT_EQ(::mkfifo(path.c_str(), 0644), 0);
+    EXPECT_EQ(message_of([&] {
+                RunFolder run(folder_);
+                run.begin(0);
+              }),
+              "[" + path + "] is not a regular file, but a pipe");
+    remove_tree(path);
+  }
+}
+
+// Root may write wherever there is a folder; but not in this one.
+TEST_F(RunFolderFiles, AFolderThatCannotBeWrittenToIsRefused) {
+  for (const char* name : {"checkpoints", "samples"}) {
+    const std::string path = folder_ + "/" + name;
+    RunFolder run(folder_);
+    ASSERT_NO_THROW(run.make_folders());
+    remove_tree(path);
+    ASSERT_EQ(::symlink("/proc", path.c_str()), 0);
+    try {
+      run.make_folders();
+      FAIL() << "expected an error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput);
+      EXPECT_NE(std::string(error.what()).find("[" + path + "] cannot be written: "), std::string::npos);
+    }
+    remove_tree(path);
+  }
 }
 
 TEST_F(RunFolderFiles, MetricsAreCutBackToTheCheckpointAndGoOn) {

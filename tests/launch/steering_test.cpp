@@ -182,6 +182,11 @@ TEST_F(Steering, ALongerRunSaysWhatBecomesOfItsLearningRate) {
   expect_part(said,
               "the learning rate of step 7 is 0.00186; by the checkpoint's configuration it was 0.001 (the "
               "schedule is as long as the run: --set optimizer.schedule.steps=6 leaves it as it was)");
+  // What would leave it is not said where it would not.
+  train(load({"train.steps=6"}), options("changed"));
+  const std::string changed = said_by({"train.steps=8", "optimizer.learning_rate=5e-3"}, "changed");
+  expect_part(changed, "the learning rate of step 7 is 0.000");
+  EXPECT_EQ(changed.find("leaves it as it was"), std::string::npos) << changed;
   train(load({"train.steps=6"}), options("kept"));
   EXPECT_EQ(said_by({"train.steps=8", "optimizer.schedule.steps=6"}, "kept").find("the learning rate of step"),
             std::string::npos);

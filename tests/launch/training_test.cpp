@@ -20,12 +20,17 @@ namespace {
 
 const char* const kTypes[] = {"mha", "mqa", "gqa", "mla", "gva", "gha", "gta"};
 
+constexpr const char* kAcknowledged =
+    "gta: stopping after what is in hand, and saving; Ctrl-C again, a second later, ends without saving\n";
+
 class Training : public SmallRun {
  protected:
   // Runs one command in a process of its own, which the caller signals and waits for.
   pid_t start(
-      const std::string& run, const std::vector<std::string>& overrides, const std::function<void()>& prepare = [] {}) {
-    std::vector<std::string> words = {"gta", "train", folder_ + "/run.yaml", "--run-dir", run, "--log-level", "error"};
+      const std::string& run, const std::vector<std::string>& overrides, const std::function<void()>& prepare = [] {},
+      const std::string& log_level = "error") {
+    std::vector<std::string> words = {"gta",         "train",  folder_ + "/run.yaml", "--run-dir", run,
+                                      "--log-level", log_level};
     for (const std::string& text : overrides) words.insert(words.end(), {"--set", text});
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());
@@ -37,6 +42,12 @@ class Training : public SmallRun {
       _exit(127);
     }
     return child;
+  }
+  static std::function<void()> says_into(const std::string& path) {
+    return [path] {
+      const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+      dup2(file, STDERR_FILENO);
+    };
   }
   // Of the rows of metrics.jsonl.
   static std::vector<int64_t> steps_of(const std::string& run) {
@@ -235,13 +246,27 @@ TEST_F(Training, ASignalSavesAndExitsWithItsOwnCodeAndTheSameCommandGoesOn) {
 
 TEST_F(Training, OneCtrlCThatComesTwiceSavesToo) {
   const std::string run = folder_ + "/twice";
-  const pid_t child = start(run, {"train.steps=100000", "train.global_batch_size=2000"});
+  const pid_t child = start(run, {"train.steps=100000", "train.global_batch_size=2000"}, says_into(folder_ + "/said"));
   ASSERT_TRUE(wait_until_there_is(run + "/metrics.jsonl", child));
   kill(child, SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   kill(child, SIGINT);
   EXPECT_EQ(exit_code_of(child), 75);
+  EXPECT_EQ(read_file(folder_ + "/said"), kAcknowledged) << "and once";
   EXPECT_NO_THROW(Checkpoint::open(resolve_checkpoint(run)));
+}
+
+TEST_F(Training, AStopNamesTheFolderThatTheRunHasByThen) {
+  const std::string run = folder_ + "/before", moved = folder_ + "/now";
+  const pid_t child = start(run, {"train.steps=100000"}, says_into(folder_ + "/said"), "info");
+  ASSERT_TRUE(wait_until_there_is(run + "/checkpoints/latest", child));
+  rename_path(run, moved);
+  kill(child, SIGTERM);
+  EXPECT_EQ(exit_code_of(child), 75);
+  EXPECT_NE(read_file(folder_ + "/said").find("run the same command again with --run-dir '" + moved + "' to go on"),
+            std::string::npos)
+      << read_file(folder_ + "/said");
+  EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + moved), 0) << errors();
 }
 
 TEST_F(Training, ALimitOnTheSizeOfFilesIsAnErrorOfTheSaveAndNoSignal) {
@@ -388,12 +413,15 @@ TEST_F(Training, WhatTheEnvironmentSaysAboutThreadsDoesNotChangeABit) {
 
 TEST_F(Training, InterruptedTwiceItEndsAtOnce) {
   // A micro-batch that takes many seconds: the first signal waits for its end.
-  const pid_t child = start(folder_ + "/twice", {"train.global_batch_size=4000", "train.micro_batch_size=4000",
-                                                 "model.layers=200", "train.recompute=block"});
+  const pid_t child = start(
+      folder_ + "/twice",
+      {"train.global_batch_size=4000", "train.micro_batch_size=4000", "model.layers=200", "train.recompute=block"},
+      says_into(folder_ + "/said"));
   ASSERT_TRUE(wait_until_there_is(folder_ + "/twice/metrics.jsonl", child));
   kill(child, SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // sooner they would count as one
   EXPECT_EQ(waitpid(child, nullptr, WNOHANG), 0) << "once is not enough";
+  EXPECT_EQ(read_file(folder_ + "/said"), kAcknowledged);
   kill(child, SIGINT);
   EXPECT_EQ(exit_code_of(child), 130);
 }
@@ -423,6 +451,26 @@ TEST_F(Training, ALastCheckpointThatCannotBeSavedIsAFailure) {
             0);
   kill(child, SIGTERM);
   EXPECT_EQ(exit_code_of(child), 1) << "75 would say that there is a good checkpoint";
+}
+
+TEST_F(Training, ADiskWithoutRoomForItsCheckpointsIsSaidBeforeTheFirstStep) {
+  WatchedRun o = options("room");
+  o.before_update = [](int64_t, ParameterSpace&) { fail("test", "no further"); };
+  const auto said_with = [&](const std::vector<std::string>& overrides) {
+    testing::internal::CaptureStderr();
+    EXPECT_THROW(train(load(overrides), o), Error);
+    remove_tree(o.run_dir);
+    return testing::internal::GetCapturedStderr();
+  };
+  const std::string steps = "train.steps=1000000000", every = "train.checkpoint.every_steps=1",
+                    all = "train.checkpoint.keep_every_steps=1";
+  const std::string said = said_with({steps, every, all});
+  // Three beside each other, and what is kept of a thousand million beside the newest three.
+  EXPECT_NE(said.find("1000000000 more checkpoints of 0.00 GiB are to lie in " + o.run_dir + "/checkpoints at once"),
+            std::string::npos)
+      << said;
+  for (const char* few : {"train.checkpoint.keep_every_steps=0", "train.checkpoint.every_steps=0"})
+    EXPECT_EQ(said_with({steps, every, all, few}).find("more checkpoints"), std::string::npos) << few;
 }
 
 TEST_F(Training, OtherDataOrASmallerVocabularyIsRefusedOnResume) {
@@ -479,7 +527,7 @@ TEST_F(Training, ADiskThatIsFullBesideTheCheckpointsDoesNotEndTraining) {
   EXPECT_NE(error.find("rows of metrics.jsonl or of tensorboard/ could not be written, and are lost"),
             std::string::npos)
       << error;
-  EXPECT_NE(said.find("training goes on, the rows wait in memory"), std::string::npos) << said;
+  EXPECT_NE(said.find("; the rows wait in memory"), std::string::npos) << said;
   EXPECT_NE(said.find("no sample after step 12: "), std::string::npos) << said;
   EXPECT_EQ(Checkpoint::open(resolve_checkpoint(o.run_dir)).position().step, 12);
 }
@@ -593,15 +641,35 @@ TEST_F(Training, InitFromTakesTheWeightsAlone) {
 
 TEST_F(Training, OutOfMemorySaysWhatWasAskedWhatIsHeldAndWhichKeyToLower) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
-  const int code =
-      std::system(("ulimit -v 400000; " + kGta + " train " + folder_ + "/run.yaml --run-dir " + folder_ +
-                   "/memory --threads 1 --device cpu --set model.vocab_size=1000000 --set model.hidden_size=64 2>" +
-                   folder_ + "/memory.txt")
-                      .c_str());
+  const int code = std::system(
+      ("ulimit -v 400000; " + kGta + " train " + folder_ + "/run.yaml --run-dir " + folder_ +
+       "/memory --force --threads 1 --device cpu --set model.vocab_size=1000000 --set model.hidden_size=64 2>" +
+       folder_ + "/memory.txt")
+          .c_str());
   EXPECT_EQ(WEXITSTATUS(code), 1);
   const std::string text = read_file(folder_ + "/memory.txt");
   for (const char* part : {"asked for", "held: parameters", "train.micro_batch_size"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
+// From the least with which it begins to what it needs: a save that has no memory is a warning, and libraries that crash
+// without (HDF5, oneDNN) are not called.
+TEST_F(Training, UnderAnyLimitOnMemoryItEndsWithAMessage) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
+  int begun = 0, status = -1;
+  for (int64_t kib = 60'000; status != 0 && kib<4'000'000; kib += begun> 0 ? 3'000 : 8'000) {
+    status = std::system(fmt::format("ulimit -c 0; ulimit -v {}; exec {} train {}/run.yaml --run-dir {}/{} --threads 1 "
+                                     "--device cpu --force --set train.steps=4 2>{}/said",
+                                     kib, kGta, folder_, folder_, kib, folder_)
+                             .c_str());
+    const std::string said = read_file(folder_ + "/said");
+    if (said.find("begins") == std::string::npos) continue;
+    ++begun;
+    EXPECT_TRUE(WIFEXITED(status)) << kib << " KiB, signal " << WTERMSIG(status) << "\n" << said;
+    EXPECT_NE(said.find(status == 0 ? "done: " : "gta: error: "), std::string::npos) << said;
+  }
+  EXPECT_EQ(status, 0) << read_file(folder_ + "/said");
+  EXPECT_GT(begun, 3) << "none of the limits was one with which it begins and does not end";
 }
 
 TEST_F(Training, GenerateAndEvalUseACheckpointAlone) {

@@ -13,6 +13,7 @@
 #include "core/control_groups.h"
 #include "core/free_blocks.h"
 #include "core/parallel.h"
+#include "core/process_memory.h"
 
 namespace gta::cpu {
 namespace {
@@ -50,6 +51,7 @@ int64_t release_cached(const Device&) { return 0; }
 int64_t device_memory_bytes(const Device&) {
   int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   if (const auto limit = ControlGroups().memory_bytes()) bytes = std::min(bytes, *limit);
+  if (const auto left = memory_within_limits()) bytes = std::min(bytes, *left);
   return bytes;
 }
 
