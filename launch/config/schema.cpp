@@ -319,7 +319,7 @@ std::vector<ConfigKey> make_keys() {
                                  "data.tokenizer", "data.train", "data.sequence_length", "train.global_batch_size"})
       if (key.path == required) key.when_absent = "required";
     if (key.path == "train.steps") key.when_absent = "required, or train.tokens";
-    if (key.path == "train.micro_batch_size") key.when_absent = "global_batch_size";
+    if (key.path == "train.micro_batch_size") key.when_absent = "a rank's part of global_batch_size";
     if (key.path == "optimizer.betas") {
       key.set = [](RunConfig& c, const ConfigValue& value) {
         c.optimizer.beta1 = std::get<std::vector<double>>(value)[0];
