@@ -37,6 +37,7 @@ class Training : public SmallRun {
     arguments.push_back(nullptr);
     const pid_t child = fork();
     if (child == 0) {
+      signal(SIGINT, SIG_DFL);  // ignored where these tests run in the background
       prepare();
       execv(kGta.c_str(), arguments.data());
       _exit(127);

@@ -168,6 +168,47 @@ TEST(AdamW, ClippingByZeroIsNone) {
   EXPECT_TRUE(near(to_doubles(optimizer.exp_avg().whole(ParameterKind::Vector)), expected, 1e-14));
 }
 
+// What was gathered over the ranks, a row for each: parts of the loss, the squares, and what is not asked for.
+void expect_sums_of_rows(Device device) {
+  // Their sum depends on the order in which they are added.
+  const std::vector<double> rows{1e16,  0.375, 4, -7,  //
+                                 -1e16, 3,     5, -7,  //
+                                 1,     1e-3,  9, -7};
+  double loss = 0, squares = 0, transposed = 0;
+  for (size_t row = 0; row < 3; ++row) {
+    for (size_t column : {0, 1}) loss += rows[row * 4 + column];
+    squares += rows[row * 4 + 2];
+  }
+  for (size_t column : {0, 1})
+    for (size_t row = 0; row < 3; ++row) transposed += rows[row * 4 + column];
+  ASSERT_NE(loss, transposed) << "the test would see no order";
+  const Tensor gathered = Tensor::from<double>({3, 4}, rows).to(device, Purpose::Workspace);
+  const Tensor one_row = Tensor::from<double>({6}, {1e16, 0.375, -1e16, 3, 1, 1e-3}).to(device, Purpose::Workspace);
+  const Tensor nine_and_nine = Tensor::from<double>({2, 1}, {9, 9}).to(device, Purpose::Workspace);
+  Space one(DType::F32, 37, device), other(DType::F32, 37, device);
+  AdamW by_rows(one.space, OptimizerConfig{}), by_row(other.space, OptimizerConfig{});
+  for (Space* space : {&one, &other}) space->set_gradients("g");
+  by_rows.step(0.1, gathered.column_slice(2, 1), gathered.column_slice(0, 2));
+  by_row.step(0.1, nine_and_nine, one_row);
+  const UpdateOutcome outcome(by_rows.outcome());
+  EXPECT_EQ(outcome.loss, loss);
+  EXPECT_EQ(outcome.gradient_norm, std::sqrt(squares));
+  EXPECT_TRUE(outcome.applied);
+  EXPECT_TRUE(to_bytes(one.space.values(ParameterKind::Matrix)) == to_bytes(other.space.values(ParameterKind::Matrix)));
+  EXPECT_TRUE(UpdateOutcome(by_row.outcome()).loss == loss);
+
+  const double nan = std::nan("");
+  by_rows.step(0.1, Tensor::from<double>({2, 1}, {1, nan}).to(device, Purpose::Workspace), one_row);
+  EXPECT_FALSE(UpdateOutcome(by_rows.outcome()).applied) << "of the last rank";
+}
+
+TEST(AdamW, AddsWhatEveryRankSaidInTheOrderOfRanks) { expect_sums_of_rows(Device{}); }
+
+TEST(AdamW, CudaAddsWhatEveryRankSaidInTheOrderOfRanks) {
+  GTA_NEEDS_CUDA();
+  expect_sums_of_rows(*cuda_device());
+}
+
 // A gradient or a loss that is not finite: nothing changes but what is said of it, and the next update is as if there
 // had been none.
 void expect_skipped(Device device, DType dtype) {
