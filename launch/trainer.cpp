@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "checkpoints/writer.h"
@@ -66,7 +68,9 @@ class Trainer {
     const TrainingPosition& position = training_.position;
     const int64_t steps = training_.config.train.steps;
     if (resumed && training_.at_end() && !resumed->owed.any()) {
-      log::info("nothing to do: {} has all {} steps", resumed->checkpoint.path(), steps);
+      const std::string said = fmt::format("nothing to do: {} has all {} steps", resumed->checkpoint.path(), steps);
+      log::info("{}", said);
+      log::append_to(log_file(), log::Level::Info, said);
       return {TrainOutcome::NothingToDo, run_dir_, position.step};
     }
     if (!resumed) begin(training_, options_.misfit, notes_);
@@ -83,7 +87,8 @@ class Trainer {
         fail(run_dir_, "was made by another process just now: run the command again");
     }
     folder_->make_folders();
-    log::attach_file(run_dir_ + "/log.txt");
+    log::attach_file(log_file());
+    logs_ = true;
     struct Detach {
       ~Detach() { log::detach_file(); }
     } detach;
@@ -116,6 +121,12 @@ class Trainer {
   }
 
   bool has_begun() const { return steps_concluded_ > 0; }
+
+  // What ended it, for log.txt; whoever catches it tells the user.
+  void note_end(const std::string& error) const {
+    std::istringstream lines(error);
+    for (std::string line; logs_ && std::getline(lines, line);) log::append_to(log_file(), log::Level::Error, line);
+  }
 
  private:
   // owed: looks that come before the first step.
@@ -179,6 +190,7 @@ class Trainer {
       if (!stopped_) fail(folder_->path(), "the training is whole and saved, but {}", lost);
       log::warning("{}: {}", folder_->path(), lost);  // the exit code says that there is more to do
     }
+    if (!stopped_) log::info("done: {} after {} steps", folder_->path(), position.step);
     TrainResult result{stopped_ ? TrainOutcome::Interrupted : TrainOutcome::Finished, folder_->path(), position.step};
     result.loss = loss_;
     if (validated_) {
@@ -304,6 +316,8 @@ class Trainer {
                "weights diverged");
   }
 
+  std::string log_file() const { return (folder_ ? folder_->path() : run_dir_) + "/log.txt"; }
+
   Training training_;
   TrainOptions options_;
   TrainHooks hooks_;
@@ -312,6 +326,7 @@ class Trainer {
   std::optional<RunFolder> folder_;
   std::optional<RunSaver> saver_;  // after what it reads
   bool stopped_ = false;           // by a signal, and something is left for whoever goes on
+  bool logs_ = false;              // whether log.txt is this training's
   std::optional<ValidationResult> validated_;
   double loss_ = 0;
   double flops_per_token_ = 0, peak_ = 1;
@@ -331,7 +346,11 @@ TrainResult train(const LoadedRun& run, const TrainOptions& options, const Train
   try {
     return trainer.run();
   } catch (const Error& error) {
+    trainer.note_end(error.what());
     throw trainer.has_begun() ? error.underway() : error;
+  } catch (const std::bad_alloc&) {
+    trainer.note_end("the system has no memory left");
+    throw;
   }
 }
 

@@ -1,6 +1,3 @@
-#include <cstdio>
-
-#include "core/log.h"
 #include "launch/commands/commands.h"
 #include "launch/run_folder.h"
 #include "launch/trainer.h"
@@ -16,9 +13,7 @@ int run_train(const TrainCommand& command) {
   options.misfit = command.force ? Misfit::Try : Misfit::Refuse;
   options.profile_steps = command.profile_steps;
   const TrainResult result = train(run, options);
-  if (result.outcome == TrainOutcome::Interrupted) return kExitInterrupted;
-  if (result.outcome == TrainOutcome::Finished) log::info("done: {} after {} steps", result.run_dir, result.step);
-  return 0;
+  return result.outcome == TrainOutcome::Interrupted ? kExitInterrupted : 0;
 }
 
 }  // namespace gta
