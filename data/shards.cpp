@@ -1,5 +1,7 @@
 #include "data/shards.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,6 +56,41 @@ std::optional<ShardFile> shard_file(const std::string& file) {
     return std::nullopt;
   return ShardFile{file.substr(0, dash), std::stoll(digits)};
 }
+
+// One writer at a time in a folder: two would take away each other's shards. Held by its descriptor, so that nothing
+// else lies there, and gone with the process. Under it, what a killed writer left goes.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder)
+      : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (descriptor_ < 0) fail(folder, "cannot open: {}", std::strerror(errno));
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0)
+      remove_leftovers(folder);
+    else if (errno == EWOULDBLOCK) {
+      ::close(descriptor_);
+      fail(folder, "is written to by another process: wait for it, or name another --out");
+    }
+    // Some network file systems lock no folders: then as if there were no lock.
+  }
+  ~FolderLock() { ::close(descriptor_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  static void remove_leftovers(const std::string& folder) {
+    int64_t files = 0;
+    for (const std::string& name : list_directory(folder)) {
+      const size_t end = name.rfind(".tmp-");
+      if (end == std::string::npos || !shard_file(name.substr(0, end))) continue;
+      files += ::unlink((folder + "/" + name).c_str()) == 0;
+    }
+    if (files > 0)
+      log::info("{}: {} unfinished shards are removed, which an earlier process left when it was killed", folder,
+                files);
+  }
+
+  int descriptor_;
+};
 
 // Collects documents into shards under temporary names; publish() gives them their own.
 class ShardWriter {
@@ -218,10 +255,15 @@ ShardReport write_shards(const Tokenizer& tokenizer, const std::vector<std::stri
   ShardWriter kept(tokenizer, settings.directory, name, source, settings.shard_tokens);
   ShardWriter held(tokenizer, settings.directory, name == "train" ? "validation" : "validation-" + name, source,
                    settings.shard_tokens);
-  kept.check_outputs(inputs, settings.existing);
-  if (settings.hold_out > 0) held.check_outputs(inputs, settings.existing);
+  const auto check_outputs = [&] {
+    kept.check_outputs(inputs, settings.existing);
+    if (settings.hold_out > 0) held.check_outputs(inputs, settings.existing);
+  };
+  check_outputs();
   check_documents(inputs, options);
   make_directories(settings.directory);
+  const FolderLock lock(settings.directory);
+  check_outputs();  // another process may have ended since
   ShardReport report;
   std::vector<EncodedPart> open;  // the parts of a document of which it is not known yet where it goes
   int64_t held_documents = 0;

@@ -185,6 +185,7 @@ void add_data(CLI::App& app, Choices& c) {
       ->capture_default_str()
       ->check(number_value(0.98, LeastValue::Included, 1));
   add_path(tokenizer, "--out", c.data.out, "the .model file")->required();
+  tokenizer->add_flag("--replace", c.data.replace, "the file of this name that is there already");
   tokenizer->footer("example: gta data tokenizer --input kjv.txt --vocab-size 4096 --out kjv.model");
   chosen(tokenizer, run_data_tokenizer);
   CLI::App* shards = data->add_subcommand("shards", "tokenise text into shards");

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "checkpoints/writer.h"
@@ -71,20 +73,22 @@ class Trainer {
     const TrainingPosition& position = training_.position;
     const int64_t steps = training_.config.train.steps;
     if (resumed && training_.at_end() && !resumed->owed.any()) {
-      log::info("nothing to do: {} has all {} steps", resumed->checkpoint.path(), steps);
+      const std::string said = fmt::format("nothing to do: {} has all {} steps", resumed->checkpoint.path(), steps);
+      log::info("{}", said);
+      if (ranks_.leads()) log::append_to(log_file(), log::Level::Info, said);
       return {TrainOutcome::NothingToDo, run_dir_, position.step};
     }
     if (!resumed) begin(training_, options_.misfit, notes_);
     for (std::string& note : what_has_no_effect(training_)) notes_.push_back(std::move(note));
 
+    struct Detach {
+      ~Detach() { log::detach_file(); }
+    } detach;
     // Everything fits; from here on files are written.
     together("run's folder", [&] {
       if (ranks_.leads()) prepare_folder(resumed);
     });
     log_into_folder();
-    struct Detach {
-      ~Detach() { log::detach_file(); }
-    } detach;
 
     flops_per_token_ =
         plan_model(training_.config.model, training_.config.data.sequence_length).flops_per_token_training;
@@ -102,6 +106,12 @@ class Trainer {
   }
 
   bool has_begun() const { return steps_concluded_ > 0; }
+
+  // What ended it, for its log; whoever catches it tells the user.
+  void note_end(const std::string& error) const {
+    std::istringstream lines(error);
+    for (std::string line; logs_ && std::getline(lines, line);) log::append_to(log_file(), log::Level::Error, line);
+  }
 
  private:
   static Device device_of(const std::string& name, const Ranks& ranks) {
@@ -136,7 +146,8 @@ class Trainer {
         fail(run_dir_, "was made by another process just now: run the command again");
     }
     folder_->make_folders();
-    log::attach_file(run_dir_ + "/log.txt");
+    log::attach_file(log_file());
+    logs_ = true;
     if (resumed) set_aside(folder_->checkpoints(), resumed->left_behind);
     publish_text(folder_->config_file(), training_.config_text());
     const std::string environment = run_dir_ + "/environment.json";
@@ -150,8 +161,9 @@ class Trainer {
 
   void log_into_folder() {
     together("log", [&] {
-      if (!ranks_.leads() && options_.own_logs)
-        log::attach_file(fmt::format("{}/rank-{:04}.txt", run_dir_, ranks_.communicator.rank()), log::Level::Warning);
+      if (ranks_.leads() || !options_.own_logs) return;
+      log::attach_file(log_file(), log::Level::Warning);
+      logs_ = true;
     });
   }
 
@@ -237,6 +249,7 @@ class Trainer {
         throw Error(ErrorKind::Failed, run_dir_, "the training is whole and saved, but " + lost).as_agreed();
       log::warning("{}: {}", run_dir_, lost);  // the exit code says that there is more to do
     }
+    if (!stopped_) log::info("done: {} after {} steps", folder_ ? folder_->path() : run_dir_, training_.position.step);
     TrainResult result{stopped_ ? TrainOutcome::Interrupted : TrainOutcome::Finished,
                        folder_ ? folder_->path() : run_dir_, training_.position.step};
     result.loss = loss_;
@@ -401,6 +414,11 @@ class Trainer {
         .as_agreed();
   }
 
+  std::string log_file() const {
+    if (!ranks_.leads()) return fmt::format("{}/rank-{:04}.txt", run_dir_, ranks_.communicator.rank());
+    return (folder_ ? folder_->path() : run_dir_) + "/log.txt";
+  }
+
   Training training_;
   Ranks ranks_;
   StopSignal stop_;
@@ -411,6 +429,7 @@ class Trainer {
   std::optional<RunFolder> folder_;  // the lead's
   std::optional<RunSaver> saver_;    // after what it reads
   bool stopped_ = false;             // by a signal, and something is left for whoever goes on
+  bool logs_ = false;                // whether log_file() is this training's
   Progress progress_;
   std::optional<ValidationResult> validated_;
   double loss_ = 0, communication_seconds_ = 0;
@@ -431,7 +450,11 @@ TrainResult train(const LoadedRun& run, const TrainOptions& options, const Ranks
   try {
     return trainer->run();
   } catch (const Error& error) {
+    trainer->note_end(error.what());
     throw trainer->has_begun() ? error.underway() : error;
+  } catch (const std::bad_alloc&) {
+    trainer->note_end("the system has no memory left");
+    throw;
   }
 }
 

@@ -60,7 +60,11 @@ void say_notes(const CorpusNotes& notes, const CorpusOptions& options) {
 
 int run_data_tokenizer(const DataCommand& command) {
   const std::vector<std::string> inputs = inputs_of(command);
-  output_file(command.out, inputs);
+  const std::string file = output_file(command.out, inputs);
+  if (exists(file) && !command.replace)
+    bad_input(command.out,
+              "is there already: --replace writes it anew (shards and runs that were made with it want the one that is "
+              "there), another --out beside it");
   TokenizerTraining training;
   training.split_digits = command.split_digits;
   training.user_symbols = command.user_symbols;

@@ -1,6 +1,3 @@
-#include <cstdio>
-
-#include "core/log.h"
 #include "launch/commands/commands.h"
 #include "launch/ranks.h"
 #include "launch/run_folder.h"
@@ -25,9 +22,7 @@ int train_as_rank(const TrainCommand& command, Communicator& communicator) {
                                    .interface = keys.watchdog_interface == "all" ? "" : keys.watchdog_interface});
   TrainResult result;
   watched(watchdog, [&] { result = train(run, options, {communicator, watchdog}); });
-  if (result.outcome == TrainOutcome::Interrupted) return kExitInterrupted;
-  if (result.outcome == TrainOutcome::Finished) log::info("done: {} after {} steps", result.run_dir, result.step);
-  return 0;
+  return result.outcome == TrainOutcome::Interrupted ? kExitInterrupted : 0;
 }
 
 }  // namespace

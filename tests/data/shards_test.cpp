@@ -1,6 +1,9 @@
 #include "data/shards.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <set>
@@ -331,6 +334,24 @@ TEST(Shards, AreNotWrittenOverOthersUnlessAskedFor) {
   settings = {.directory = out, .hold_out = 0.5};
   EXPECT_NE(refusal([&] { write_shards(small_tokenizer(), {text}, {}, settings); }).find("--replace"),
             std::string::npos);
+}
+
+TEST(Shards, WhatAKilledProcessLeftGoesAndTwoAtOnceAreRefused) {
+  const TemporaryFolder folder;
+  const std::string text = folder.write("text.txt", sample_text(1, 500)), out = folder.path("out");
+  make_directories(out);
+  for (const char* left : {"train-00000.h5.tmp-123", "validation-other-00007.h5.tmp-99"})
+    folder.write("out/" + std::string(left), "x");
+  for (const char* own : {"train-00000.h5.tmp", "notes.tmp-12"}) folder.write("out/" + std::string(own), "x");
+  const int other = ::open(out.c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(other, LOCK_EX), 0);
+  EXPECT_NE(refusal([&] { write_shards(small_tokenizer(), {text}, {}, out, "train"); }, ErrorKind::Failed)
+                .find("out] is written to by another process: wait for it"),
+            std::string::npos);
+  EXPECT_EQ(list_directory(out).size(), 4u) << "they may be the other's";
+  ::close(other);
+  write_shards(small_tokenizer(), {text}, {}, out, "train");
+  EXPECT_EQ(list_directory(out), (std::vector<std::string>{"notes.tmp-12", "train-00000.h5", "train-00000.h5.tmp"}));
 }
 
 std::vector<std::string> texts_of(const std::vector<std::string>& paths) {

@@ -130,11 +130,15 @@ TEST_F(Commands, ATokenizerIsTrainedAsAskedAndSaysWhatItMakesOfTextItHasNotSeen)
          train + "/numbers.txt --split-digits --user-symbols '<|sep|>,<|a|>' --user-symbols '<|b|>' " +
              "--character-coverage 1",
          " kB of text that it was not trained on (2% of the text");
+  const std::string before = read_file(model);
+  expect(2, train + "/text.txt", "numbers.model] is there already: --replace writes it anew");
+  EXPECT_EQ(read_file(model), before);
   const Tokenizer tokenizer = Tokenizer::load(model);
   EXPECT_EQ(tokenizer.encode("<|sep|><|a|><|b|>1234").size(), 1 + 3 + 4u) << "and the space before the text";
   publish_text(folder_ + "/short.txt", "few words only, of which nothing can be held out\n" + text.substr(0, 3000));
-  expect(0, train + "/short.txt", "no bytes a token are said");
-  expect(2, train + "/numbers.txt --user-symbols '<|a|>,two words'", "'two words' cannot be a symbol of yours");
+  expect(0, train + "/short.txt --replace", "no bytes a token are said");
+  expect(2, train + "/numbers.txt --replace --user-symbols '<|a|>,two words'",
+         "'two words' cannot be a symbol of yours");
   expect(2, train + "/numbers.txt --character-coverage 0.5", "--character-coverage: expected a number from 0.98 to 1");
 }
 

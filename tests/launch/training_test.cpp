@@ -474,6 +474,24 @@ TEST_F(Training, ADiskWithoutRoomForItsCheckpointsIsSaidBeforeTheFirstStep) {
     EXPECT_EQ(said_with({steps, every, all, few}).find("more checkpoints"), std::string::npos) << few;
 }
 
+TEST_F(Training, TheLogHasHowItEnded) {
+  WatchedRun o = options("ended");
+  o.before_update = [](int64_t step, ParameterSpace&) {
+    if (step == 4) fail("test", "first line\nsecond line");
+  };
+  EXPECT_THROW(train(load(), o), Error);
+  const auto log_ends = [&](const std::string& line) {
+    const std::string log = read_file(folder_ + "/ended/log.txt");
+    return log.ends_with(" " + line + "\n") ? "" : log;
+  };
+  EXPECT_EQ(log_ends("gta: error: second line"), "");
+  EXPECT_NE(read_file(folder_ + "/ended/log.txt").find(" gta: error: [test] first line\n"), std::string::npos);
+  EXPECT_EQ(train(load(), options("ended")).outcome, TrainOutcome::Finished);
+  EXPECT_EQ(log_ends("done: " + folder_ + "/ended after 12 steps"), "");
+  EXPECT_EQ(train(load(), options("ended")).outcome, TrainOutcome::NothingToDo);
+  EXPECT_EQ(log_ends("nothing to do: " + folder_ + "/ended/checkpoints/step-00000012 has all 12 steps"), "");
+}
+
 TEST_F(Training, OtherDataOrASmallerVocabularyIsRefusedOnResume) {
   ASSERT_EQ(train(load(), options("data")).outcome, TrainOutcome::Finished);
   const std::string before = weights("data");
