@@ -245,6 +245,9 @@ void CheckpointSaver::write() {
   try {
     if (alone()) folder_ = prepare_folder();
     own_ = write_own_file(folder_, alone() ? 0 : ranks_->rank(), alone() ? 1 : ranks_->ranks(), state_, *pieces_);
+  } catch (const std::bad_alloc&) {
+    pieces_->abandon();
+    own_failure_ = "the system has no memory left";
   } catch (const std::exception& error) {
     pieces_->abandon();
     own_failure_ = error.what();

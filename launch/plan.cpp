@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <set>
 
@@ -142,6 +143,13 @@ class ModelOfMeta {
     optimizer_->step(1.0, optimizer_->sum_of_squares(), loss);
   }
 
+  // The meta device counts for the whole process: one thread plans at a time.
+  static std::recursive_mutex& meta_mutex() {
+    static std::recursive_mutex mutex;
+    return mutex;
+  }
+
+  std::unique_lock<std::recursive_mutex> alone_{meta_mutex()};
   Device device_;
   TrainingShape shape_;
   ParameterSpace space_;

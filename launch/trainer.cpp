@@ -110,6 +110,7 @@ class Trainer {
   // What ended it, for its log; whoever catches it tells the user.
   void note_end(const std::string& error) const {
     std::istringstream lines(error);
+    if (!is_directory(parent_of(log_file()))) return;  // it is gone, and not made again
     for (std::string line; logs_ && std::getline(lines, line);) log::append_to(log_file(), log::Level::Error, line);
   }
 
@@ -383,7 +384,7 @@ class Trainer {
     report.row.sol = report.row.flops_per_second / peak_;
     report.row.data_wait_seconds = step.data_wait_seconds;
     report.row.communication_seconds = communication_seconds_;
-    report.row.slowest_rank = slowest_rank_;
+    report.row.slowest_rank = static_cast<double>(slowest_rank_);
     report.row.memory_bytes = memory_report(training_.device).reserved_peak;
     if (validated_) report.validation_loss = validated_->loss;
     steps_concluded_ += 1;

@@ -225,8 +225,8 @@ Pending Communicator::begin(std::string name, int64_t bytes, Run run) {
 }
 
 Pending Communicator::reduce_scatter(std::string name, const Tensor& parts) {
-  check_tensor(name, parts, ranks_);
   if (ranks_ == 1) return {};
+  check_tensor(name, parts, ranks_);
   const int64_t bytes = bytes_of(parts) / ranks_;
   return begin(std::move(name), bytes, [parts, bytes](Transport& transport, Scratch& scratch) {
     char* const received = scratch.take(reduce_scatter_scratch(bytes * transport.ranks()));
@@ -242,8 +242,8 @@ int64_t Communicator::all_reduce_scratch(int64_t bytes, int64_t ranks) {
 }
 
 Pending Communicator::all_reduce(std::string name, const Tensor& values) {
-  check_tensor(name, values, 1);
   if (ranks_ == 1) return {};
+  check_tensor(name, values, 1);
   const int64_t bytes = bytes_of(values);
   return begin(std::move(name), bytes, [values, bytes](Transport& transport, Scratch& scratch) {
     const int64_t ranks = transport.ranks(), part = part_of_all_reduce(bytes, ranks), all = part * ranks;
@@ -260,8 +260,8 @@ Pending Communicator::all_reduce(std::string name, const Tensor& values) {
 }
 
 Pending Communicator::all_gather(std::string name, const Tensor& parts) {
-  check_tensor(name, parts, ranks_);
   if (ranks_ == 1) return {};
+  check_tensor(name, parts, ranks_);
   const int64_t bytes = bytes_of(parts) / ranks_;
   return begin(std::move(name), bytes,
                [parts, bytes](Transport& transport, Scratch&) { transport.all_gather(parts.raw_data(), bytes); });

@@ -9,7 +9,8 @@
 // alone, not on a library, a length or who came first. Each collective has a name and a number. Before it begins, the
 // ranks compare them: where a rank is in another one, all say which.
 //
-// Tensors lie on the host. A communicator of one rank has no thread, and its collectives do nothing.
+// Tensors lie on the host. A communicator of one rank has no thread, and its collectives do nothing to tensors of any
+// device.
 #pragma once
 
 #include <functional>

@@ -104,11 +104,11 @@ void File::close() {
 
 void require_file(const std::string& path) {
   struct stat info {};
-  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode))
     bad_input(path, "is not a regular file, but a {}",
               S_ISDIR(info.st_mode)    ? "folder"
               : S_ISFIFO(info.st_mode) ? "pipe"
-                                       : "device or a socket");
+                                       : "disk or a socket");
 }
 
 std::string read_file(const std::string& path, int64_t limit) {

@@ -279,7 +279,8 @@ TEST(Loader, RefusesSizesThatCannotBe) {
   const TrainingData data = corpus.open();
   refusal([&] { Loader(data, 0, 0); }, ErrorKind::Internal);
   refusal([&] { Loader(data, 2, -1); }, ErrorKind::Internal);
-  refusal([&] { Loader(data, 2, 0, 0); }, ErrorKind::Internal);
+  refusal([&] { Loader(data, 2, 0, 1); }, ErrorKind::Internal);
+  refusal([&] { Loader(data, 2, 0, 0, 0); }, ErrorKind::Internal);
 }
 
 // In a process of its own, which may hold fewer descriptors than there are shards.
