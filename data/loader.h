@@ -55,8 +55,8 @@ struct Batch {
 
 class Loader {
  public:
-  // stride: samples from the beginning of one batch to that of the next, of several ranks what all of them take at once;
-  // 0: one batch follows the other. depth: batches that are read ahead.
+  // stride: samples from the beginning of one batch to that of the next, of several ranks what all of them take at
+  // once; 0: one batch follows the other. depth: batches that are read ahead.
   Loader(const TrainingData& data, int64_t samples_per_batch, int64_t first_sample, int64_t stride = 0,
          int64_t depth = 4);
   ~Loader();

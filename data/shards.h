@@ -48,7 +48,8 @@ struct ShardReport {
 // Writes DIRECTORY/NAME-00000.h5 and so on, each of at most shard_tokens unless one document alone has more. Nothing
 // appears before all are written, and the first one last: when it is there, all are. Error(BadInput) where there are
 // shards of this name, unless they are to be replaced: then none of them is left. Error(BadInput) when no document is
-// held out, or all are; Error(Failed) where another process writes into the folder. Holds one shard of each kind in memory.
+// held out, or all are; Error(Failed) where another process writes into the folder. Holds one shard of each kind in
+// memory.
 ShardReport write_shards(const Tokenizer& tokenizer, const std::vector<std::string>& inputs,
                          const CorpusOptions& options, const ShardSettings& settings);
 

@@ -439,8 +439,8 @@ int parse_and_run(int argc, char** argv) {
 }
 
 // What a thread of a library throws reaches no one who could catch it (sentencepiece trains on such), nor what leaves a
-// function that says it throws nothing. Where it is memory, that is no mistake of the program. Makes no text: there is no
-// memory for it.
+// function that says it throws nothing. Where it is memory, that is no mistake of the program. Makes no text: there is
+// no memory for it.
 std::terminate_handler end_for_others = nullptr;
 
 [[noreturn]] void end_for_uncaught() {

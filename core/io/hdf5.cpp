@@ -14,8 +14,8 @@
 namespace gta::hdf5 {
 namespace {
 
-// The library crashes where it finds no memory (1.10: in H5open, H5Fcreate, H5Dcreate2): whoever calls it looks for room
-// first. What it takes is of few pages at a time.
+// The library crashes where it finds no memory (1.10: in H5open, H5Fcreate, H5Dcreate2): whoever calls it looks for
+// room first. What it takes is of few pages at a time.
 constexpr int64_t kRoom = 4 << 20;
 
 std::recursive_mutex& library() {

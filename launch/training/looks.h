@@ -13,8 +13,8 @@
 
 namespace gta {
 
-// Runs f; what it throws is a warning. Of several ranks' only what each of them met alike: with any other error they are
-// not at the same place any more.
+// Runs f; what it throws is a warning. Of several ranks' only what each of them met alike: with any other error they
+// are not at the same place any more.
 template <class F>
 void look(const Ranks& ranks, const char* what, int64_t step, F&& f) {
   const auto warn = [&](const std::exception& error) {

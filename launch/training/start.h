@@ -22,10 +22,11 @@ struct Resumed {
 
 // From the newest good checkpoint of the run's folder, if this configuration may go on from it; nothing when the run
 // has none. All ranks go on from the same one, `folder` being the lead's and nullptr elsewhere. A micro-batch of auto
-// stays what it was where that fits: another one would round sums in another order. With a lower learning rate the run goes back behind what is not sound: that is what the message of a run that ended in skipped steps
-// advises. A training that is at its end and owes nothing gets no memory. notes: what the user should know, a line
-// each. Error(BadInput) where keys or data have changed that may not, no checkpoint is whole, or the plan does not fit
-// into the device's memory, which log.txt then says too.
+// stays what it was where that fits: another one would round sums in another order. With a lower learning rate the run
+// goes back behind what is not sound: that is what the message of a run that ended in skipped steps advises. A training
+// that is at its end and owes nothing gets no memory. notes: what the user should know, a line each. Error(BadInput)
+// where keys or data have changed that may not, no checkpoint is whole, or the plan does not fit into the device's
+// memory, which log.txt then says too.
 std::optional<Resumed> resume(Training& training, const std::string& run_dir, const RunFolder* folder, Misfit misfit,
                               std::vector<std::string>& notes);
 

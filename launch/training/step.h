@@ -1,7 +1,7 @@
 // One step: the gradients of a batch, then the update of the weights.
 //
-//   losses = add_gradients()      micro-batch after micro-batch of this rank's samples, added up in the flat space; what
-//                                 the last one completes is on its way to the other ranks
+//   losses = add_gradients()      micro-batch after micro-batch of this rank's samples, added up in the flat space;
+//                                 what the last one completes is on its way to the other ranks
 //   finish_gradients()            all ranks': of what a rank updates it now has the sums
 //   queued = update(losses)       norm, clip, AdamW; on a GPU nothing has happened yet
 //   UpdateOutcome(queued.outcome) waits, and says what became of it

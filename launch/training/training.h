@@ -27,7 +27,8 @@ struct Training {
 
   // Memory for parameters, gradients and moments.
   void allocate();
-  // After a load, which gives a rank what it updates: every other weight comes from the rank that updates it. All ranks.
+  // After a load, which gives a rank what it updates: every other weight comes from the rank that updates it. All
+  // ranks.
   void gather_weights();
   // The resolved configuration, and what was changed while it trained.
   std::string config_text() const { return to_yaml(config) + history; }

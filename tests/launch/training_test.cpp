@@ -671,8 +671,8 @@ TEST_F(Training, OutOfMemorySaysWhatWasAskedWhatIsHeldAndWhichKeyToLower) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 
-// From the least with which it begins to what it needs: a save that has no memory is a warning, and libraries that crash
-// without (HDF5, oneDNN) are not called.
+// From the least with which it begins to what it needs: a save that has no memory is a warning, and libraries that
+// crash without (HDF5, oneDNN) are not called.
 TEST_F(Training, UnderAnyLimitOnMemoryItEndsWithAMessage) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's shadow memory does not fit under ulimit -v";
   int begun = 0, status = -1;
