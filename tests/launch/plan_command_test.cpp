@@ -229,7 +229,7 @@ TEST_F(PlanCommandTest, SaysWhatFitsIntoAGpuThatIsNotHere) {
   const std::string text = said("--gpu h100-80gb");
   for (const char* part : {"fits        yes", "micro-batch         none  elementwise        block", "largest"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
-  for (const std::string& wrong : {"h101", "mine:24", "mine:24:x:1", "mine:24:-1:1", ":1:1:1", "mine:24:100:900:1"})
+  for (const std::string wrong : {"h101", "mine:24", "mine:24:x:1", "mine:24:-1:1", ":1:1:1", "mine:24:100:900:1"})
     expect_refusal("run.yaml --gpu " + wrong, "expected a100-40gb, a100-80gb, h100-80gb");
   expect_refusal("run.yaml --gpu h200 --device cpu", "cpu and --gpu h200: give one of them");
 }

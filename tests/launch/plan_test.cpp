@@ -44,7 +44,6 @@ ModelConfig model_of(AttentionType type) {
   return config;
 }
 
-int64_t peak_of(const MemoryReport& report, Purpose purpose) { return report.peak[static_cast<int>(purpose)]; }
 int64_t held_at_peak(const MemoryReport& report, Purpose purpose) { return report.at_peak[static_cast<int>(purpose)]; }
 
 // What two training steps held of the device's memory at most; `before`: what other things held already.
