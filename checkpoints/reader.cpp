@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "checkpoints/range_hashes.h"
 #include "core/backends/memory_kernels.h"
@@ -184,28 +185,40 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
 
 namespace {
 
-// The same of those that `names` lists. What is gone by now was no damaged one.
+// What the lead sees, which all ranks then try.
+std::vector<std::string> list_of_lead(const std::string& directory, Communicator& ranks) {
+  std::string listed;
+  ranks.together("list of checkpoints", [&] {
+    if (!ranks.leads()) return;
+    for (const std::string& name : list_checkpoints(directory)) listed += name + '\n';
+  });
+  std::istringstream lines(ranks.broadcast_text("list of checkpoints", listed));
+  std::vector<std::string> names;
+  for (std::string name; std::getline(lines, name);) names.push_back(name);
+  return names;
+}
+
+// The newest of those that `names` lists. What is gone by now was no damaged one.
 std::optional<Checkpoint> use_newest_good_of(const std::vector<std::string>& names, const std::string& directory,
-                                             const CheckpointUse& use) {
+                                             const CheckpointUse& use, Communicator& ranks) {
   for (auto name = names.rbegin(); name != names.rend(); ++name) {
-    const auto skip = [&](const Error& error) {
-      if (exists(directory + "/" + *name)) log::warning("skips a damaged checkpoint: {}", error.what());
-    };
     std::optional<Checkpoint> checkpoint;
-    try {
+    const auto is_damaged = [&](const std::function<void()>& part) {
+      const std::optional<Error> error = ranks.attempt(*name, part);
+      // There would be none for an older one either, and going back to it would lose what came after.
+      if (error && error->kind() == ErrorKind::OutOfMemory) throw *error;
+      if (error && ranks.leads() && exists(directory + "/" + *name))
+        log::warning("skips a damaged checkpoint: {}", error->what());
+      return error.has_value();
+    };
+    const auto open = [&] {
       checkpoint = Checkpoint::open(directory + "/" + *name);
       checkpoint->tokenizer();  // the decision may rest on it
-    } catch (const Error& error) {
-      skip(error);
-      continue;
-    }
-    if (!use.consider(*checkpoint)) continue;
-    try {
-      use.load(*checkpoint);
-      return checkpoint;
-    } catch (const Error& error) {
-      skip(error);
-    }
+    };
+    if (is_damaged(open)) continue;
+    bool wanted = false;
+    ranks.together(*name, [&] { wanted = use.consider(*checkpoint); });
+    if (wanted && !is_damaged([&] { use.load(*checkpoint); })) return checkpoint;
   }
   return std::nullopt;
 }
@@ -213,47 +226,19 @@ std::optional<Checkpoint> use_newest_good_of(const std::vector<std::string>& nam
 }  // namespace
 
 std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use) {
-  // A training beside may save new ones and remove those that were listed.
-  constexpr int kMostTries = 10;
-  std::vector<std::string> names = list_checkpoints(directory);
-  for (int tries = 0; tries < kMostTries; ++tries) {
-    if (std::optional<Checkpoint> found = use_newest_good_of(names, directory, use)) return found;
-    std::vector<std::string> now = list_checkpoints(directory);
-    if (now == names) break;
-    names = std::move(now);
-  }
-  return std::nullopt;
+  Communicator alone;
+  return use_newest_good(directory, use, alone);
 }
 
 std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use, Communicator& ranks) {
-  if (ranks.ranks() == 1) return use_newest_good(directory, use);
-  std::string listed;
-  ranks.together("list of checkpoints", [&] {
-    if (!ranks.leads()) return;
-    for (const std::string& name : list_checkpoints(directory)) listed = name + '\n' + listed;  // the newest first
-  });
-  std::istringstream names(ranks.broadcast_text("list of checkpoints", listed));
-  for (std::string name; std::getline(names, name);) {
-    std::optional<Checkpoint> checkpoint;
-    bool wanted = false;
-    const auto skips = [&](const std::function<void()>& part) {
-      try {
-        ranks.together(name, part);
-        return false;
-      } catch (const Error& error) {
-        if (!error.agreed()) throw;
-        log::warning("skips a damaged checkpoint: {}", error.what());
-        return true;
-      }
-    };
-    const bool closed = skips([&] {
-      checkpoint = Checkpoint::open(directory + "/" + name);
-      checkpoint->tokenizer();  // the decision may rest on it
-    });
-    if (closed) continue;
-    ranks.together(name, [&] { wanted = use.consider(*checkpoint); });
-    if (!wanted || skips([&] { use.load(*checkpoint); })) continue;
-    return checkpoint;
+  // A training beside may save new ones and remove those that were listed.
+  constexpr int kMostTries = 10;
+  std::vector<std::string> names = list_of_lead(directory, ranks);
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    if (std::optional<Checkpoint> found = use_newest_good_of(names, directory, use, ranks)) return found;
+    std::vector<std::string> now = list_of_lead(directory, ranks);
+    if (now == names) break;
+    names = std::move(now);
   }
   return std::nullopt;
 }
@@ -275,27 +260,47 @@ std::optional<std::string> find_newest_sound(const std::string& directory) {
   return std::nullopt;
 }
 
-Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use) {
-  std::string path = run_or_checkpoint;
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  if (exists(path + "/manifest.json")) {
-    Checkpoint checkpoint = Checkpoint::open(path);
-    if (!use.consider(checkpoint)) bad_input(path, "is not the checkpoint that is wanted");
-    use.load(checkpoint);
-    return checkpoint;
-  }
+namespace {
+
+// The directory of a run's checkpoints; "" where the path is a checkpoint's own folder.
+std::string directory_of(const std::string& path) {
+  if (exists(path + "/manifest.json")) return "";
   for (const std::string& directory : {path + "/checkpoints", path})
-    if (!list_checkpoints(directory).empty()) {
-      if (const auto newest = use_newest_good(directory, use)) return *newest;
-      bad_input(path,
-                "has no checkpoint that is whole: the warnings above say what is damaged; restore one from a copy, or "
-                "train again");
-    }
+    if (!list_checkpoints(directory).empty()) return directory;
   if (!exists(path))
     bad_input(path, "does not exist: expected a run's folder RUN, or a checkpoint RUN/checkpoints/step-NNNNNNNN");
   bad_input(path,
             "holds no checkpoint: expected a run's folder RUN that has saved one, or a checkpoint "
             "RUN/checkpoints/step-NNNNNNNN");
+}
+
+}  // namespace
+
+Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use) {
+  Communicator alone;
+  return use_checkpoint(run_or_checkpoint, use, alone);
+}
+
+Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use, Communicator& ranks) {
+  std::string path = run_or_checkpoint, directory;
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  ranks.together(path, [&] {
+    if (ranks.leads()) directory = directory_of(path);
+  });
+  directory = ranks.broadcast_text(path, directory);
+  std::optional<Checkpoint> found;
+  if (!directory.empty()) found = use_newest_good(directory, use, ranks);
+  ranks.together(path, [&] {
+    if (found) return;
+    if (!directory.empty())
+      bad_input(path,
+                "has no checkpoint that is whole: the warnings above say what is damaged; restore one from a copy, or "
+                "train again");
+    found = Checkpoint::open(path);
+    if (!use.consider(*found)) bad_input(path, "is not the checkpoint that is wanted");
+    use.load(*found);
+  });
+  return std::move(*found);
 }
 
 std::string resolve_checkpoint(const std::string& run_or_checkpoint) {

@@ -68,6 +68,8 @@ std::optional<std::string> find_newest_sound(const std::string& directory);
 // RUN, RUN/checkpoints or a checkpoint's own folder: the checkpoint, or the newest good one of a run. Error(BadInput)
 // says what would do.
 Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use);
+// The same by all ranks, who all use the one that they get.
+Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use, Communicator& ranks);
 std::string resolve_checkpoint(const std::string& run_or_checkpoint);  // its folder; of a run, one that verifies
 
 }  // namespace gta

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <new>
+#include <utility>
 
 #include "checkpoints/reader.h"
 #include "checkpoints/writer.h"
 #include "core/clock.h"
+#include "core/comm/verdict.h"
 #include "core/io/file.h"
 #include "core/io/hdf5.h"
 #include "core/log.h"
@@ -15,16 +16,14 @@
 
 namespace gta {
 
-void CheckpointSaver::warn_unsaved(int64_t step, const std::exception& error) const noexcept try {
+void CheckpointSaver::warn_unsaved(int64_t step, const std::string& why) const noexcept try {
   std::string newest;
   try {
     const std::vector<std::string> saved = list_checkpoints(directory_);
     newest = saved.empty() ? "; none is on disk" : "; the newest on disk is " + saved.back();
   } catch (const Error&) {  // the disk may be away
   }
-  const bool memory = dynamic_cast<const std::bad_alloc*>(&error);
-  log::warning("the checkpoint of step {} could not be saved: {}{}", step,
-               memory ? "the system has no memory left" : error.what(), newest);
+  log::warning("the checkpoint of step {} could not be saved: {}{}", step, why, newest);
 } catch (const std::exception&) {  // nor is there any for the warning; finish() says that it failed
 }
 
@@ -35,7 +34,7 @@ CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t ke
       keep_every_steps_(keep_every_steps),
       asynchronous_(asynchronous),
       options_(std::move(options)),
-      ranks_(ranks && ranks->ranks() > 1 ? ranks : nullptr) {
+      ranks_(ranks ? *ranks : alone_) {
   hdf5::open_library();
   if (asynchronous_) thread_ = start_thread("saves", [this] { work(); });
 }
@@ -50,25 +49,11 @@ CheckpointSaver::~CheckpointSaver() {
   thread_.join();
 }
 
-void CheckpointSaver::together(const char* name, const std::function<void()>& part) {
-  if (alone())
-    part();
-  else
-    ranks_->together(name, part);
-}
-
 void CheckpointSaver::save(const TrainingState& state) {
   conclude();
   wait_for_thread();
-  try {
-    together("checkpoint", [&] { begin(state); });
-  } catch (const Error& error) {
-    if (!alone() && !error.agreed()) throw;
-    fail_save(state.position.step, error);
-    return;
-  } catch (const std::exception& error) {  // no memory even for the list
-    if (!alone()) throw;
-    fail_save(state.position.step, error);
+  if (const std::optional<Error> error = ranks_.attempt("checkpoint", [&] { begin(state); })) {
+    fail_save(state.position.step, error->what());
     return;
   }
   concluded_ = alone();
@@ -76,14 +61,16 @@ void CheckpointSaver::save(const TrainingState& state) {
   if (!asynchronous_) conclude();
 }
 
-void CheckpointSaver::begin(const TrainingState& state) {
+void CheckpointSaver::begin(const TrainingState& state) try {
   pieces_.reset();
   folder_.clear();
   state_ = state;
   if (asynchronous_) reserve_snapshot();
   pieces_ = std::make_unique<StatePieces>(state_.ranges, options_, snapshot_.get());
   // One rank's thread makes the folder too.
-  if (!alone()) folder_ = leads() ? prepare_folder() : temporary_folder(directory_, state_.position.step);
+  if (!alone()) folder_ = ranks_.leads() ? prepare_folder() : temporary_folder(directory_, state_.position.step);
+} catch (const std::bad_alloc&) {  // not even for the list
+  throw Error(ErrorKind::OutOfMemory, "", what_was_thrown());
 }
 
 CheckpointSaver::OwnFile CheckpointSaver::own_file() const {
@@ -96,23 +83,19 @@ void CheckpointSaver::conclude() {
   if (concluded_) return;
   wait_for_thread();
   concluded_ = true;
-  // A digit for whether it was written, then the file's entries or why not.
-  const std::vector<std::string> words =
-      ranks_->gather_text("files of a checkpoint", own_failure_.empty() ? "1" + to_json(own_) : "0" + own_failure_);
-  std::string failures;
-  for (size_t rank = 0; rank < words.size(); ++rank)
-    if (words[rank].front() == '0')
-      failures += fmt::format("{}rank {} ({}): {}", failures.empty() ? "" : "; ", rank, ranks_->hosts()[rank],
-                              words[rank].substr(1));
-  if (!failures.empty()) {
-    if (leads()) gta::give_up(folder_);
-    fail_save(state_.position.step, std::runtime_error(failures));
-    return;
+  // A digit for whether it was written, then why not or the file's entries.
+  const std::vector<std::string> words = ranks_.gather_text(
+      "files of a checkpoint", own_failure_ ? fmt::format("0{}", *own_failure_) : fmt::format("1{}", to_json(own_)));
+  const auto has_failed = [](const std::string& word) { return word.front() == '0'; };
+  if (const auto first = std::find_if(words.begin(), words.end(), has_failed); first != words.end()) {
+    const auto others = std::count_if(first + 1, words.end(), has_failed);
+    return fail_save(state_.position.step,
+                     fmt::format("{}: {}{}", rank_name(ranks_.hosts(), first - words.begin()), first->substr(1),
+                                 others > 0 ? fmt::format(" (and {} more ranks)", others) : ""));
   }
-  if (!leads()) {
+  if (!ranks_.leads()) {
     std::lock_guard lock(mutex_);
-    good_ = true;  // as far as this rank knows
-    saved_step_ = state_.position.step;
+    good_ = true;  // as far as this rank knows: finish() asks the lead
     return;
   }
   files_.clear();
@@ -146,10 +129,10 @@ void CheckpointSaver::before_update() {
   pieces_->stage();
 }
 
-void CheckpointSaver::give_up(int64_t step, const std::exception& error) {
+void CheckpointSaver::give_up(int64_t step, const std::string& why) {
   conclude();
   wait_for_thread();
-  fail_save(step, error);
+  fail_save(step, why);
 }
 
 void CheckpointSaver::save_to(std::string directory) {
@@ -161,12 +144,13 @@ void CheckpointSaver::save_to(std::string directory) {
 bool CheckpointSaver::finish() {
   conclude();
   wait_for_thread();
-  if (!alone()) {
-    const int64_t good = ranks_->gather("checkpoint", int64_t{!failed()})[0];
-    std::lock_guard lock(mutex_);
-    good_ = good != 0;
-  }
-  return !failed();
+  struct Outcome {
+    int64_t good, saved_step;
+  };
+  const Outcome of_lead = ranks_.gather("checkpoint", Outcome{!failed(), last_saved_step()})[0];
+  std::lock_guard lock(mutex_);
+  saved_step_ = of_lead.saved_step;
+  return good_ = of_lead.good != 0;
 }
 
 bool CheckpointSaver::failed() const {
@@ -186,9 +170,10 @@ double CheckpointSaver::last_seconds() const {
 
 int64_t CheckpointSaver::staged_bytes() const { return pieces_ ? pieces_->staged_bytes() : 0; }
 
-void CheckpointSaver::fail_save(int64_t step, const std::exception& error) {
+void CheckpointSaver::fail_save(int64_t step, const std::string& why) {
+  if (const std::string folder = std::exchange(folder_, {}); ranks_.leads() && !folder.empty()) gta::give_up(folder);
   if (pieces_) pieces_->abandon();
-  if (leads()) warn_unsaved(step, error);
+  if (ranks_.leads()) warn_unsaved(step, why);
   std::lock_guard lock(mutex_);
   good_ = false;
 }
@@ -241,34 +226,26 @@ std::string CheckpointSaver::prepare_folder() const {
 }
 
 void CheckpointSaver::write() {
-  own_failure_.clear();
+  own_failure_.reset();
   try {
     if (alone()) folder_ = prepare_folder();
-    own_ = write_own_file(folder_, alone() ? 0 : ranks_->rank(), alone() ? 1 : ranks_->ranks(), state_, *pieces_);
-  } catch (const std::bad_alloc&) {
+    own_ = write_own_file(folder_, ranks_.rank(), ranks_.ranks(), state_, *pieces_);
+  } catch (...) {
     pieces_->abandon();
-    own_failure_ = "the system has no memory left";
-  } catch (const std::exception& error) {
-    pieces_->abandon();
-    own_failure_ = error.what();
-    if (own_failure_.empty()) own_failure_ = "an error without a message";
+    own_failure_ = what_was_thrown();
   }
 }
 
 void CheckpointSaver::publish_and_prune() {
   const int64_t step = state_.position.step;
+  if (alone()) {
+    if (own_failure_) return fail_save(step, *own_failure_);
+    files_ = {own_};
+  }
   try {
-    if (alone()) {
-      files_ = {own_};
-      if (!own_failure_.empty()) {
-        if (!folder_.empty()) gta::give_up(folder_);
-        throw std::runtime_error(own_failure_);
-      }
-    }
-    publish(folder_, state_.position, state_.config_yaml, files_);
-  } catch (const std::exception& error) {
-    fail_save(step, error);
-    return;
+    publish(std::exchange(folder_, {}), state_.position, state_.config_yaml, files_);
+  } catch (...) {
+    return fail_save(step, what_was_thrown());
   }
   try {
     prune_checkpoints(directory_, keep_, keep_every_steps_);

@@ -20,9 +20,9 @@
 #pragma once
 
 #include <condition_variable>
-#include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -61,7 +61,7 @@ class CheckpointSaver {
   // copy that cannot be made fails that save.
   void before_update();
   // A save that cannot even begin; as one that has failed.
-  void give_up(int64_t step, const std::exception& error);
+  void give_up(int64_t step, const std::string& why);
   // Later saves go to another directory: the run's folder has been renamed. Waits for a save in flight.
   void save_to(std::string directory);
   // Waits until the last save is published; false, on every rank, when it failed.
@@ -74,9 +74,7 @@ class CheckpointSaver {
  private:
   enum class Job : uint8_t { None, Write, Publish };
 
-  bool alone() const { return ranks_ == nullptr; }
-  bool leads() const { return alone() || ranks_->leads(); }
-  void together(const char* name, const std::function<void()>& part);
+  bool alone() const { return ranks_.ranks() == 1; }
   void work();
   void start(Job job);
   void wait_for_thread();
@@ -84,26 +82,27 @@ class CheckpointSaver {
   void reserve_snapshot();
   void begin(const TrainingState& state);
   std::string prepare_folder() const;
-  void warn_unsaved(int64_t step, const std::exception& error) const noexcept;
+  void warn_unsaved(int64_t step, const std::string& why) const noexcept;
   void write();
   void publish_and_prune();
-  void fail_save(int64_t step, const std::exception& error);
+  void fail_save(int64_t step, const std::string& why);
 
   std::string directory_;
   int64_t keep_, keep_every_steps_;
   bool asynchronous_;
   PieceOptions options_;
-  Communicator* ranks_;
+  Communicator alone_;  // where no others are given
+  Communicator& ranks_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   TrainingState state_;
   std::unique_ptr<Snapshot> snapshot_;   // of a GPU's state
   int64_t snapshot_of_ = -1;             // bytes of the state that it was made for
   std::unique_ptr<StatePieces> pieces_;  // of state_; replaced only by save()
-  std::string folder_;                   // of the save that is not published
+  std::string folder_;                   // of files that are not published
   std::vector<RankFile> files_;          // of all ranks
   RankFile own_;
-  std::string own_failure_;
+  std::optional<std::string> own_failure_;
   bool concluded_ = true;  // by the caller's thread alone
   Job job_ = Job::None;    // of the thread
   bool stop_ = false, good_ = true;

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <exception>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -57,6 +59,13 @@ template <class... Arguments>
   throw Error(ErrorKind::Failed, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
 }
 
+// The same on every rank, each of which has come to it.
+template <class... Arguments>
+[[noreturn]] void fail_alike(std::string where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  throw Error(ErrorKind::Failed, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...))
+      .as_agreed();
+}
+
 template <class... Arguments>
 [[noreturn]] void bad_input(std::string where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
   throw Error(ErrorKind::BadInput, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
@@ -65,6 +74,15 @@ template <class... Arguments>
 template <class... Arguments>
 [[noreturn]] void internal_error(std::string where, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
   throw Error(ErrorKind::Internal, std::move(where), fmt::format(format, std::forward<Arguments>(arguments)...));
+}
+
+// Within a catch: what it caught, in words.
+inline std::string what_was_thrown() try { throw; } catch (const std::bad_alloc&) {
+  return "the system has no memory left";
+} catch (const std::exception& error) {
+  return error.what();
+} catch (...) {
+  return "something that is no error";
 }
 
 // Both are checked always, not only in debug builds; the arguments are formatted only when the condition does not hold.

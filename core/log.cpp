@@ -3,6 +3,7 @@
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -80,6 +81,8 @@ void attach_file(const std::string& path, Level least) {
 }
 
 void append_to(const std::string& path, Level level, std::string_view message) try {
+  // The sink would make it, and the folders above it: of a run that was removed nothing is made again.
+  if (::access(path.c_str(), F_OK) != 0) return;
   spdlog::logger to("file", file_sink(path));
   write_to(to, level, message);
 } catch (const spdlog::spdlog_ex&) {

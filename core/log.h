@@ -20,7 +20,7 @@ void set_console_level(Level level);
 // file at a time.
 void attach_file(const std::string& path, Level least = Level::Debug);
 void detach_file();
-// One line at the end of a file that is not attached; what cannot be written is lost.
+// One line at the end of a file that is there and not attached; what cannot be written is lost.
 void append_to(const std::string& path, Level level, std::string_view message);
 
 template <class... A>

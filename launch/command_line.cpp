@@ -458,6 +458,10 @@ std::terminate_handler end_for_others = nullptr;
 
 }  // namespace
 
+int report_thrown() {
+  return run_command([]() -> int { throw; }, kTrainingMemoryAdvice);
+}
+
 std::string commands_markdown() {
   CLI::App app(kProgram, "gta");
   Choices choices;

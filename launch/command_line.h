@@ -16,5 +16,7 @@ std::string commands_markdown();  // docs/commands.md
 int exit_code(ErrorKind kind);
 // Says what went wrong on stderr; the exit code.
 int report(const Error& error);
+// Within a training's catch: the same of whatever it caught.
+int report_thrown();
 
 }  // namespace gta

@@ -277,7 +277,6 @@ TrainingShape training_shape(const RunConfig& run, DeviceType device, int64_t ra
 }
 
 int64_t memory_for_training(int64_t bytes_of_device) { return bytes_of_device / 10 * 9; }
-int64_t memory_for_training(const Device& device) { return memory_for_training(memory_report(device).limit); }
 
 int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes, int64_t ranks) {
   const int64_t size = largest_divisor(run.train.global_batch_size / ranks,
@@ -332,12 +331,12 @@ std::string misfit(const RunConfig& run, DeviceType device, int64_t bytes, int64
       fitting += fmt::format("{}{} with train.recompute {}", fitting.empty() ? "" : ", ", table.largest[i],
                              name_of(kRecomputeModes[i]));
   return fmt::format(
-      "micro-batches of {} x {} tokens in {} with train.recompute {} are planned to take {:.2f} GiB{}, and the device "
-      "has {:.2f}; {}",
+      "micro-batches of {} x {} tokens in {} with train.recompute {} are planned to take {:.2f} GiB{}, and {} has "
+      "{:.2f}; {}",
       shape.micro_batch, shape.sequence_length, name_of(shape.dtype), name_of(shape.recompute),
       static_cast<double>(total) / gib,
       device == DeviceType::Cpu && shape.asynchronous_checkpoints ? " with train.checkpoint.asynchronous" : "",
-      static_cast<double>(bytes) / gib,
+      ranks == 1 ? "the device" : "a rank", static_cast<double>(bytes) / gib,
       fitting.empty() ? "not even one sequence would fit: shorten data.sequence_length, or take a smaller model"
                       : "train.micro_batch_size would fit up to " + fitting);
 }

@@ -71,7 +71,6 @@ std::vector<RecomputeCost> recompute_costs(const ModelConfig& config, const Trai
 int64_t fitting_micro_batch(const RunConfig& run, DeviceType device, int64_t bytes, int64_t ranks = 1);
 // Bytes of a device's memory, less a tenth for all that no tensor holds: the runtime, what kernels take in themselves.
 int64_t memory_for_training(int64_t bytes_of_device);
-int64_t memory_for_training(const Device& device);
 // The largest micro-batch that fits into `bytes`; 0 when not even one sequence does.
 int64_t largest_micro_batch(const ModelConfig& config, const TrainingShape& shape, int64_t bytes);
 

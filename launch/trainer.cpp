@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <new>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -39,7 +38,6 @@ class Trainer {
  public:
   Trainer(const LoadedRun& run, const TrainOptions& options, const Ranks& ranks, const TrainHooks& hooks)
       : training_(run.config, device_of(options.device, ranks), ranks),
-        ranks_(ranks),
         stop_(ranks),
         options_(options),
         hooks_(hooks),
@@ -60,9 +58,7 @@ class Trainer {
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
     compare_ranks(training_);
-    const std::vector<int64_t> memories =
-        ranks_.communicator.gather("memory", memory_for_training(memory_report(training_.device).limit));
-    training_.memory = *std::min_element(memories.begin(), memories.end());
+    training_.device_bytes = least_share_of_device();
     // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on
     // there.
     together("run's folder", [&] { lock_folder(); });
@@ -110,7 +106,6 @@ class Trainer {
   // What ended it, for its log; whoever catches it tells the user.
   void note_end(const std::string& error) const {
     std::istringstream lines(error);
-    if (!is_directory(parent_of(log_file()))) return;  // it is gone, and not made again
     for (std::string line; logs_ && std::getline(lines, line);) log::append_to(log_file(), log::Level::Error, line);
   }
 
@@ -120,6 +115,14 @@ class Trainer {
     require(ranks.alone() || device.type == DeviceType::Cpu, "--device",
             "{} ranks train on the CPU; training on several GPUs is not there yet", ranks.communicator.ranks());
     return device;
+  }
+
+  int64_t least_share_of_device() const {
+    // A host's memory is for all of its ranks.
+    const int64_t sharing = training_.device.type == DeviceType::Cpu ? ranks_.communicator.local_ranks() : 1;
+    const std::vector<int64_t> shares =
+        ranks_.communicator.gather("memory", memory_report(training_.device).limit / sharing);
+    return *std::min_element(shares.begin(), shares.end());
   }
 
   RunFolder* folder() { return folder_ ? &*folder_ : nullptr; }
@@ -239,15 +242,12 @@ class Trainer {
   TrainResult finish() {
     training_.parallel->finish_weights();
     ranks_.watchdog.at(training_.position.step, "finishes its checkpoint");
-    if (!saver_->finish())
-      throw Error(ErrorKind::Failed, "checkpoint", "the last one could not be saved: see the warning above")
-          .as_agreed();
+    if (!saver_->finish()) fail_alike("checkpoint", "the last one could not be saved: see the warning above");
     const int64_t own = !folder_ || folder_->flush_metrics() ? 1 : 0;
     if (ranks_.communicator.gather("rows of the metrics", own)[0] == 0) {
       const std::string lost =
           "rows of metrics.jsonl or of tensorboard/ could not be written, and are lost: see the warning above";
-      if (!stopped_)
-        throw Error(ErrorKind::Failed, run_dir_, "the training is whole and saved, but " + lost).as_agreed();
+      if (!stopped_) fail_alike(run_dir_, "the training is whole and saved, but {}", lost);
       log::warning("{}: {}", run_dir_, lost);  // the exit code says that there is more to do
     }
     if (!stopped_) log::info("done: {} after {} steps", folder_ ? folder_->path() : run_dir_, training_.position.step);
@@ -325,9 +325,7 @@ class Trainer {
     progress_.interrupt();
     if (!saver_->is_saved()) saver_->save();
     if (!saver_->finish())
-      throw Error(ErrorKind::Failed, "checkpoint",
-                  fmt::format("could not be saved after signal {}: see the warning above", signal))
-          .as_agreed();
+      fail_alike("checkpoint", "could not be saved after signal {}: see the warning above", signal);
     log::info("stopped by signal {} after step {}; run the same command again{} to go on", signal,
               training_.position.step, where_it_is("with"));
     stopped_ = true;
@@ -403,16 +401,15 @@ class Trainer {
     if (position.consecutive_skipped < training_.config.train.max_skipped_steps) return;
     saver_->finish();
     const std::optional<std::string> sound = folder_ ? find_newest_sound(folder_->checkpoints()) : std::nullopt;
-    throw Error(ErrorKind::Failed, "train",
-                fmt::format("{} steps in a row were not finite (train.max_skipped_steps): look at the data before "
-                            "sample {}, or {}",
-                            position.consecutive_skipped, step.first_sample + training_.config.train.global_batch_size,
-                            sound ? fmt::format("run the same command with a lower optimizer.learning_rate{}: it then "
-                                                "goes on from {}, the last checkpoint before them",
-                                                where_it_is("and"), *sound)
-                                  : "begin anew with --fresh and a lower optimizer.learning_rate: there is no "
-                                    "checkpoint from before the weights diverged"))
-        .as_agreed();
+    fail_alike("train",
+               "{} steps in a row were not finite (train.max_skipped_steps): look at the data before sample {}, or {}",
+               position.consecutive_skipped, step.first_sample + training_.config.train.global_batch_size,
+               sound
+                   ? fmt::format("run the same command with a lower optimizer.learning_rate{}: it then goes on from "
+                                 "{}, the last checkpoint before them",
+                                 where_it_is("and"), *sound)
+                   : "begin anew with --fresh and a lower optimizer.learning_rate: there is no checkpoint from before "
+                     "the weights diverged");
   }
 
   std::string log_file() const {
@@ -421,7 +418,7 @@ class Trainer {
   }
 
   Training training_;
-  Ranks ranks_;
+  const Ranks& ranks_ = training_.ranks;
   StopSignal stop_;
   TrainOptions options_;
   TrainHooks hooks_;
@@ -453,8 +450,8 @@ TrainResult train(const LoadedRun& run, const TrainOptions& options, const Ranks
   } catch (const Error& error) {
     trainer->note_end(error.what());
     throw trainer->has_begun() ? error.underway() : error;
-  } catch (const std::bad_alloc&) {
-    trainer->note_end("the system has no memory left");
+  } catch (...) {
+    trainer->note_end(what_was_thrown());
     throw;
   }
 }

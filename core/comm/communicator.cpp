@@ -316,7 +316,7 @@ void Communicator::together(const std::string& name, const std::function<void()>
     if (error.agreed()) throw;  // all ranks are here
     failure = fmt::format("{}{}", static_cast<int>(error.kind()), error.what());
   } catch (const std::bad_alloc&) {
-    failure = fmt::format("{}no memory is left", static_cast<int>(ErrorKind::OutOfMemory));
+    failure = fmt::format("{}{}", static_cast<int>(ErrorKind::OutOfMemory), what_was_thrown());
   } catch (const std::exception& error) {
     failure = fmt::format("{}{}", static_cast<int>(ErrorKind::Failed), error.what());
   }
@@ -332,6 +332,16 @@ void Communicator::together(const std::string& name, const std::function<void()>
                   ? message
                   : fmt::format("rank {} of {} ({}): {}", rank, ranks_, hosts_[static_cast<size_t>(rank)], message))
       .as_agreed();
+}
+
+std::optional<Error> Communicator::attempt(const std::string& name, const std::function<void()>& part) {
+  try {
+    together(name, part);
+    return std::nullopt;
+  } catch (const Error& error) {
+    if (ranks_ > 1 && !error.agreed()) throw;
+    return error;
+  }
 }
 
 void Communicator::finish() {

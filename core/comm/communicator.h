@@ -16,11 +16,13 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "core/comm/transport.h"
+#include "core/error.h"
 #include "core/tensor.h"
 
 namespace gta {
@@ -93,6 +95,8 @@ class Communicator {
   // Every rank does its part; where one could not, each throws the Error of the lowest such rank, which names it and is
   // agreed(). So all ranks end alike, and nobody waits for one that has left.
   void together(const std::string& name, const std::function<void()>& part);
+  // The same for what may fail: the Error that each would throw, or nothing.
+  std::optional<Error> attempt(const std::string& name, const std::function<void()>& part);
 
   // The last goodbye: every rank calls it when it is done. Collectives cannot be begun any more.
   void finish();

@@ -32,8 +32,8 @@ class File {
   int descriptor_ = -1;
 };
 
-// Error(BadInput) where something has this name and is no file: before it is opened, which may wait for a pipe's other
-// end.
+// Error(BadInput) where a folder, a pipe or a socket has this name: before it is opened, which may wait for a pipe's
+// other end.
 void require_file(const std::string& path);
 std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40);  // a larger file is refused
 bool exists(const std::string& path);        // Error(Failed) where the system does not let us know

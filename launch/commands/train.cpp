@@ -1,5 +1,5 @@
+#include "launch/as_rank.h"
 #include "launch/commands/commands.h"
-#include "launch/ranks.h"
 #include "launch/run_folder.h"
 #include "launch/trainer.h"
 

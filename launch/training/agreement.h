@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "checkpoints/saver.h"
 #include "launch/training/ranks.h"
@@ -40,7 +39,6 @@ struct StepAgreement {
   bool failed = false;
   bool files_ended = false;  // every rank's file of the save in flight
   int64_t slowest_rank = 0;
-  std::vector<double> computed_seconds;  // by rank
 };
 StepAgreement agree(Communicator& ranks, const StepVote& own);
 

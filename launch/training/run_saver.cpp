@@ -46,14 +46,12 @@ void RunSaver::save() {
   Communicator& ranks = training_.ranks.communicator;
   training_.ranks.watchdog.at(position.step, "saves");
   saved_step_ = position.step;
-  try {
-    ranks.together("run's folder", [&] {
-      if (folder_ && folder_->follow())
-        log::warning("the run's folder was renamed: it is now {}, and what is saved goes there", folder_->path());
-    });
-  } catch (const Error& error) {
-    if (!training_.ranks.alone() && !error.agreed()) throw;
-    saver_.give_up(position.step, error);  // a disk that is away for a moment may be back at the next save
+  const auto follow = [&] {
+    if (folder_ && folder_->follow())
+      log::warning("the run's folder was renamed: it is now {}, and what is saved goes there", folder_->path());
+  };
+  if (const std::optional<Error> error = ranks.attempt("run's folder", follow)) {
+    saver_.give_up(position.step, error->what());  // a disk that is away for a moment may be back at the next save
     return;
   }
   const std::string place = ranks.broadcast_text("run's folder", folder_ ? folder_->checkpoints() : "");

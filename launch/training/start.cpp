@@ -19,12 +19,12 @@ int64_t micro_batch_going_on(const RunConfig& before, const Training& training) 
   RunConfig config = training.config;
   config.train.micro_batch_size = before.train.micro_batch_size;
   const int64_t ranks = training.ranks.communicator.ranks();
-  const bool keeps =
-      config.train.global_batch_size % (config.train.micro_batch_size * ranks) == 0 &&
-      plan_memory(config.model, training_shape(config, training.device.type, ranks)).total <= training.memory;
+  const bool keeps = config.train.global_batch_size % (config.train.micro_batch_size * ranks) == 0 &&
+                     plan_memory(config.model, training_shape(config, training.device.type, ranks)).total <=
+                         memory_for_training(training.device_bytes);
   if (keeps) return config.train.micro_batch_size;
   config.train.micro_batch_size = kAutoMicroBatch;
-  return fitting_micro_batch(config, training.device.type, training.memory, ranks);
+  return fitting_micro_batch(config, training.device.type, memory_for_training(training.device_bytes), ranks);
 }
 
 // A run's length that was given in tokens: those that it has seen may have come in batches of another size.
@@ -36,25 +36,16 @@ int64_t steps_until(int64_t tokens, const TrainingPosition& position, const RunC
 
 // Before the training gets its memory. log: of a run that is there already, or "".
 void check_memory(const Training& training, Misfit use, const std::string& log, std::vector<std::string>& notes) {
-  const std::string problem = misfit(training.config, training.device.type, memory_report(training.device).limit,
-                                     training.ranks.communicator.ranks());
+  const std::string problem =
+      misfit(training.config, training.device.type, training.device_bytes, training.ranks.communicator.ranks());
   if (problem.empty()) return;
   if (use == Misfit::Try) {
     notes.push_back("--force: " + problem);
     return;
   }
   const Error error(ErrorKind::BadInput, "memory", problem + "; --force starts all the same");
-  if (training.ranks.leads() && exists(log)) log::append_to(log, log::Level::Error, error.what());
+  if (training.ranks.leads()) log::append_to(log, log::Level::Error, error.what());
   throw error;
-}
-
-// The lead's looks, which it knows from the run's folder, are everyone's.
-Looks agree(const Looks& own, Communicator& ranks) {
-  struct Owed {
-    int32_t validation, sample;
-  };
-  const Owed lead = ranks.gather("looks that are owed", Owed{own.validation, own.sample})[0];
-  return {lead.validation != 0, lead.sample != 0};
 }
 
 }  // namespace
@@ -131,7 +122,7 @@ std::optional<Resumed> resume(Training& training, const std::string& run_dir, co
     });
     return std::nullopt;
   }
-  owed = agree(owed, ranks);
+  owed = ranks.gather("looks that are owed", owed)[0];  // which the lead knows from the run's folder
   if (training.optimizer) training.gather_weights();
   training.data.sampler.set_order(training.position.order);
   training.history = with_changes(history_of(found->config_yaml()), training.position.step, changes);
@@ -148,21 +139,20 @@ std::optional<Resumed> resume(Training& training, const std::string& run_dir, co
   return Resumed{std::move(*found), owed, std::move(left_behind)};
 }
 
-namespace {
-
-// What a rank begins with by itself. The checkpoint that its weights come from, or "".
-std::string begin_alone(Training& training, Misfit misfit, std::vector<std::string>& notes) {
+void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
   RunConfig& config = training.config;
-  if (config.train.micro_batch_size == kAutoMicroBatch)
-    config.train.micro_batch_size =
-        fitting_micro_batch(config, training.device.type, training.memory, training.ranks.communicator.ranks());
-  check_memory(training, misfit, "", notes);
-  if (config.train.init_from.empty()) {
+  Communicator& ranks = training.ranks.communicator;
+  const std::string& init_from = config.train.init_from;
+  ranks.together("start", [&] {
+    if (config.train.micro_batch_size == kAutoMicroBatch)
+      config.train.micro_batch_size =
+          fitting_micro_batch(config, training.device.type, memory_for_training(training.device_bytes), ranks.ranks());
+    check_memory(training, misfit, "", notes);
+    if (!init_from.empty()) return require(exists(init_from), "train.init_from", "{} does not exist", init_from);
     training.allocate();
     training.space.initialize(static_cast<uint64_t>(config.seed));
-    return "";
-  }
-  require(exists(config.train.init_from), "train.init_from", "{} does not exist", config.train.init_from);
+  });
+  if (init_from.empty()) return;
   CheckpointUse use;
   std::vector<std::string> changes;
   use.consider = [&](const Checkpoint& checkpoint) {
@@ -172,24 +162,10 @@ std::string begin_alone(Training& training, Misfit misfit, std::vector<std::stri
     return true;
   };
   use.load = [&](const Checkpoint& checkpoint) { load_weights(checkpoint, training.space); };
-  const Checkpoint start = use_checkpoint(config.train.init_from, use);
+  const Checkpoint start = use_checkpoint(init_from, use, ranks);
+  training.gather_weights();
   notes.push_back("weights from " + start.path());
   notes.insert(notes.end(), changes.begin(), changes.end());
-  return start.path();
-}
-
-}  // namespace
-
-void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
-  Communicator& ranks = training.ranks.communicator;
-  std::string from;
-  ranks.together("start", [&] { from = begin_alone(training, misfit, notes); });
-  const std::string of_lead = ranks.broadcast_text("weights to begin with", from);
-  ranks.together("weights to begin with", [&] {
-    require(from == of_lead, "train.init_from",
-            "its newest good checkpoint is {} here and {} on rank 0: name one checkpoint", from, of_lead);
-  });
-  if (!from.empty()) training.gather_weights();
 }
 
 }  // namespace gta

@@ -47,7 +47,7 @@ struct Training {
   Device device;
   Tokenizer tokenizer;
   RunConfig config;          // train.micro_batch_size may still be auto until start.h has chosen it
-  int64_t memory = 0;        // bytes that a rank may take: the least of any
+  int64_t device_bytes = 0;  // of the device's memory that are a rank's: the least of any
   int64_t asked_tokens = 0;  // the run's length, where it was given in tokens (LoadedRun::tokens)
   TrainingData data;
   std::optional<EvaluationSet> validation;

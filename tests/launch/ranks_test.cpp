@@ -3,11 +3,13 @@
 #include <csignal>
 #include <thread>
 
+#include "core/allocator.h"
 #include "core/comm/mpi_transport.h"
 #include "core/comm/thread_transport.h"
 #include "core/error.h"
+#include "launch/as_rank.h"
 #include "launch/metrics.h"
-#include "launch/ranks.h"
+#include "launch/plan.h"
 #include "launch/signals.h"
 #include "tests/launch/small_run.h"
 
@@ -135,7 +137,9 @@ TEST_F(Ranks, TrainAsOneDoesInEveryMode) {
   const std::map<std::string, double> alone = diagnosis_of(1), together = diagnosis_of(3);
   ASSERT_FALSE(alone.empty());
   for (const auto& [name, value] : alone)
-    if (name.find("norm/") != std::string::npos) EXPECT_NEAR(together.at(name), value, 1e-4 * value) << name;
+    if (name.find("norm/") != std::string::npos) {
+      EXPECT_NEAR(together.at(name), value, 1e-4 * value) << name;
+    }
 }
 
 // Stops and starts with other numbers of ranks: every sample once, whoever takes it.
@@ -251,6 +255,26 @@ TEST_F(Ranks, WhatDoesNotFitIsRefusedByAllBeforeAnythingIsWritten) {
   expect_ended_well(train_as(1, "run", {}));
   for (const RankEnd& end : train_as(2, "run", {"model.hidden_size=64", "train.micro_batch_size=1"}))
     EXPECT_NE(end.error.find("model.hidden_size: 32 -> 64"), std::string::npos) << end.error;
+}
+
+// Those of one host share its memory.
+TEST_F(Ranks, WhatFitsOneMayNotFitTwoOfOneHost) {
+  const std::vector<std::string> kLarger = {"model.hidden_size=256", "model.intermediate_size=4096", "train.steps=2",
+                                            "train.micro_batch_size=1"};
+  struct Limit {
+    ~Limit() { set_memory_limit({}, before); }
+    int64_t before = memory_report({}).limit;
+  } limit;
+  expect_ended_well(train_as(1, "before", kLarger));
+  const RunConfig run = load_run_config(folder_ + "/before/config.yaml", {}).config;  // knows the vocabulary
+  const int64_t needed = plan_memory(run.model, training_shape(run, DeviceType::Cpu, 1)).total;
+  set_memory_limit({}, needed + needed / 4);
+  expect_ended_well(train_as(1, "one", kLarger));
+  for (const RankEnd& end : train_as(2, "two", kLarger)) {
+    EXPECT_TRUE(end.agreed);
+    EXPECT_NE(end.error.find("and a rank has "), std::string::npos) << end.error;
+  }
+  EXPECT_FALSE(exists(folder_ + "/two"));
 }
 
 TEST_F(Ranks, ADamagedCheckpointIsSkippedByAll) {

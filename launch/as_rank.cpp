@@ -1,12 +1,10 @@
-#include "launch/ranks.h"
+#include "launch/as_rank.h"
 
 #include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
-#include <new>
 #include <optional>
 
 #include "core/comm/launcher.h"
@@ -37,12 +35,6 @@ void share_processors(Communicator& ranks) {
   ::_exit(code);
 }
 
-int end_of_rank(const Communicator& ranks, const Error& error) {
-  if (!error.agreed()) end_process(report(error));
-  if (ranks.leads()) throw error;
-  return exit_code(error.kind());
-}
-
 }  // namespace
 
 int work_as_rank(const std::function<int(Communicator&)>& command) {
@@ -59,12 +51,14 @@ int work_as_rank(const std::function<int(Communicator&)>& command) {
     ranks.finish();
     return code;
   } catch (const Error& error) {
-    if (error.agreed()) ranks.finish();
-    return end_of_rank(ranks, error);
-  } catch (const std::bad_alloc&) {
-    end_process(report(Error(ErrorKind::OutOfMemory, "memory", "the system has no memory left")));
-  } catch (const std::exception& error) {
-    end_process(report(Error(ErrorKind::Internal, "", error.what())));
+    if (error.agreed()) {
+      ranks.finish();
+      if (ranks.leads()) throw;
+      return exit_code(error.kind());
+    }
+    end_process(report_thrown());
+  } catch (...) {
+    end_process(report_thrown());
   }
 }
 
@@ -77,11 +71,8 @@ void watched(Watchdog& watchdog, const std::function<void()>& part) {
     else
       watchdog.last_words(error.what());
     throw;
-  } catch (const std::bad_alloc&) {
-    watchdog.last_words("the system has no memory left");
-    throw;
-  } catch (const std::exception& error) {
-    watchdog.last_words(error.what());
+  } catch (...) {
+    watchdog.last_words(what_was_thrown());
     throw;
   }
   watchdog.finish();
