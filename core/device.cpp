@@ -14,6 +14,7 @@ namespace cuda {
 std::string no_device_because();  // empty when there is one
 int device_count();
 std::string device_description(const Device& device);
+std::string device_uuid(const Device& device);
 #else
 int device_count() { return 0; }
 #endif
@@ -94,6 +95,13 @@ std::string describe(const Device& device) {
   if (device.type == DeviceType::Cuda) return cuda::device_description(device);
 #endif
   return name_of(device);
+}
+
+std::string identity_of([[maybe_unused]] const Device& device) {
+#ifdef GTA_CUDA
+  if (device.type == DeviceType::Cuda) return cuda::device_uuid(device);
+#endif
+  return "";
 }
 
 DType dtype_from_name(std::string_view name) {

@@ -35,6 +35,7 @@ Device device_from_name(const std::string& name);
 [[noreturn]] void fail_without_cuda(const char* kernel);  // says how to get a build that has it
 std::string describe(const Device& device);               // its name, and of a GPU its model and size
 int cuda_device_count();                                  // 0 in a build without CUDA
+std::string identity_of(const Device& device);            // of a GPU its UUID, which no other one has; else ""
 
 inline void require_cpu(const Device& device, const char* kernel) {
   if (device.type != DeviceType::Cpu) fail_without_cuda(kernel);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "core/allocator.h"
+#include "core/comm/nccl_transport.h"
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/parallel.h"
@@ -85,11 +86,13 @@ std::string environment_json(const Device& device) {
 }
 
 std::vector<std::pair<std::string, std::string>> program_facts(const Device& device) {
+  const bool gpu = device.type == DeviceType::Cuda;
   return {{"version", GTA_VERSION},
           {"commit", GTA_COMMIT},
           {"compiler", __VERSION__},
           {"vector width", vector_width()},
-          {"kind of device", device.type == DeviceType::Cuda ? "cuda" : "cpu"},
+          {"kind of device", gpu ? "cuda" : "cpu"},
+          {"NCCL", gpu ? nccl_version() : "none"},
           {"library of products", GTA_DISPATCH(device, product_library)}};
 }
 

@@ -76,7 +76,7 @@ class ModelOfMeta {
       model_.emplace(space_, known);
       space_.allocate(shape.dtype, device_, SpaceUse::Training, shape.share);
       optimizer_.emplace(space_, OptimizerConfig{});
-      if (shape.share.ranks > 1 && shape.device == DeviceType::Cpu)
+      if (shape.share.ranks > 1)
         of_communicator_ = Tensor::empty({scratch_bytes()}, DType::U8, device_, Purpose::Workspace);
       if (shape.device == DeviceType::Cuda)
         of_products_ = Tensor::empty({kCudaGemmWorkspaceBytes}, DType::U8, device_, Purpose::Workspace);
@@ -120,7 +120,7 @@ class ModelOfMeta {
     for (const FlatRange& range : ranges) elements += range.count;
     return elements * static_cast<int64_t>(size_of(state_dtype(shape_.dtype)));
   }
-  // What the communicator keeps of the host's memory.
+  // What the communicator keeps of the device's memory.
   int64_t scratch_bytes() const {
     int64_t most = 0;
     for (const FlatRange& bucket : space_.layout().buckets()) {

@@ -8,6 +8,7 @@
 
 #include "checkpoints/writer.h"
 #include "core/clock.h"
+#include "core/comm/gpu_transport.h"
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/log.h"
@@ -24,6 +25,7 @@
 #include "launch/training/agreement.h"
 #include "launch/training/announcement.h"
 #include "launch/training/looks.h"
+#include "launch/training/replicas.h"
 #include "launch/training/run_saver.h"
 #include "launch/training/start.h"
 #include "launch/training/step.h"
@@ -58,6 +60,7 @@ class Trainer {
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
     compare_ranks(training_);
+    connect_gpus(ranks_.communicator, training_.device, training_.config.train.gpu_transport);
     training_.device_bytes = least_share_of_device();
     // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on
     // there.
@@ -75,6 +78,7 @@ class Trainer {
       return {TrainOutcome::NothingToDo, run_dir_, position.step};
     }
     if (!resumed) begin(training_, options_.misfit, notes_);
+    replicas_.emplace(training_);
     for (std::string& note : what_has_no_effect(training_)) notes_.push_back(std::move(note));
 
     struct Detach {
@@ -103,6 +107,27 @@ class Trainer {
 
   bool has_begun() const { return steps_concluded_ > 0; }
 
+  // After an error. Where memory has changed by itself, what was saved since it was seen to be right is set aside; how
+  // the run is to go on from before that, if it is to. All ranks.
+  std::optional<FolderUse> leave_damage_behind() {
+    if (!replicas_ || !replicas_->found_damage()) return std::nullopt;
+    saver_->finish();
+    int64_t left = 0;
+    together("damaged checkpoints", [&] {
+      if (!ranks_.leads()) return;
+      std::vector<std::string> names;
+      for (const std::string& name : list_checkpoints(folder_->checkpoints()))
+        if (step_of(name) > replicas_->sound_step()) names.push_back(name);
+      set_aside(folder_->checkpoints(), names);
+      for (const std::string& name : names)
+        log::warning("{} may hold what was found, and is now called {}.set-aside", name, name);
+      left = static_cast<int64_t>(list_checkpoints(folder_->checkpoints()).size());
+    });
+    left = ranks_.communicator.gather("checkpoints that are left", left)[0];
+    if (training_.config.train.on_damage == OnDamage::Stop) return std::nullopt;
+    return left > 0 ? FolderUse::Resume : FolderUse::Fresh;
+  }
+
   // What ended it, for its log; whoever catches it tells the user.
   void note_end(const std::string& error) const {
     std::istringstream lines(error);
@@ -110,18 +135,19 @@ class Trainer {
   }
 
  private:
+  // The ranks of a host take its GPUs in turn.
   static Device device_of(const std::string& name, const Ranks& ranks) {
-    const Device device = device_from_name(ranks.alone() || name != "auto" ? name : "cpu");
-    require(ranks.alone() || device.type == DeviceType::Cpu, "--device",
-            "{} ranks train on the CPU; training on several GPUs is not there yet", ranks.communicator.ranks());
+    Device device = device_from_name(name);
+    const bool named = name.find(':') != std::string::npos;
+    if (device.type == DeviceType::Cuda && !named)
+      device.index = static_cast<int>(ranks.communicator.local_rank() % cuda_device_count());
     return device;
   }
 
   int64_t least_share_of_device() const {
-    // A host's memory is for all of its ranks.
-    const int64_t sharing = training_.device.type == DeviceType::Cpu ? ranks_.communicator.local_ranks() : 1;
-    const std::vector<int64_t> shares =
-        ranks_.communicator.gather("memory", memory_report(training_.device).limit / sharing);
+    Communicator& ranks = ranks_.communicator;
+    const int64_t sharing = ranks_that_share(ranks, training_.device);
+    const std::vector<int64_t> shares = ranks.gather("memory", memory_report(training_.device).limit / sharing);
     return *std::min_element(shares.begin(), shares.end());
   }
 
@@ -295,7 +321,12 @@ class Trainer {
         const DiagnosisRow row = step.diagnose();
         if (folder_) folder_->add_metrics(row);
       });
+    replicas_->before_update();
     std::optional<QueuedStep> queued = step.update(*losses, saver_->checkpoints());
+    if (training_.due(training_.config.train.verify_replicas_every_steps)) {
+      training_.parallel->finish_weights();
+      replicas_->after_update();
+    }
     communication_seconds_ += training_.parallel->take_seconds_waited();
     return queued;
   }
@@ -425,9 +456,10 @@ class Trainer {
   std::string run_dir_;
   std::vector<std::string> notes_;
   std::optional<RunFolder> folder_;  // the lead's
-  std::optional<RunSaver> saver_;    // after what it reads
-  bool stopped_ = false;             // by a signal, and something is left for whoever goes on
-  bool logs_ = false;                // whether log_file() is this training's
+  std::optional<ReplicaCheck> replicas_;
+  std::optional<RunSaver> saver_;  // after what it reads
+  bool stopped_ = false;           // by a signal, and something is left for whoever goes on
+  bool logs_ = false;              // whether log_file() is this training's
   Progress progress_;
   std::optional<ValidationResult> validated_;
   double loss_ = 0, communication_seconds_ = 0;
@@ -443,16 +475,25 @@ TrainResult train(const LoadedRun& run, const TrainOptions& options, const Ranks
   struct Forget {
     ~Forget() { forget_stop_request(); }  // it was this training's
   } forget;
-  std::optional<Trainer> trainer;
-  ranks.communicator.together("data", [&] { trainer.emplace(run, options, ranks, hooks); });
-  try {
-    return trainer->run();
-  } catch (const Error& error) {
-    trainer->note_end(error.what());
-    throw trainer->has_begun() ? error.underway() : error;
-  } catch (...) {
-    trainer->note_end(what_was_thrown());
-    throw;
+  constexpr int kMostRestores = 3;  // memory that changes more often is not worth training on
+  TrainOptions now = options;
+  for (int restores = 0;; ++restores) {
+    std::optional<Trainer> trainer;
+    ranks.communicator.together("data", [&] { trainer.emplace(run, now, ranks, hooks); });
+    try {
+      return trainer->run();
+    } catch (const Error& error) {
+      trainer->note_end(error.what());
+      const std::optional<FolderUse> use = trainer->leave_damage_behind();
+      if (!use || restores == kMostRestores) throw trainer->has_begun() ? error.underway() : error;
+      log::warning("{}; {}", error.what(),
+                   *use == FolderUse::Resume ? "goes back to the newest checkpoint from before"
+                                             : "begins anew, since no checkpoint is from before");
+      now.use = *use;
+    } catch (...) {
+      trainer->note_end(what_was_thrown());
+      throw;
+    }
   }
 }
 

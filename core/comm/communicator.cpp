@@ -13,14 +13,15 @@
 #include <thread>
 #include <utility>
 
+#include "core/backends/memory_kernels.h"
 #include "core/error.h"
+#include "core/sum_in_order.h"
 #include "core/thread.h"
 
 namespace gta {
 namespace {
 
-constexpr int64_t kAlignment = 64;      // bytes; a slice of a bucket has whole such
-constexpr int64_t kSumBytes = 1 << 14;  // of the sum that is made at once, so that it stays in the cache
+constexpr int64_t kAlignment = 64;  // bytes; a slice of a bucket has whole such
 
 // What ranks compare before a collective.
 struct Header {
@@ -34,50 +35,23 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
-template <class T>
-void sum_parts(const T* parts, int64_t ranks, int64_t count, T* sum) {
-  constexpr int64_t block = kSumBytes / static_cast<int64_t>(sizeof(T));
-  for (int64_t first = 0; first < count; first += block) {
-    const int64_t last = std::min(count, first + block);
-    for (int64_t i = first; i < last; ++i) sum[i] = parts[i];
-    for (int64_t r = 1; r < ranks; ++r)
-      for (int64_t i = first; i < last; ++i) sum[i] += parts[r * count + i];
-  }
-}
-
-// sum[i] = parts[0][i] + parts[1][i] + ..., in this order
-void sum_in_order(DType dtype, const void* parts, int64_t ranks, int64_t count, void* sum) {
-  dispatch_state(dtype, "sum over ranks", [&](auto zero) {
-    using T = decltype(zero);
-    sum_parts(static_cast<const T*>(parts), ranks, count, static_cast<T*>(sum));
-  });
-}
-
 int64_t padded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 // Of a tensor that is cut into a part for each rank.
 int64_t part_of_all_reduce(int64_t bytes, int64_t ranks) { return padded((bytes + ranks - 1) / ranks); }
 int64_t bytes_of(const Tensor& tensor) { return tensor.elements() * static_cast<int64_t>(size_of(tensor.dtype())); }
 
 void check_tensor(const std::string& name, const Tensor& tensor, int64_t parts) {
-  ensure(tensor.device().type == DeviceType::Cpu && tensor.contiguous(), "communicator",
-         "'{}' needs a tensor on the host without gaps, got {}", name, describe(tensor));
+  ensure(tensor.device().type != DeviceType::Meta && tensor.contiguous(), "communicator",
+         "'{}' needs a tensor without gaps, got {}", name, describe(tensor));
   ensure(tensor.elements() % parts == 0, "communicator", "'{}': {} elements have no {} equal parts", name,
          tensor.elements(), parts);
 }
 
 }  // namespace
 
-char* Scratch::take(int64_t bytes) {
-  if (!memory_.defined() || memory_.elements() * static_cast<int64_t>(size_of(DType::F32)) < bytes) {
-    memory_ = {};  // before the larger one is asked for
-    memory_ =
-        Tensor::empty({padded(bytes) / static_cast<int64_t>(size_of(DType::F32))}, DType::F32, {}, Purpose::Workspace);
-  }
-  return static_cast<char*>(memory_.raw_data());
-}
-
 struct Communicator::Worker {
   struct Task {
+    int64_t number;
     std::string name;
     int64_t bytes;
     Run run;
@@ -85,7 +59,7 @@ struct Communicator::Worker {
   };
 
   void work(const OpenTransport& open, std::promise<std::pair<int64_t, int64_t>> opened);
-  void compare(Transport& transport, const Task& task, int64_t number) const;
+  void compare(Transport& transport, const Task& task) const;
 
   mutable std::mutex mutex;
   std::condition_variable changed;
@@ -117,14 +91,14 @@ void Communicator::Worker::work(const OpenTransport& open, std::promise<std::pai
     Task task = std::move(tasks.front());
     tasks.pop_front();
     const std::exception_ptr before = broken;
-    where.number += 1;
+    where.number = task.number;
     where.name = task.name;
     where.inside = !before;
     lock.unlock();
     std::exception_ptr error = before;
     try {
       if (!error) {
-        compare(*transport, task, where.number);  // only this thread changes it
+        compare(*transport, task);
         task.run(*transport, scratch);
       }
     } catch (...) {
@@ -149,10 +123,10 @@ void Communicator::Worker::work(const OpenTransport& open, std::promise<std::pai
   }
 }
 
-void Communicator::Worker::compare(Transport& transport, const Task& task, int64_t number) const {
+void Communicator::Worker::compare(Transport& transport, const Task& task) const {
   std::vector<Header> headers(static_cast<size_t>(transport.ranks()));
   Header& own = headers[static_cast<size_t>(transport.rank())];
-  own = {number, task.bytes, {}};
+  own = {task.number, task.bytes, {}};
   std::memcpy(own.name.data(), task.name.data(), std::min(task.name.size(), own.name.size() - 1));
   const Header mine = own;
   transport.all_gather(headers.data(), sizeof(Header));
@@ -217,24 +191,66 @@ Pending Communicator::begin(std::string name, int64_t bytes, Run run) {
   {
     const std::lock_guard lock(worker_->mutex);
     ensure(!worker_->closes, "communicator", "'{}' begins after finish()", name);
-    worker_->where.begun += 1;
-    worker_->tasks.push_back({std::move(name), bytes, std::move(run), std::move(done)});
+    worker_->tasks.push_back({++worker_->where.begun, std::move(name), bytes, std::move(run), std::move(done)});
   }
   worker_->changed.notify_all();
   return pending;
 }
 
+Pending Communicator::begin_on(std::string name, const Tensor& tensor, int64_t part_bytes, int64_t scratch_bytes,
+                               Access access, RunOn run) {
+  const Device device = tensor.device();
+  char* const data = static_cast<char*>(tensor.raw_data());
+  if (lane_ && device == lane_->device()) {
+    int64_t number = 0;
+    {
+      const std::lock_guard lock(worker_->mutex);
+      number = ++worker_->where.begun;
+    }
+    return {lane_->queue(number, std::move(name), tensor, scratch_bytes,
+                         [&](Transport& transport, Scratch& scratch) { run(transport, scratch, data); }),
+            device};
+  }
+  if (device.type == DeviceType::Cpu)
+    return begin(std::move(name), part_bytes,
+                 [tensor, data, run = std::move(run)](Transport& transport, Scratch& scratch) {
+                   run(transport, scratch, data);
+                 });
+  const std::shared_ptr<StreamEvent> written = GTA_DISPATCH(device, record_event, Stream{device});
+  return begin(std::move(name), part_bytes,
+               [tensor, data, device, access, written, staging = staging_, run = std::move(run)](Transport& transport,
+                                                                                                 Scratch& scratch) {
+                 const int64_t bytes = bytes_of(tensor), own_bytes = bytes / transport.ranks(),
+                               own_first = own_bytes * transport.rank();
+                 char* const copy = staging->take(bytes);
+                 const auto each = [&](Part part, const auto& move) {
+                   const bool all = part == Part::All;
+                   const int64_t first = all ? 0 : own_first, count = all ? bytes : own_bytes;
+                   move(copy + first, data + first, count);
+                 };
+                 written->wait();
+                 each(access.reads, [&](char* to, const char* from, int64_t count) {
+                   GTA_DISPATCH(device, copy_to_host, device, to, from, count, 1, count);
+                 });
+                 run(transport, scratch, copy);
+                 each(access.writes, [&](const char* from, char* to, int64_t count) {
+                   GTA_DISPATCH(device, copy_from_host, Stream{device}, to, count, from, count, 1, count);
+                 });
+               });
+}
+
 Pending Communicator::reduce_scatter(std::string name, const Tensor& parts) {
   if (ranks_ == 1) return {};
   check_tensor(name, parts, ranks_);
-  const int64_t bytes = bytes_of(parts) / ranks_;
-  return begin(std::move(name), bytes, [parts, bytes](Transport& transport, Scratch& scratch) {
-    char* const received = scratch.take(reduce_scatter_scratch(bytes * transport.ranks()));
-    char* const data = static_cast<char*>(parts.raw_data());
-    transport.all_to_all(data, received, bytes);
-    sum_in_order(parts.dtype(), received, transport.ranks(), parts.elements() / transport.ranks(),
-                 data + transport.rank() * bytes);
-  });
+  const int64_t bytes = bytes_of(parts) / ranks_, scratch_bytes = reduce_scatter_scratch(bytes * ranks_);
+  return begin_on(std::move(name), parts, bytes, scratch_bytes, {Part::All, Part::Own},
+                  [dtype = parts.dtype(), count = parts.elements() / ranks_, bytes, scratch_bytes](
+                      Transport& transport, Scratch& scratch, char* data) {
+                    char* const received = scratch.take(scratch_bytes);
+                    transport.all_to_all(data, received, bytes);
+                    GTA_DISPATCH(scratch.device(), sum_in_order, transport.stream(), dtype, received, transport.ranks(),
+                                 count, data + transport.rank() * bytes);
+                  });
 }
 
 int64_t Communicator::all_reduce_scratch(int64_t bytes, int64_t ranks) {
@@ -244,27 +260,31 @@ int64_t Communicator::all_reduce_scratch(int64_t bytes, int64_t ranks) {
 Pending Communicator::all_reduce(std::string name, const Tensor& values) {
   if (ranks_ == 1) return {};
   check_tensor(name, values, 1);
-  const int64_t bytes = bytes_of(values);
-  return begin(std::move(name), bytes, [values, bytes](Transport& transport, Scratch& scratch) {
-    const int64_t ranks = transport.ranks(), part = part_of_all_reduce(bytes, ranks), all = part * ranks;
-    char* const sent = scratch.take(all_reduce_scratch(bytes, ranks));
-    char* const received = sent + all;
-    std::memcpy(sent, values.raw_data(), static_cast<size_t>(bytes));
-    std::memset(sent + bytes, 0, static_cast<size_t>(all - bytes));
-    transport.all_to_all(sent, received, part);
-    sum_in_order(values.dtype(), received, ranks, part / static_cast<int64_t>(size_of(values.dtype())),
-                 sent + transport.rank() * part);
-    transport.all_gather(sent, part);
-    std::memcpy(values.raw_data(), sent, static_cast<size_t>(bytes));
-  });
+  const int64_t bytes = bytes_of(values), scratch_bytes = all_reduce_scratch(bytes, ranks_);
+  return begin_on(std::move(name), values, bytes, scratch_bytes, {Part::All, Part::All},
+                  [dtype = values.dtype(), bytes, scratch_bytes](Transport& transport, Scratch& scratch, char* data) {
+                    const Device device = scratch.device();
+                    const Stream stream = transport.stream();
+                    const int64_t ranks = transport.ranks(), part = part_of_all_reduce(bytes, ranks),
+                                  all = part * ranks;
+                    char* const sent = scratch.take(scratch_bytes);
+                    char* const received = sent + all;
+                    GTA_DISPATCH(device, copy_rows, stream, sent, bytes, data, bytes, 1, bytes);
+                    GTA_DISPATCH(device, fill_zero, stream, sent + bytes, all - bytes, 1, all - bytes);
+                    transport.all_to_all(sent, received, part);
+                    GTA_DISPATCH(device, sum_in_order, stream, dtype, received, ranks,
+                                 part / static_cast<int64_t>(size_of(dtype)), sent + transport.rank() * part);
+                    transport.all_gather(sent, part);
+                    GTA_DISPATCH(device, copy_rows, stream, data, bytes, sent, bytes, 1, bytes);
+                  });
 }
 
 Pending Communicator::all_gather(std::string name, const Tensor& parts) {
   if (ranks_ == 1) return {};
   check_tensor(name, parts, ranks_);
   const int64_t bytes = bytes_of(parts) / ranks_;
-  return begin(std::move(name), bytes,
-               [parts, bytes](Transport& transport, Scratch&) { transport.all_gather(parts.raw_data(), bytes); });
+  return begin_on(std::move(name), parts, bytes, 0, {Part::Own, Part::All},
+                  [bytes](Transport& transport, Scratch&, char* data) { transport.all_gather(data, bytes); });
 }
 
 Pending Communicator::all_gather_bytes(std::string name, void* data, int64_t bytes) {
@@ -344,8 +364,26 @@ std::optional<Error> Communicator::attempt(const std::string& name, const std::f
   }
 }
 
+void Communicator::use(Device device, std::unique_ptr<Transport> of_device) {
+  auto lane = std::make_shared<DeviceLane>(device, std::move(of_device));
+  const std::lock_guard lock(worker_->mutex);
+  lane_ = std::move(lane);
+}
+
+std::shared_ptr<DeviceLane> Communicator::lane() const {
+  if (!worker_) return nullptr;
+  const std::lock_guard lock(worker_->mutex);
+  return lane_;
+}
+
+std::string Communicator::transport_of(const Device& device) const {
+  if (device.type == DeviceType::Cpu || ranks_ == 1) return transport_;
+  return lane_ ? lane_->transport().name() : transport_ + " through the host";
+}
+
 void Communicator::finish() {
   if (!worker_ || !worker_->thread.joinable()) return;
+  if (lane_) lane_->close();
   {
     const std::lock_guard lock(worker_->mutex);
     worker_->closes = true;
@@ -357,8 +395,26 @@ void Communicator::finish() {
 
 Communicator::Whereabouts Communicator::whereabouts() const {
   if (!worker_) return {};
+  const std::shared_ptr<DeviceLane> lane = this->lane();
+  const std::optional<DeviceLane::Inside> on_device = lane ? lane->inside() : std::nullopt;
   const std::lock_guard lock(worker_->mutex);
-  return worker_->where;
+  Whereabouts where = worker_->where;
+  // What the host waits for in MPI, it waits for after what it has given the device.
+  if (!where.inside && on_device) {
+    where.number = on_device->number;
+    where.name = on_device->name;
+    where.inside = true;
+  }
+  return where;
+}
+
+std::string Communicator::failure_of_device() const {
+  const std::shared_ptr<DeviceLane> lane = this->lane();
+  return lane ? lane->failure() : "";
+}
+
+void Communicator::abort_device() const noexcept {
+  if (const std::shared_ptr<DeviceLane> lane = this->lane()) lane->abort();
 }
 
 }  // namespace gta

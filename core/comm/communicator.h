@@ -9,8 +9,8 @@
 // alone, not on a library, a length or who came first. Each collective has a name and a number. Before it begins, the
 // ranks compare them: where a rank is in another one, all say which.
 //
-// Tensors lie on the host. A communicator of one rank has no thread, and its collectives do nothing to tensors of any
-// device.
+// Tensors of a device go through a transport of their own (use()), queued on the device, or without one through the
+// host's memory. A communicator of one rank has no thread, and its collectives do nothing.
 #pragma once
 
 #include <functional>
@@ -21,6 +21,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/backends/stream_event.h"
+#include "core/comm/device_lane.h"
 #include "core/comm/transport.h"
 #include "core/error.h"
 #include "core/tensor.h"
@@ -32,23 +34,19 @@ class Pending {
  public:
   Pending() = default;  // nothing to wait for
   explicit Pending(std::shared_future<void> done) : done_(std::move(done)) {}
-  // Returns when this rank's part in it is done: tensors may be read and written again. Throws what went wrong, also in
-  // a collective before it.
+  Pending(std::shared_ptr<StreamEvent> reached, Device device) : reached_(std::move(reached)), device_(device) {}
+  // Afterwards tensors may be read and written again: returns when this rank's part in the collective is done, or,
+  // where it was queued on a device, at once, and what the device is given from now on comes behind it. Throws what
+  // went wrong, also in a collective before it.
   void wait() const {
     if (done_.valid()) done_.get();
+    if (reached_) reached_->hold(Stream{device_});
   }
 
  private:
   std::shared_future<void> done_;
-};
-
-// Memory of the communicator's thread, kept from one collective to the next.
-class Scratch {
- public:
-  char* take(int64_t bytes);
-
- private:
-  Tensor memory_;
+  std::shared_ptr<StreamEvent> reached_;
+  Device device_;
 };
 
 class Communicator {
@@ -71,12 +69,16 @@ class Communicator {
   int64_t local_ranks() const;
   const std::string& transport() const { return transport_; }  // its library, for people
 
+  // Tensors of this device go through this transport from now on. All ranks.
+  void use(Device device, std::unique_ptr<Transport> of_device);
+  std::string transport_of(const Device& device) const;  // for people
+
   // The tensors are rows without gaps. Do not touch them until wait().
   Pending reduce_scatter(std::string name, const Tensor& parts);
   Pending all_reduce(std::string name, const Tensor& values);
   Pending all_gather(std::string name, const Tensor& parts);
 
-  // Bytes of host memory that a rank works in on a tensor of so many. The most is kept.
+  // Bytes that a rank works in on a tensor of so many, of the memory that it lies in. The most is kept.
   static int64_t reduce_scatter_scratch(int64_t bytes) { return bytes; }
   static int64_t all_reduce_scratch(int64_t bytes, int64_t ranks);
 
@@ -101,25 +103,42 @@ class Communicator {
   // The last goodbye: every rank calls it when it is done. Collectives cannot be begun any more.
   void finish();
 
-  // What this rank's thread is doing, for whoever watches it.
+  // What this rank's thread, or its device, is doing, for whoever watches it.
   struct Whereabouts {
-    int64_t number = 0;   // of the collective that was entered last, from 1
+    int64_t number = 0;   // of the collective that was entered last, from 1 in the order in which they are begun
     std::string name;     // its name
     bool inside = false;  // whether it has not been left
     int64_t begun = 0;    // how many the caller has begun
   };
   Whereabouts whereabouts() const;
+  // From any thread: what went wrong on the device, or "".
+  std::string failure_of_device() const;
+  // Before this process ends: devices of other ranks wait for none of its collectives.
+  void abort_device() const noexcept;
 
  private:
   struct Worker;
   using Run = std::function<void(Transport&, Scratch&)>;
+  // On a tensor, or on its copy in the host's memory.
+  using RunOn = std::function<void(Transport&, Scratch&, char* data)>;
+  // What of a tensor a collective reads, and what it writes.
+  enum class Part : uint8_t { Own, All };
+  struct Access {
+    Part reads, writes;
+  };
   Pending begin(std::string name, int64_t bytes, Run run);
+  // part_bytes: that ranks compare. scratch_bytes: that it works in.
+  Pending begin_on(std::string name, const Tensor& tensor, int64_t part_bytes, int64_t scratch_bytes, Access access,
+                   RunOn run);
   Pending all_gather_bytes(std::string name, void* data, int64_t bytes);
+  std::shared_ptr<DeviceLane> lane() const;
 
   int64_t rank_ = 0, ranks_ = 1;
   std::vector<std::string> hosts_;
   std::string transport_ = "none";
   std::shared_ptr<Worker> worker_;  // shared with its thread, which may outlive this object
+  std::shared_ptr<Scratch> staging_ = std::make_shared<Scratch>();  // the thread's: copies of a device's tensors
+  std::shared_ptr<DeviceLane> lane_;  // under the worker's mutex for other threads than the caller's
 };
 
 }  // namespace gta

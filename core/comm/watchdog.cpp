@@ -125,7 +125,10 @@ class Watchdog::Watch {
   }
   void progress() { ++moves_; }
   void last_words(const std::string& message) {
-    tell([&](Asked& a) { a.words = message.empty() ? "ends by an error" : message; });
+    tell([&](Asked& a) {
+      a.words = message.empty() ? "ends by an error" : message;
+      a.speaks = true;
+    });
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::duration<double>(kLogStuck), [&] { return over_; });
   }
@@ -138,6 +141,7 @@ class Watchdog::Watch {
  protected:
   struct Asked {
     bool stops = false, armed = false, finishes = false;
+    bool speaks = false;  // the caller, who ends the process
     std::string words;
   };
 
@@ -166,13 +170,14 @@ class Watchdog::Watch {
   // The training is over: says so and ends the process, unless its caller is about to.
   void end(const std::string& verdict) {
     left_ = true;
-    const bool speaks = !asked().words.empty();
+    const bool speaks = asked().speaks;
     if (!speaks) try {
         guard_ = start_thread("ends a process whose log is stuck", [this] { end_late(); });
       } catch (const Error&) {  // then the log has to work
       }
     log::write(log::Level::Error, verdict);
     std::fflush(nullptr);
+    communicator_.abort_device();
     part();
     if (!speaks && !ended_.exchange(true)) end_process();
   }
@@ -217,6 +222,8 @@ class Watchdog::Watch {
       for (Asked asked = this->asked(); !left_ && !asked.stops; asked = this->asked()) {
         turn(asked);
         if (left_) break;
+        if (const std::string failure = communicator_.failure_of_device(); asked.words.empty() && !failure.empty())
+          tell([&](Asked& a) { a.words = failure; });
         std::vector<pollfd> waits = {{wake_.descriptor(), POLLIN, 0}};
         add_to(waits);
         ::poll(waits.data(), waits.size(), static_cast<int>(period_ * 250));

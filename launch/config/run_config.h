@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/comm/gpu_transport.h"
 #include "core/parameter_space.h"
 #include "core/tape.h"
 #include "data/data_config.h"
@@ -22,6 +23,10 @@ struct CheckpointPolicy {
 
 inline constexpr int64_t kAutoMicroBatch = -1;
 
+// Where memory turns out to have changed by itself.
+enum class OnDamage : uint8_t { Stop, Restore };
+inline const char* name_of(OnDamage choice) { return choice == OnDamage::Stop ? "stop" : "restore"; }
+
 struct TrainConfig {
   int64_t steps = 0;
   // instead of steps; resolved: steps = ceil(tokens / (global_batch_size * sequence_length))
@@ -31,7 +36,10 @@ struct TrainConfig {
   DType dtype = DType::F32;
   // Of several ranks:
   Sharding sharding = Sharding::Optimizer;
-  int64_t bucket_mib = 32;             // of float32 gradient
+  int64_t bucket_mib = 32;  // of float32 gradient
+  GpuTransport gpu_transport = GpuTransport::Auto;
+  int64_t verify_replicas_every_steps = 1000;  // 0: never
+  OnDamage on_damage = OnDamage::Stop;
   int64_t hang_timeout_seconds = 300;  // 0: never
   std::string watchdog_interface = "all";
   bool deterministic = true;

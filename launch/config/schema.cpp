@@ -252,6 +252,23 @@ std::vector<ConfigKey> make_keys() {
       integer(
           "train.bucket_mib", "MiB of float32 gradient that ranks add up at once, while backward goes on", 1, 1 << 16,
           [](RunConfig& c) -> int64_t& { return c.train.bucket_mib; }, may),
+      choice<GpuTransport>(
+          "train.gpu_transport",
+          "how the GPUs of several ranks speak to each other; auto: by NCCL where each rank has a GPU of its own; "
+          "host: "
+          "through the memory of their hosts, slower; the bits are the same",
+          {GpuTransport::Auto, GpuTransport::Nccl, GpuTransport::Host}, {},
+          [](RunConfig& c) -> GpuTransport& { return c.train.gpu_transport; }, may),
+      integer(
+          "train.verify_replicas_every_steps",
+          "compares the weights of all ranks, and masters and moments with what the update before left; 0: never", 0,
+          kMany, [](RunConfig& c) -> int64_t& { return c.train.verify_replicas_every_steps; }, may),
+      choice<OnDamage>(
+          "train.on_damage",
+          "where memory has changed by itself, what was saved since it was seen to be right is set aside; stop: and "
+          "the "
+          "run ends, restore: and goes on from the checkpoint before",
+          {OnDamage::Stop, OnDamage::Restore}, {}, [](RunConfig& c) -> OnDamage& { return c.train.on_damage; }, may),
       integer(
           "train.hang_timeout_seconds",
           "when nothing has moved on several ranks for so long, it is said who hangs, and the job ends; 0: never", 0,

@@ -93,5 +93,10 @@ cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3
                            cudaStream_t stream, std::function<void()> body);
 // Other work of a stream: a product of cuBLASLt.
 void enqueue(cudaStream_t stream, const char* what, std::function<void()> work);
+// What waits for other devices: `advance` is called again and again when the stream has come to it, until it is done
+// and returns true.
+void enqueue_in_steps(cudaStream_t stream, const char* what, std::function<bool()> advance);
+// As a device does without being asked: runs a little of what is queued. From a thread of its own.
+void run_some();
 
 }  // namespace host_cuda

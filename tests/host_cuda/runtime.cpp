@@ -1,6 +1,8 @@
 // What libcudart offers, as far as the framework uses it, on the host. Streams are queues: unless options().eager,
 // nothing runs before a synchronisation asks for it, and then streams go on in a random order that their events allow,
 // so that what lacks an event shows.
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -10,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/host_cuda/engine.h"
@@ -30,6 +33,7 @@ struct Work {
   enum class Event { None, Record, Wait } event = Event::None;
   uint64_t version = 0;
   const char* what = "";
+  std::function<bool()> advance;  // until it returns true the stream stays here
 };
 
 }  // namespace
@@ -71,6 +75,10 @@ void* sync_of(uint64_t version) {
 bool can_run(const CUstream_st* stream) {
   if (stream->queue.empty()) return false;
   const Work& work = *stream->queue.front();
+  if (work.advance) {
+    const DeviceAccess access;
+    return work.advance();
+  }
   return work.event != Work::Event::Wait || runtime().recorded.contains(work.version);
 }
 
@@ -108,10 +116,19 @@ CUstream_st* recorder_of(uint64_t version) {
   fail("a stream waits for an event that no stream will record");
 }
 
+// Lets other threads of this process have the device, while this one waits for another process. Callers hold the mutex
+// once.
+void pause() {
+  mutex.unlock();
+  std::this_thread::sleep_for(std::chrono::microseconds(100));
+  mutex.lock();
+}
+
 // Runs one piece of work that brings the stream on: its first, or what that waits for.
 void advance(CUstream_st* stream) {
   for (size_t i = 0; i <= runtime().streams.size(); ++i) {
     if (can_run(stream)) return run_first(stream);
+    if (stream->queue.front()->advance) return pause();
     stream = recorder_of(stream->queue.front()->version);
   }
   fail("streams wait for each other");
@@ -133,7 +150,7 @@ void run_until(CUstream_st* stream, Done&& done) {
   const DeviceAccess access;  // opened once for all that runs now
   while (!done()) {
     if (!options().eager && runtime().random.below(2) == 0 && run_any()) continue;
-    advance(stream);
+    if (!done()) advance(stream);  // another thread may have run all meanwhile
   }
 }
 
@@ -224,6 +241,16 @@ void enqueue(cudaStream_t stream, const char* what, std::function<void()> work) 
   push(named(stream), {std::move(work), Work::Event::None, 0, what});
 }
 
+void enqueue_in_steps(cudaStream_t stream, const char* what, std::function<bool()> advance) {
+  const std::lock_guard lock(mutex);
+  push(named(stream), {nullptr, Work::Event::None, 0, what, std::move(advance)});
+}
+
+void run_some() {
+  const std::lock_guard lock(mutex);
+  run_any();
+}
+
 cudaError_t enqueue_kernel(const char* name, const void* kernel, dim3 grid, dim3 block, size_t shared,
                            cudaStream_t stream, std::function<void()> body) {
   const std::lock_guard lock(mutex);
@@ -284,6 +311,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->multiProcessorCount = 4;
   properties->sharedMemPerBlockOptin = options().shared;
   properties->totalGlobalMem = kDeviceBytes;
+  const int process = static_cast<int>(::getpid());  // whose device it is
+  std::memcpy(properties->uuid.bytes, &process, sizeof process);
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {

@@ -1,10 +1,12 @@
 // Ranks as threads of this process train together as one does.
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "core/allocator.h"
 #include "core/comm/mpi_transport.h"
+#include "core/comm/nccl_transport.h"
 #include "core/comm/thread_transport.h"
 #include "core/error.h"
 #include "launch/as_rank.h"
@@ -290,6 +292,84 @@ TEST_F(Ranks, ADamagedCheckpointIsSkippedByAll) {
   EXPECT_EQ(weights("run"), weights("whole"));
 }
 
+// A bit of memory that changes by itself: on one rank, behind the update of step `after`.
+class Damage {
+ public:
+  Damage(int64_t rank, int64_t after, bool once = true) : rank_(rank), after_(after), once_(once) {}
+  TrainHooks hooks(int64_t rank) {
+    if (rank != rank_) return {};
+    TrainHooks hooks;
+    hooks.before_update = [this](int64_t, ParameterSpace& space) { space_ = &space; };
+    hooks.before_micro_batch = [this](int64_t step, int64_t part) {
+      if (step != after_ || part != 0 || (once_ && done_)) return;
+      done_ = true;
+      const FlatRange& own = space_->owned().front();
+      float& value = space_->masters().slice(own).data<float>()[own.count / 2];
+      uint32_t bits = 0;
+      std::memcpy(&bits, &value, sizeof bits);
+      bits ^= 1;
+      std::memcpy(&value, &bits, sizeof bits);
+    };
+    return hooks;
+  }
+
+ private:
+  int64_t rank_, after_;
+  bool once_, done_ = false;
+  ParameterSpace* space_ = nullptr;
+};
+
+const std::vector<std::string> kVerified = {"train.micro_batch_size=1", "train.verify_replicas_every_steps=4"};
+
+TEST_F(Ranks, AMasterThatChangesByItselfIsFoundAndTheRunGoesOnFromBefore) {
+  for (int64_t ranks : {1, 2}) {
+    const auto name = [&](const char* what) { return fmt::format("{}-{}", what, ranks); };
+    expect_ended_well(train_as(ranks, name("whole"), {"train.micro_batch_size=1"}));
+    const int64_t victim = ranks - 1;
+    Damage damage(victim, 8);
+    for (const RankEnd& end : train_as(ranks, name("hit"), kVerified, [&](int64_t r) { return damage.hooks(r); })) {
+      EXPECT_FALSE(end.result);
+      EXPECT_EQ(end.error.find("[train.verify_replicas_every_steps] memory has changed by itself after step 8: rank " +
+                               std::to_string(victim) + " ("),
+                0u)
+          << end.error;
+      EXPECT_NE(end.error.find("): master of elements "), std::string::npos) << end.error;
+    }
+    // The check at step 4 was the last that all was seen to be right at.
+    const std::string checkpoints = folder_ + "/" + name("hit") + "/checkpoints";
+    EXPECT_EQ(list_checkpoints(checkpoints), std::vector<std::string>{"step-00000003"});
+    EXPECT_TRUE(exists(checkpoints + "/step-00000006.set-aside"));
+    expect_ended_well(train_as(ranks, name("hit"), kVerified));
+    EXPECT_EQ(weights(name("hit")), weights(name("whole"))) << ranks << " ranks";
+    EXPECT_EQ(losses(name("hit")), losses(name("whole"))) << ranks << " ranks";
+  }
+}
+
+TEST_F(Ranks, MemoryThatChangesByItselfIsRestored) {
+  expect_ended_well(train_as(2, "whole", {"train.micro_batch_size=1"}));
+  std::vector<std::string> overrides = kVerified;
+  overrides.push_back("train.on_damage=restore");
+  Damage once(0, 8);
+  expect_ended_well(train_as(2, "hit", overrides, [&](int64_t r) { return once.hooks(r); }));
+  EXPECT_EQ(weights("hit"), weights("whole"));
+  EXPECT_EQ(losses("hit"), losses("whole"));
+  // Memory that goes on changing is not trained on for ever.
+  Damage always(1, 4, false);
+  for (const RankEnd& end : train_as(2, "broken", overrides, [&](int64_t r) { return always.hooks(r); }))
+    EXPECT_NE(end.error.find("memory has changed by itself after step 4"), std::string::npos) << end.error;
+}
+
+TEST_F(Ranks, AWeightThatOneRankHasOtherwiseIsFound) {
+  std::vector<std::string> overrides = kVerified;
+  overrides.insert(overrides.end(), {"train.sharding=none", "train.global_batch_size=3"});
+  Damage damage(2, 6);
+  for (const RankEnd& end : train_as(3, "three", overrides, [&](int64_t r) { return damage.hooks(r); })) {
+    EXPECT_NE(end.error.find("memory has changed by itself after step 8: the weights of rank 2 ("), std::string::npos)
+        << end.error;
+    EXPECT_NE(end.error.find(") are not those of the others: elements "), std::string::npos) << end.error;
+  }
+}
+
 // The launcher itself: what it does to processes, and that MPI carries the same.
 class Mpirun : public Ranks {
  protected:
@@ -300,13 +380,15 @@ class Mpirun : public Ranks {
   int mpirun(int64_t ranks, const std::string& run, const std::string& rest = "", const std::string& env = "") {
     return shell(fmt::format(
         "env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 {} mpirun --oversubscribe -n {} {} train "
-        "{}/run.yaml --device cpu --run-dir {} --set train.micro_batch_size=1 {}",
-        env, ranks, kGta, folder_, folder_ + "/" + run, rest));
+        "{}/run.yaml --device {} --run-dir {} --set train.micro_batch_size=1 {}",
+        env, ranks, kGta, folder_, device_, folder_ + "/" + run, rest));
   }
   int shell(const std::string& command) {
     const int status = std::system((command + " >>" + folder_ + "/out.txt 2>>" + folder_ + "/err.txt").c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
+
+  std::string device_ = "cpu";
 };
 
 TEST_F(Mpirun, ProcessesTrainToTheBitsOfThreads) {
@@ -340,6 +422,31 @@ TEST_F(Mpirun, OneThatDiesEndsAllAndIsNamed) {
                                Checkpoint::open(resolve_checkpoint(run)).position().step + 3)),
             0)
       << errors();
+}
+
+// Where kernels are executed on the CPU each process has a device of its own, and so NCCL; a single GPU is shared, and
+// its ranks speak through the host.
+TEST_F(Mpirun, CudaRanksTrainAsOneDoesAndToTheSameBitsByEitherTransport) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << "this build or machine has no CUDA device";
+  device_ = "cuda";
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    const std::string keys = fmt::format("--set train.dtype={} --set train.bucket_mib=1 --set train.steps=6", dtype);
+    const auto name = [&](const char* what) { return fmt::format("{}-{}", what, dtype); };
+    ASSERT_EQ(mpirun(1, name("alone"), keys), 0) << errors();
+    ASSERT_EQ(mpirun(2, name("auto"), keys), 0) << errors();
+    ASSERT_EQ(mpirun(2, name("host"), keys + " --set train.gpu_transport=host"), 0) << errors();
+    EXPECT_EQ(weights(name("auto")), weights(name("host"))) << dtype;
+    EXPECT_EQ(losses(name("auto")), losses(name("host"))) << dtype;
+    expect_near(losses(name("auto")), losses(name("alone")), std::string(dtype) == "float32" ? 1e-5 : 5e-3, dtype);
+  }
+#ifdef GTA_CUDA_ON_HOST
+  if (has_nccl()) {
+    EXPECT_NE(errors().find("; NCCL 2."), std::string::npos) << errors();
+  }
+#endif
+  EXPECT_NE(errors().find(" through the host; "), std::string::npos) << errors();
+  // Another number of ranks, and without sharding, goes on from what they saved.
+  ASSERT_EQ(mpirun(4, "auto-float32", "--set train.steps=8 --set train.sharding=none"), 0) << errors();
 }
 
 }  // namespace

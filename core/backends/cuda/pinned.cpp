@@ -31,16 +31,6 @@ Pool& pool_of(const Device& device) {
   return pools[device.index];
 }
 
-bool has_ended(cudaEvent_t copied) {
-  const cudaError_t status = cudaEventQuery(copied);
-  if (status == cudaErrorNotReady) {
-    cudaGetLastError();  // which remembers it like an error
-    return false;
-  }
-  check(status, "cudaEventQuery");
-  return true;
-}
-
 }  // namespace
 
 PinnedBlock::PinnedBlock(const Device& device, int64_t bytes)

@@ -14,6 +14,16 @@ void check(cudaError_t status, const char* call) {
               fmt::format("{}: {} ({})", call, cudaGetErrorString(status), cudaGetErrorName(status)));
 }
 
+bool has_ended(cudaEvent_t event) {
+  const cudaError_t status = cudaEventQuery(event);
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();  // which remembers it like an error
+    return false;
+  }
+  check(status, "cudaEventQuery");
+  return true;
+}
+
 cudaStream_t stream_of(const Device& device) {
   static std::mutex mutex;
   static auto& streams = *new std::vector<cudaStream_t>;  // never destroyed: storage may outlive static destruction
@@ -56,6 +66,14 @@ std::string device_description(const Device& device) {
   return fmt::format("{}, compute capability {}.{}, {} multiprocessors, {:.0f} GiB", properties.name, properties.major,
                      properties.minor, properties.multiProcessorCount,
                      static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+}
+
+std::string device_uuid(const Device& device) {
+  cudaDeviceProp properties;
+  GTA_CUDA_CHECK(cudaGetDeviceProperties(&properties, device.index));
+  std::string text;
+  for (char byte : properties.uuid.bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
 }
 
 }  // namespace gta::cuda

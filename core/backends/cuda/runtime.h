@@ -11,6 +11,8 @@ namespace gta::cuda {
 void check(cudaError_t status, const char* call);
 #define GTA_CUDA_CHECK(call) ::gta::cuda::check((call), #call)
 
+bool has_ended(cudaEvent_t event);  // whether it has been reached; does not wait
+
 // The device's one compute stream: all kernels run on it in the order they were queued, which is also what makes it
 // safe to give memory back before they are done. Made at first use, never the default stream. Makes the device current
 // for this thread.

@@ -2,36 +2,15 @@
 
 #include <atomic>
 
-#include "core/backends/cuda/runtime.h"
+#include "core/backends/cuda/event.h"
 
 namespace gta::cuda {
 namespace {
 
-struct Event {
-  explicit Event(unsigned flags = 0) {
-    GTA_CUDA_CHECK(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming | flags));
-  }
-  ~Event() {
-    cudaEventDestroy(handle);
-    cudaGetLastError();  // at the process's end the runtime may be gone already
-  }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-  cudaEvent_t handle = nullptr;
-};
-
-// What is queued on `later` from now on comes behind what is queued on `earlier` by now. An event may go as soon as
-// both know it.
-void order(cudaStream_t earlier, cudaStream_t later) {
-  const Event reached;
-  GTA_CUDA_CHECK(cudaEventRecord(reached.handle, earlier));
-  GTA_CUDA_CHECK(cudaStreamWaitEvent(later, reached.handle, 0));
-}
-
 struct Copy : HostCopyInFlight {
   explicit Copy(const char* d) : data(d) {}
   const void* wait() override {
-    GTA_CUDA_CHECK(cudaEventSynchronize(made.handle));
+    made.wait();
     return data;
   }
   Event made{cudaEventBlockingSync};
@@ -62,7 +41,7 @@ class PinnedSnapshot : public Snapshot {
     auto copy = std::make_unique<Copy>(data_ + offset);
     begun_ = true;
     GTA_CUDA_CHECK(cudaMemcpyAsync(data_ + offset, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
-    GTA_CUDA_CHECK(cudaEventRecord(copy->made.handle, stream_));
+    copy->made.record(stream_);
     return copy;
   }
   void hold_compute() override {

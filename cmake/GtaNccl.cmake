@@ -1,0 +1,23 @@
+# NCCL, for trainings of several GPUs: GTA_NCCL_FOUND and target gta_nccl, which core/comm alone uses. Where kernels are executed on the
+# CPU, tests/host_cuda stands for its library: the header's signatures stay checked.
+
+add_library(gta_nccl INTERFACE)
+set(GTA_NCCL_FOUND OFF)
+if(GTA_NCCL AND GTA_CUDA_BACKEND)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${GTA_CUDA_INCLUDE_DIR} ENV NCCL_HOME PATH_SUFFIXES include)
+  if(GTA_CUDA_BACKEND STREQUAL "HOST")
+    set(NCCL_LIBRARY gta_host_cuda)
+  else()
+    find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ENV NCCL_HOME PATH_SUFFIXES lib lib64)
+  endif()
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    set(GTA_NCCL_FOUND ON)
+    target_compile_definitions(gta_nccl INTERFACE GTA_NCCL)
+    target_include_directories(gta_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_link_libraries(gta_nccl INTERFACE ${NCCL_LIBRARY})
+  elseif(NOT GTA_NCCL STREQUAL "AUTO")
+    message(FATAL_ERROR "GTA_NCCL=${GTA_NCCL} needs nccl.h and libnccl (https://developer.nvidia.com/nccl; NCCL_INCLUDE_DIR=FOLDER and NCCL_LIBRARY=FILE say where), or set GTA_NCCL=OFF")
+  else()
+    message(STATUS "without NCCL: several GPUs add up through their hosts' memory (https://developer.nvidia.com/nccl)")
+  endif()
+endif()
