@@ -47,6 +47,7 @@ struct Choices {
   DataCommand data;
   PlanCommand plan;
   InspectCommand inspect;
+  DevicesCommand devices;
   BenchCommand bench;
   VerifyCommand verify;
   VerifyResumeCommand verify_resume;
@@ -71,8 +72,8 @@ void add_model_overrides(CLI::App* app, std::vector<std::string>& overrides) {
       ->allow_extra_args(false);
 }
 
-void add_device(CLI::App* app, std::string& device) {
-  app->add_option("--device", device, "cpu, cuda, cuda:N or auto")->capture_default_str()->check(some_text());
+CLI::Option* add_device(CLI::App* app, std::string& device) {
+  return app->add_option("--device", device, "cpu, cuda, cuda:N or auto")->capture_default_str()->check(some_text());
 }
 
 // A file or a folder.
@@ -290,7 +291,16 @@ void add_checks(CLI::App& app, Choices& c) {
 
   CLI::App* devices =
       app.add_subcommand("devices", "what --device may name on this machine: one line each, name and description");
-  devices->final_callback([&c] { c.run = run_devices; });
+  devices->add_flag("--ranks", c.devices.ranks,
+                    "as one rank of several (mpirun -n 4 gta devices --ranks): tries every collective between them, "
+                    "for right sums and speed");
+  CLI::Option* const device = add_device(devices, c.devices.device);
+  devices->footer("example: mpirun -n 2 gta devices --ranks");
+  devices->final_callback([&c, device] {
+    if (!c.devices.ranks && device->count() > 0)
+      bad_input("--device", "says between which devices --ranks tries; without it all devices are listed");
+    c.run = [&c] { return c.devices.ranks ? run_rank_devices(c.devices) : run_devices(); };
+  });
 
   CLI::App* verify = app.add_subcommand("verify", "this build, on this machine, against an independent reference");
   verify->add_option("fixtures", c.verify.fixtures, "HDF5 fixtures, tests/fixtures")->required()->check(some_text());
@@ -314,6 +324,11 @@ void add_checks(CLI::App& app, Choices& c) {
                    "save and 75")
       ->capture_default_str()
       ->check(integer_value(0, kMany));
+  resume
+      ->add_option("--ranks", c.verify_resume.ranks,
+                   "so many of mpirun's (Open MPI); a kill or a signal then comes to one of them")
+      ->capture_default_str()
+      ->check(integer_value(1, 9999));
   resume->add_option("--seed", c.verify_resume.seed, "of the moments; 0: the clock")
       ->check(integer_value(0, kLargestSeed));
   add_overrides(resume, c.verify_resume.overrides);

@@ -39,7 +39,7 @@ bool signal_came() { return stop_requested() != 0; }
 class Trainer {
  public:
   Trainer(const LoadedRun& run, const TrainOptions& options, const Ranks& ranks, const TrainHooks& hooks)
-      : training_(run.config, device_of(options.device, ranks), ranks),
+      : training_(run.config, device_of_rank(ranks.communicator, options.device), ranks),
         stop_(ranks),
         options_(options),
         hooks_(hooks),
@@ -135,15 +135,6 @@ class Trainer {
   }
 
  private:
-  // The ranks of a host take its GPUs in turn.
-  static Device device_of(const std::string& name, const Ranks& ranks) {
-    Device device = device_from_name(name);
-    const bool named = name.find(':') != std::string::npos;
-    if (device.type == DeviceType::Cuda && !named)
-      device.index = static_cast<int>(ranks.communicator.local_rank() % cuda_device_count());
-    return device;
-  }
-
   int64_t least_share_of_device() const {
     Communicator& ranks = ranks_.communicator;
     const int64_t sharing = ranks_that_share(ranks, training_.device);

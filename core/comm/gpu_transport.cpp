@@ -30,6 +30,14 @@ std::vector<std::string> identities(Communicator& ranks, const Device& device) {
 
 }  // namespace
 
+Device device_of_rank(const Communicator& ranks, const std::string& name) {
+  Device device = device_from_name(name);
+  const bool numbered = name.find(':') != std::string::npos;
+  if (device.type == DeviceType::Cuda && !numbered)
+    device.index = static_cast<int>(ranks.local_rank() % cuda_device_count());
+  return device;
+}
+
 int64_t ranks_that_share(Communicator& ranks, const Device& device) {
   if (ranks.ranks() == 1) return 1;
   const std::vector<std::string> all = identities(ranks, device);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/device.h"
 
@@ -15,6 +16,10 @@ enum class GpuTransport : uint8_t {
   Host   // through the hosts' memory: slower, the same bits; several ranks may share a GPU
 };
 const char* name_of(GpuTransport transport);  // "auto", "nccl", "host"
+
+// The device that a rank of several means by a name ("cuda", "auto"): the ranks of a host take its GPUs in turn, unless
+// the name has a number. Errors as device_from_name().
+Device device_of_rank(const Communicator& ranks, const std::string& name);
 
 // All ranks, each with its own device; nothing where that is the CPU. Throws alike on all.
 void connect_gpus(Communicator& ranks, const Device& device, GpuTransport transport);

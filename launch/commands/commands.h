@@ -67,7 +67,12 @@ struct InspectCommand {
 };
 int run_inspect(const InspectCommand& command);
 
+struct DevicesCommand {
+  std::string device = "auto";
+  bool ranks = false;
+};
 int run_devices();
+int run_rank_devices(const DevicesCommand& command);  // between the ranks of a launcher
 
 struct BenchCommand {
   std::string config, device = "auto", dtype, recompute, only;
@@ -93,6 +98,7 @@ struct VerifyResumeCommand {
   std::vector<std::string> overrides;
   int64_t kills = 3, stops = 3;  // by SIGKILL, and by signals that ask for a save
   int64_t seed = 0;              // of the random moments; 0: the clock
+  int64_t ranks = 1;             // under mpirun, where there are several
 };
 int run_verify_resume(const VerifyResumeCommand& command);
 

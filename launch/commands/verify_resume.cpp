@@ -1,6 +1,7 @@
 // Proves on a user's own configuration that an interrupted run equals an uninterrupted one, bit for bit, in processes
 // of their own: the same run once whole, once killed with SIGKILL at random moments (also while a save is in flight),
-// and once stopped by the signals that ask for a save, each time started again.
+// and once stopped by the signals that ask for a save, each time started again. Of several ranks one alone is killed,
+// or gets the signal, and that ends all of them.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -12,13 +13,18 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
 
 #include "checkpoints/reader.h"
 #include "core/clock.h"
+#include "core/comm/launcher.h"
+#include "core/comm/mpi_transport.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
@@ -38,9 +44,17 @@ struct CheckFailed {
 };
 
 pid_t start_training(const VerifyResumeCommand& command, const std::string& run_dir) {
-  std::vector<std::string> words = {"gta",          "train",     command.config,
-                                    "--run-dir",    run_dir,     "--device",
-                                    command.device, "--threads", std::to_string(threads())};
+  const bool alone = command.ranks == 1;
+  std::vector<std::string> words;
+  if (!alone) {
+    words = {"mpirun",          "-n",    std::to_string(command.ranks), "--bind-to", "none",
+             "--oversubscribe", "--mca", "mpi_yield_when_idle",         "1",         "--quiet"};
+    if (::getuid() == 0) words.emplace_back("--allow-run-as-root");
+  }
+  // The program itself, also when another was built over it meanwhile.
+  const std::string program = alone ? "gta" : std::filesystem::read_symlink("/proc/self/exe").string();
+  words.insert(words.end(), {program, "train", command.config, "--run-dir", run_dir, "--device", command.device});
+  if (alone) words.insert(words.end(), {"--threads", std::to_string(threads())});
   for (const std::string& text : command.overrides) words.insert(words.end(), {"--set", text});
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -56,8 +70,26 @@ pid_t start_training(const VerifyResumeCommand& command, const std::string& run_
   for (int signal : kStops) std::signal(signal, SIG_DFL);
   // Signals stay blocked, as they are here, until the training is there to take them: none ends it while it is being
   // loaded.
-  ::execv("/proc/self/exe", arguments.data());  // this program, also when another was built over it meanwhile
+  if (alone)
+    ::execv("/proc/self/exe", arguments.data());
+  else
+    ::execvp(arguments[0], arguments.data());
   _exit(127);
+}
+
+// The ranks that a launcher has started, by their rank; the training itself where there is one.
+std::vector<pid_t> ranks_of(pid_t child, int64_t ranks) {
+  if (ranks == 1) return {child};
+  std::vector<pid_t> found;
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", child));
+  for (pid_t rank = 0; children >> rank;) found.push_back(rank);
+  return found;
+}
+
+// A signal for one of the training's processes; false where not all have been started yet, or they have ended.
+bool signal_one(pid_t child, int64_t ranks, int signal, std::mt19937_64& random) {
+  const std::vector<pid_t> all = ranks_of(child, ranks);
+  return static_cast<int64_t>(all.size()) >= ranks && ::kill(all[random() % all.size()], signal) == 0;
 }
 
 int wait_for(pid_t child) {
@@ -126,10 +158,11 @@ int64_t interrupt(const VerifyResumeCommand& command, const std::string& run_dir
       ended = ::waitpid(child, &status, WNOHANG);
     }
     const int signal = how.signals[static_cast<size_t>(times) % how.signals.size()];
-    if (ended == 0) {
-      ::kill(child, signal);
-      status = wait_for(child);
+    while (ended == 0 && !signal_one(child, command.ranks, signal, random)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      ended = ::waitpid(child, &status, WNOHANG);
     }
+    if (ended == 0) status = wait_for(child);
     // or it came to its end meanwhile
     if (ended == child || (signal != SIGKILL && WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
       expect_done(status, run_dir);
@@ -175,6 +208,15 @@ Interruption by_stop(int64_t count) {
           }};
 }
 
+void require_mpirun() {
+  if (launcher())
+    bad_input("--ranks", "this process is a rank of {}'s already: start it plainly, it starts mpirun itself",
+              launcher()->name);
+  if (!has_mpi()) mpi_transport();  // says how to get a build that has it
+  if (std::system("mpirun --version 2>/dev/null | grep -qi 'open mpi\\|openrte'") != 0)
+    bad_input("--ranks", "there is no mpirun of Open MPI here (Debian: openmpi-bin)");
+}
+
 // A file in the folder says that its runs are this command's to remove, and its lock that no other process is at it.
 File take_folder(const std::string& path) {
   const std::string mark = path + "/verify-resume.lock";
@@ -192,7 +234,8 @@ File take_folder(const std::string& path) {
 }  // namespace
 
 int run_verify_resume(const VerifyResumeCommand& command) {
-  const LoadedRun run = load_run_config(command.config, command.overrides);
+  const LoadedRun run = load_run_config(command.config, command.overrides, DataFiles::Expand, command.ranks);
+  if (command.ranks > 1) require_mpirun();
   const std::string base = command.run_dir.empty() ? "runs/" + run.config.name + ".verify-resume" : command.run_dir;
   const std::string whole = base + "/whole";
   const File owned = take_folder(base);

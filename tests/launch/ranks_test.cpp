@@ -424,6 +424,34 @@ TEST_F(Mpirun, OneThatDiesEndsAllAndIsNamed) {
       << errors();
 }
 
+TEST_F(Mpirun, DevicesTriesEveryCollectiveBetweenRanks) {
+  const std::string mpirun = "env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe ";
+  ASSERT_EQ(shell(mpirun + "-n 3 " + kGta + " devices --ranks --device cpu"), 0) << errors();
+  const std::string said = read_file(folder_ + "/out.txt");
+  EXPECT_NE(said.find("3 ranks by "), std::string::npos) << said;
+  for (const char* kind : {"reduce-scatter", "all-reduce", "all-gather"})
+    EXPECT_NE(said.find(kind), std::string::npos) << said;
+  EXPECT_NE(said.find("  right\n"), std::string::npos) << said;
+  EXPECT_EQ(said.find("WRONG"), std::string::npos) << said;
+  EXPECT_EQ(shell(kGta + " devices --ranks"), 2);
+  EXPECT_NE(errors().find("mpirun -n 2 gta devices --ranks"), std::string::npos) << errors();
+  EXPECT_EQ(shell(kGta + " devices --device cpu"), 2);
+}
+
+TEST_F(Mpirun, VerifyResumeKillsAndStopsOneOfTheRanks) {
+  ASSERT_EQ(shell(fmt::format(
+                "{} verify-resume {}/run.yaml --ranks 2 --kills 1 --stops 2 --seed 1 --device cpu --run-dir {}/vr "
+                "--set train.steps=600 --set train.micro_batch_size=1",
+                kGta, folder_, folder_)),
+            0)
+      << errors();
+  const std::string said = read_file(folder_ + "/out.txt");
+  EXPECT_NE(said.find("holds: killed 1 of 1 times"), std::string::npos) << said;
+  EXPECT_NE(said.find("holds: stopped 2 of 2 times"), std::string::npos) << said;
+  EXPECT_EQ(shell(fmt::format("{} verify-resume {}/run.yaml --ranks 3 --run-dir {}/vr", kGta, folder_, folder_)), 2)
+      << "4 sequences are no multiple of 3 ranks";
+}
+
 // Where kernels are executed on the CPU each process has a device of its own, and so NCCL; a single GPU is shared, and
 // its ranks speak through the host.
 TEST_F(Mpirun, CudaRanksTrainAsOneDoesAndToTheSameBitsByEitherTransport) {
