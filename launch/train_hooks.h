@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "launch/trainer.h"
 
@@ -15,6 +16,8 @@ class Tensor;
 // Steps and micro-batches count from 0.
 struct TrainHooks {
   std::function<void(int64_t step, int64_t part)> before_micro_batch;
+  // What this rank reads: the tokens of its samples, one behind the other.
+  std::function<void(int64_t step, const std::vector<int32_t>& tokens)> with_batch;
   // The step's loss of this rank, in parts that are added (float64 on the device), before anything looks at it.
   std::function<void(int64_t step, const Tensor& losses)> with_loss;
   // The step's gradients, of all ranks, are in `space`, and nothing has looked at them.

@@ -37,6 +37,7 @@ std::optional<StepLosses> TrainingStep::add_gradients(const std::function<bool()
       return loader_.next();
     }();
     losses.data_wait_seconds += loader_.seconds_waited();
+    if (hooks_.with_batch) hooks_.with_batch(step, batch.tokens);
     const Shape shape{train.micro_batch_size, t.config.data.sequence_length};
     document_starts_ =
         batch.document_starts.empty() ? Tensor{} : Tensor::from<int32_t>({shape.elements()}, batch.document_starts);

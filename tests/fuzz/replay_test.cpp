@@ -9,12 +9,14 @@
 #include "core/io/file.h"
 #include "core/log.h"
 #include "core/random.h"
+#include "core/sanitizer.h"
 #include "tests/fuzz/target.h"
 
 namespace gta::fuzz {
 namespace {
 
-constexpr uint64_t kMostOfAKind = 400;  // changes of one kind to one file: seconds for everything
+// Changes of one kind to one file: seconds for everything. Readers have no threads for ThreadSanitizer to look at.
+constexpr uint64_t kMostOfAKind = kThreadSanitizer ? 20 : 400;
 
 // "" or how it ended otherwise.
 std::string defect(const Target& target, const std::string& bytes) {

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <thread>
 
 #include "core/allocator.h"
@@ -165,6 +167,52 @@ TEST_F(Ranks, TheirNumberMayChangeFromStartToStart) {
   for (int64_t end : {5, 12}) expect_ended_well(train_as(3, "two starts", until(end)));
   expect_ended_well(train_as(3, "one start", until(12)));
   EXPECT_EQ(weights("two starts"), weights("one start"));
+}
+
+// Of an epoch of samples, whoever reads them and whoever dies: those of the steps that count, each once.
+TEST_F(Ranks, EverySampleComesOnceWhateverTheirNumberAndWhoeverDies) {
+  constexpr int64_t kLength = 16, kBatch = 12, kSteps = 29;  // 348 of the epoch's 355 samples
+  std::mutex mutex;
+  std::map<int64_t, std::map<std::vector<int32_t>, int64_t>> samples;  // by step, how often each came
+  const auto part = [&](int64_t ranks, int64_t steps, int64_t dies_at) {
+    std::map<int64_t, std::map<std::vector<int32_t>, int64_t>> read;
+    const std::vector<RankEnd> ends =
+        train_as(ranks, "samples",
+                 {"train.global_batch_size=12", "train.micro_batch_size=1", fmt::format("train.steps={}", steps),
+                  "optimizer.schedule.steps=40", "train.checkpoint.every_steps=2"},
+                 [&](int64_t rank) {
+                   TrainHooks hooks;
+                   hooks.with_batch = [&](int64_t step, const std::vector<int32_t>& tokens) {
+                     const std::lock_guard lock(mutex);
+                     for (size_t at = 0; at < tokens.size(); at += kLength)
+                       ++read[step][{tokens.begin() + static_cast<std::ptrdiff_t>(at),
+                                     tokens.begin() + static_cast<std::ptrdiff_t>(at) + kLength}];
+                   };
+                   hooks.before_update = [=](int64_t step, ParameterSpace&) {
+                     if (rank == ranks - 1 && step == dies_at) fail("rank", "dies");
+                   };
+                   return hooks;
+                 });
+    if (dies_at < 0) {
+      expect_ended_well(ends);
+    } else {
+      EXPECT_FALSE(ends[0].result) << "went on without rank " << ranks - 1;
+    }
+    for (auto& [step, of_step] : read) samples[step] = std::move(of_step);  // what is taken again counts
+  };
+  part(4, kSteps, 9);
+  part(2, kSteps, 15);
+  part(3, kSteps, 22);
+  part(1, 25, -1);
+  part(4, kSteps, -1);
+  std::map<std::vector<int32_t>, int64_t> all;
+  ASSERT_EQ(samples.size(), static_cast<size_t>(kSteps));
+  for (const auto& [step, of_step] : samples) {
+    EXPECT_EQ(of_step.size(), static_cast<size_t>(kBatch)) << step;
+    for (const auto& [tokens, times] : of_step) all[tokens] += times;
+  }
+  EXPECT_EQ(all.size(), static_cast<size_t>(kSteps * kBatch));
+  for (const auto& [tokens, times] : all) EXPECT_EQ(times, 1);
 }
 
 TEST_F(Ranks, ASignalStopsAllOfThemAfterTheSameStepAndTheyGoOnToTheSameBits) {
