@@ -26,6 +26,7 @@
 #include "launch/training/announcement.h"
 #include "launch/training/looks.h"
 #include "launch/training/run_saver.h"
+#include "launch/training/slow_ranks.h"
 #include "launch/training/start.h"
 #include "launch/training/step.h"
 
@@ -332,6 +333,9 @@ class Trainer {
     if (all.files_ended) saver_->checkpoints().conclude();
     const auto slowest = std::max_element(all.computed_seconds.begin(), all.computed_seconds.end());
     slowest_rank_ = slowest - all.computed_seconds.begin();
+    if (ranks_.leads())
+      if (const std::string slow = slow_ranks_.add(all.computed_seconds, seconds_since(start_)); !slow.empty())
+        log::warning("{}", slow);
     if (diagnosis_follows(training_))
       look(ranks_, "diagnosis", training_.position.step, [&] {
         const DiagnosisRow row = step.diagnose();
@@ -473,6 +477,7 @@ class Trainer {
   bool stopped_ = false;             // by a signal, and something is left for whoever goes on
   bool logs_ = false;                // whether log_file() is this training's
   Progress progress_;
+  SlowRanks slow_ranks_{ranks_.communicator.hosts()};
   std::optional<ValidationResult> validated_;
   double loss_ = 0, communication_seconds_ = 0;
   int64_t slowest_rank_ = 0;
