@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "checkpoints/reader.h"
-#include "checkpoints/writer.h"
 #include "core/clock.h"
 #include "core/comm/verdict.h"
 #include "core/io/file.h"
@@ -28,12 +27,13 @@ void CheckpointSaver::warn_unsaved(int64_t step, const std::string& why) const n
 }
 
 CheckpointSaver::CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous,
-                                 PieceOptions options, Communicator* ranks)
+                                 PieceOptions options, Communicator* ranks, WritePermit permit)
     : directory_(std::move(directory)),
       keep_(keep),
       keep_every_steps_(keep_every_steps),
       asynchronous_(asynchronous),
       options_(std::move(options)),
+      permit_(std::move(permit)),
       ranks_(ranks ? *ranks : alone_) {
   hdf5::open_library();
   if (asynchronous_) thread_ = start_thread("saves", [this] { work(); });
@@ -68,7 +68,8 @@ void CheckpointSaver::begin(const TrainingState& state) try {
   if (asynchronous_) reserve_snapshot();
   pieces_ = std::make_unique<StatePieces>(state_.ranges, options_, snapshot_.get());
   // One rank's thread makes the folder too.
-  if (!alone()) folder_ = ranks_.leads() ? prepare_folder() : temporary_folder(directory_, state_.position.step);
+  if (!alone())
+    folder_ = ranks_.leads() ? prepare_folder() : temporary_folder(directory_, state_.position.step, permit_.start);
 } catch (const std::bad_alloc&) {  // not even for the list
   throw Error(ErrorKind::OutOfMemory, "", what_was_thrown());
 }
@@ -222,14 +223,17 @@ void CheckpointSaver::run(Job job) {
 std::string CheckpointSaver::prepare_folder() const {
   // A run's folder that was moved meanwhile is not made again under its old name.
   if (!is_directory(parent_of(directory_))) fail(directory_, "cannot be made: {} is gone", parent_of(directory_));
-  return prepare(directory_, state_.position.step);
+  permit_.check();
+  return prepare(directory_, state_.position.step, permit_.start);
 }
 
 void CheckpointSaver::write() {
   own_failure_.reset();
   try {
     if (alone()) folder_ = prepare_folder();
+    permit_.check();
     own_ = write_own_file(folder_, ranks_.rank(), ranks_.ranks(), state_, *pieces_);
+    permit_.check();  // so that all hear of it at once
   } catch (...) {
     pieces_->abandon();
     own_failure_ = what_was_thrown();
@@ -243,12 +247,12 @@ void CheckpointSaver::publish_and_prune() {
     files_ = {own_};
   }
   try {
-    publish(std::exchange(folder_, {}), state_.position, state_.config_yaml, files_);
+    publish(std::exchange(folder_, {}), state_.position, state_.config_yaml, files_, permit_);
   } catch (...) {
     return fail_save(step, what_was_thrown());
   }
   try {
-    prune_checkpoints(directory_, keep_, keep_every_steps_);
+    prune_checkpoints(directory_, keep_, keep_every_steps_, permit_);
   } catch (const std::exception& error) {
     log::warning("older checkpoints stay, and take room: {}", error.what());
   }

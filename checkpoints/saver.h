@@ -30,15 +30,17 @@
 #include "checkpoints/manifest.h"
 #include "checkpoints/state_pieces.h"
 #include "checkpoints/training_state.h"
+#include "checkpoints/writer.h"
 #include "core/comm/communicator.h"
 
 namespace gta {
 
 class CheckpointSaver {
  public:
-  // ranks: those that save together, which outlive it; nullptr: one that owns everything.
+  // ranks: those that save together, which outlive it; nullptr: one that owns everything. permit: asked, also by the
+  // thread, before each part of a save that changes the directory; its number is the same on all ranks.
   CheckpointSaver(std::string directory, int64_t keep, int64_t keep_every_steps, bool asynchronous,
-                  PieceOptions options = {}, Communicator* ranks = nullptr);
+                  PieceOptions options = {}, Communicator* ranks = nullptr, WritePermit permit = {});
   ~CheckpointSaver();  // waits for what its thread does
   CheckpointSaver(const CheckpointSaver&) = delete;
   CheckpointSaver& operator=(const CheckpointSaver&) = delete;
@@ -91,6 +93,7 @@ class CheckpointSaver {
   int64_t keep_, keep_every_steps_;
   bool asynchronous_;
   PieceOptions options_;
+  WritePermit permit_;
   Communicator alone_;  // where no others are given
   Communicator& ranks_;
   mutable std::mutex mutex_;

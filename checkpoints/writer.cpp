@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "checkpoints/manifest.h"
 #include "checkpoints/range_hashes.h"
@@ -21,6 +22,7 @@ namespace gta {
 namespace {
 
 constexpr const char* kTemporary = ".tmp-";
+constexpr std::string_view kStart = ".start-";
 constexpr const char* kSetAside = ".set-aside";  // no name that list_checkpoints knows
 
 // A whole parameter keeps its shape; a part of one is a row of numbers, named by its first element.
@@ -48,27 +50,41 @@ void check_headers(const std::string& path, const std::vector<hdf5::Dataset>& ex
   }
 }
 
-void point_latest(const std::string& directory, const std::string& name) {
-  const std::string link = directory + "/latest", temporary = directory + "/" + kTemporary + "latest";
+// The temporary name of something in a folder of checkpoints.
+std::string temporary_path(const std::string& directory, const std::string& name, int64_t start) {
+  return directory + "/" + kTemporary + name + (start > 0 ? fmt::format("{}{}", kStart, start) : "");
+}
+
+// Of whoever made a temporary name; 0 where that is not known.
+int64_t start_of(const std::string& temporary) {
+  const size_t at = temporary.rfind(kStart);
+  if (at == std::string::npos) return 0;
+  const std::string digits = temporary.substr(at + kStart.size());
+  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return 0;
+  return std::stoll(digits);
+}
+
+void point_latest(const std::string& directory, const std::string& name, int64_t start) {
+  const std::string link = directory + "/latest", temporary = temporary_path(directory, "latest", start);
   ::unlink(temporary.c_str());
   if (::symlink(name.c_str(), temporary.c_str()) != 0) fail(link, "cannot be made: {}", std::strerror(errno));
   rename_path(temporary, link);
 }
 
 // Out of sight in one step, then removed: a half-removed folder must not look like a checkpoint.
-void remove_checkpoint(const std::string& directory, const std::string& name) {
-  const std::string gone = directory + "/" + kTemporary + "removed-" + name;
+void remove_checkpoint(const std::string& directory, const std::string& name, int64_t start) {
+  const std::string gone = temporary_path(directory, "removed-" + name, start);
   remove_tree(gone);
   rename_path(directory + "/" + name, gone);
   remove_tree(gone);
 }
 
-// What interrupted writers left. Nothing that list_checkpoints names.
-void remove_leftovers(const std::string& directory) {
+// What interrupted writers left, up to this start. Nothing that list_checkpoints names.
+void remove_leftovers(const std::string& directory, int64_t start) {
   for (const std::string& name : list_directory(directory)) {
-    if (name.starts_with(kTemporary)) remove_tree(directory + "/" + name);
+    if (name.starts_with(kTemporary) && (start == 0 || start_of(name) <= start)) remove_tree(directory + "/" + name);
     if (name.ends_with(kReplaced) && exists(directory + "/" + name.substr(0, name.size() - std::strlen(kReplaced))))
-      remove_checkpoint(directory, name);
+      remove_checkpoint(directory, name, start);
   }
 }
 
@@ -126,23 +142,23 @@ void write_manifest(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-std::string temporary_folder(const std::string& directory, int64_t step) {
-  return directory + "/" + kTemporary + checkpoint_name(step);
+std::string temporary_folder(const std::string& directory, int64_t step, int64_t start) {
+  return temporary_path(directory, checkpoint_name(step), start);
 }
 
-std::string prepare(const std::string& directory, int64_t step) {
+std::string prepare(const std::string& directory, int64_t step, int64_t start) {
   if (!exists(directory)) {
     make_directories(directory);
     sync_directory(parent_of(directory));
   }
   sync_directory(directory);  // whatever the leftovers were replaced by is on disk before they go
   try {
-    remove_leftovers(directory);
+    remove_leftovers(directory, start);
   } catch (const Error& error) {
     // Another user's, or open elsewhere on a network's file system. It is in nobody's way.
     log::warning("what an earlier save left behind stays, and takes room: {}", error.what());
   }
-  std::string folder = temporary_folder(directory, step);
+  std::string folder = temporary_folder(directory, step, start);
   make_directories(folder);
   return folder;
 }
@@ -197,14 +213,15 @@ RankFile write_own_file(const std::string& folder, int64_t rank, int64_t world_s
 }
 
 std::string publish(const std::string& folder, const TrainingPosition& position, const std::string& config_yaml,
-                    const std::vector<RankFile>& files) {
+                    const std::vector<RankFile>& files, const WritePermit& permit) {
   const std::string directory = parent_of(folder), name = checkpoint_name(position.step), path = directory + "/" + name;
-  ensure(folder.ends_with(std::string("/") + kTemporary + name), "checkpoint", "{} was not prepared for step {}",
-         folder, position.step);
+  ensure(folder == temporary_folder(directory, position.step, permit.start), "checkpoint",
+         "{} was not prepared for step {}", folder, position.step);
   try {
     underway([&] {
       write_manifest(folder + "/manifest.json", whole_manifest(folder, position, config_yaml, files));
       sync_directory(folder);
+      permit.check();
       put_in_place(directory, folder, name);
     });
   } catch (...) {
@@ -214,8 +231,9 @@ std::string publish(const std::string& folder, const TrainingPosition& position,
   // From here on the folder is the old checkpoint, which the disk may still know as the one of this step.
   sync_directory(directory);
   try {
-    point_latest(directory, name);
-    remove_leftovers(directory);
+    permit.check();
+    point_latest(directory, name, permit.start);
+    remove_leftovers(directory, permit.start);
   } catch (const Error& error) {
     log::warning("the checkpoint of step {} is saved, but: {}", position.step, error.what());
   }
@@ -246,19 +264,21 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
   return publish(folder, state.position, state.config_yaml, {written});
 }
 
-void set_aside(const std::string& directory, const std::vector<std::string>& names) {
+void set_aside(const std::string& directory, const std::vector<std::string>& names, const WritePermit& permit) {
   if (names.empty()) return;
   for (const std::string& name : names) {
     const std::string path = directory + "/" + name, aside = path + kSetAside;
+    permit.check();
     remove_tree(aside);
     rename_path(path, aside);
   }
   if (const std::vector<std::string> left = list_checkpoints(directory); !left.empty())
-    point_latest(directory, left.back());
+    point_latest(directory, left.back(), permit.start);
   sync_directory(directory);
 }
 
-void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps) {
+void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps,
+                       const WritePermit& permit) {
   std::vector<std::string> names = list_checkpoints(directory);
   if (names.empty()) return;
   Checkpoint::open(directory + "/" + names.back()).verify();
@@ -268,9 +288,13 @@ void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_
     return names.size() - i <= static_cast<size_t>(std::max<int64_t>(keep, 1)) ||
            (keep_every_steps > 0 && step % keep_every_steps == 0) || directory + "/" + names[i] == sound;
   };
-  for (size_t i = 0; i < names.size(); ++i)
-    if (!stays(i)) remove_checkpoint(directory, names[i]);
-  remove_leftovers(directory);
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (stays(i)) continue;
+    permit.check();
+    remove_checkpoint(directory, names[i], permit.start);
+  }
+  permit.check();
+  remove_leftovers(directory, permit.start);
 }
 
 }  // namespace gta

@@ -18,6 +18,7 @@
 // has a lock).
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,10 +28,24 @@
 
 namespace gta {
 
-// The folder for the ranks' files of a step.
-std::string temporary_folder(const std::string& directory, int64_t step);
+// Which start of a run writes. Of several that live at once, on hosts that do not know of each other, only the last
+// may; each has a number, higher than all before it.
+//
+// A start may be overtaken between check() and what follows it. That harms nothing that is whole:
+//   the folder of a step that is being written has the start's number in its name, so two starts never write into one,
+//     and nobody removes the temporary names of a start after his own;
+//   publish() puts a folder in place whose files are all of its own start, and on disk: one checkpoint of one moment.
+//     Where the later start has published the same step already, the two are exchanged, or the second rename fails;
+//   what an older start prunes then is older than the `keep` newest that it sees, and never the newest sound one.
+struct WritePermit {
+  int64_t start = 0;                    // 0: there is none, and nobody else
+  std::function<void()> check = [] {};  // an Error where another start has taken over, or nobody can tell
+};
+
+// The folder for the ranks' files of a step: .tmp-step-00001000, or .tmp-step-00001000.start-7.
+std::string temporary_folder(const std::string& directory, int64_t step, int64_t start = 0);
 // Makes it, and removes what interrupted writers left. Its path.
-std::string prepare(const std::string& directory, int64_t step);
+std::string prepare(const std::string& directory, int64_t step, int64_t start = 0);
 // Writes what this rank owns, reads it back, and says what is where. The tokenizer goes into the file of rank 0; others
 // need not have it.
 RankFile write_own_file(const std::string& folder, int64_t rank, int64_t world_size, const TrainingState& state,
@@ -39,7 +54,7 @@ RankFile write_own_file(const std::string& folder, int64_t rank, int64_t world_s
 // lack is named. After an Error it has cleaned up itself: do not call give_up() then, the folder may hold the
 // checkpoint that was to be replaced.
 std::string publish(const std::string& folder, const TrainingPosition& position, const std::string& config_yaml,
-                    const std::vector<RankFile>& files);
+                    const std::vector<RankFile>& files, const WritePermit& permit = {});
 // Removes the folder. Does not throw: the disk that refused a write may refuse this too, and the next prepare() removes
 // it.
 void give_up(const std::string& folder);
@@ -52,9 +67,10 @@ std::string write_checkpoint(const std::string& directory, const TrainingState& 
 // Keeps the `keep` newest, those at multiples of keep_every_steps (0: none) and the newest that is sound, but removes
 // nothing unless the newest verifies. Error(BadInput) names what is damaged there. Leftovers of interrupted writers go
 // too.
-void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps);
+void prune_checkpoints(const std::string& directory, int64_t keep, int64_t keep_every_steps,
+                       const WritePermit& permit = {});
 
 // Renames checkpoints to NAME.set-aside, which nothing here lists, loads or removes: what a run goes back behind.
-void set_aside(const std::string& directory, const std::vector<std::string>& names);
+void set_aside(const std::string& directory, const std::vector<std::string>& names, const WritePermit& permit = {});
 
 }  // namespace gta

@@ -7,7 +7,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <mutex>
+#include <utility>
 
 #include "core/error.h"
 
@@ -40,6 +42,25 @@ spdlog::level::level_enum level_of(Level level) {
   return spdlog::level::info;
 }
 
+// A file that may become another's.
+class AskedSink final : public spdlog::sinks::sink {
+ public:
+  AskedSink(std::shared_ptr<spdlog::sinks::sink> file, std::function<bool()> may_write)
+      : file_(std::move(file)), may_write_(std::move(may_write)) {}
+  void log(const spdlog::details::log_msg& message) override {
+    if (may_write_()) file_->log(message);
+  }
+  void flush() override { file_->flush(); }
+  void set_pattern(const std::string& pattern) override { file_->set_pattern(pattern); }
+  void set_formatter(std::unique_ptr<spdlog::formatter> formatter) override {
+    file_->set_formatter(std::move(formatter));
+  }
+
+ private:
+  std::shared_ptr<spdlog::sinks::sink> file_;
+  std::function<bool()> may_write_;
+};
+
 std::shared_ptr<spdlog::sinks::sink> file_sink(const std::string& path) {
   auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
   sink->set_pattern("%Y-%m-%d %H:%M:%S %v");
@@ -68,11 +89,12 @@ void set_console_level(Level level) {
   logger().sinks().front()->set_level(level_of(level));
 }
 
-void attach_file(const std::string& path, Level least) {
+void attach_file(const std::string& path, Level least, std::function<bool()> may_write) {
   detach_file();
   std::lock_guard lock(mutex);
   try {
     auto sink = file_sink(path);
+    if (may_write) sink = std::make_shared<AskedSink>(std::move(sink), std::move(may_write));
     sink->set_level(level_of(least));
     logger().sinks().push_back(std::move(sink));
   } catch (const spdlog::spdlog_ex&) {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,8 +18,9 @@ void set_level(Level level);
 // Of what is shown on stderr, beside that of set_level.
 void set_console_level(Level level);
 // Appends messages, from `least` on, to this file too, until detached; a file that cannot be opened is an Error. One
-// file at a time.
-void attach_file(const std::string& path, Level least = Level::Debug);
+// file at a time. may_write: asked before each message, under the log's lock; where it says no, the file stays as it
+// is.
+void attach_file(const std::string& path, Level least = Level::Debug, std::function<bool()> may_write = {});
 void detach_file();
 // One line at the end of a file that is there and not attached; what cannot be written is lost.
 void append_to(const std::string& path, Level level, std::string_view message);

@@ -69,17 +69,28 @@ bool same_file(const struct stat& a, const struct stat& b) { return a.st_dev == 
 
 }  // namespace
 
-RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
+RunFolder::RunFolder(std::string path, FolderLock lock) : path_(std::move(path)), use_lock_(lock) {
   make_directories(path_);
   for (const char* file : kFiles) require_file(path_ + file);
   take_lock();
+  try {
+    fence_ = std::make_shared<Fence>(path_);
+  } catch (...) {
+    ::close(lock_);
+    throw;
+  }
 }
 
 void RunFolder::take_lock() {
   const std::string lock = path_ + kLock;
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0) fail(lock, "cannot open: {}", std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+  // Some file systems of clusters have no locks: there the fence is alone.
+  const auto locks = [&] {
+    if (use_lock_ == FolderLock::Leave || ::flock(lock_, LOCK_EX | LOCK_NB) == 0) return true;
+    return errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP;
+  };
+  if (!locks()) {
     char holder[32] = {};
     const ssize_t got = ::pread(lock_, holder, sizeof holder - 1, 0);
     ::close(std::exchange(lock_, -1));
@@ -106,6 +117,7 @@ bool RunFolder::follow() {
   const std::string lock = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", lock_), error).string();
   if (!error && lock.ends_with(kLock) && holds(lock)) {
     path_ = parent_of(lock);
+    fence_->moved_to(path_);
     return true;
   }
   if (!is_directory(path_)) fail(path_, "is gone: the run's folder was removed while it trained");
@@ -136,8 +148,11 @@ void RunFolder::make_folders() {
 }
 
 void RunFolder::begin(int64_t step) {
-  metrics_.emplace(metrics_file(), rows_up_to(metrics_file(), step));
-  tensorboard_.emplace(path_ + "/tensorboard", step);
+  const MayWrite may_write = [fence = fence_] { return fence->may_write(); };
+  fence_->check();
+  metrics_.emplace(metrics_file(), rows_up_to(metrics_file(), step), may_write);
+  fence_->check();
+  tensorboard_.emplace(path_ + "/tensorboard", step, may_write);
 }
 
 void RunFolder::add_metrics(MetricsRow row) {
@@ -152,17 +167,17 @@ bool RunFolder::flush_metrics() {
   return tensorboard_->complete() && metrics_->complete();
 }
 
-void RunFolder::note_checkpoint(int64_t step) {
+void RunFolder::note_checkpoint(int64_t step) try {
   std::error_code error;
   const std::string directory = std::filesystem::canonical(checkpoints(), error).string(),
                     text = nlohmann::json{{"step", step}, {"directory", directory}}.dump() + "\n";
-  try {
-    // Not synced: training waits for no disk, and a note that is lost or torn is no note.
-    const File file(path_ + kNote, File::Mode::Create);
-    file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
-  } catch (const Error& failed) {
-    log::warning("{}", failed.what());
-  }
+  if (!fence_->may_write()) return;
+  // Not synced: training waits for no disk, and a note that is lost or torn is no note. One that an older start writes
+  // after all, stopped at this very line, names a checkpoint that was there too.
+  const File file(path_ + kNote, File::Mode::Create);
+  file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
+} catch (const Error& failed) {
+  log::warning("{}", failed.what());
 }
 
 std::optional<RunFolder::NotedCheckpoint> RunFolder::noted_checkpoint() const {

@@ -1,23 +1,28 @@
 // A run's folder: config.yaml, environment.json, log.txt, metrics.jsonl, tensorboard/, samples/, checkpoints/,
-// last_checkpoint.json. One process at a time (a lock, run.lock).
+// last_checkpoint.json. One process at a time: a lock, run.lock, refuses the second one, where locks work; and a fence,
+// run.fence, ends the first one where they do not (launch/fence.h).
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "launch/append_file.h"
+#include "launch/fence.h"
 #include "launch/metrics.h"
 #include "launch/tensorboard.h"
 
 namespace gta {
 
+enum class FolderLock : uint8_t { Take, Leave };  // Leave: as where the file system has none
+
 class RunFolder {
  public:
-  // Makes the folder where absent and takes its lock; Error(Failed) naming the holder when another process has it,
-  // Error(BadInput) where something else has the name of one of its files.
+  // Makes the folder where absent, takes its lock and the next number of its fence; Error(Failed) naming the holder
+  // when another process has the lock, Error(BadInput) where something else has the name of one of its files.
   // Nothing else is written before make_folders().
-  explicit RunFolder(std::string path);
+  explicit RunFolder(std::string path, FolderLock lock = FolderLock::Take);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
@@ -29,6 +34,9 @@ class RunFolder {
   std::string metrics_file() const { return path_ + "/metrics.jsonl"; }
   std::string sample_file(int64_t step) const;
 
+  // What every write into the folder asks first; for as long as anybody may ask.
+  const std::shared_ptr<Fence>& fence() const { return fence_; }
+
   // samples/ and checkpoints/. Error(Failed) where one cannot be: a file has its name, or a link that leads nowhere;
   // Error(BadInput) where nothing can be written into it.
   void make_folders();
@@ -37,7 +45,8 @@ class RunFolder {
   void begin(int64_t step);
   // A line of metrics.jsonl, with the time of now, and the scalars of tensorboard/. Waits for no disk.
   void add_metrics(MetricsRow row);
-  // Hands both to the system; false when the disk refused some of it (a warning said why; later calls try again).
+  // Hands both to the system, unless another start has taken over; false when the disk refused some of it (a warning
+  // said why; later calls try again).
   bool flush_metrics();
 
   // The folder may be renamed while a run trains in it, and another run begin under its old name: the lock and the open
@@ -47,7 +56,8 @@ class RunFolder {
   bool follow();
 
   // What is remembered of the last checkpoint that was whole on disk. Checkpoints may lie behind a link, on a disk that
-  // is not there at the next start: a run that does not find them must not begin anew. An error is a warning.
+  // is not there at the next start: a run that does not find them must not begin anew. An error is a warning; nothing
+  // where another start has taken over.
   struct NotedCheckpoint {
     int64_t step;
     std::string directory;  // where checkpoints/ led
@@ -60,7 +70,9 @@ class RunFolder {
   bool holds(const std::string& lock) const;  // whether the file of this name is the one that is locked
 
   std::string path_;
+  FolderLock use_lock_;
   int lock_ = -1;
+  std::shared_ptr<Fence> fence_;  // before what asks it
   std::optional<AppendFile> metrics_;
   std::optional<TensorBoard> tensorboard_;
 };

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -166,29 +167,30 @@ int64_t number_of(const std::string& name) {
 
 // Returns the number of the last file there was.
 int64_t cut_back(const std::string& folder, int64_t step) {
+  const std::vector<std::string> names = list_directory(folder);
   int64_t last = 0;
-  for (const std::string& name : list_directory(folder)) {
+  for (const std::string& name : names) last = std::max(last, number_of(name));
+  for (const std::string& name : names) {
     const int64_t number = number_of(name);
     if (number == 0) continue;
-    last = std::max(last, number);
     const std::string path = folder + "/" + name;
     require_file(path);
-    const File file(path, File::Mode::ReadWrite);
+    const File file(path, File::Mode::Read);
     const Kept kept = find_end(file, step);
     if (!kept.scalars)
       remove_tree(path);
-    else if (kept.bytes < file.size())
-      file.truncate(kept.bytes);
+    else if (kept.bytes < file.size() || number == last)  // the start before may live on, and have the last one open
+      keep_beginning(path, kept.bytes);
   }
   return last;
 }
 
 }  // namespace
 
-TensorBoard::TensorBoard(const std::string& folder, int64_t step) {
+TensorBoard::TensorBoard(const std::string& folder, int64_t step, MayWrite may_write) {
   make_directories(folder);
   const int64_t number = cut_back(folder, step) + 1;
-  file_ = std::make_unique<AppendFile>(fmt::format("{}/{}{:06}", folder, kName, number), 0);
+  file_ = std::make_unique<AppendFile>(fmt::format("{}/{}{:06}", folder, kName, number), 0, std::move(may_write));
   std::string version = event_at(0), start = event_at(step + 1);
   put_bytes(version, 3, "brain.Event:2");
   put_bytes(start, 7, "\x08\x01");

@@ -22,7 +22,7 @@ namespace gta {
 class TensorBoard {
  public:
   // What earlier processes wrote of steps after `step`, and a record that a kill left torn, is removed.
-  TensorBoard(const std::string& folder, int64_t step);
+  TensorBoard(const std::string& folder, int64_t step, MayWrite may_write = {});
 
   // Every number of a row of metrics.jsonl at the row's step: "loss" -> train/loss, "memory_bytes" -> memory/bytes,
   // "validation_loss" -> validation/loss; "tokens" goes with the row's kind, train/ or validation/.

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "launch/run_folder.h"
 #include "launch/trainer.h"
 
 namespace gta {
@@ -22,6 +23,10 @@ struct TrainHooks {
   std::function<void(int64_t step, const Tensor& losses)> with_loss;
   // The step's gradients, of all ranks, are in `space`, and nothing has looked at them.
   std::function<void(int64_t step, ParameterSpace& space)> before_update;
+  // By whichever thread is about to write into the run's folder, before it looks whether another start has taken over.
+  std::function<void()> before_look_at_fence;
+  // Leave: the folder may have a second training.
+  FolderLock folder_lock = FolderLock::Take;
 };
 
 TrainResult train(const LoadedRun& run, const TrainOptions& options, const Ranks& ranks, const TrainHooks& hooks);

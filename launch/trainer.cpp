@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -27,6 +28,7 @@
 #include "launch/training/looks.h"
 #include "launch/training/replicas.h"
 #include "launch/training/run_saver.h"
+#include "launch/training/slow_ranks.h"
 #include "launch/training/start.h"
 #include "launch/training/step.h"
 
@@ -88,7 +90,7 @@ class Trainer {
     together("run's folder", [&] {
       if (ranks_.leads()) prepare_folder(resumed);
     });
-    log_into_folder();
+    join_lead();
 
     flops_per_token_ =
         plan_model(training_.config.model, training_.config.data.sequence_length).flops_per_token_training;
@@ -99,9 +101,11 @@ class Trainer {
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
     // What it cannot have is said before "begins".
-    together("checkpoints",
-             [&] { saver_.emplace(training_, folder(), run_dir_ + "/checkpoints", resumed ? position.step : -1); });
+    together("checkpoints", [&] {
+      saver_.emplace(training_, folder(), fence_, run_dir_ + "/checkpoints", resumed ? position.step : -1);
+    });
     if (ranks_.leads()) say_what_begins(resumed);
+    end_if_overtaken();
     return loop(resumed ? resumed->owed : looks_due(training_));
   }
 
@@ -118,7 +122,7 @@ class Trainer {
       std::vector<std::string> names;
       for (const std::string& name : list_checkpoints(folder_->checkpoints()))
         if (step_of(name) > replicas_->sound_step()) names.push_back(name);
-      set_aside(folder_->checkpoints(), names);
+      set_aside(folder_->checkpoints(), names, {fence_->number(), [&] { fence_->check(); }});
       for (const std::string& name : names)
         log::warning("{} may hold what was found, and is now called {}.set-aside", name, name);
       left = static_cast<int64_t>(list_checkpoints(folder_->checkpoints()).size());
@@ -131,7 +135,8 @@ class Trainer {
   // What ended it, for its log; whoever catches it tells the user.
   void note_end(const std::string& error) const {
     std::istringstream lines(error);
-    for (std::string line; logs_ && std::getline(lines, line);) log::append_to(log_file(), log::Level::Error, line);
+    const bool logs = logs_ && !fence_->overtaken();
+    for (std::string line; logs && std::getline(lines, line);) log::append_to(log_file(), log::Level::Error, line);
   }
 
  private:
@@ -153,39 +158,68 @@ class Trainer {
     if (!ranks_.leads() || !exists(run_dir_)) return;
     if (!is_run_folder(run_dir_))
       bad_input(run_dir_, "holds files and is not the folder of a run: name one that is new or empty (--run-dir)");
-    folder_.emplace(run_dir_);
+    open_folder();
+  }
+
+  // Its number is taken with it.
+  void open_folder() {
+    folder_.emplace(run_dir_, hooks_.folder_lock);
+    fence_ = folder_->fence();
+    fence_->before_look = hooks_.before_look_at_fence;
   }
 
   void prepare_folder(const std::optional<Resumed>& resumed) {
+    if (folder_) fence_->check();
     if (folder_ && options_.use == FolderUse::Fresh) {
       notes_.push_back("the earlier run is now " + move_aside(run_dir_));  // under its lock
       folder_.reset();
     }
     if (!folder_) {
-      folder_.emplace(run_dir_);
+      open_folder();
       if (!list_checkpoints(folder_->checkpoints()).empty())
         fail(run_dir_, "was made by another process just now: run the command again");
     }
     folder_->make_folders();
-    log::attach_file(log_file());
-    logs_ = true;
-    if (resumed) set_aside(folder_->checkpoints(), resumed->left_behind);
+    log_to_file(log::Level::Debug);
+    if (resumed) set_aside(folder_->checkpoints(), resumed->left_behind, {fence_->number(), [&] { fence_->check(); }});
+    fence_->check();
     publish_text(folder_->config_file(), training_.config_text());
     const std::string environment = run_dir_ + "/environment.json";
     if (resumed)
       for (const std::string& change :
            changes_since(environment, training_.device, training_.config.optimizer.schedule.type))
         notes_.push_back(change);
+    fence_->check();
     publish_text(environment, environment_json(training_.device));
     folder_->begin(training_.position.step);
   }
 
-  void log_into_folder() {
-    together("log", [&] {
-      if (ranks_.leads() || !options_.own_logs) return;
-      log::attach_file(log_file(), log::Level::Warning);
-      logs_ = true;
+  // The other ranks learn the start's number, and write into the folder from here on.
+  void join_lead() {
+    const int64_t number = ranks_.communicator.gather("start's number", fence_ ? fence_->number() : 0)[0];
+    together("run's folder", [&] {
+      if (ranks_.leads()) return;
+      fence_ = std::make_shared<Fence>(run_dir_, number);
+      fence_->before_look = hooks_.before_look_at_fence;
+      if (options_.own_logs) log_to_file(log::Level::Warning);
     });
+  }
+
+  void log_to_file(log::Level least) {
+    log::attach_file(log_file(), least, [fence = fence_] { return !fence->overtaken(); });
+    logs_ = true;
+  }
+
+  // All ranks. Where any has seen a later start of this run, all end here. What a save has begun goes; it has a name of
+  // its own.
+  void end_if_overtaken() {
+    const std::vector<std::string> seen = ranks_.communicator.gather_text("fence", fence_->taken_over());
+    const auto first = std::find_if(seen.begin(), seen.end(), [](const std::string& text) { return !text.empty(); });
+    if (first == seen.end()) return;
+    fence_->believe(*first);
+    progress_.interrupt();
+    if (saver_) saver_->finish();
+    fail_alike(folder_ ? folder_->path() : run_dir_, "{}", *first);
   }
 
   void say_what_begins(const std::optional<Resumed>& resumed) {
@@ -236,6 +270,7 @@ class Trainer {
       if (profiled)
         look(ranks_, "profile", position.step, [&] {
           profiler.stop();
+          if (!fence_->may_write()) return;
           report_profile(profiler, folder_->path() + "/profile.json");
           log::info("memory   {}", describe(memory_report(training_.device)));
         });
@@ -259,9 +294,12 @@ class Trainer {
   TrainResult finish() {
     training_.parallel->finish_weights();
     ranks_.watchdog.at(training_.position.step, "finishes its checkpoint");
-    if (!saver_->finish()) fail_alike("checkpoint", "the last one could not be saved: see the warning above");
+    const bool saved = saver_->finish();
     const int64_t own = !folder_ || folder_->flush_metrics() ? 1 : 0;
-    if (ranks_.communicator.gather("rows of the metrics", own)[0] == 0) {
+    const bool has_rows = ranks_.communicator.gather("rows of the metrics", own)[0] != 0;
+    end_if_overtaken();
+    if (!saved) fail_alike("checkpoint", "the last one could not be saved: see the warning above");
+    if (!has_rows) {
       const std::string lost =
           "rows of metrics.jsonl or of tensorboard/ could not be written, and are lost: see the warning above";
       if (!stopped_) fail_alike(run_dir_, "the training is whole and saved, but {}", lost);
@@ -291,11 +329,15 @@ class Trainer {
       failure = std::current_exception();
     }
     if (!failure && !losses) return std::nullopt;
-    StepVote vote{.signal = stop_requested(), .failed = failure ? 1 : 0, .file = saver_->checkpoints().own_file()};
+    StepVote vote{.signal = stop_requested(),
+                  .failed = failure ? 1 : 0,
+                  .overtaken = fence_->taken_over().empty() ? 0 : 1,
+                  .file = saver_->checkpoints().own_file()};
     communication_seconds_ = training_.parallel->take_seconds_waited();
     vote.computed_seconds = seconds_since(start) - communication_seconds_;
     step.finish_gradients();
     const StepAgreement all = agree(ranks_.communicator, vote);
+    if (all.overtaken) end_if_overtaken();
     if (all.failed) try {
         together("gradients", [&] {
           if (failure) std::rethrow_exception(failure);
@@ -306,7 +348,11 @@ class Trainer {
       }
     stop_.agree_on(all.signal);
     if (all.files_ended) saver_->checkpoints().conclude();
-    slowest_rank_ = all.slowest_rank;
+    const auto slowest = std::max_element(all.computed_seconds.begin(), all.computed_seconds.end());
+    slowest_rank_ = slowest - all.computed_seconds.begin();
+    if (ranks_.leads())
+      if (const std::string slow = slow_ranks_.add(all.computed_seconds, seconds_since(start_)); !slow.empty())
+        log::warning("{}", slow);
     if (diagnosis_follows(training_))
       look(ranks_, "diagnosis", training_.position.step, [&] {
         const DiagnosisRow row = step.diagnose();
@@ -346,8 +392,9 @@ class Trainer {
     const int signal = stop_.now();
     progress_.interrupt();
     if (!saver_->is_saved()) saver_->save();
-    if (!saver_->finish())
-      fail_alike("checkpoint", "could not be saved after signal {}: see the warning above", signal);
+    const bool saved = saver_->finish();
+    end_if_overtaken();
+    if (!saved) fail_alike("checkpoint", "could not be saved after signal {}: see the warning above", signal);
     log::info("stopped by signal {} after step {}; run the same command again{} to go on", signal,
               training_.position.step, where_it_is("with"));
     stopped_ = true;
@@ -447,11 +494,13 @@ class Trainer {
   std::string run_dir_;
   std::vector<std::string> notes_;
   std::optional<RunFolder> folder_;  // the lead's
+  std::shared_ptr<Fence> fence_;     // from the folder's first use on
   std::optional<ReplicaCheck> replicas_;
   std::optional<RunSaver> saver_;  // after what it reads
   bool stopped_ = false;           // by a signal, and something is left for whoever goes on
   bool logs_ = false;              // whether log_file() is this training's
   Progress progress_;
+  SlowRanks slow_ranks_{ranks_.communicator.hosts()};
   std::optional<ValidationResult> validated_;
   double loss_ = 0, communication_seconds_ = 0;
   int64_t slowest_rank_ = 0;

@@ -22,13 +22,12 @@ StepAgreement agree(Communicator& ranks, const StepVote& own) {
   const std::vector<StepVote> votes = ranks.gather("agreement on a step", own);
   StepAgreement all;
   all.files_ended = true;
-  for (size_t rank = 0; rank < votes.size(); ++rank) {
-    const StepVote& vote = votes[rank];
+  for (const StepVote& vote : votes) {
     all.signal = std::max(all.signal, static_cast<int>(vote.signal));
     all.failed |= vote.failed != 0;
+    all.overtaken |= vote.overtaken != 0;
     all.files_ended &= vote.file == CheckpointSaver::OwnFile::Ended;
-    if (vote.computed_seconds > votes[static_cast<size_t>(all.slowest_rank)].computed_seconds)
-      all.slowest_rank = static_cast<int64_t>(rank);
+    all.computed_seconds.push_back(vote.computed_seconds);
   }
   return all;
 }

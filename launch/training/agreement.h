@@ -1,8 +1,10 @@
 // What the ranks of a training tell each other once a step, and what they agree on by it: whether a signal stops all of
-// them, whether one could not compute its share, whether all files of a save are on disk, and who is slow.
+// them, whether one could not compute its share, whether one has seen that another start of the run has taken over,
+// whether all files of a save are on disk, and who is slow.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "checkpoints/saver.h"
 #include "launch/training/ranks.h"
@@ -28,8 +30,9 @@ class StopSignal {
 };
 
 struct StepVote {
-  int32_t signal = 0;  // that has come to this rank
-  int32_t failed = 0;  // 1: it could not compute its share
+  int32_t signal = 0;     // that has come to this rank
+  int32_t failed = 0;     // 1: it could not compute its share
+  int32_t overtaken = 0;  // 1: a later start of the run was seen
   CheckpointSaver::OwnFile file = CheckpointSaver::OwnFile::None;
   double computed_seconds = 0;  // without waiting for others
 };
@@ -37,8 +40,9 @@ struct StepVote {
 struct StepAgreement {
   int signal = 0;
   bool failed = false;
-  bool files_ended = false;  // every rank's file of the save in flight
-  int64_t slowest_rank = 0;
+  bool overtaken = false;
+  bool files_ended = false;              // every rank's file of the save in flight
+  std::vector<double> computed_seconds;  // of each rank
 };
 StepAgreement agree(Communicator& ranks, const StepVote& own);
 

@@ -82,7 +82,7 @@ bool sample(const Training& t, const RunFolder* folder, const std::function<bool
     if (!folder) return;
     const std::optional<std::string> text = continued_prompts(t, stop);
     complete = text ? 1 : 0;
-    if (!text) return;
+    if (!text || !folder->fence()->may_write()) return;
     publish_text(folder->sample_file(t.position.step), *text);
     log::info("sample after step {}: {}", t.position.step, text->substr(0, text->find("\n---\n")));
   });

@@ -54,7 +54,8 @@ struct ValidationResult {
 // Over the validation set; the row and a message. Nothing where `stop` of any rank ended it.
 std::optional<ValidationResult> validate(const Training& training, RunFolder* folder,
                                          const std::function<bool()>& stop);
-// The lead continues the prompts; the file and a message. False where its `stop` ended it.
+// The lead continues the prompts; the file and a message, unless another start of the run has taken over. False where
+// its `stop` ended it.
 bool sample(const Training& training, const RunFolder* folder, const std::function<bool()>& stop);
 
 }  // namespace gta

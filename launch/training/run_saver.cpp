@@ -31,14 +31,15 @@ PieceOptions that_moves(Watchdog& watchdog) {
 
 }  // namespace
 
-RunSaver::RunSaver(Training& training, RunFolder* folder, const std::string& checkpoints, int64_t saved_step)
+RunSaver::RunSaver(Training& training, RunFolder* folder, const std::shared_ptr<Fence>& fence,
+                   const std::string& checkpoints, int64_t saved_step)
     : training_(training),
       folder_(folder),
       checkpoints_(checkpoints),
       saved_step_(saved_step),
       saver_(checkpoints, training.config.train.checkpoint.keep, training.config.train.checkpoint.keep_every_steps,
              training.config.train.checkpoint.asynchronous, that_moves(training.ranks.watchdog),
-             &training.ranks.communicator) {}
+             &training.ranks.communicator, {fence->number(), [fence] { fence->check(); }}) {}
 
 void RunSaver::save() {
   ProfilerRange range("save");
@@ -47,7 +48,7 @@ void RunSaver::save() {
   training_.ranks.watchdog.at(position.step, "saves");
   saved_step_ = position.step;
   const auto follow = [&] {
-    if (folder_ && folder_->follow())
+    if (folder_ && !folder_->fence()->overtaken() && folder_->follow())
       log::warning("the run's folder was renamed: it is now {}, and what is saved goes there", folder_->path());
   };
   if (const std::optional<Error> error = ranks.attempt("run's folder", follow)) {

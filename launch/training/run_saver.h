@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "checkpoints/saver.h"
@@ -12,9 +13,10 @@ namespace gta {
 
 class RunSaver {
  public:
-  // folder: the lead's; nullptr elsewhere. checkpoints: its folder of them. saved_step: of the checkpoint that the
-  // training goes on from; -1: there is none.
-  RunSaver(Training& training, RunFolder* folder, const std::string& checkpoints, int64_t saved_step);
+  // folder: the lead's; nullptr elsewhere. fence: of this rank. checkpoints: of the run. saved_step: of the
+  // checkpoint that the training goes on from; -1: there is none.
+  RunSaver(Training& training, RunFolder* folder, const std::shared_ptr<Fence>& fence, const std::string& checkpoints,
+           int64_t saved_step);
 
   // All ranks, as all that follow. Begins to save the state of now, after the rows of the metrics up to here; a warning
   // where the weights are not sound. Waits for an earlier save. A save that fails is a warning.

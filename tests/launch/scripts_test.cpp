@@ -86,6 +86,24 @@ TEST_F(Scripts, SuperviseDoesNotStartAgainWhatGainsNoStep) {
   EXPECT_EQ(read("anew_starts"), "x\nx\n");
 }
 
+// The steps that were gained are another start's, on another machine.
+TEST_F(Scripts, SuperviseDoesNotStartAgainWhereAnotherStartHasTakenOver) {
+  command("gains",
+          kGains + "mkdir -p r/run.fence; : > r/run.fence/$((8 + n)); [ $n -lt 3 ] || : > r/run.fence/12; exit 1");
+  make_directories(folder_ + "/r/run.fence");
+  publish_text(folder_ + "/r/run.fence/8", "");
+  EXPECT_EQ(supervise("--run-dir r ./gains x"), 1);
+  EXPECT_EQ(read("starts"), "x\nx\nx\n");
+  expect_said(
+      "ended by exit code 1, at step 30: another start of the run has taken over, so it is not started again\n");
+  // What begins anew has the first number of a new folder.
+  command("anew",
+          "echo x >> anew_starts; rm -r r; mkdir -p r/run.fence r/checkpoints/step-00000003; : > r/run.fence/1; "
+          ": > r/run.fence/2; exit 1");
+  EXPECT_EQ(supervise("--run-dir r ./anew --fresh"), 1);
+  EXPECT_EQ(read("anew_starts"), "x\n");
+}
+
 TEST_F(Scripts, SuperviseStartsABoundedNumberOfTimes) {
   command("gains", kGains + "exit 7\n");
   EXPECT_EQ(supervise("--restarts 2 --run-dir r ./gains x"), 7);
