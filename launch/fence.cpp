@@ -264,7 +264,9 @@ bool Fence::may_write() {
 }
 
 void Fence::check() {
-  if (!may_write()) fail(parent_of(path_), "{}", taken_over());
+  if (may_write()) return;
+  const std::lock_guard lock(mutex_);
+  fail(parent_of(path_), "{}", taken_over_);
 }
 
 bool Fence::overtaken() try { return !look(); } catch (const Error&) {

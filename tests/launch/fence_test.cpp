@@ -229,6 +229,7 @@ TEST_F(FenceFiles, LogsRowsAndNotesOfAnOlderStartAreNotWritten) {
     now.begin(1);
     old.add_metrics(StepRow{.step = 2, .loss = 4});
     EXPECT_TRUE(old.flush_metrics());
+    EXPECT_NE(old.fence()->taken_over(), "") << "it looked before it wrote";
     old.note_checkpoint(2);
     log::info("nobody reads");
     now.add_metrics(StepRow{.step = 2, .loss = 5});
@@ -242,6 +243,31 @@ TEST_F(FenceFiles, LogsRowsAndNotesOfAnOlderStartAreNotWritten) {
   EXPECT_EQ(losses, (std::vector<double>{3, 5}));
   EXPECT_EQ(RunFolder(run_, FolderLock::Leave).noted_checkpoint()->step, 1);
   EXPECT_EQ(list_directory(run_ + "/tensorboard"), (Names{"events.out.tfevents.000001", "events.out.tfevents.000002"}));
+}
+
+TEST_F(FenceFiles, RowsThatMayNotBeWrittenAnyMoreAreLostAndThoseThatMayLaterWait) {
+  enum { Yes, No, Unknown } may = Yes;
+  {
+    AppendFile file(run_ + "/rows", 0, [&] {
+      if (may == Unknown) fail("disk", "is away");
+      return may == Yes;
+    });
+    file.add("a");
+    file.flush();
+    may = Unknown;
+    file.add("b");
+    file.flush();
+    EXPECT_FALSE(file.complete());
+    EXPECT_EQ(read_file(run_ + "/rows"), "a");
+    may = Yes;
+    file.flush();
+    may = No;
+    file.add("c");
+    file.flush();
+    EXPECT_TRUE(file.complete());
+    file.add("d");
+  }
+  EXPECT_EQ(read_file(run_ + "/rows"), "ab");
 }
 
 // As a host's buffers do that has lost its network, and writes what was allowed when it was handed over.
@@ -278,6 +304,8 @@ void expect_same_files(const std::map<std::string, std::string>& now, const std:
 
 class Fenced : public RanksOfSmallRun {
  protected:
+  static constexpr const char *kSynchronous = "train.checkpoint.asynchronous=false",
+                              *kAsynchronous = "train.checkpoint.asynchronous=true";
   const std::vector<std::string> kOverrides = {"train.steps=4",
                                                "train.micro_batch_size=1",
                                                "train.checkpoint.every_steps=2",
@@ -294,6 +322,9 @@ class Fenced : public RanksOfSmallRun {
                       run = fmt::format("run-{}-{}-{}-{}", ranks, rank, look, mode.size());
     std::vector<std::string> overrides = kOverrides;
     overrides.push_back(mode);
+    std::vector<std::string> of_second = overrides;
+    of_second.push_back("train.sample_prompts=[cba]");  // so that nothing of it is equal by chance
+    std::atomic<int64_t> begun = 0, begun_then = 0;     // micro-batches of the rank
     std::atomic<int64_t> looks = 0;
     std::atomic<bool> happened = false;
     std::mutex mutex;  // nobody else looks meanwhile
@@ -301,13 +332,15 @@ class Fenced : public RanksOfSmallRun {
     const std::vector<RankEnd> ends = train_as(ranks, run, overrides, [&](int64_t of) {
       TrainHooks hooks;
       hooks.folder_lock = FolderLock::Leave;
+      hooks.before_micro_batch = [&, of](int64_t, int64_t) { begun += of == rank ? 1 : 0; };
       hooks.before_look_at_fence = [&, of] {
         const std::lock_guard lock(mutex);
         if (of != rank || ++looks != look) return;
         happened = true;
+        begun_then = begun.load();
         WatchedRun second = options(run);
         second.folder_lock = FolderLock::Leave;
-        EXPECT_NE(train(load(overrides), second).outcome, TrainOutcome::Interrupted) << when;
+        EXPECT_NE(train(load(of_second), second).outcome, TrainOutcome::Interrupted) << when;
         made = content_of(second.run_dir);
       };
       return hooks;
@@ -320,6 +353,10 @@ class Fenced : public RanksOfSmallRun {
       EXPECT_NE(end.error.find("has taken over: this one, number 1, stops"), std::string::npos) << when << end.error;
     }
     if (happened) {
+      // Where the step after it waits for the save, that is the last one.
+      if (mode == kSynchronous) {
+        EXPECT_LE(begun, begun_then + 4 / ranks) << when;
+      }
       expect_same_files(content_of(folder_ + "/" + run), made, when);
       EXPECT_EQ(Checkpoint::open(resolve_checkpoint(folder_ + "/" + run)).position().step, 4) << when;
     }
@@ -329,7 +366,7 @@ class Fenced : public RanksOfSmallRun {
 };
 
 TEST_F(Fenced, AnOlderStartWritesNothingFromWhateverMomentOn) {
-  for (const char* mode : {"train.checkpoint.asynchronous=false", "train.checkpoint.asynchronous=true"}) {
+  for (const char* mode : {kSynchronous, kAsynchronous}) {
     int64_t look = 1;
     while (overtaken_at(1, 0, look, mode)) ++look;
     EXPECT_GT(look, 20) << "the start, rows, two saves, two samples and notes";
@@ -337,9 +374,9 @@ TEST_F(Fenced, AnOlderStartWritesNothingFromWhateverMomentOn) {
 }
 
 TEST_F(Fenced, AllRanksOfAnOlderStartEndWhicheverSeesTheLaterOne) {
-  for (int64_t rank : {0, 1}) {
+  for (const auto& [rank, mode] : {std::pair(0, kSynchronous), {1, kSynchronous}, {1, kAsynchronous}}) {
     int64_t look = 1;
-    while (overtaken_at(2, rank, look, "train.checkpoint.asynchronous=true")) ++look;
+    while (overtaken_at(2, rank, look, mode)) ++look;
     EXPECT_GT(look, rank == 0 ? 20 : 4) << "at least before and behind each file";
   }
 }
