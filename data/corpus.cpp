@@ -16,8 +16,9 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kMostListed = 100;  // bad lines that are named one by one
-constexpr size_t kHead = 4096;        // bytes that tell what a file is
+constexpr int64_t kMostListed = 10;  // bad lines that are named one by one
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+constexpr size_t kHead = 4096;  // bytes that tell what a file is
 
 class Separator {
  public:
@@ -75,7 +76,7 @@ std::string_view without_blanks(std::string_view text) {
 
 // {"key": or [{"key": or [", which no prose begins with.
 bool begins_as_json(std::string_view head) {
-  if (head.starts_with("\xef\xbb\xbf")) head.remove_prefix(3);
+  if (head.starts_with(kByteOrderMark)) head.remove_prefix(kByteOrderMark.size());
   head = without_blanks(head);
   const bool array = head.starts_with('[');
   if (array) head = without_blanks(head.substr(1));
@@ -164,6 +165,8 @@ struct CorpusReader::State {
     number += line.begins;
     offset += static_cast<int64_t>(line.text.size());
     bytes += static_cast<int64_t>(line.text.size());
+    // What some editors begin a file with is no part of its text.
+    if (number == 1 && line.begins && line.text.starts_with(kByteOrderMark)) line.text.erase(0, kByteOrderMark.size());
     return true;
   }
 

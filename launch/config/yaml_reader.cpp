@@ -26,7 +26,7 @@ constexpr double kLargestWeight = 1e15;
 std::optional<int64_t> parse_count(std::string text) {
   constexpr int kMostDigits = 18;
   int exponent = 0;
-  for (const auto& [suffix, zeros] : {std::pair{'k', 3}, {'M', 6}, {'B', 9}, {'T', 12}})
+  for (const auto& [suffix, zeros] : {std::pair{'k', 3}, {'K', 3}, {'M', 6}, {'B', 9}, {'T', 12}})
     if (text.ends_with(suffix)) exponent = zeros;
   if (exponent > 0) text.pop_back();
   if (const size_t e = text.find_first_of("eE"); e != std::string::npos) {
@@ -68,6 +68,28 @@ size_t distance_to(const std::string& path, const std::string& key) {
   if (word.size() >= 3 && key_word.find(word) != std::string::npos)
     least = std::min<size_t>(least, (key_word.starts_with(word) ? 3 : 4) - (same_section ? 2 : 0));
   return least;
+}
+
+// Whether a word is what is left of another one: bf16 of bfloat16.
+bool abbreviates(const std::string& word, const std::string& whole) {
+  size_t found = 0;
+  for (char c : whole) found += found < word.size() && word[found] == c;
+  return found == word.size();
+}
+
+// Of what a key may be; "" when none is near.
+std::string nearest_choice(const ConfigKey& key, const std::string& written) {
+  if (written.size() < 2) return "";
+  for (const std::string& choice : key.choices)
+    if (abbreviates(written, choice)) return choice;
+  std::string best;
+  size_t least = std::min<size_t>(3, written.size());
+  for (const std::string& choice : key.choices)
+    if (const size_t distance = edit_distance(written, choice); distance < least) {
+      least = distance;
+      best = choice;
+    }
+  return best;
 }
 
 // "" when none is near.
@@ -198,7 +220,11 @@ class Reader {
   }
 
   bool wrong(const ConfigKey& key, const YAML::Node& node, const std::string& got) {
-    problem(key.path, node.Mark(), fmt::format("{}: expected {}, got {}", key.path, type_text(key), got));
+    const std::string nearest =
+        key.type == KeyType::Choice && node.IsScalar() ? nearest_choice(key, node.Scalar()) : "";
+    problem(key.path, node.Mark(),
+            fmt::format("{}: expected {}, got {}{}", key.path, type_text(key), got,
+                        nearest.empty() ? "" : "; did you mean " + nearest + "?"));
     return false;
   }
 
@@ -354,7 +380,7 @@ class Reader {
 
   bool to_integer(const ConfigKey& key, const YAML::Node& node, int64_t& number) {
     const std::string& text = node.Scalar();
-    if (key.type == KeyType::Count && text.find_first_of(".eEkMBT") != std::string::npos) {
+    if (key.type == KeyType::Count && text.find_first_of(".eEkKMBT") != std::string::npos) {
       const std::optional<int64_t> count = parse_count(text);
       if (!count || static_cast<double>(*count) > key.most) return wrong(key, node, "'" + text + "'");
       number = *count;

@@ -157,10 +157,21 @@ TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
   EXPECT_EQ(lines_of(message).size(), 2u) << message;
 }
 
+TEST_F(Config, ANearChoiceIsNamed) {
+  const auto said = [&](const std::string& override) { return refused(kRun, {override}); };
+  EXPECT_TRUE(contains(said("train.dtype=bf16"), "got 'bf16'; did you mean bfloat16?")) << said("train.dtype=bf16");
+  EXPECT_TRUE(contains(said("train.dtype=f32"), "; did you mean float32?"));
+  EXPECT_TRUE(contains(said("model.attention.type=gqqa"), "; did you mean gqa?"));
+  EXPECT_TRUE(contains(said("train.recompute=blocks"), "; did you mean block?"));
+  for (const char* far : {"train.dtype=fp8", "train.recompute=everything", "model.attention.type=x"})
+    EXPECT_FALSE(contains(said(far), "did you mean")) << said(far);
+}
+
 TEST_F(Config, TokenCountsMayBeShort) {
   for (const auto& [text, tokens] : std::vector<std::pair<std::string, int64_t>>{{"1280", 1280},
                                                                                  {"1.28e3", 1280},
                                                                                  {"2k", 2000},
+                                                                                 {"2K", 2000},
                                                                                  {"1.5M", 1500000},
                                                                                  {"220B", 220000000000},
                                                                                  {"1.5e9", 1500000000},
