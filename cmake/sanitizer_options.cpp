@@ -14,9 +14,16 @@ const char* __ubsan_default_options() { return "print_stacktrace=1"; }
 // of others; the tests damage every byte (core/io/README.md).
 const char* __asan_default_suppressions() { return "interceptor_via_lib:libhdf5\n"; }
 const char* __lsan_default_suppressions() { return "leak:libhdf5\n"; }
-// The same, and what oneDNN's generated code does beside its calls of the system's functions is not seen.
+// The same, and what oneDNN's generated code does beside its calls of the system's functions is not seen; nor what Open
+// MPI's libraries do among themselves.
 const char* __tsan_default_suppressions() {
   return "called_from_lib:libhdf5_serial.so\n"
-         "called_from_lib:libdnnl.so\n";
+         "called_from_lib:libdnnl.so\n"
+         "deadlock:mca_\n"
+         "deadlock:libopen-pal.so\n"
+         "race:mca_\n"
+         "race:libopen-pal.so\n"
+         "race:libmpi.so\n"
+         "race:libpmix.so\n";
 }
 }

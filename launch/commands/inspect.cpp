@@ -40,15 +40,15 @@ std::string statistics_of(const std::vector<double>& values) {
                      s.not_finite ? fmt::format(" NOT FINITE {}", s.not_finite) : "");
 }
 
-void print_values(const std::string& name, DType dtype, const std::vector<int64_t>& shape,
-                  const std::string& statistics) {
-  fmt::print("{:<64} {:<8} ({}) {}\n", name, name_of(dtype), fmt::join(shape, ", "), statistics);
+std::string line_of_values(const std::string& name, DType dtype, const std::vector<int64_t>& shape,
+                           const std::string& statistics) {
+  return fmt::format("{:<64} {:<8} ({}) {}\n", name, name_of(dtype), fmt::join(shape, ", "), statistics);
 }
 
 void inspect_hdf5(const std::string& path) {
   const hdf5::Reader file(path);
   for (const auto& [name, dataset] : file.datasets())
-    print_values(name, dataset.dtype, dataset.shape, statistics_of(file.read_double(name)));
+    fmt::print("{}", line_of_values(name, dataset.dtype, dataset.shape, statistics_of(file.read_double(name))));
 }
 
 std::vector<double> values_of(const std::string& bytes, DType dtype) {
@@ -59,16 +59,31 @@ std::vector<double> values_of(const std::string& bytes, DType dtype) {
   });
 }
 
-void inspect_range(const Checkpoint& checkpoint, const ManifestEntry& entry) {
+std::string line_of_range(const Checkpoint& checkpoint, const ManifestEntry& entry) {
   const std::string bytes = checkpoint.read(entry);
-  if (entry.part == kTokenizerPart) {
-    print_values("/" + entry.part, entry.dtype, entry.shape, "xxh3 " + hash_text(entry.hash));
-    return;
-  }
+  if (entry.part == kTokenizerPart)
+    return line_of_values("/" + entry.part, entry.dtype, entry.shape, "xxh3 " + hash_text(entry.hash));
   // A part of a parameter says which.
   const std::string which = entry.whole() ? "" : fmt::format("@{}+{}", entry.first, entry.count);
-  print_values(fmt::format("/{}/{}{}", entry.part, entry.parameter, which), entry.dtype, entry.shape,
-               statistics_of(values_of(bytes, entry.dtype)));
+  return line_of_values(fmt::format("/{}/{}{}", entry.part, entry.parameter, which), entry.dtype, entry.shape,
+                        statistics_of(values_of(bytes, entry.dtype)));
+}
+
+std::string lines_of(const Checkpoint& checkpoint) {
+  const TrainingPosition& p = checkpoint.position();
+  std::string text = fmt::format("{}: step {}, {} tokens, next sample {}, {} updates, {} skipped steps\n",
+                                 checkpoint.path(), p.step, p.tokens, p.next_sample, p.updates, p.skipped_steps);
+  for (const ManifestFile& file : checkpoint.files())
+    text += fmt::format("{} {} bytes, xxh3 {}\n", file.name, file.bytes, hash_text(file.hash));
+  checkpoint.verify();
+  text += "every hash holds\n";
+  // Weights first: they are what most look for.
+  std::vector<const ManifestEntry*> entries;
+  for (const ManifestEntry& entry : checkpoint.entries()) entries.push_back(&entry);
+  std::stable_partition(entries.begin(), entries.end(),
+                        [](const ManifestEntry* entry) { return entry->part == "master"; });
+  for (const ManifestEntry* entry : entries) text += line_of_range(checkpoint, *entry);
+  return text;
 }
 
 }  // namespace
@@ -78,20 +93,13 @@ int run_inspect(const InspectCommand& command) {
     inspect_hdf5(command.file);
     return 0;
   }
-  const Checkpoint checkpoint = Checkpoint::open(resolve_checkpoint(command.file));
-  const TrainingPosition& p = checkpoint.position();
-  fmt::print("{}: step {}, {} tokens, next sample {}, {} updates, {} skipped steps\n", checkpoint.path(), p.step,
-             p.tokens, p.next_sample, p.updates, p.skipped_steps);
-  for (const ManifestFile& file : checkpoint.files())
-    fmt::print("{} {} bytes, xxh3 {}\n", file.name, file.bytes, hash_text(file.hash));
-  checkpoint.verify();
-  fmt::print("every hash holds\n");
-  // Weights first: they are what most look for.
-  std::vector<const ManifestEntry*> entries;
-  for (const ManifestEntry& entry : checkpoint.entries()) entries.push_back(&entry);
-  std::stable_partition(entries.begin(), entries.end(),
-                        [](const ManifestEntry* entry) { return entry->part == "master"; });
-  for (const ManifestEntry* entry : entries) inspect_range(checkpoint, *entry);
+  // All of it before any is shown: a training beside may remove an older checkpoint while it is read, and then it is
+  // another one that is newest.
+  std::string text;
+  CheckpointUse use;
+  use.load = [&](const Checkpoint& checkpoint) { text = lines_of(checkpoint); };
+  use_checkpoint(command.file, use);
+  fmt::print("{}", text);
   return 0;
 }
 

@@ -139,9 +139,10 @@ void announce(const Training& t, double peak_flops) {
       name_of(t.config.model.attention.type), count_text(static_cast<double>(plan.parameters)), t.config.model.layers,
       t.config.model.hidden_size, t.config.model.vocab_size, plan.cache_numbers_per_token_and_layer);
   log::info(
-      "device   {}: products reach {:.0f} GFLOP/s in {} (SOL, below, is how much of that the run reaches); "
+      "device   {}{}: products reach {:.0f} GFLOP/s in {} (SOL, below, is how much of that the run reaches); "
       "training costs {} FLOP per token",
-      describe(t.device), peak_flops / 1e9, name_of(t.config.train.dtype), count_text(plan.flops_per_token_training));
+      describe(t.device), t.device.type == DeviceType::Cpu ? fmt::format(", {} threads", threads()) : "",
+      peak_flops / 1e9, name_of(t.config.train.dtype), count_text(plan.flops_per_token_training));
   const std::string saving = fmt::format("saving {:.0f}", memory.checkpoint_staging / mib);
   const bool gpu = t.device.type == DeviceType::Cuda;
   log::info(

@@ -371,6 +371,7 @@ class Mpirun : public Ranks {
   void SetUp() override {
     Ranks::SetUp();
     if (!has_mpi() || std::system("command -v mpirun >/dev/null") != 0) GTEST_SKIP() << "there is no mpirun here";
+    if (kAddressSanitizer) GTEST_SKIP() << "MPI's library leaks";
   }
   int mpirun(int64_t ranks, const std::string& run, const std::string& rest = "", const std::string& env = "") {
     return shell(fmt::format(
