@@ -316,6 +316,13 @@ class Fenced : public RanksOfSmallRun {
                                                "train.sample_prompts=[abc]",
                                                "train.sample_tokens=2"};
 
+  // On the CPU: what is looked at are files, which a second training makes at each of dozens of moments.
+  WatchedRun options(const std::string& run) {
+    WatchedRun options = RanksOfSmallRun::options(run);
+    options.device = "cpu";
+    return options;
+  }
+
   // Of the ranks of a run, one begins to write for the `look`-th time when another start begins, takes over and trains
   // to its end: all ranks of the first one end, and what the second one made is as it left it. Whether it came to that.
   bool overtaken_at(int64_t ranks, int64_t rank, int64_t look, const std::string& mode) {
