@@ -253,6 +253,33 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
   }
 }
 
+// A training that saves each step and keeps one checkpoint removes what others are about to read: they take the next.
+TEST_F(Commands, ARunIsReadWhileItsTrainingPrunes) {
+  const std::string run = folder_ + "/run", latest = run + "/checkpoints/latest",
+                    train = "train " + folder_ + "/run.yaml --run-dir " + run +
+                            " --set train.checkpoint.every_steps=1 --set train.checkpoint.keep=1";
+  ASSERT_EQ(gta(train + " --set train.steps=2"), 0) << errors();
+  std::thread beside([&] {
+    const int status = std::system(
+        ("sh -c 'echo $$ >" + folder_ + "/pid; exec " + kGta + " " + train + " --set train.steps=1000000' 2>/dev/null")
+            .c_str());
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 75) << status;
+  });
+  std::string problems;
+  for (int round = 0; round < 6; ++round)
+    for (const std::string& command :
+         {"inspect " + run, "inspect " + latest, "generate " + run + " --prompt a",
+          "generate " + latest + " --prompt a --max-tokens 3", "eval " + run, "eval " + latest}) {
+      const std::string said = folder_ + "/said.txt";
+      const int status = std::system((kGta + " " + command + " >/dev/null 2>" + said).c_str());
+      if (status != 0 || read_file(said).find("damaged") != std::string::npos)
+        problems += command + ": " + read_file(said);
+    }
+  EXPECT_EQ(std::system(("kill $(cat " + folder_ + "/pid)").c_str()), 0);
+  beside.join();
+  EXPECT_EQ(problems, "");
+}
+
 TEST_F(Commands, OptionsThatWouldChangeNothingAreRefused) {
   ASSERT_EQ(train(load({"train.steps=2"}), options("run")).outcome, TrainOutcome::Finished);
   const std::string eval = "eval " + folder_ + "/run ", text = "--text " + folder_ + "/text.txt ",
