@@ -253,6 +253,14 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
   }
 }
 
+TEST_F(Commands, TheStartSaysHowManyThreadsCompute) {
+  for (const char* threads : {"1 thread", "3 threads"})
+    expect(0,
+           fmt::format("train {0}/run.yaml --set train.steps=2 --threads {1:.1} --run-dir {0}/with-{1:.1}", folder_,
+                       threads),
+           fmt::format("device   cpu, {}: products reach ", threads));
+}
+
 // A training that saves each step and keeps one checkpoint removes what others are about to read: they take the next.
 TEST_F(Commands, ARunIsReadWhileItsTrainingPrunes) {
   const std::string run = folder_ + "/run", latest = run + "/checkpoints/latest",
