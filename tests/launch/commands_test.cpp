@@ -256,8 +256,8 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
 TEST_F(Commands, TheStartSaysHowManyThreadsCompute) {
   for (const char* threads : {"1 thread", "3 threads"})
     expect(0,
-           fmt::format("train {0}/run.yaml --set train.steps=2 --threads {1:.1} --run-dir {0}/with-{1:.1}", folder_,
-                       threads),
+           fmt::format("train {0}/run.yaml --device cpu --set train.steps=2 --threads {1:.1} --run-dir {0}/with-{1:.1}",
+                       folder_, threads),
            fmt::format("device   cpu, {}: products reach ", threads));
 }
 
