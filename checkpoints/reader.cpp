@@ -274,6 +274,40 @@ std::string directory_of(const std::string& path) {
             "RUN/checkpoints/step-NNNNNNNN");
 }
 
+// Where a link like `latest` leads now; the path itself where it is none.
+std::string target_of(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+  return error ? path : (std::filesystem::path(path).parent_path() / target).lexically_normal().string();
+}
+
+// A checkpoint by its own name, or by a link. A training beside may remove it while it is read: then `latest` leads to
+// another one, and of any other name that is said.
+Checkpoint use_one(const std::string& path, const CheckpointUse& use, Communicator& ranks) {
+  constexpr int kMostTries = 10;
+  std::string folder;
+  const auto follow = [&] { folder = ranks.broadcast_text(path, ranks.leads() ? target_of(path) : ""); };
+  follow();
+  for (int tries = 1;; ++tries) {
+    std::optional<Checkpoint> found;
+    const std::optional<Error> error = ranks.attempt(path, [&] {
+      found = Checkpoint::open(folder);
+      found->tokenizer();  // which nobody has to look for later
+      if (!use.consider(*found)) bad_input(path, "is not the checkpoint that is wanted");
+      use.load(*found);
+    });
+    if (!error) return std::move(*found);
+    const bool there = ranks.gather("checkpoint that is there", int64_t{exists(folder)})[0] != 0;  // for the lead
+    if (there || error->kind() == ErrorKind::OutOfMemory) throw *error;
+    const std::string before = folder;
+    follow();
+    if (folder == before || tries == kMostTries)
+      bad_input(path,
+                "was removed while it was read, as a training removes all but its newest checkpoints "
+                "(train.checkpoint.keep): name the run's folder for the newest one");
+  }
+}
+
 }  // namespace
 
 Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use) {
@@ -288,17 +322,13 @@ Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const Checkpoint
     if (ranks.leads()) directory = directory_of(path);
   });
   directory = ranks.broadcast_text(path, directory);
-  std::optional<Checkpoint> found;
-  if (!directory.empty()) found = use_newest_good(directory, use, ranks);
+  if (directory.empty()) return use_one(path, use, ranks);
+  std::optional<Checkpoint> found = use_newest_good(directory, use, ranks);
   ranks.together(path, [&] {
-    if (found) return;
-    if (!directory.empty())
+    if (!found)
       bad_input(path,
                 "has no checkpoint that is whole: the warnings above say what is damaged; restore one from a copy, or "
                 "train again");
-    found = Checkpoint::open(path);
-    if (!use.consider(*found)) bad_input(path, "is not the checkpoint that is wanted");
-    use.load(*found);
   });
   return std::move(*found);
 }

@@ -16,9 +16,9 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kMostListed = 10;  // bad lines that are named one by one
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-constexpr size_t kHead = 4096;  // bytes that tell what a file is
+constexpr int64_t kMostListed = 10;       // bad lines of a file that are named one by one
+constexpr int64_t kMostFilesListed = 10;  // files of which they are; of more, all are counted
+constexpr size_t kHead = 4096;            // bytes that tell what a file is
 
 class Separator {
  public:
@@ -151,7 +151,7 @@ struct CorpusReader::State {
       format_of(path, options, first);
     }
   }
-  ~State() { say_skipped(); }
+  ~State() { say_left_out(); }
 
   void open(const std::string& path) {
     stream = std::make_unique<TextStream>(path, kPart);
@@ -165,7 +165,6 @@ struct CorpusReader::State {
     number += line.begins;
     offset += static_cast<int64_t>(line.text.size());
     bytes += static_cast<int64_t>(line.text.size());
-    // What some editors begin a file with is no part of its text.
     if (number == 1 && line.begins && line.text.starts_with(kByteOrderMark)) line.text.erase(0, kByteOrderMark.size());
     return true;
   }
@@ -176,7 +175,8 @@ struct CorpusReader::State {
 
   void refuse_line(const std::string& reason) {
     if (!options.skip_bad_lines) bad_input(place(), "{}; --skip-bad-lines leaves such lines out", reason);
-    if (skipped++ < kMostListed) log::warning("[{}] {}: left out", place(), reason);
+    if (skipped++ == 0) ++bad_files;
+    if (skipped <= kMostListed && bad_files <= kMostFilesListed) log::warning("[{}] {}: left out", place(), reason);
   }
 
   // Whether the line (or part of a line) is UTF-8 and has no NUL, as UTF-16 has, or a file whose end was never written.
@@ -246,6 +246,7 @@ struct CorpusReader::State {
     ++notes.files;
     if (format == TextFormat::Text && file_documents == 1 && offset > kLargeFile && notes.whole_files++ == 0)
       notes.first_whole_file = inputs[input];
+    say_skipped();
     stream.reset();
     ++input;
   }
@@ -259,12 +260,25 @@ struct CorpusReader::State {
                 options.largest_document, number);
   }
 
+  // Of the file.
   void say_skipped() {
-    if (skipped > 0)
-      log::warning("{} bad lines were left out{}", skipped,
-                   skipped > kMostListed ? fmt::format("; the first {} are named above", kMostListed) : "");
+    if (skipped > kMostListed && bad_files <= kMostFilesListed)
+      log::warning("[{}] {} bad lines were left out; the first {} are named above", inputs[input], skipped,
+                   kMostListed);
+    skipped_in_all += std::exchange(skipped, 0);
+  }
+
+  // Of all files; at the end, or where whoever reads ends early.
+  void say_left_out() {
+    const bool counted = bad_files == 1 && skipped_in_all + skipped > kMostListed;  // by the line of its file
+    if (input < inputs.size()) say_skipped();
+    if (skipped_in_all > 0 && !counted)
+      log::warning(
+          "{} bad lines{} were left out{}", skipped_in_all, bad_files > 1 ? fmt::format(" in {} files", bad_files) : "",
+          bad_files > kMostFilesListed ? fmt::format("; those of the first {} files are named above", kMostFilesListed)
+                                       : "");
     if (empty > 0) log::info("{} lines have an empty text, and are no documents", empty);
-    skipped = empty = 0;
+    skipped_in_all = bad_files = empty = 0;
   }
 
   static constexpr int64_t kPart = 1 << 20, kLargeFile = 1'000'000;
@@ -276,7 +290,9 @@ struct CorpusReader::State {
   TextFormat format = TextFormat::Text;
   LinePart line;
   std::string whole;  // a line's parts so far
-  int64_t number = 0, offset = 0, bytes = 0, document_bytes = 0, file_documents = 0, skipped = 0, empty = 0;
+  int64_t number = 0, offset = 0, bytes = 0, document_bytes = 0, file_documents = 0, empty = 0;
+  int64_t skipped = 0, skipped_in_all = 0,
+          bad_files = 0;  // bad lines of this file, of those before it; with such lines
   CorpusNotes notes;
 };
 
@@ -301,7 +317,7 @@ bool CorpusReader::next(DocumentPart& part) {
     }
     if (!part.text.empty() || part.ends_document) return true;
   }
-  s.say_skipped();
+  s.say_left_out();
   return false;
 }
 

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/io/file.h"
 #include "data/text_stream.h"
+#include "data/utf8.h"
 
 namespace gta {
 
@@ -29,6 +30,7 @@ std::vector<std::string> read_file_list(const std::string& list) {
   for (LinePart line; stream.read(line);) {
     number += line.begins;
     std::string_view file = line.text;
+    if (number == 1 && line.begins && file.starts_with(kByteOrderMark)) file.remove_prefix(kByteOrderMark.size());
     if (file.ends_with('\n')) file.remove_suffix(1);
     if (file.ends_with('\r')) file.remove_suffix(1);
     if (file.empty()) continue;

@@ -7,6 +7,9 @@
 
 namespace gta {
 
+// What some editors begin a file with; it is no part of its text.
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
 // Bytes of the character at the front of text: 0 when they are no UTF-8 (overlong forms, surrogates and values beyond
 // U+10FFFF included), -1 when they are the beginning of a character that the text ends within. text is not empty.
 int utf8_length(std::string_view text);

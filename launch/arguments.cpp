@@ -7,7 +7,8 @@
 #include <charconv>
 #include <cmath>
 
-#include "launch/edit_distance.h"
+#include "launch/config/schema.h"
+#include "launch/suggestion.h"
 
 namespace gta {
 namespace {
@@ -19,24 +20,15 @@ bool parse(const std::string& text, T& number) {
   return status == std::errc() && end == text.data() + text.size();
 }
 
-// `description` is shown in --help, and as what was expected.
-CLI::Validator value(std::string description, std::function<bool(const std::string&)> good) {
-  auto check = [description, good = std::move(good)](const std::string& text) {
-    return good(text) ? std::string() : fmt::format("expected {}, got '{}'", description, text);
+// `description` is shown in --help, and as what was expected. words: of which one may have been meant.
+CLI::Validator value(std::string description, std::function<bool(const std::string&)> good,
+                     std::vector<std::string> words = {}) {
+  auto check = [description, good = std::move(good), words = std::move(words)](const std::string& text) {
+    return good(text)
+               ? std::string()
+               : fmt::format("expected {}, got '{}'{}", description, text, did_you_mean(nearest_word(text, words)));
   };
   return {std::move(check), description};
-}
-
-// The nearest of the words, if one is near.
-std::string nearest_word(const std::string& word, const std::vector<std::string>& words) {
-  std::string best;
-  size_t least = 1 + word.size() / 3;
-  for (const std::string& candidate : words)
-    if (const size_t distance = edit_distance(word, candidate); distance <= least) {
-      best = candidate;
-      least = distance;
-    }
-  return best;
 }
 
 const CLI::App& chosen(const CLI::App& app) {
@@ -55,22 +47,39 @@ std::vector<std::string> commands_below(const CLI::App& app) {
   return names;
 }
 
+// --set train.steps=VALUE for "steps", where a command takes a configuration; "" where it does not, or has no such key.
+std::string key_for(const CLI::App& app, std::string word) {
+  if (!app.get_option_no_throw("config") || !app.get_option_no_throw("--set")) return "";
+  std::replace(word.begin(), word.end(), '-', '_');
+  std::string best;
+  for (const ConfigKey& key : config_keys())
+    if (key.path == word || (key.path.ends_with("." + word) && (best.empty() || key.path.size() < best.size())))
+      best = key.path;
+  return best.empty() ? "" : fmt::format("--set {}=VALUE", best);
+}
+
 std::string extra_problem(const CLI::App& app, const std::string& word) {
-  const std::string name = word.substr(0, word.find('='));
+  const bool is_option = word.starts_with("-");
+  const std::string name = word.substr(0, word.find('=')),
+                    bare = name.substr(std::min(name.find_first_not_of('-'), name.size()));
   std::vector<std::string> known;
-  if (word.starts_with("-")) {
+  if (is_option) {
     for (const CLI::App* from = &app; from; from = from->get_parent())
       for (const CLI::Option* option : from->get_options())
-        if (option->nonpositional()) known.push_back(option->get_name());
+        if (option->nonpositional()) known.push_back(option->get_name().substr(2));
   } else {
     known = commands_below(app);
   }
-  const std::string nearest = nearest_word(name, known);
+  std::string meant = is_option ? key_for(app, bare) : "";
+  if (meant.empty()) {
+    meant = nearest_word(bare, known);
+    if (is_option && !meant.empty()) meant = "--" + meant;
+  }
   return fmt::format("'{}' is no {} of '{}'{}", name,
-                     word.starts_with("-") ? "option"
-                     : known.empty()       ? "argument"
-                                           : "command",
-                     command_of(app), nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
+                     is_option       ? "option"
+                     : known.empty() ? "argument"
+                                     : "command",
+                     command_of(app), did_you_mean(meant));
 }
 
 // What is missing; nothing if nothing is.
@@ -101,6 +110,11 @@ std::string problem_of(const CLI::App& app, const CLI::ParseError& error) {
     for (const CLI::App* from = &app; from; from = from->get_parent())
       for (const std::string& word : from->remaining())
         if (word.starts_with("-")) return extra_problem(app, word);
+    // Nor has whoever mistypes a command.
+    if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty())
+      for (const CLI::App* from = &app; from; from = from->get_parent())
+        if (const std::vector<std::string> words = from->remaining(); !words.empty())
+          return extra_problem(app, words.front());
     return missing(app);
   }
   // The others speak of one option: of how often it has a value.
@@ -137,9 +151,10 @@ CLI::Validator number_value(double least, LeastValue lower, double most) {
 
 CLI::Validator one_of(std::vector<std::string> words) {
   const std::string description = fmt::format("one of {}", fmt::join(words, ", "));
-  return value(description, [words = std::move(words)](const std::string& text) {
+  const auto known = [words](const std::string& text) {
     return std::find(words.begin(), words.end(), text) != words.end();
-  });
+  };
+  return value(description, known, words);
 }
 
 CLI::Validator some_text() {

@@ -22,6 +22,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands_page.h"
 #include "launch/config/config.h"
+#include "launch/config/schema.h"
 #include "launch/environment.h"
 #include "launch/loaded_model.h"
 #include "launch/metrics.h"
@@ -154,7 +155,7 @@ void add_corpus(CLI::App* app, DataCommand& data) {
            "a file with the names of more inputs, one a line; - for standard input");
   app->add_option("--format", data.format, "text or jsonl, whatever the names of the inputs")
       ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}));
+      ->check(one_of({"auto", "text", "jsonl"}));
   app->add_option("--field", data.field, "of a JSON line: where its text is [text]")->check(some_text());
   app->add_flag("--skip-bad-lines", data.skip_bad_lines,
                 "leave them out, named and counted, where otherwise the first one ends the command");
@@ -253,7 +254,8 @@ void add_bench(CLI::App& app, Choices& c) {
         ->check(integer_value(1, kLargestBatch));
     sub->add_option("--sequence", c.bench.sequence, "tokens of each; default: the run's, or 512")
         ->check(integer_value(1, kLongestSequence));
-    sub->add_option("--dtype", c.bench.dtype, "default: the run's, or float32")->check(some_text());
+    sub->add_option("--dtype", c.bench.dtype, "default: the run's, or float32")
+        ->check(one_of(find_config_key("train.dtype")->choices));
     sub->add_flag("--json", c.json, "for programs");
     add_overrides(sub, c.bench.overrides);
     add_device(sub, c.bench.device);
@@ -276,7 +278,7 @@ void add_bench(CLI::App& app, Choices& c) {
       ->capture_default_str()
       ->check(integer_value(0, kMany));
   step->add_option("--recompute", c.bench.recompute, "none, elementwise or block; default: the run's, or none")
-      ->check(some_text());
+      ->check(one_of(find_config_key("train.recompute")->choices));
   step->add_option("--data-sheet-tflops", c.bench.data_sheet_tflops, "the device's for this dtype: adds MFU")
       ->check(number_value(0, LeastValue::Excluded, 1e6));
   step->footer("example: gta bench step configs/models/gta1-160m.yaml --micro-batch 2 --sequence 512 --steps 5 --json");
@@ -305,7 +307,8 @@ void add_checks(CLI::App& app, Choices& c) {
   CLI::App* verify = app.add_subcommand("verify", "this build, on this machine, against an independent reference");
   verify->add_option("fixtures", c.verify.fixtures, "HDF5 fixtures, tests/fixtures")->required()->check(some_text());
   verify->add_option("--dtype", c.verify.dtypes, "float64 (always, on the CPU), float32, bfloat16")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(one_of(find_config_key("train.dtype")->choices));
   add_device(verify, c.verify.device);
   verify->footer("example: gta verify tests/fixtures/gta-tiny.h5");
   verify->final_callback([&c] { c.run = [&c] { return run_verify(c.verify); }; });

@@ -8,6 +8,7 @@
 #include "checkpoints/model_state.h"
 #include "checkpoints/reader.h"
 #include "core/gemm.h"
+#include "launch/suggestion.h"
 
 namespace gta {
 
@@ -31,7 +32,8 @@ LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& 
   for (const std::string& text : overrides) {
     const std::string key = key_of(text);
     if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys))
-      bad_input("--set", "{} cannot be changed for a trained model: expected one of {}", key, loaded_model_keys());
+      bad_input("--set", "{} cannot be changed for a trained model: expected one of {}{}", key, loaded_model_keys(),
+                did_you_mean(nearest_word(key, {std::begin(kKeys), std::end(kKeys)})));
   }
   cpu::check_products();
   const Device on = device_from_name(device);

@@ -32,8 +32,9 @@ std::string take_vocabulary(RunConfig& config) {
   }
   config.model.vocab_size = rounded_up(kCommonPieces, config.model.vocab_multiple);
   return fmt::format(
-      "model.vocab_size is assumed to be {}: {}; give it with --set model.vocab_size=N", config.model.vocab_size,
-      file.empty() ? "neither it nor a tokenizer is named" : fmt::format("the tokenizer {} is not here", file));
+      "model.vocab_size is assumed to be {}: {}; give it with --set model.vocab_size=N{}", config.model.vocab_size,
+      file.empty() ? "neither it nor a tokenizer is named" : fmt::format("the tokenizer {} is not here", file),
+      file.empty() ? "" : ", or make the tokenizer ('gta data tokenizer')");
 }
 
 }  // namespace gta

@@ -399,7 +399,7 @@ std::string type_text(const ConfigKey& key) {
       return fmt::format("integer, {:.0f} to {:.0f}{}", key.least, key.most,
                          key.word.empty() ? "" : ", or " + key.word);
     case KeyType::Count:
-      return "count of tokens: an integer, 1.5e9 or 220B";
+      return "count of tokens: an integer, 1.5e9, 20k, 1.5M or 220B";
     case KeyType::Real:
       return fmt::format("number, {} {} to {}", key.above_least ? "above" : "from", key.least, key.most);
     case KeyType::Text:

@@ -1,8 +1,10 @@
 #include "launch/config/yaml_reader.h"
 
+#include <fmt/ranges.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -11,7 +13,7 @@
 
 #include "core/io/file.h"
 #include "launch/config/yaml_text.h"
-#include "launch/edit_distance.h"
+#include "launch/suggestion.h"
 
 namespace gta {
 namespace {
@@ -21,13 +23,13 @@ constexpr int kDeepestInclude = 8;
 constexpr int kDeepestMapping = 16;
 constexpr double kLargestWeight = 1e15;
 
-// 1.5e9, 220B, 16.1k: counts that are too long to write out, in decimals, so that 16.1k is 16100. Nothing for what is
-// no whole number of at most 18 digits.
+// 1.5e9, 220B, 16.1k, 20K: counts that are too long to write out, in decimals, so that 16.1k is 16100. Nothing for what
+// is no whole number of at most 18 digits.
 std::optional<int64_t> parse_count(std::string text) {
   constexpr int kMostDigits = 18;
   int exponent = 0;
-  for (const auto& [suffix, zeros] : {std::pair{'k', 3}, {'K', 3}, {'M', 6}, {'B', 9}, {'T', 12}})
-    if (text.ends_with(suffix)) exponent = zeros;
+  for (const auto& [suffix, zeros] : {std::pair{'k', 3}, {'m', 6}, {'b', 9}, {'t', 12}})
+    if (!text.empty() && std::tolower(static_cast<unsigned char>(text.back())) == suffix) exponent = zeros;
   if (exponent > 0) text.pop_back();
   if (const size_t e = text.find_first_of("eE"); e != std::string::npos) {
     const char *begin = text.data() + e + 1, *const end = text.data() + text.size();
@@ -56,6 +58,14 @@ std::optional<int64_t> parse_count(std::string text) {
 
 std::string last_word(const std::string& path) { return path.substr(path.rfind('.') + 1); }
 
+// lr of learning_rate.
+std::string initials_of(const std::string& word) {
+  std::string initials(1, word[0]);
+  for (size_t i = 1; i < word.size(); ++i)
+    if (word[i - 1] == '_') initials += word[i];
+  return initials;
+}
+
 // How far a key is from what was written: as a whole, or without sections that were left out above it, or by its last
 // word in another section, which may be a part of the key's.
 size_t distance_to(const std::string& path, const std::string& key) {
@@ -64,50 +74,42 @@ size_t distance_to(const std::string& path, const std::string& key) {
     least = std::min(least, 1 + edit_distance(path, key.substr(dot + 1)));
   const std::string word = last_word(path), key_word = last_word(key);
   least = std::min(least, 2 + 2 * edit_distance(word, key_word));
+  if (word == initials_of(key_word)) least = std::min<size_t>(least, 2);
   const bool same_section = path.substr(0, path.size() - word.size()) == key.substr(0, key.size() - key_word.size());
   if (word.size() >= 3 && key_word.find(word) != std::string::npos)
     least = std::min<size_t>(least, (key_word.starts_with(word) ? 3 : 4) - (same_section ? 2 : 0));
   return least;
 }
 
-// Whether a word is what is left of another one: bf16 of bfloat16.
-bool abbreviates(const std::string& word, const std::string& whole) {
-  size_t found = 0;
-  for (char c : whole) found += found < word.size() && word[found] == c;
-  return found == word.size();
-}
-
-// Of what a key may be; "" when none is near.
-std::string nearest_choice(const ConfigKey& key, const std::string& written) {
-  if (written.size() < 2) return "";
-  for (const std::string& choice : key.choices)
-    if (abbreviates(written, choice)) return choice;
-  std::string best;
-  size_t least = std::min<size_t>(3, written.size());
-  for (const std::string& choice : key.choices)
-    if (const size_t distance = edit_distance(written, choice); distance < least) {
-      least = distance;
-      best = choice;
-    }
+// All that are as near as the nearest one; none where none is near.
+std::vector<std::string> nearest_keys(const std::string& path) {
+  std::vector<std::string> best;
+  // Of a short word nothing is left when as many letters are others.
+  size_t least = std::min(std::max<size_t>(5, path.size() / 2 + 1), path.size() + 1);
+  for (const ConfigKey& key : config_keys()) {
+    const size_t distance = distance_to(path, key.path);
+    if (distance > least || (distance == least && best.empty())) continue;
+    if (distance < least) best.clear();
+    least = distance;
+    best.push_back(key.path);
+  }
+  // Of another section only where none is of its own.
+  const std::string section = path.substr(0, path.find('.') + 1);
+  const auto elsewhere = [&](const std::string& key) { return !key.starts_with(section); };
+  if (!std::all_of(best.begin(), best.end(), elsewhere)) std::erase_if(best, elsewhere);
   return best;
 }
 
-// "" when none is near.
-std::string nearest_key(const std::string& path) {
-  std::string best;
-  size_t least = std::max<size_t>(5, path.size() / 2 + 1);
-  for (const ConfigKey& key : config_keys())
-    if (const size_t distance = distance_to(path, key.path); distance < least) {
-      least = distance;
-      best = key.path;
-    }
-  return best;
-}
-
-std::string no_key(const std::string& path, const std::string& nearest) {
-  return fmt::format("{}: is no key; {}", path,
-                     nearest.empty() ? "docs/configuration.md (gta docs configuration) has them all"
-                                     : "did you mean " + nearest + "?");
+// What is said of a key that there is not, and the key that is not known for it: the one that was meant, or the section
+// of those that may have been.
+std::pair<std::string, std::string> no_key(const std::string& path) {
+  constexpr size_t kMostNamed = 3;
+  const std::vector<std::string> nearest = nearest_keys(path);
+  if (nearest.empty() || nearest.size() > kMostNamed)
+    return {fmt::format("{}: is no key; docs/configuration.md (gta docs configuration) has them all", path), path};
+  const std::string& first = nearest.front();
+  return {fmt::format("{}: is no key{}", path, did_you_mean(fmt::format("{}", fmt::join(nearest, " or ")))),
+          nearest.size() == 1 ? first : first.substr(0, first.rfind('.') + 1)};
 }
 
 class Reader {
@@ -207,8 +209,8 @@ class Reader {
         else
           problem(path + ".", pair.second.Mark(), fmt::format("{}: expected a mapping of keys", path));
       } else if (!key) {
-        const std::string nearest = nearest_key(path);
-        problem(nearest.empty() ? path : nearest, pair.first.Mark(), no_key(path, nearest));
+        const auto [said, unknown] = no_key(path);
+        problem(unknown, pair.first.Mark(), said);
       } else {
         // yaml-cpp puts a missing value at the token after it: the key is the better place.
         if (pair.second.IsNull())
@@ -220,12 +222,24 @@ class Reader {
   }
 
   bool wrong(const ConfigKey& key, const YAML::Node& node, const std::string& got) {
-    const std::string nearest =
-        key.type == KeyType::Choice && node.IsScalar() ? nearest_choice(key, node.Scalar()) : "";
     problem(key.path, node.Mark(),
             fmt::format("{}: expected {}, got {}{}", key.path, type_text(key), got,
-                        nearest.empty() ? "" : "; did you mean " + nearest + "?"));
+                        node.IsScalar() ? did_you_mean(meant_by(key, node.Scalar())) : ""));
     return false;
+  }
+
+  // What a wrong value stands for, or "".
+  static std::string meant_by(const ConfigKey& key, const std::string& written) {
+    if (key.type == KeyType::Choice) return nearest_word(written, key.choices);
+    if (key.type == KeyType::Boolean) return nearest_word(written, {"true", "false"});
+    if (key.type != KeyType::Integer && key.type != KeyType::Count) return "";
+    // 20k, 1e4 and 20_000 where a number is wanted digit by digit.
+    std::string digits = written;
+    std::erase(digits, '_');
+    const std::optional<int64_t> count = parse_count(digits);
+    if (count && static_cast<double>(*count) >= key.least && static_cast<double>(*count) <= key.most)
+      return std::to_string(*count);
+    return key.word.empty() ? "" : nearest_word(written, {key.word});
   }
 
   // "\\0" between quotes; the system's names would end there.
@@ -380,7 +394,7 @@ class Reader {
 
   bool to_integer(const ConfigKey& key, const YAML::Node& node, int64_t& number) {
     const std::string& text = node.Scalar();
-    if (key.type == KeyType::Count && text.find_first_of(".eEkKMBT") != std::string::npos) {
+    if (key.type == KeyType::Count && text.find_first_of(".eEkKmMbBtT") != std::string::npos) {
       const std::optional<int64_t> count = parse_count(text);
       if (!count || static_cast<double>(*count) > key.most) return wrong(key, node, "'" + text + "'");
       number = *count;
@@ -437,11 +451,9 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
   const std::string path = text.substr(0, equals);
   const ConfigKey* key = find_config_key(path);
   if (equals == std::string::npos || !key) {
-    const std::string nearest = nearest_key(path);
+    const auto [said, unknown] = no_key(path);
     problems.push_back(
-        {shown, 0, 0,
-         equals == std::string::npos ? "expected key.path=value, like train.steps=100" : no_key(path, nearest),
-         nearest.empty() ? path : nearest});
+        {shown, 0, 0, equals == std::string::npos ? "expected key.path=value, like train.steps=100" : said, unknown});
     return;
   }
   const YamlTextProblem found = check_yaml_text(text.substr(equals + 1));

@@ -141,7 +141,8 @@ void announce(const Training& t, double peak_flops) {
   log::info(
       "device   {}{}: products reach {:.0f} GFLOP/s in {} (SOL, below, is how much of that the run reaches); "
       "training costs {} FLOP per token",
-      describe(t.device), t.device.type == DeviceType::Cpu ? fmt::format(", {} threads", threads()) : "",
+      describe(t.device),
+      t.device.type == DeviceType::Cpu ? fmt::format(", {} thread{}", threads(), threads() == 1 ? "" : "s") : "",
       peak_flops / 1e9, name_of(t.config.train.dtype), count_text(plan.flops_per_token_training));
   const std::string saving = fmt::format("saving {:.0f}", memory.checkpoint_staging / mib);
   const bool gpu = t.device.type == DeviceType::Cuda;

@@ -14,17 +14,25 @@
 namespace gta {
 namespace {
 
-// The checkpoint's, where it divides the step's batch and fits into this device.
-int64_t micro_batch_going_on(const RunConfig& before, const Training& training) {
+// The checkpoint's, where it divides the step's batch and fits into this device; note: why it is another one.
+int64_t micro_batch_going_on(const RunConfig& before, const Training& training, std::string& note) {
   RunConfig config = training.config;
-  config.train.micro_batch_size = before.train.micro_batch_size;
-  const int64_t ranks = training.ranks.communicator.ranks();
-  const bool keeps = config.train.global_batch_size % (config.train.micro_batch_size * ranks) == 0 &&
-                     plan_memory(config.model, training_shape(config, training.device.type, ranks)).total <=
-                         memory_for_training(training.device_bytes);
-  if (keeps) return config.train.micro_batch_size;
+  const int64_t ranks = training.ranks.communicator.ranks(), batch = config.train.global_batch_size,
+                last = config.train.micro_batch_size = before.train.micro_batch_size,
+                memory = memory_for_training(training.device_bytes);
+  const bool divides = batch % (last * ranks) == 0;
+  note.clear();
+  if (divides && plan_memory(config.model, training_shape(config, training.device.type, ranks)).total <= memory)
+    return last;
   config.train.micro_batch_size = kAutoMicroBatch;
-  return fitting_micro_batch(config, training.device.type, memory_for_training(training.device_bytes), ranks);
+  const int64_t fitting = fitting_micro_batch(config, training.device.type, memory, ranks);
+  if (fitting != last)
+    note = fmt::format("train.micro_batch_size is auto: {} {}, {} is the largest that does", last,
+                       divides ? "does not fit into this device's memory"
+                               : fmt::format("{}does not divide train.global_batch_size {}",
+                                             ranks > 1 ? fmt::format("x {} ranks ", ranks) : "", batch),
+                       fitting);
+  return fitting;
 }
 
 // A run's length that was given in tokens: those that it has seen may have come in batches of another size.
@@ -70,7 +78,7 @@ std::optional<Resumed> resume(Training& training, const std::string& run_dir, co
 
   std::vector<ConfigDifference> changes;
   std::vector<std::string> change_notes;
-  std::string init_note;
+  std::string init_note, micro_batch_note;
   Looks owed;
   std::vector<std::string> left_behind;
   const bool automatic = config.train.micro_batch_size == kAutoMicroBatch;
@@ -81,7 +89,7 @@ std::optional<Resumed> resume(Training& training, const std::string& run_dir, co
       left_behind.push_back(checkpoint_name(checkpoint.position().step));
       return false;
     }
-    if (automatic) config.train.micro_batch_size = micro_batch_going_on(before, training);
+    if (automatic) config.train.micro_batch_size = micro_batch_going_on(before, training, micro_batch_note);
     if (training.asked_tokens > 0)
       config.train.steps = steps_until(training.asked_tokens, checkpoint.position(), config);
     // What the run began with is what it began with.
@@ -127,7 +135,8 @@ std::optional<Resumed> resume(Training& training, const std::string& run_dir, co
   training.data.sampler.set_order(training.position.order);
   training.history = with_changes(history_of(found->config_yaml()), training.position.step, changes);
   notes.insert(notes.end(), change_notes.begin(), change_notes.end());
-  if (!init_note.empty()) notes.push_back(init_note);
+  for (const std::string& note : {micro_batch_note, init_note})
+    if (!note.empty()) notes.push_back(note);
   if (noted && left_behind.empty() && noted->step > training.position.step)
     notes.push_back(fmt::format("a checkpoint of step {} was saved in {}, and is not there or not whole", noted->step,
                                 noted->directory));

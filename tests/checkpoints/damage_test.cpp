@@ -206,6 +206,51 @@ TEST_F(CheckpointDamage, whatIsPrunedWhileItIsLookedForIsMadeUpForByWhatIsNew) {
   EXPECT_EQ(found->position().step, step_of(newest) + 3);
 }
 
+// The same by other names: `latest` is followed to where it leads, and what is gone is not said to be damaged.
+TEST_F(CheckpointDamage, whatIsPrunedUnderItsOwnNameIsFollowedOrSaidToBeGone) {
+  const std::string latest = folder_.path() + "/latest";
+  int looked = 0, pruned = 2;
+  CheckpointUse use;
+  use.load = [&](const Checkpoint& checkpoint) {
+    const int64_t step = step_of(list_checkpoints(folder_.path()).back());
+    if (++looked <= pruned) {
+      write_checkpoint(folder_.path(), training_state(OwnedState(1), step + 1, 1));
+      prune_checkpoints(folder_.path(), 1, 0);
+    }
+    checkpoint.verify();
+  };
+  const Checkpoint found = use_checkpoint(latest + "/", use);
+  EXPECT_EQ(looked, 3);
+  EXPECT_EQ(found.position().step, 22);
+  EXPECT_EQ(found.path(), folder_.path() + "/" + checkpoint_name(22)) << "the one that latest led to, by its name";
+
+  pruned = 100;
+  looked = 0;
+  for (const std::string& name : {folder_.path() + "/" + checkpoint_name(22), latest}) {
+    try {
+      use_checkpoint(name, use);
+      ADD_FAILURE() << name << " is gone";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+      EXPECT_NE(std::string(error.what()).find("[" + name + "] was removed while it was read"), std::string::npos)
+          << error.what();
+    }
+  }
+  EXPECT_EQ(looked, 1 + 10) << "latest is not followed for ever";
+
+  // What is there and damaged is said to be.
+  looked = pruned = 0;
+  const std::string whole = folder_.path() + "/" + list_checkpoints(folder_.path()).back();
+  flip(whole + "/rank-0000-of-0001.h5", File(whole + "/rank-0000-of-0001.h5", File::Mode::Read).size() - 1, 0);
+  try {
+    use_checkpoint(latest, use);
+    ADD_FAILURE() << "damage was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()).find("was removed"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(whole), std::string::npos) << error.what();
+  }
+}
+
 // As builds before orders had names wrote them.
 TEST_F(CheckpointDamage, anOlderManifestKnowsTheOrderOfItsSamples) {
   const std::string original = read_file(manifest_);

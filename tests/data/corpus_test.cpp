@@ -134,12 +134,44 @@ TEST(Corpus, BadLinesAreLeftOutNamedAndCountedWhereThatIsWanted) {
   EXPECT_EQ(documents_of({path}, options), Documents(149, "a"));
   const std::string said = testing::internal::GetCapturedStderr();
   EXPECT_NE(said.find("a.jsonl:7] has null in the field 'text'"), std::string::npos) << said;
-  EXPECT_NE(said.find("152 bad lines were left out; the first 10 are named above"), std::string::npos) << said;
+  EXPECT_NE(said.find("a.jsonl] 152 bad lines were left out; the first 10 are named above"), std::string::npos) << said;
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 11);
 
   testing::internal::CaptureStderr();
   EXPECT_EQ(documents_of({folder.write("b.txt", "one\nbad \xff\ntwo\n")}, options), Documents{"one\ntwo\n"});
   EXPECT_NE(testing::internal::GetCapturedStderr().find("b.txt:2] is not UTF-8 at byte 8"), std::string::npos);
+}
+
+// Whoever has a corpus of thousands of files wants to know which of them are bad, in few lines.
+TEST(Corpus, BadLinesOfManyFilesAreNamedAndCountedFileByFileWithinBounds) {
+  const TemporaryFolder folder;
+  CorpusOptions options;
+  options.skip_bad_lines = true;
+  std::string bad;
+  for (int i = 0; i < 25; ++i) bad += "{\n";
+  const std::string good = "{\"text\": \"a\"}\n";
+  std::vector<std::string> files = {folder.write("first.jsonl", bad + good), folder.write("good.jsonl", good),
+                                    folder.write("second.jsonl", "{\n" + good), folder.write("third.jsonl", bad)};
+  const auto said_of = [&](Documents expected) {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(documents_of(files, options), expected);
+    return testing::internal::GetCapturedStderr();
+  };
+  std::string said = said_of(Documents(3, "a"));
+  for (const char* part : {"first.jsonl:10] is not JSON", "first.jsonl] 25 bad lines were left out; the first 10 are",
+                           "second.jsonl:1] is not JSON", "third.jsonl:1] is not JSON",
+                           "third.jsonl] 25 bad lines were left out; the first 10 are named above",
+                           "51 bad lines in 3 files were left out\n"})
+    EXPECT_NE(said.find(part), std::string::npos) << part << ": " << said;
+  EXPECT_EQ(said.find("first.jsonl:11]"), std::string::npos) << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 11 + 1 + 11 + 1);
+
+  files.assign(300, files[0]);
+  said = said_of(Documents(300, "a"));
+  EXPECT_NE(said.find("7500 bad lines in 300 files were left out; those of the first 10 files are named above\n"),
+            std::string::npos)
+      << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 10 * 11 + 1);
 }
 
 TEST(Corpus, ALongBadLineIsLeftOutWholeAndALongGoodOneTakenWhole) {
@@ -350,11 +382,21 @@ TEST(Corpus, AByteOrderMarkIsNoText) {
     const Documents expected = documents_of({folder.write("plain.txt", text)}, {});
     EXPECT_EQ(expected, documents);
     EXPECT_EQ(documents_of({folder.write("marked.txt", mark + text)}, {}), expected);
+    EXPECT_EQ(documents_of({folder.write("marked.txt.gz", gzip(mark + text))}, {}), expected);
+    EXPECT_EQ(documents_of({folder.write("marked.txt.zst", zstd(mark + text))}, {}), expected);
   }
   CorpusOptions options;
   options.document_separator = "---";
   EXPECT_EQ(documents_of({folder.write("a.txt", mark + "---\none\n---\ntwo")}, options), (Documents{"one\n", "two"}));
-  EXPECT_EQ(documents_of({folder.write("a.jsonl", mark + "{\"text\": \"one\"}\n")}, {}), Documents{"one"});
+  const std::string line = mark + "{\"text\": \"one\"}\n";
+  EXPECT_EQ(documents_of({folder.write("a.jsonl", line), folder.write("b.jsonl.gz", gzip(line)),
+                          folder.write("c.jsonl.zst", zstd(line))}),
+            Documents(3, "one"));
+  // Longer than the parts in which lines are read, and a place that counts the mark's bytes.
+  const std::string large(3'000'000, 'x');
+  EXPECT_EQ(documents_of({folder.write("large.txt", mark + large)}, {}), Documents{large});
+  EXPECT_NE(refusal([&] { documents_of({folder.write("bad.txt", mark + "ab\xff")}); }).find("at byte 5 of the file"),
+            std::string::npos);
   EXPECT_EQ(documents_of({folder.write("within.txt", "one" + mark)}, {}), Documents{"one" + mark})
       << "only at the start";
 }
@@ -501,6 +543,8 @@ TEST(Corpus, AListNamesFilesOneALine) {
   const TemporaryFolder folder;
   const std::string a = folder.write("a.txt", "a"), b = folder.write("b b.txt", "b");
   EXPECT_EQ(read_file_list(folder.write("list", a + "\n\n" + b + "\r\n" + a)), (std::vector<std::string>{a, b, a}));
+  EXPECT_EQ(read_file_list(folder.write("marked", "\xef\xbb\xbf" + a + "\n")), std::vector<std::string>{a})
+      << "a list that an editor began with a byte order mark";
   const std::string list = folder.write("bad", a + "\n" + folder.path("absent") + "\n");
   EXPECT_NE(refusal([&] { read_file_list(list); }).find(list + ":2] there is no file '" + folder.path("absent")),
             std::string::npos);

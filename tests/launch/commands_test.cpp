@@ -10,6 +10,7 @@
 #include "core/sanitizer.h"
 #include "launch/command_line.h"
 #include "launch/commands/commands.h"
+#include "launch/loaded_model.h"
 #include "launch/npy.h"
 #include "tests/launch/small_run.h"
 
@@ -218,6 +219,29 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
            {"trian", "'trian' is no command of 'gta'; did you mean train?"},
            {"eval x --txt y", "'--txt' is no option of 'gta eval'; did you mean --text?"},
            {"generate x --promt a", "'--promt' is no option of 'gta generate'; did you mean --prompt?"},
+           {"data shrds", "'shrds' is no command of 'gta data'; did you mean shards?; see 'gta data --help'"},
+           {"docs config", "'config' is no command of 'gta docs'; did you mean configuration?"},
+           {"docs nothing", "'nothing' is no command of 'gta docs'; see"},
+           {"generate x --prompt a --temp 1", "'--temp' is no option of 'gta generate'; did you mean --temperature?"},
+           {"data shards --holdout 0.1", "'--holdout' is no option of 'gta data shards'; did you mean --hold-out?"},
+           {"train " + run + " --steps 10",
+            "'--steps' is no option of 'gta train'; did you mean --set train.steps=VALUE?"},
+           {"plan " + run + " --learning-rate=1",
+            "'--learning-rate' is no option of 'gta plan'; did you mean --set optimizer.learning_rate=VALUE?"},
+           {"eval x --steps 10", "'--steps' is no option of 'gta eval'; see"},
+           {"data shards --input x --out y --tokenizer z --format json",
+            "--format: expected one of auto, text, jsonl, got 'json'; did you mean jsonl?"},
+           {"bench step " + run + " --dtype bf16",
+            "--dtype: expected one of float32, bfloat16, float64, got 'bf16'; did you mean bfloat16?"},
+           {"bench step " + run + " --recompute blocks",
+            "--recompute: expected one of none, elementwise, block, got 'blocks'; did you mean block?"},
+           {"verify " + kFixture + " --dtype float64 fp32",
+            "--dtype: expected one of float32, bfloat16, float64, got 'fp32'; did you mean float32?"},
+           {"plan x --log-level warn",
+            "--log-level: expected one of debug, info, warning, error, got 'warn'; did you mean warning?"},
+           {"generate x --prompt a --set model.rope_tetha=3",
+            "[--set] model.rope_tetha cannot be changed for a trained model: expected one of " + loaded_model_keys() +
+                "; did you mean model.rope_theta?"},
            {"plan x --set a=1 b=2", "'b' is no argument of 'gta plan'"},
            {"train " + run + " --max-tokens=4", "'--max-tokens' is no option of 'gta train'"},
            {"train " + run + " another.yaml", "'another.yaml' is no argument of 'gta train'"},
@@ -227,6 +251,41 @@ TEST_F(Commands, ValuesOfTheCommandLineAreCheckedAndSaidInItsOwnWords) {
     expect(2, arguments, "gta: error: " + said);
     EXPECT_EQ(errors().find("e+308"), std::string::npos) << errors();
   }
+}
+
+TEST_F(Commands, TheStartSaysHowManyThreadsCompute) {
+  for (const char* threads : {"1 thread", "3 threads"})
+    expect(0,
+           fmt::format("train {0}/run.yaml --device cpu --set train.steps=2 --threads {1:.1} --run-dir {0}/with-{1:.1}",
+                       folder_, threads),
+           fmt::format("device   cpu, {}: products reach ", threads));
+}
+
+// A training that saves each step and keeps one checkpoint removes what others are about to read: they take the next.
+TEST_F(Commands, ARunIsReadWhileItsTrainingPrunes) {
+  const std::string run = folder_ + "/run", latest = run + "/checkpoints/latest",
+                    train = "train " + folder_ + "/run.yaml --run-dir " + run +
+                            " --set train.checkpoint.every_steps=1 --set train.checkpoint.keep=1";
+  ASSERT_EQ(gta(train + " --set train.steps=2"), 0) << errors();
+  std::thread beside([&] {
+    const int status = std::system(
+        ("sh -c 'echo $$ >" + folder_ + "/pid; exec " + kGta + " " + train + " --set train.steps=1000000' 2>/dev/null")
+            .c_str());
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 75) << status;
+  });
+  std::string problems;
+  for (int round = 0; round < 6; ++round)
+    for (const std::string& command :
+         {"inspect " + run, "inspect " + latest, "generate " + run + " --prompt a",
+          "generate " + latest + " --prompt a --max-tokens 3", "eval " + run, "eval " + latest}) {
+      const std::string said = folder_ + "/said.txt";
+      const int status = std::system((kGta + " " + command + " >/dev/null 2>" + said).c_str());
+      if (status != 0 || read_file(said).find("damaged") != std::string::npos)
+        problems += command + ": " + read_file(said);
+    }
+  EXPECT_EQ(std::system(("kill $(cat " + folder_ + "/pid)").c_str()), 0);
+  beside.join();
+  EXPECT_EQ(problems, "");
 }
 
 TEST_F(Commands, OptionsThatWouldChangeNothingAreRefused) {

@@ -158,13 +158,49 @@ TEST_F(Config, DataFilesAreNotLookedUpForAPlan) {
 }
 
 TEST_F(Config, ANearChoiceIsNamed) {
-  const auto said = [&](const std::string& override) { return refused(kRun, {override}); };
-  EXPECT_TRUE(contains(said("train.dtype=bf16"), "got 'bf16'; did you mean bfloat16?")) << said("train.dtype=bf16");
-  EXPECT_TRUE(contains(said("train.dtype=f32"), "; did you mean float32?"));
-  EXPECT_TRUE(contains(said("model.attention.type=gqqa"), "; did you mean gqa?"));
-  EXPECT_TRUE(contains(said("train.recompute=blocks"), "; did you mean block?"));
-  for (const char* far : {"train.dtype=fp8", "train.recompute=everything", "model.attention.type=x"})
-    EXPECT_FALSE(contains(said(far), "did you mean")) << said(far);
+  const auto expect = [&](const std::string& key, const std::vector<std::string>& all_written,
+                          const std::string& meant) {
+    for (const std::string& written : all_written) {
+      const std::string message = refused(kRun, {key + "=" + written});
+      EXPECT_TRUE(contains(message, fmt::format(", got '{}'; did you mean {}?", written, meant))) << message;
+      EXPECT_TRUE(contains(message, "expected " + type_text(*find_config_key(key)))) << message;
+      EXPECT_EQ(lines_of(message).size(), 1u) << message;
+    }
+  };
+  expect("train.dtype", {"bf16", "BF16", "bfp16", "bfloat", "Bfloat16", "blfoat16"}, "bfloat16");
+  expect("train.dtype", {"fp32", "FP32", "f32", "float", "single", "Float32"}, "float32");
+  expect("train.dtype", {"fp64", "f64", "double"}, "float64");
+  // There is but one type of 16 bits.
+  expect("train.dtype", {"fp16", "float16", "half"}, "bfloat16");
+  expect("model.attention.type", {"gqqa", "GQA"}, "gqa");
+  expect("model.attention.type", {"gt", "gtaa"}, "gta");
+  expect("model.attention.value_decoder", {"learned"}, "direct+learned");
+  expect("model.attention.gate", {"sigmod", "sig"}, "sigmoid");
+  expect("optimizer.type", {"adam", "AdamW"}, "adamw");
+  expect("optimizer.schedule.type", {"cos", "consine"}, "cosine");
+  expect("train.recompute", {"blocks"}, "block");
+  expect("train.on_damage", {"restart"}, "restore");
+  expect("model.tie_embeddings", {"True", "yes"}, "true");
+  expect("train.micro_batch_size", {"automatic"}, "auto");
+  for (const char* far : {"train.dtype=fp8", "train.dtype=float8", "train.recompute=everything", "train.recompute=full",
+                          "model.attention.type=x", "model.attention.type=ga", "model.layers=two"})
+    EXPECT_FALSE(contains(refused(kRun, {far}), "did you mean")) << refused(kRun, {far});
+}
+
+TEST_F(Config, ANumberWrittenShortIsWrittenOut) {
+  for (const auto& [key, written, meant] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{{"train.steps", "20k", "20000"},
+                                                                      {"train.steps", "20K", "20000"},
+                                                                      {"train.steps", "1e4", "10000"},
+                                                                      {"train.steps", "1.5m", "1500000"},
+                                                                      {"train.steps", "20_000", "20000"},
+                                                                      {"train.tokens", "20_000", "20000"},
+                                                                      {"train.global_batch_size", "1k", "1000"}})
+    EXPECT_TRUE(
+        contains(refused(kRun, {key + "=" + written}), fmt::format(", got '{}'; did you mean {}?", written, meant)))
+        << refused(kRun, {key + "=" + written});
+  for (const char* none : {"train.steps=2.5", "train.steps=-1", "model.layers=1M", "train.steps=k"})
+    EXPECT_FALSE(contains(refused(kRun, {none}), "did you mean")) << refused(kRun, {none});
 }
 
 TEST_F(Config, TokenCountsMayBeShort) {
@@ -172,6 +208,10 @@ TEST_F(Config, TokenCountsMayBeShort) {
                                                                                  {"1.28e3", 1280},
                                                                                  {"2k", 2000},
                                                                                  {"2K", 2000},
+                                                                                 {"1.5m", 1500000},
+                                                                                 {"1b", 1000000000},
+                                                                                 {"1B", 1000000000},
+                                                                                 {"2t", 2000000000000},
                                                                                  {"1.5M", 1500000},
                                                                                  {"220B", 220000000000},
                                                                                  {"1.5e9", 1500000000},
@@ -981,19 +1021,35 @@ TEST_F(Config, WarmUpMayBeAPartOfTheSchedule) {
 }
 
 TEST_F(Config, TheNearestKeyIsLookedForAboveAndBelow) {
-  for (const auto& [written, meant] : {std::pair{"schedule.warmup", "optimizer.schedule.warmup_steps"},
-                                       {"optimizer.warmup_steps", "optimizer.schedule.warmup_steps"},
-                                       {"warmup_fraction", "optimizer.schedule.warmup_fraction"},
-                                       {"batch_size", "train.global_batch_size"},
-                                       {"train.micro_batch", "train.micro_batch_size"},
-                                       {"data.val", "data.validation"},
-                                       {"model.type", "model.attention.type"},
-                                       {"train.stepz", "train.steps"}})
+  for (const auto& [written, meant] :
+       {std::pair{"schedule.warmup", "optimizer.schedule.warmup_steps or optimizer.schedule.warmup_fraction"},
+        {"model.attention.kv_head", "model.attention.kv_heads"},
+        {"model.attention.latent", "model.attention.latent_heads or model.attention.latent_dim"},
+        {"lr", "optimizer.learning_rate"},
+        {"optimizer.lr", "optimizer.learning_rate"},
+        {"optimizer.wd", "optimizer.weight_decay"},
+        {"optimizer.warmup_steps", "optimizer.schedule.warmup_steps"},
+        {"warmup_fraction", "optimizer.schedule.warmup_fraction"},
+        {"batch_size", "train.global_batch_size or train.micro_batch_size"},
+        {"train.micro_batch", "train.micro_batch_size"},
+        {"data.val", "data.validation"},
+        {"model.type", "model.attention.type"},
+        {"train.stepz", "train.steps"}})
     EXPECT_TRUE(contains(refused(kRun, {std::string(written) + "=1"}),
                          fmt::format("--set {}=1: is no key; did you mean {}?", written, meant)))
         << refused(kRun, {std::string(written) + "=1"});
   EXPECT_TRUE(contains(refused(kRun, {"zzzzzzzzzzzz=1"}),
                        "--set zzzzzzzzzzzz=1: is no key; docs/configuration.md (gta docs configuration) has them all"));
+}
+
+// What may have been meant is not missing too.
+TEST_F(Config, AKeyWithTwoThatAreAsNearIsOneProblem) {
+  const std::string message = refused(replaced(kRun, "latent_dim: ", "latent: "));
+  EXPECT_TRUE(contains(message,
+                       "model.attention.latent: is no key; did you mean model.attention.latent_heads or "
+                       "model.attention.latent_dim?"))
+      << message;
+  EXPECT_EQ(lines_of(message).size(), 1u) << message;
 }
 
 TEST_F(Config, AWarmUpLongerThanATrialSaysWhatHelps) {

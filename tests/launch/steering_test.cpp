@@ -203,6 +203,27 @@ TEST_F(Steering, ARunMovesToASmallerMicroBatchAndKeepsItsBatch) {
   for (size_t i = 0; i < 12; ++i) EXPECT_NEAR(moved[i], same[i], i < 6 ? 0 : 1e-4) << i;
 }
 
+// What was chosen stays, also where a larger one would fit; another one is said, with the reason.
+TEST_F(Steering, AnAutomaticMicroBatchStaysWhereItCanAndIsSaidWhereItCannot) {
+  train(load({"train.steps=3"}), options("run"));
+  const auto going_on = [&](const std::string& steps, const std::string& batch) {
+    return said_by({"train.micro_batch_size=auto", "train.steps=" + steps, "train.global_batch_size=" + batch}, "run");
+  };
+  const auto chosen = [&] {
+    return parse_run_config(read_file(folder_ + "/run/config.yaml"), "run").train.micro_batch_size;
+  };
+  std::string said = going_on("4", "4");
+  EXPECT_EQ(said.find("micro_batch_size"), std::string::npos) << said;
+  EXPECT_EQ(chosen(), 2) << "4 would fit";
+  said = going_on("5", "8");
+  EXPECT_EQ(said.find("micro_batch_size"), std::string::npos) << said;
+  EXPECT_EQ(chosen(), 2) << "8 would fit";
+  said = going_on("6", "3");
+  expect_part(said, "train.micro_batch_size: 2 -> 3 (sums round otherwise, all else stays)");
+  expect_part(said, "train.micro_batch_size is auto: 2 does not divide train.global_batch_size 3, 3 is the largest");
+  EXPECT_EQ(chosen(), 3);
+}
+
 TEST_F(Steering, AnotherBatchGoesOnWithTheNextSample) {
   train(load({"train.steps=6"}), options("run"));
   const std::string said = said_by({"train.global_batch_size=8"}, "run");
