@@ -1,6 +1,8 @@
 // The scripts that start trainings: again after a failure, as several ranks, under SLURM. Mostly with commands in the
 // training's place that end as the test wants.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -104,6 +106,44 @@ TEST_F(Scripts, SuperviseDoesNotStartAgainWhereAnotherStartHasTakenOver) {
   EXPECT_EQ(read("anew_starts"), "x\n");
 }
 
+TEST_F(Scripts, SuperviseDoesNotCountTheStepsOfAnotherStartThatLivesOn) {
+  make_directories(folder_ + "/r/run.fence");
+  publish_text(folder_ + "/r/run.fence/8", "");
+  command("is_refused", "echo x >> starts; mkdir -p r/checkpoints/step-00000003; exit 1\n");
+  EXPECT_EQ(supervise("--run-dir r ./is_refused"), 1);
+  EXPECT_EQ(read("starts"), "x\n");
+  expect_said("no step was gained since its start, so it is not started again\n");
+}
+
+TEST_F(Scripts, SuperviseWaitsForAnotherProcessThatTrainsInTheFolder) {
+  make_directories(folder_ + "/r");
+  publish_text(folder_ + "/r/run.lock", "4711");
+  command("ends", "echo x >> starts\n");
+  const auto waiting_beside = [&](const std::string& seconds) {
+    const int lock = ::open((folder_ + "/r/run.lock").c_str(), O_RDWR | O_CLOEXEC);
+    EXPECT_EQ(::flock(lock, LOCK_EX | LOCK_NB), 0);
+    const pid_t child = start(kLaunch + "supervise --wait 0 --in-use " + seconds + " --run-dir r ./ends");
+    const std::string said = "supervise: r is in use by process 4711, on this host or another: waits " + seconds + " s";
+    wait_until(child, [&] { return errors().find(said) != std::string::npos; });
+    return std::pair(child, lock);
+  };
+  const auto [child, lock] = waiting_beside("600");
+  EXPECT_EQ(read("starts"), "");
+  ::close(lock);
+  EXPECT_EQ(code_of(child), 0);
+  EXPECT_EQ(read("starts"), "x\n");
+  // Not for longer than it is told, nor after a signal.
+  const auto [impatient, held] = waiting_beside("1");
+  EXPECT_EQ(code_of(impatient), 0);
+  EXPECT_EQ(read("starts"), "x\nx\n");
+  ::close(held);
+  const auto [stopped, still_held] = waiting_beside("601");
+  ::kill(stopped, SIGTERM);
+  EXPECT_EQ(code_of(stopped), 75);
+  EXPECT_EQ(read("starts"), "x\nx\n");
+  ::close(still_held);
+}
+
 TEST_F(Scripts, SuperviseStartsABoundedNumberOfTimes) {
   command("gains", kGains + "exit 7\n");
   EXPECT_EQ(supervise("--restarts 2 --run-dir r ./gains x"), 7);
@@ -171,7 +211,8 @@ TEST_F(Scripts, SuperviseSaysWhatIsWrongWithItsArguments) {
             "the run's folder cannot be told from 'gta train absent.yaml': give --run-dir DIR"},
            {"--restarts many gta", "--restarts: expected a whole number, got 'many'"},
            {"--restarts", "--restarts needs a value"},
-           {"--forever gta", "expected --restarts, --wait or --run-dir before the command, got '--forever'"}}) {
+           {"--forever gta",
+            "expected --restarts, --wait, --in-use or --run-dir before the command, got '--forever'"}}) {
     EXPECT_EQ(supervise(arguments), 2) << arguments;
     expect_said("gta: error: " + part);
   }
