@@ -30,6 +30,22 @@ void share_processors(Communicator& ranks) {
   set_default_threads(std::max(1, available_processors() / std::max(1, sharing)));
 }
 
+// Otherwise each trains by itself, on every sample, in one folder.
+void require_connection(const Launcher& launcher) {
+  if (launcher.connects) return;
+  bad_input(launcher.name,
+            "started {} processes that cannot find each other: give it --mpi=pmix (srun --mpi=list names what there "
+            "is), or start them by mpirun; trainings that are to know nothing of each other: env -u "
+            "SLURM_STEP_NUM_TASKS gta ...",
+            launcher.ranks);
+}
+
+void require_all(const Launcher& launcher, const Communicator& found) {
+  if (found.ranks() != launcher.ranks)
+    bad_input(launcher.name, "started {} processes, of which {} found each other: it has to be that of {}",
+              launcher.ranks, found.ranks(), mpi_library());
+}
+
 [[noreturn]] void end_process(int code) {
   std::fflush(nullptr);
   ::_exit(code);
@@ -44,8 +60,10 @@ int work_as_rank(const std::function<int(Communicator&)>& command) {
     return command(alone);
   }
   if (started_by->rank != 0) log::set_console_level(log::Level::Error);
+  require_connection(*started_by);
   Communicator ranks(mpi_transport());
   try {
+    require_all(*started_by, ranks);
     share_processors(ranks);
     const int code = command(ranks);
     ranks.finish();

@@ -30,10 +30,12 @@ std::optional<Launcher> launcher() {
   if (const auto found = from("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")) return found;
   const bool step = std::getenv("SLURM_STEP_ID") != nullptr;
   if (const auto found = from(step ? "srun" : "mpirun", "PMI_RANK", "PMI_SIZE")) return found;
-  // srun --mpi=pmix says the rank in PMIX_RANK, how many there are in SLURM's own. Without --mpi, and in the batch
-  // script itself, SLURM's are all there is: every process is then alone.
+  // srun --mpi=pmix says the rank in PMIX_RANK, how many there are in SLURM's own. Without --mpi SLURM's are all there
+  // is; the batch script itself has no SLURM_STEP_NUM_TASKS, and a shell that srun opened is one task.
   if (std::getenv("PMIX_RANK")) return from("srun", "PMIX_RANK", "SLURM_STEP_NUM_TASKS");
-  return std::nullopt;
+  std::optional<Launcher> tasks = from("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS");
+  if (tasks && step) tasks->connects = tasks->ranks == 1;
+  return step ? tasks : std::nullopt;
 }
 
 }  // namespace gta

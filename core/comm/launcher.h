@@ -11,6 +11,7 @@ namespace gta {
 struct Launcher {
   std::string name;  // "mpirun", "srun"
   int64_t rank = 0, ranks = 1;
+  bool connects = true;  // whether they can find each other: tasks of an srun without --mpi cannot
 };
 std::optional<Launcher> launcher();  // nothing where there is none, or where it says nothing that can be read
 

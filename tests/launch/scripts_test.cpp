@@ -304,6 +304,24 @@ TEST_F(Local, SaysWhatIsWrongWithItsArguments) {
   expect_said("expected Open MPI's mpirun (Debian: openmpi-bin), found 'true ");
 }
 
+// Tasks of srun without --mpi, and of a launcher that belongs to another MPI: each would train by itself.
+TEST_F(Scripts, ProcessesThatCannotFindEachOtherAreRefused) {
+  const std::string alone = "env -u PMIX_RANK -u PMI_RANK ",
+                    train = " " + kGta + " train run.yaml --device cpu --run-dir r --set train.steps=3";
+  for (const char* task : {"0", "1"}) {
+    EXPECT_EQ(run(alone + "SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=" + task + train), 2);
+    expect_said("[srun] started 2 processes that cannot find each other: give it --mpi=pmix");
+  }
+  if (has_mpi()) {
+    EXPECT_EQ(run(alone + "PMI_RANK=1 PMI_SIZE=2" + train), 2);
+    expect_said("[mpirun] started 2 processes, of which 1 found each other: it has to be that of ");
+  }
+  EXPECT_FALSE(exists(folder_ + "/r"));
+  // The batch script itself, and a shell that srun opened.
+  EXPECT_EQ(run(alone + "SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0" + train), 0);
+  EXPECT_EQ(run(alone + "SLURM_JOB_ID=7 SLURM_NTASKS=2 SLURM_PROCID=0" + train), 0);
+}
+
 // ---- under SLURM, of which only the commands are here
 
 TEST_F(Scripts, TheJobIsQueuedAgainAfterASaveAndNeverWhenItWasCancelled) {
