@@ -215,6 +215,34 @@ void add_data(CLI::App& app, Choices& c) {
   chosen(inspect, run_data_inspect);
 }
 
+// Returns the options that only count beside --gpus.
+std::vector<CLI::Option*> add_scaling(CLI::App* plan, PlanCommand& command) {
+  constexpr double kFast = 1e6;  // GB/s, and microseconds
+  const auto rate = number_value(0, LeastValue::Excluded, kFast);
+  plan->add_option("--gpus", command.gpus,
+                   "that train together (docs/scaling.md); with --device cpu so many ranks of a CPU: adds a step's "
+                   "bytes, what of them is waited for, efficiency")
+      ->check(integer_value(1, kLargestBatch));
+  return {plan->add_option("--network", command.network_gbs,
+                           "GB/s that one GPU sends between nodes, and receives meanwhile (400 Gbit/s each: 50)")
+              ->check(rate),
+          plan->add_option("--gpus-per-node", command.gpus_per_node, "that the rate within a node connects")
+              ->capture_default_str()
+              ->check(integer_value(1, kLargestBatch)),
+          plan->add_option("--node-network", command.node_network_gbs,
+                           "the same within a node; without it three quarters of NVLink's data sheet, or, where a GPU "
+                           "has none, --network")
+              ->check(rate),
+          plan->add_option("--latency", command.latency_us,
+                           "microseconds that each of the messages takes that a GPU sends to every other")
+              ->capture_default_str()
+              ->check(number_value(0, LeastValue::Included, kFast)),
+          plan->add_option("--storage", command.storage_gbs,
+                           "GB/s that all of them together write and read: adds the time of a checkpoint, and of a "
+                           "start from one")
+              ->check(rate)};
+}
+
 void add_plan(CLI::App& app, Choices& c) {
   CLI::App* plan =
       app.add_subcommand("plan", "parameters, FLOPs, memory, time and cost of a run before anything is spent");
@@ -235,10 +263,14 @@ void add_plan(CLI::App& app, Choices& c) {
   plan->add_flag("--measure", c.plan.measure, "time some steps on this machine, as bench step does, for the hours");
   plan->add_option("--price", c.plan.price, "of an hour of the device, in any currency: adds the run's cost")
       ->check(number_value(0, LeastValue::Excluded, 1e6));
+  const std::vector<CLI::Option*> of_several = add_scaling(plan, c.plan);
   plan->add_flag("--json", c.json, "for programs");
   add_overrides(plan, c.plan.overrides);
   plan->footer("example: gta plan configs/runs/gta-1b.yaml --gpu h100-80gb --set train.dtype=bfloat16 --price 2.5");
-  plan->final_callback([&c] {
+  plan->final_callback([&c, of_several] {
+    for (const CLI::Option* option : of_several)
+      if (c.plan.gpus == 0 && option->count() > 0)
+        bad_input(option->get_name(), "is of a training by several: give --gpus N as well");
     c.plan.output = c.json ? Output::Json : Output::Text;
     c.run = [&c] { return run_plan(c.plan); };
   });

@@ -23,22 +23,21 @@ const char* part_of(const std::string& name) {
   return name.find("self_attn") != std::string::npos ? "attention" : "mlp";
 }
 
-// Only counted, never allocated.
-ParameterSpace declare(const ModelConfig& config) {
+}  // namespace
+
+ParameterLayout layout_of(const ModelConfig& config) {
   ParameterSpace space;
   ModelConfig known = config;
   known.max_sequence_length = std::max<int64_t>(known.max_sequence_length, 1);
   const CausalLm model(space, known);
-  return space;
+  return space.layout();
 }
-
-}  // namespace
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
   Plan plan;
-  const ParameterSpace space = declare(config);
+  const ParameterLayout layout = layout_of(config);
   plan.parts = {{"embedding", 0}, {"attention", 0}, {"mlp", 0}, {"norms", 0}, {"head", 0}};
-  for (const Parameter& parameter : space.parameters()) {
+  for (const Parameter& parameter : layout.parameters()) {
     const std::string part = part_of(parameter.name);
     std::find_if(plan.parts.begin(), plan.parts.end(), [&](const auto& p) { return p.first == part; })->second +=
         parameter.elements();
@@ -46,7 +45,7 @@ Plan plan_model(const ModelConfig& config, int64_t sequence_length) {
     if (parameter.kind == ParameterKind::Matrix && (part != "embedding" || config.tie_embeddings))
       plan.multiplying += parameter.elements();
   }
-  plan.parameters = space.parameter_count();
+  plan.parameters = layout.parameter_count();
   plan.parameters_non_embedding = plan.parameters;
   for (const auto& [name, count] : plan.parts)
     if (name == "embedding" || name == "head") plan.parameters_non_embedding -= count;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/parameter_layout.h"
 #include "core/parameter_space.h"
 #include "core/tape.h"
 #include "launch/config/run_config.h"
@@ -52,6 +53,8 @@ struct Plan {
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);
+// Where its parameters lie, which needs no memory.
+ParameterLayout layout_of(const ModelConfig& config);
 // What training holds: a step is played on the meta device, where tensors are only counted. Needs no GPU to count for
 // one. Of what kernels take inside themselves the attention's is counted, on a CPU. Error(BadInput) when the bytes have
 // no number (2^62).

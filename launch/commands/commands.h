@@ -58,6 +58,9 @@ struct PlanCommand {
   int64_t sequence_length = 0;
   double mfu = 0, price = 0;  // 0: not given
   bool measure = false;
+  // Of a training by several ranks; 0: not given. GB/s are 10^9 bytes a second.
+  int64_t gpus = 0, gpus_per_node = 8;
+  double network_gbs = 0, node_network_gbs = 0, latency_us = 3, storage_gbs = 0;
   Output output = Output::Text;
 };
 int run_plan(const PlanCommand& command);

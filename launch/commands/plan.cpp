@@ -13,6 +13,7 @@
 #include "core/measure/timing.h"
 #include "launch/budget.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/plan_ranks.h"
 #include "launch/config/config.h"
 #include "launch/config/gpus.h"
 #include "launch/vocabulary.h"
@@ -42,7 +43,8 @@ struct Subject {
   DeviceType device;
   std::optional<Gpu> gpu;      // that is asked about
   std::optional<Device> here;  // otherwise, if there is one
-  int64_t memory = 0;          // bytes of either; 0: not known
+  int64_t ranks = 1;
+  int64_t memory = 0;  // bytes of either; 0: not known
   std::vector<std::string> notes;
 
   std::string place() const { return gpu ? gpu->name : here ? describe(*here) : "cuda"; }
@@ -50,7 +52,8 @@ struct Subject {
 
 Subject load_subject(const PlanCommand& command) {
   Subject s;
-  s.run = load_planned_config(command.config, command.overrides);
+  s.ranks = std::max<int64_t>(command.gpus, 1);
+  s.run = load_planned_config(command.config, command.overrides, s.ranks);
   s.device = planned_device(command);
   if (!command.gpu.empty())
     s.gpu = gpu_named(command.gpu);
@@ -63,12 +66,14 @@ Subject load_subject(const PlanCommand& command) {
   if (command.sequence_length > 0) run.data.sequence_length = command.sequence_length;
   require(run.data.sequence_length > 0, "plan", "needs a sequence length: give --sequence-length N");
   run.model.max_sequence_length = std::max(run.model.max_sequence_length, run.data.sequence_length);
+  require(command.gpus == 0 || run.train.global_batch_size > 0, "--gpus",
+          "needs the batch that they share: give a run's file, or --set train.global_batch_size=N");
   if (int64_t& size = run.train.micro_batch_size; size == kAutoMicroBatch) {
     require(s.memory > 0, "plan",
             "train.micro_batch_size is auto and no GPU is here to fit it to: name one with --gpu, or give --set "
             "train.micro_batch_size=N");
     if (run.train.global_batch_size == 0) run.train.global_batch_size = 1 << 20;  // a model alone: whatever fits
-    size = fitting_micro_batch(run, s.device, memory_for_training(s.memory));
+    size = fitting_micro_batch(run, s.device, memory_for_training(s.memory), s.ranks);
     s.notes.push_back(fmt::format("train.micro_batch_size is auto: {} fits", size));
   }
   return s;
@@ -149,30 +154,42 @@ struct Answer {
   std::optional<FitTable> table;    // where a device's memory is known
   std::optional<RunBudget> budget;  // of a run with a length
   std::optional<Speed> speed;
+  std::optional<RanksPlan> ranks;  // where it is asked for
 
   bool fits(int64_t bytes) const { return memory.total <= memory_for_training(bytes); }
-  double seconds() const { return seconds_of(*budget, *speed); }
+  double seconds_of(const RunBudget& of) const {
+    return ranks ? ranks->seconds_of(of, *speed) : gta::seconds_of(of, *speed);
+  }
+  double seconds() const { return seconds_of(*budget); }
+  int64_t devices() const { return ranks ? ranks->network.ranks : 1; }
   // Of training alone.
   double mfu() const {
     RunBudget training = *budget;
     training.validation = training.diagnosis = training.samples = 0;
-    return budget->training / seconds_of(training, *speed) / speed->peak;
+    return budget->training / seconds_of(training) / static_cast<double>(devices()) / speed->peak;
   }
 };
 
 Answer answer(const Subject& s, const PlanCommand& command) {
-  const TrainingShape shape = training_shape(s.run, s.device);
+  const TrainingShape shape = training_shape(s.run, s.device, s.ranks);
   Answer a{plan_model(s.run.model, shape.sequence_length),
            plan_memory(s.run.model, shape),
            recompute_costs(s.run.model, shape),
            {},
            {},
+           {},
            {}};
   if (s.memory > 0)
-    a.table = fit_table(s.run.model, shape, s.run.train.steps > 0 ? s.run.train.global_batch_size : 0,
+    a.table = fit_table(s.run.model, shape,
+                        s.run.train.steps > 0 || command.gpus > 0 ? s.run.train.global_batch_size / s.ranks : 0,
                         memory_for_training(s.memory));
   if (s.run.train.steps > 0 && s.run.train.global_batch_size > 0) a.budget = budget_of(s.run);
-  if (a.budget || command.measure) a.speed = speed_of(s, command);
+  if (a.budget || command.measure || command.gpus > 0) a.speed = speed_of(s, command);
+  if (command.gpus == 0) return a;
+  require(a.speed.has_value(), "--gpus", "needs the speed of one: {}",
+          s.gpu ? fmt::format("{} has no figure for products in {}", s.gpu->name, name_of(s.run.train.dtype))
+                : "name it with --gpu");
+  a.ranks = plan_ranks(command, s.run, s.gpu, *a.speed);
   return a;
 }
 
@@ -203,7 +220,7 @@ Json run_json(const Subject& s, const Answer& a, double price) {
   run["mfu_source"] = name_of(a.speed->source);
   run["peak_flops_per_second"] = a.speed->peak;
   run["peak"] = a.speed->peak_name;
-  if (price > 0) run["cost"] = hours * price;
+  if (price > 0) run["cost"] = hours * price * static_cast<double>(a.devices());
   return run;
 }
 
@@ -257,6 +274,7 @@ Json json_of(const Subject& s, const Answer& a, double price) {
     json["largest_micro_batch_size"] = largest[name_of(train.recompute)];
   }
   if (a.budget) json["run"] = run_json(s, a, price);
+  if (a.ranks) json["scaling"] = json_of(*a.ranks);
   json["notes"] = s.notes;
   return json;
 }
@@ -292,14 +310,15 @@ void print_memory(const Subject& s, const MemoryPlan& memory) {
   const auto line = [](const char* name, int64_t bytes) {
     fmt::print("  {:<20}{:>10.1f} MiB\n", name, static_cast<double>(bytes) / kMib);
   };
-  fmt::print("memory of training on {}, micro-batch of {} x {} in {}, recompute {}:\n", gpu ? "cuda" : "cpu",
-             train.micro_batch_size, s.run.data.sequence_length, name_of(train.dtype), name_of(train.recompute));
+  fmt::print("memory of training on {}{}, micro-batch of {} x {} in {}, recompute {}:\n", gpu ? "cuda" : "cpu",
+             s.ranks > 1 ? fmt::format(", of each of {} {}", s.ranks, ranks_name(gpu)) : "", train.micro_batch_size,
+             s.run.data.sequence_length, name_of(train.dtype), name_of(train.recompute));
   for (const auto& [name, bytes] : parts_of(memory)) line(name, bytes);
   if (!gpu) {
     line("checkpoint_staging", memory.checkpoint_staging);
     line("total", memory.total);
   } else if (memory.checkpoint_staging > 0) {
-    fmt::print("memory of the host beside it, for saving while training goes on:\n");
+    fmt::print("memory of the host beside {}, for saving while training goes on:\n", s.ranks > 1 ? "each" : "it");
     line("pinned", memory.pinned);
     line("staged", memory.checkpoint_staging - memory.pinned);
   }
@@ -349,10 +368,17 @@ void print_run(const Subject& s, const Answer& a, double price) {
     return;
   }
   const double hours = a.seconds() / 3600;
-  fmt::print("time        {} hours ({:.1f} days) on one {}, at an MFU of {:.1f}% {} ({:.3g} TFLOP/s, {})\n",
-             hours < 10 ? fmt::format("{:.2f}", hours) : fmt::format("{:.0f}", hours), hours / 24, s.place(),
-             100 * a.mfu(), name_of(a.speed->source), a.speed->peak / 1e12, a.speed->peak_name);
-  if (price > 0) fmt::print("cost        {:.2f} at {:.2f} an hour\n", hours * price, price);
+  const std::string where = s.ranks == 1 ? "one " + s.place() : fmt::format("{} x {}", s.ranks, s.place());
+  // Of a rank alone; what waiting for others leaves of it stands beside.
+  const double rank_mfu = a.speed->flops_per_second / a.speed->peak;
+  fmt::print("time        {} hours ({:.1f} days) on {}, at an MFU of {:.1f}% {} ({:.3g} TFLOP/s, {})\n",
+             hours < 10 ? fmt::format("{:.2f}", hours) : fmt::format("{:.0f}", hours), hours / 24, where, 100 * a.mfu(),
+             s.ranks == 1 ? name_of(a.speed->source)
+                          : fmt::format("where one alone has {:.1f}% {}", 100 * rank_mfu, name_of(a.speed->source)),
+             a.speed->peak / 1e12, a.speed->peak_name);
+  if (price > 0)
+    fmt::print("cost        {:.2f} at {:.2f} an hour{}\n", hours * price * static_cast<double>(s.ranks), price,
+               s.ranks > 1 ? " of each" : "");
 }
 
 }  // namespace
@@ -370,6 +396,7 @@ int run_plan(const PlanCommand& command) {
   print_model(s, a.plan);
   print_memory(s, a.memory);
   if (a.table) print_table(s, a);
+  if (a.ranks) print_ranks(*a.ranks);
   if (a.budget) print_run(s, a, command.price);
   for (const std::string& note : s.notes) fmt::print("note        {}\n", note);
   return 0;

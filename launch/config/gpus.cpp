@@ -19,7 +19,8 @@ std::vector<Gpu> read_table() {
     const YAML::Node& of = row.second;
     gpus.push_back({row.first.as<std::string>(), static_cast<int64_t>(of["memory_gib"].as<double>() * kGib),
                     of["bfloat16_tflops"].as<double>() * kTera, of["float32_tflops"].as<double>() * kTera,
-                    of["bandwidth_gbs"].as<double>() * kGiga, of["source"].as<std::string>()});
+                    of["bandwidth_gbs"].as<double>() * kGiga, of["nvlink_gbs"].as<double>(0) * kGiga,
+                    of["source"].as<std::string>()});
   }
   return gpus;
 }
@@ -61,7 +62,8 @@ Gpu gpu_named(const std::string& text) {
           fmt::join(names, ", "), text);
   return {parts[0],           static_cast<int64_t>(numbers[0] * kGib),
           numbers[1] * kTera, numbers[1] * kTera,
-          numbers[2] * kGiga, "the command line"};
+          numbers[2] * kGiga, 0,
+          "the command line"};
 }
 
 double peak_flops(const Gpu& gpu, DType dtype) {

@@ -14,6 +14,7 @@ struct Gpu {
   int64_t memory = 0;                            // bytes that a process finds free
   double bfloat16_flops = 0, float32_flops = 0;  // of dense products, FLOP/s
   double bandwidth = 0;                          // bytes/s
+  double nvlink = 0;  // bytes/s that it sends to the others of its node, and receives meanwhile; 0: not known
   std::string source;
 };
 

@@ -235,7 +235,7 @@ TEST_F(PlanCommandTest, SaysWhatFitsIntoAGpuThatIsNotHere) {
   for (const char* part : {"fits        yes", "micro-batch         none  elementwise        block", "largest"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
   for (const std::string wrong : {"h101", "mine:24", "mine:24:x:1", "mine:24:-1:1", ":1:1:1", "mine:24:100:900:1"})
-    expect_refusal("run.yaml --gpu " + wrong, "expected a100-40gb, a100-80gb, h100-80gb");
+    expect_refusal("run.yaml --gpu " + wrong, "expected a100-40gb, a100-80gb, b200, h100-80gb");
   expect_refusal("run.yaml --gpu h200 --device cpu", "cpu and --gpu h200: give one of them");
 }
 
@@ -247,6 +247,7 @@ TEST(Gpus, TableIsWhole) {
     EXPECT_GT(gpu.bfloat16_flops, gpu.float32_flops);
     EXPECT_GT(gpu.bandwidth, 1e11);
     EXPECT_FALSE(gpu.source.empty());
+    EXPECT_LT(gpu.nvlink, gpu.bandwidth);
     EXPECT_EQ(peak_flops(gpu, DType::F64), 0);
   }
 }
@@ -297,6 +298,113 @@ TEST_F(PlanCommandTest, MeasuresHere) {
   EXPECT_GT(j.at("run").at("hours"), 0);
   EXPECT_GT(j.at("run").at("mfu"), 0);
   EXPECT_EQ(json("--device cpu").at("run").at("mfu_source"), "assumed");
+}
+
+// A training by several: memory of each, the step, the run, and what is missing to say so.
+class PlanOfRanks : public PlanCommandTest {
+ protected:
+  const std::string two_ = kGpu + "--gpus 2 ";
+};
+
+TEST_F(PlanOfRanks, SaysWhatAStepOfSeveralTakes) {
+  const Json one = json(kGpu + "--gpus 1"), alone = json(kGpu), two = json(two_ + "--price 3 --storage 2"),
+             &s = two.at("scaling"), &waited = s.at("waited_seconds"), &sent = s.at("sent_bytes");
+  EXPECT_DOUBLE_EQ(one.at("run").at("hours"), alone.at("run").at("hours"));
+  EXPECT_EQ(one.at("memory_bytes"), alone.at("memory_bytes"));
+  EXPECT_EQ(one.at("scaling").at("sent_bytes").at("total"), 0);
+  EXPECT_FALSE(alone.contains("scaling"));
+  EXPECT_EQ(s.at("gpus"), 2);
+  EXPECT_EQ(s.at("sequences_of_each"), 2);
+  EXPECT_EQ(s.at("micro_batches"), 1);
+  EXPECT_DOUBLE_EQ(s.at("within_node_bytes_per_second"), 0.75 * 450e9);
+  EXPECT_EQ(sent.at("total").get<int64_t>(), sent.at("gradients").get<int64_t>() + sent.at("weights").get<int64_t>() +
+                                                 sent.at("agreement").get<int64_t>());
+  EXPECT_GE(sent.at("weights"), two.at("parameters").get<int64_t>() / 2 * 4 - 4096) << "half of float32, without norms";
+  const double step = s.at("step_seconds"), computing = s.at("computing_seconds"), waits = waited.at("total");
+  EXPECT_DOUBLE_EQ(step, computing + waits);
+  EXPECT_DOUBLE_EQ(s.at("efficiency"), computing / step);
+  EXPECT_DOUBLE_EQ(s.at("tokens_per_second"), 4 * 16 / step);
+  const Json& run = two.at("run");
+  const double flops = run.at("flops").at("validation").get<double>() / 2 + run.at("flops").at("samples").get<double>(),
+               hours = run.at("hours");
+  EXPECT_NEAR(3600 * hours, 12 * step + flops / (0.4 * 67e12), 1e-12);
+  EXPECT_DOUBLE_EQ(run.at("cost"), 2 * 3 * hours);
+  EXPECT_LT(run.at("mfu"), 0.4);
+  // Masters and moments of float32, of which each writes its half.
+  const int64_t state = 12 * two.at("parameters").get<int64_t>();
+  EXPECT_EQ(s.at("checkpoint").at("bytes"), state);
+  EXPECT_EQ(s.at("checkpoint").at("bytes_of_each"), state / 2);
+  EXPECT_DOUBLE_EQ(s.at("checkpoint").at("seconds"), static_cast<double>(state) / 2e9);
+  EXPECT_FALSE(json(two_).at("scaling").at("checkpoint").contains("seconds"));
+}
+
+TEST_F(PlanOfRanks, CountsTheMemoryAndTheBatchOfEach) {
+  const LoadedRun run = load({});
+  RunConfig config = run.config;
+  config.model.vocab_size = 320;
+  const MemoryPlan of_rank = plan_memory(config.model, training_shape(config, DeviceType::Cuda, 2));
+  const Json two = json(two_);
+  EXPECT_EQ(two.at("memory_bytes").at("total"), of_rank.total);
+  EXPECT_LT(of_rank.optimizer, json(kGpu).at("memory_bytes").at("optimizer"));
+  EXPECT_EQ(two.at("largest_micro_batch_size"), 2);
+  EXPECT_EQ(json(two_ + "--set train.micro_batch_size=auto").at("micro_batch_size"), 2);
+  // A model's file, with the batch that it needs.
+  publish_text(folder_ + "/model.yaml",
+               "hidden_size: 32\nlayers: 2\nintermediate_size: 48\nheads: 4\nhead_dim: 8\nvocab_size: 320\nattention: "
+               "{type: mha}\n");
+  const Json model = json(two_ + "--sequence-length 16 --set train.global_batch_size=8", "model.yaml");
+  EXPECT_EQ(model.at("scaling").at("sequences_of_each"), 4);
+  EXPECT_FALSE(model.contains("run"));
+  expect_refusal("model.yaml --gpu h200 --gpus 2 --sequence-length 16",
+                 "[--gpus] needs the batch that they share: give a run's file, or --set train.global_batch_size=N");
+}
+
+TEST_F(PlanOfRanks, EachRateCounts) {
+  const auto step = [&](const std::string& arguments) -> double {
+    return json(kGpu + arguments).at("scaling").at("step_seconds");
+  };
+  const std::string nodes = "--gpus 2 --gpus-per-node 1 ";
+  EXPECT_LT(step(nodes + "--network 50"), step(nodes + "--network 1"));
+  EXPECT_LT(step("--gpus 2 --node-network 500"), step("--gpus 2 --node-network 5"));
+  EXPECT_LT(step("--gpus 2 --latency 1"), step("--gpus 2 --latency 2"));
+  const std::string half = "--gpus 2 --set train.dtype=bfloat16 ", wide = half + "--set model.intermediate_size=20000 ";
+  EXPECT_LT(step(half), step(half + "--set train.sharding=none")) << "sums that come back are float32";
+  EXPECT_NE(step(wide), step(wide + "--set train.bucket_mib=1"));
+  // A GPU of which nothing more is known speaks within its node as between nodes.
+  const Json own = json("--gpu mine:24:100:900 --gpus 2 --network 7").at("scaling");
+  EXPECT_DOUBLE_EQ(own.at("within_node_bytes_per_second"), 7e9);
+  // Ranks of a CPU.
+  EXPECT_GT(json("--device cpu --mfu 0.5 --gpus 2 --network 1").at("scaling").at("efficiency"), 0);
+}
+
+TEST_F(PlanOfRanks, SaysItInWords) {
+  const std::string text = said(kGpu +
+                                "--gpus 4 --gpus-per-node 2 --network 50 --storage 1e-9 --price 3 --set "
+                                "train.micro_batch_size=1 --set model.vocab_size=100000 --set train.bucket_mib=1");
+  for (const char* part :
+       {"memory of training on cuda, of each of 4 GPUs, micro-batch of 1 x 16",
+        "scaling     4 GPUs, 2 in a node, 338 GB/s within it (75% assumed of NVLink's data sheet), 50 GB/s between "
+        "nodes, 3 us a message",
+        "share       1 of 4 sequences a step, micro-batches 1 x 1", "of gradients in float32", "of weights in float32",
+        "waiting", "backward and forward hide", "of 4 times what one does", "raise train.checkpoint.every_steps",
+        "on 4 x h100-80gb, at an MFU of", "one alone has 40.0% given", "at 3.00 an hour of each"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  EXPECT_EQ(said(kGpu).find("scaling"), std::string::npos);
+}
+
+TEST_F(PlanOfRanks, SaysWhatIsMissing) {
+  expect_refusal("run.yaml --gpu h200 --gpus 3",
+                 "train.global_batch_size: 4 is no multiple of 3 ranks x train.micro_batch_size 2");
+  expect_refusal("run.yaml --gpu h200 --gpus 4", "train.micro_batch_size: 2 x 4 ranks does not divide");
+  expect_refusal("run.yaml --gpu h200 --gpus 2 --gpus-per-node 1",
+                 "[--network] is missing: 2 GPUs, 1 in a node, need the GB/s");
+  expect_refusal("run.yaml --gpu l4 --gpus 2", "[--node-network] is missing: nothing is known of what l4 sends");
+  expect_refusal("run.yaml --gpu h200 --network 50", "[--network] is of a training by several: give --gpus N as well");
+  expect_refusal("run.yaml --gpu h200 --storage 5", "[--storage] is of a training by several");
+  expect_refusal("run.yaml --gpu h200 --gpus 2 --set train.dtype=float64", "[--gpus] needs the speed of one: h200 has");
+  for (const std::string wrong : {"--gpus 0", "--gpus x", "--gpus 2 --network 0", "--gpus 2 --latency -1",
+                                  "--gpus 2 --gpus-per-node 0", "--gpus 2 --storage inf"})
+    expect_refusal("run.yaml --gpu h200 " + wrong, "expected");
 }
 
 TEST(Budget, CountsAsPeopleWrite) {
