@@ -84,8 +84,8 @@ ScaledStep scaled_step(const RankWork& work, const Network& network);
 // What one rank would take for the whole batch, over what the ranks take, over their number.
 double efficiency(const RankWork& work, const Network& network);
 
-// The train.bucket_mib, a power of two, with which a step is shortest; the run's own where no other makes it a hundredth
-// shorter.
+// The train.bucket_mib, a power of two, with which a step is shortest; the run's own where no other makes it a
+// hundredth shorter.
 struct BucketSize {
   int64_t mib = 0;
   double step_seconds = 0;
