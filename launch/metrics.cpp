@@ -50,7 +50,11 @@ void each_field(Row& row, F&& f) {
     f("memory_bytes", row.memory_bytes, "the most that the allocator has held");
     f("data_wait_seconds", row.data_wait_seconds, "waited for data");
     f("communication_seconds", row.communication_seconds,
-      "that rank 0 waited for the gradients and weights of others, and computed nothing");
+      "that rank 0, or its GPU, waited for the gradients and weights of others, and computed nothing");
+    f("communication_busy_seconds", row.communication_busy_seconds,
+      "that rank 0 was at sending and receiving them, or waited for others to come, beside what it computed; of NCCL's "
+      "nothing is known");
+    f("communication_bytes", row.communication_bytes, "of them that rank 0 sent, and received as many");
     f("slowest_rank", row.slowest_rank, "the one that computed longest");
   } else if constexpr (std::is_same_v<Kind, ValidationRow>) {
     f("tokens", row.tokens, "seen with this step");

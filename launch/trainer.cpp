@@ -322,7 +322,10 @@ class Trainer {
     std::optional<StepLosses> losses;
     std::exception_ptr failure;
     const Clock::time_point start = Clock::now();
+    StepCommunication said;
+    const Communicator::Traffic traffic = ranks_.communicator.traffic();
     training_.parallel->take_seconds_waited();
+    training_.parallel->take_device_waits();
     try {
       losses = step.add_gradients([&] { return stop_.asked_midway(); });
     } catch (...) {
@@ -333,8 +336,8 @@ class Trainer {
                   .failed = failure ? 1 : 0,
                   .overtaken = fence_->taken_over().empty() ? 0 : 1,
                   .file = saver_->checkpoints().own_file()};
-    communication_seconds_ = training_.parallel->take_seconds_waited();
-    vote.computed_seconds = seconds_since(start) - communication_seconds_;
+    said.seconds_waited = training_.parallel->take_seconds_waited();
+    vote.computed_seconds = seconds_since(start) - said.seconds_waited;
     step.finish_gradients();
     const StepAgreement all = agree(ranks_.communicator, vote);
     if (all.overtaken) end_if_overtaken();
@@ -349,7 +352,7 @@ class Trainer {
     stop_.agree_on(all.signal);
     if (all.files_ended) saver_->checkpoints().conclude();
     const auto slowest = std::max_element(all.computed_seconds.begin(), all.computed_seconds.end());
-    slowest_rank_ = slowest - all.computed_seconds.begin();
+    said.slowest_rank = slowest - all.computed_seconds.begin();
     if (ranks_.leads())
       if (const std::string slow = slow_ranks_.add(all.computed_seconds, seconds_since(start_)); !slow.empty())
         log::warning("{}", slow);
@@ -364,7 +367,11 @@ class Trainer {
       training_.parallel->finish_weights();
       replicas_->after_update();
     }
-    communication_seconds_ += training_.parallel->take_seconds_waited();
+    said.seconds_waited += training_.parallel->take_seconds_waited();
+    said.device_waits = training_.parallel->take_device_waits();
+    const auto& [bytes, seconds] = ranks_.communicator.traffic();
+    said.traffic = {bytes - traffic.bytes, seconds - traffic.seconds};
+    queued->communication = std::move(said);
     return queued;
   }
 
@@ -450,8 +457,11 @@ class Trainer {
     report.row.flops_per_second = report.row.tokens_per_second * flops_per_token_;
     report.row.sol = report.row.flops_per_second / peak_;
     report.row.data_wait_seconds = step.data_wait_seconds;
-    report.row.communication_seconds = communication_seconds_;
-    report.row.slowest_rank = static_cast<double>(slowest_rank_);
+    const StepCommunication& said = step.communication;
+    report.row.communication_seconds = said.seconds_waited + said.device_waits.seconds();
+    report.row.communication_bytes = said.traffic.bytes;
+    report.row.communication_busy_seconds = said.traffic.seconds;
+    report.row.slowest_rank = static_cast<double>(said.slowest_rank);
     report.row.memory_bytes = memory_report(training_.device).reserved_peak;
     if (validated_) report.validation_loss = validated_->loss;
     steps_concluded_ += 1;
@@ -502,8 +512,7 @@ class Trainer {
   Progress progress_;
   SlowRanks slow_ranks_{ranks_.communicator.hosts()};
   std::optional<ValidationResult> validated_;
-  double loss_ = 0, communication_seconds_ = 0;
-  int64_t slowest_rank_ = 0;
+  double loss_ = 0;
   double flops_per_token_ = 0, peak_ = 1;
   Clock::time_point start_, concluded_;  // of the loop; when the last step was read
   int64_t steps_concluded_ = 0;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "core/backends/memory_kernels.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/sum_in_order.h"
 #include "core/thread.h"
@@ -53,6 +54,7 @@ struct Communicator::Worker {
   struct Task {
     int64_t number;
     std::string name;
+    Of of;
     int64_t bytes;
     Run run;
     std::promise<void> done;
@@ -66,6 +68,7 @@ struct Communicator::Worker {
   std::deque<Task> tasks;
   Whereabouts where;
   std::exception_ptr broken;  // what ended the collectives
+  double tensor_seconds = 0;
   bool closes = false, leaves = false;
   std::string transport_name;
   std::vector<std::string> hosts;
@@ -95,6 +98,7 @@ void Communicator::Worker::work(const OpenTransport& open, std::promise<std::pai
     where.name = task.name;
     where.inside = !before;
     lock.unlock();
+    const Clock::time_point start = Clock::now();
     std::exception_ptr error = before;
     try {
       if (!error) {
@@ -107,6 +111,7 @@ void Communicator::Worker::work(const OpenTransport& open, std::promise<std::pai
     task.run = {};  // what it holds is the caller's again
     lock.lock();
     where.inside = false;
+    if (task.of == Of::Tensor) tensor_seconds += seconds_since(start);
     broken = error;
     lock.unlock();
     if (error)
@@ -185,20 +190,27 @@ int64_t Communicator::local_ranks() const {
   return std::count(hosts_.begin(), hosts_.end(), hosts_[static_cast<size_t>(rank_)]);
 }
 
-Pending Communicator::begin(std::string name, int64_t bytes, Run run) {
+Pending Communicator::begin(std::string name, Of of, int64_t bytes, Run run) {
   std::promise<void> done;
   Pending pending(done.get_future().share());
   {
     const std::lock_guard lock(worker_->mutex);
     ensure(!worker_->closes, "communicator", "'{}' begins after finish()", name);
-    worker_->tasks.push_back({++worker_->where.begun, std::move(name), bytes, std::move(run), std::move(done)});
+    worker_->tasks.push_back({++worker_->where.begun, std::move(name), of, bytes, std::move(run), std::move(done)});
   }
   worker_->changed.notify_all();
   return pending;
 }
 
-Pending Communicator::begin_on(std::string name, const Tensor& tensor, int64_t part_bytes, int64_t scratch_bytes,
-                               Access access, RunOn run) {
+Communicator::Traffic Communicator::traffic() const {
+  if (ranks_ == 1) return {};
+  const std::lock_guard lock(worker_->mutex);
+  return {sent_bytes_, worker_->tensor_seconds};
+}
+
+Pending Communicator::begin_on(std::string name, const Tensor& tensor, int64_t part_bytes, int64_t sent_bytes,
+                               int64_t scratch_bytes, Access access, RunOn run) {
+  sent_bytes_ += (ranks_ - 1) * sent_bytes;
   const Device device = tensor.device();
   char* const data = static_cast<char*>(tensor.raw_data());
   if (lane_ && device == lane_->device()) {
@@ -212,12 +224,12 @@ Pending Communicator::begin_on(std::string name, const Tensor& tensor, int64_t p
             device};
   }
   if (device.type == DeviceType::Cpu)
-    return begin(std::move(name), part_bytes,
+    return begin(std::move(name), Of::Tensor, part_bytes,
                  [tensor, data, run = std::move(run)](Transport& transport, Scratch& scratch) {
                    run(transport, scratch, data);
                  });
   const std::shared_ptr<StreamEvent> written = GTA_DISPATCH(device, record_event, Stream{device});
-  return begin(std::move(name), part_bytes,
+  return begin(std::move(name), Of::Tensor, part_bytes,
                [tensor, data, device, access, written, staging = staging_, run = std::move(run)](Transport& transport,
                                                                                                  Scratch& scratch) {
                  const int64_t bytes = bytes_of(tensor), own_bytes = bytes / transport.ranks(),
@@ -243,7 +255,7 @@ Pending Communicator::reduce_scatter(std::string name, const Tensor& parts) {
   if (ranks_ == 1) return {};
   check_tensor(name, parts, ranks_);
   const int64_t bytes = bytes_of(parts) / ranks_, scratch_bytes = reduce_scatter_scratch(bytes * ranks_);
-  return begin_on(std::move(name), parts, bytes, scratch_bytes, {Part::All, Part::Own},
+  return begin_on(std::move(name), parts, bytes, bytes, scratch_bytes, {Part::All, Part::Own},
                   [dtype = parts.dtype(), count = parts.elements() / ranks_, bytes, scratch_bytes](
                       Transport& transport, Scratch& scratch, char* data) {
                     char* const received = scratch.take(scratch_bytes);
@@ -261,35 +273,35 @@ Pending Communicator::all_reduce(std::string name, const Tensor& values) {
   if (ranks_ == 1) return {};
   check_tensor(name, values, 1);
   const int64_t bytes = bytes_of(values), scratch_bytes = all_reduce_scratch(bytes, ranks_);
-  return begin_on(std::move(name), values, bytes, scratch_bytes, {Part::All, Part::All},
-                  [dtype = values.dtype(), bytes, scratch_bytes](Transport& transport, Scratch& scratch, char* data) {
-                    const Device device = scratch.device();
-                    const Stream stream = transport.stream();
-                    const int64_t ranks = transport.ranks(), part = part_of_all_reduce(bytes, ranks),
-                                  all = part * ranks;
-                    char* const sent = scratch.take(scratch_bytes);
-                    char* const received = sent + all;
-                    GTA_DISPATCH(device, copy_rows, stream, sent, bytes, data, bytes, 1, bytes);
-                    GTA_DISPATCH(device, fill_zero, stream, sent + bytes, all - bytes, 1, all - bytes);
-                    transport.all_to_all(sent, received, part);
-                    GTA_DISPATCH(device, sum_in_order, stream, dtype, received, ranks,
-                                 part / static_cast<int64_t>(size_of(dtype)), sent + transport.rank() * part);
-                    transport.all_gather(sent, part);
-                    GTA_DISPATCH(device, copy_rows, stream, data, bytes, sent, bytes, 1, bytes);
-                  });
+  return begin_on(
+      std::move(name), values, bytes, 2 * part_of_all_reduce(bytes, ranks_), scratch_bytes, {Part::All, Part::All},
+      [dtype = values.dtype(), bytes, scratch_bytes](Transport& transport, Scratch& scratch, char* data) {
+        const Device device = scratch.device();
+        const Stream stream = transport.stream();
+        const int64_t ranks = transport.ranks(), part = part_of_all_reduce(bytes, ranks), all = part * ranks;
+        char* const sent = scratch.take(scratch_bytes);
+        char* const received = sent + all;
+        GTA_DISPATCH(device, copy_rows, stream, sent, bytes, data, bytes, 1, bytes);
+        GTA_DISPATCH(device, fill_zero, stream, sent + bytes, all - bytes, 1, all - bytes);
+        transport.all_to_all(sent, received, part);
+        GTA_DISPATCH(device, sum_in_order, stream, dtype, received, ranks, part / static_cast<int64_t>(size_of(dtype)),
+                     sent + transport.rank() * part);
+        transport.all_gather(sent, part);
+        GTA_DISPATCH(device, copy_rows, stream, data, bytes, sent, bytes, 1, bytes);
+      });
 }
 
 Pending Communicator::all_gather(std::string name, const Tensor& parts) {
   if (ranks_ == 1) return {};
   check_tensor(name, parts, ranks_);
   const int64_t bytes = bytes_of(parts) / ranks_;
-  return begin_on(std::move(name), parts, bytes, 0, {Part::Own, Part::All},
+  return begin_on(std::move(name), parts, bytes, bytes, 0, {Part::Own, Part::All},
                   [bytes](Transport& transport, Scratch&, char* data) { transport.all_gather(data, bytes); });
 }
 
 Pending Communicator::all_gather_bytes(std::string name, void* data, int64_t bytes) {
   if (ranks_ == 1) return {};
-  return begin(std::move(name), bytes,
+  return begin(std::move(name), Of::Text, bytes,
                [data, bytes](Transport& transport, Scratch&) { transport.all_gather(data, bytes); });
 }
 
@@ -297,7 +309,7 @@ std::vector<std::string> Communicator::gather_text(std::string name, const std::
   std::vector<std::string> texts(static_cast<size_t>(ranks_));
   texts[static_cast<size_t>(rank_)] = text;
   if (ranks_ == 1) return texts;
-  begin(std::move(name), 0, [&texts, &text](Transport& transport, Scratch& scratch) {
+  begin(std::move(name), Of::Text, 0, [&texts, &text](Transport& transport, Scratch& scratch) {
     std::vector<int64_t> sizes(texts.size());
     sizes[static_cast<size_t>(transport.rank())] = static_cast<int64_t>(text.size());
     transport.all_gather(sizes.data(), sizeof(int64_t));
@@ -317,7 +329,7 @@ std::vector<std::string> Communicator::gather_text(std::string name, const std::
 std::string Communicator::broadcast_text(std::string name, const std::string& text, int64_t root) {
   if (ranks_ == 1) return text;
   std::string result = rank_ == root ? text : "";
-  begin(std::move(name), 0, [&result, root](Transport& transport, Scratch&) {
+  begin(std::move(name), Of::Text, 0, [&result, root](Transport& transport, Scratch&) {
     int64_t size = static_cast<int64_t>(result.size());
     transport.broadcast(&size, sizeof size, root);
     result.resize(static_cast<size_t>(size));

@@ -82,6 +82,14 @@ class Communicator {
   static int64_t reduce_scatter_scratch(int64_t bytes) { return bytes; }
   static int64_t all_reduce_scratch(int64_t bytes, int64_t ranks);
 
+  // Of tensors so far: the bytes that this rank sent to others, and the seconds that its thread was at it, waiting for
+  // others included; of a device's own transport there are none.
+  struct Traffic {
+    int64_t bytes = 0;
+    double seconds = 0;
+  };
+  Traffic traffic() const;
+
   // These wait. Every rank's text, by rank; the text of one rank.
   std::vector<std::string> gather_text(std::string name, const std::string& text);
   std::string broadcast_text(std::string name, const std::string& text, int64_t root = 0);
@@ -126,10 +134,11 @@ class Communicator {
   struct Access {
     Part reads, writes;
   };
-  Pending begin(std::string name, int64_t bytes, Run run);
-  // part_bytes: that ranks compare. scratch_bytes: that it works in.
-  Pending begin_on(std::string name, const Tensor& tensor, int64_t part_bytes, int64_t scratch_bytes, Access access,
-                   RunOn run);
+  enum class Of : uint8_t { Tensor, Text };
+  Pending begin(std::string name, Of of, int64_t bytes, Run run);
+  // part_bytes: that ranks compare. sent_bytes: to each other rank. scratch_bytes: that it works in.
+  Pending begin_on(std::string name, const Tensor& tensor, int64_t part_bytes, int64_t sent_bytes,
+                   int64_t scratch_bytes, Access access, RunOn run);
   Pending all_gather_bytes(std::string name, void* data, int64_t bytes);
   std::shared_ptr<DeviceLane> lane() const;
 
@@ -138,6 +147,7 @@ class Communicator {
   std::string transport_ = "none";
   std::shared_ptr<Worker> worker_;  // shared with its thread, which may outlive this object
   std::shared_ptr<Scratch> staging_ = std::make_shared<Scratch>();  // the thread's: copies of a device's tensors
+  int64_t sent_bytes_ = 0;                                          // of tensors
   std::shared_ptr<DeviceLane> lane_;  // under the worker's mutex for other threads than the caller's
 };
 

@@ -79,11 +79,22 @@ void DataParallel::wait(std::vector<Pending>& pending) {
   if (pending.empty()) return;
   ProfilerRange range("communication");
   const Clock::time_point start = Clock::now();
+  const Device device = space_.device();
+  const auto mark = [&] { return GTA_DISPATCH(device, mark_stream, Stream{device}); };
+  const bool queued = device.type != DeviceType::Cpu;
+  std::unique_ptr<StreamMark> begin = queued ? mark() : nullptr;
   for (const Pending& one : pending) one.wait();
   pending.clear();
+  if (queued) device_waits_.add(std::move(begin), mark());
   seconds_waited_ += seconds_since(start);
 }
 
 double DataParallel::take_seconds_waited() { return std::exchange(seconds_waited_, 0); }
+
+double DeviceWaits::seconds() const {
+  int64_t nanoseconds = 0;
+  for (const auto& [begin, end] : waits_) nanoseconds += end->nanoseconds_since(*begin);
+  return 1e-9 * static_cast<double>(nanoseconds);
+}
 
 }  // namespace gta

@@ -8,13 +8,28 @@
 // all of it; of the vectors all. With one rank nothing happens.
 #pragma once
 
+#include <memory>
+#include <utility>
 #include <vector>
 
+#include "core/backends/stream_mark.h"
 #include "core/comm/communicator.h"
 #include "core/parameter_space.h"
 #include "core/tape.h"
 
 namespace gta {
+
+// When a device's stream began to wait for a collective, and when it went on.
+class DeviceWaits {
+ public:
+  void add(std::unique_ptr<StreamMark> begin, std::unique_ptr<StreamMark> end) {
+    waits_.emplace_back(std::move(begin), std::move(end));
+  }
+  double seconds() const;  // returns when the device has gone on from the last one
+
+ private:
+  std::vector<std::pair<std::unique_ptr<StreamMark>, std::unique_ptr<StreamMark>>> waits_;
+};
 
 class DataParallel {
  public:
@@ -36,6 +51,8 @@ class DataParallel {
 
   // That this thread waited in the functions above, since this was last asked.
   double take_seconds_waited();
+  // Of the device's stream, since this was last asked.
+  DeviceWaits take_device_waits() { return std::exchange(device_waits_, {}); }
 
  private:
   size_t bucket_of(const Weight& weight) const;
@@ -49,6 +66,7 @@ class DataParallel {
   size_t next_ = 0;                            // the first bucket that has not been sent
   std::vector<std::vector<Pending>> pending_;  // of each bucket: its gradients, then its weights
   double seconds_waited_ = 0;
+  DeviceWaits device_waits_;
 };
 
 }  // namespace gta

@@ -85,7 +85,7 @@ QueuedStep TrainingStep::update(const StepLosses& losses, CheckpointSaver& saver
   t.position.tokens += t.tokens_per_step();
   const int64_t batch = t.config.train.global_batch_size,
                 first_sample = std::exchange(t.position.next_sample, t.position.next_sample + batch);
-  return {t.position.step, t.position.tokens, first_sample, rate, losses.data_wait_seconds, t.optimizer->outcome()};
+  return {t.position.step, t.position.tokens, first_sample, rate, losses.data_wait_seconds, t.optimizer->outcome(), {}};
 }
 
 }  // namespace gta

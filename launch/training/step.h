@@ -30,12 +30,21 @@ struct StepLosses {
 };
 
 // A step that the device has been given.
+// What a step said to other ranks, as this one has it.
+struct StepCommunication {
+  double seconds_waited = 0;           // by the host, which computed nothing
+  DeviceWaits device_waits;            // the same of the device
+  Communicator::Traffic traffic = {};  // of tensors
+  int64_t slowest_rank = 0;            // to compute its gradients
+};
+
 struct QueuedStep {
   int64_t step;          // from 1
   int64_t tokens;        // seen with it
   int64_t first_sample;  // of its batch
   double learning_rate, data_wait_seconds;
   HostCopy outcome;
+  StepCommunication communication = {};
 };
 
 class TrainingStep {

@@ -1,10 +1,8 @@
 """What `slurm` and `netns` share: namespaces in which everything ends with the test, a small training, and cases."""
 import argparse
 import ctypes
-import json
 import os
 import pathlib
-import random
 import shutil
 import signal
 import subprocess
@@ -14,19 +12,11 @@ import time
 import traceback
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-CONFIG = """name: cluster
-model:
-  hidden_size: 64
-  layers: 2
-  intermediate_size: 128
-  heads: 4
-  head_dim: 16
-  attention: {{type: gta, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 32}}
-data: {{tokenizer: t.model, train: [shards/train-*.h5], validation: [shards/train-*.h5], sequence_length: 64}}
-optimizer: {{learning_rate: 1.0e-3, schedule: {{type: constant, warmup_steps: 10}}}}
-train: {{steps: {steps}, global_batch_size: 32, micro_batch_size: 4, validation_tokens: 4000, hang_timeout_seconds: {timeout},
-        checkpoint: {{every_steps: 20, keep: 3}}}}
-"""
+sys.path.insert(0, str(REPOSITORY / "tests/faults"))
+from small_training import lines_of_metrics as steps_of, make_training, state_of, write_config  # noqa: E402
+
+TRAIN = """steps: {steps}, global_batch_size: 32, micro_batch_size: 4, hang_timeout_seconds: {timeout},
+        checkpoint: {{every_steps: 20, keep: 3}}"""
 # Open MPI's: ranks of one machine that has to look like several, and leave its cores to others while they wait.
 MPI = {"OMPI_MCA_btl": "tcp,self", "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -124,21 +114,12 @@ def inside(options, work, cases):
     os.chdir(folder)
     chosen = Cases(options.cases)
     try:
-        make_data(options.gta)
+        make_training(options.gta, folder, TRAIN.format(steps=400, timeout=20))
         work(options, folder, chosen)
     except Exception:
         traceback.print_exc()
         return 1
     return chosen.report()
-
-
-def make_data(gta):
-    chance = random.Random(1)
-    words = " ".join("".join(chance.choices("abcdefghijklmnop", k=chance.randint(2, 7))) for _ in range(60000))
-    pathlib.Path("text.txt").write_text(words)
-    for command in (["data", "tokenizer", "--input", "text.txt", "--vocab-size", "320", "--out", "t.model"],
-                    ["data", "shards", "--input", "text.txt", "--tokenizer", "t.model", "--out", "shards"]):
-        subprocess.run([gta, *command], check=True, capture_output=True)
 
 
 class Cases:
@@ -191,24 +172,8 @@ def ranks_of(run):
     return {rank: pid for pid, rank in sorted(found.items())}
 
 
-def steps_of(run):
-    """Lines of metrics.jsonl: as many as steps, and a few."""
-    try:
-        return len((run / "metrics.jsonl").read_bytes().splitlines())
-    except OSError:
-        return 0
-
-
 def wait_for_step(run, step, seconds=90):
     wait_for(f"step {step} of {run.name}", lambda: steps_of(run) >= step, seconds)
-
-
-def state_of(run):
-    """What has to be equal: every hash of weights and moments, and every step's loss."""
-    manifest = json.loads((run / "checkpoints/latest/manifest.json").read_text())["manifest"]
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return ([(r["part"], r["parameter"], r["first"], r["xxh3"]) for r in manifest["ranges"]],
-            [(row["step"], row["loss"]) for row in rows if row["kind"] == "step"])
 
 
 def expect_equal(gta, run, undisturbed):

@@ -57,10 +57,15 @@ class RanksOfSmallRun : public SmallRun {
     return ends;
   }
 
+  std::vector<StepRow> steps(const std::string& run) {
+    std::vector<StepRow> found;
+    for (const MetricsRow& row : read_metrics(folder_ + "/" + run + "/metrics.jsonl"))
+      if (const auto* step = std::get_if<StepRow>(&row)) found.push_back(*step);
+    return found;
+  }
   std::vector<double> losses(const std::string& run) {
     std::vector<double> found;
-    for (const MetricsRow& row : read_metrics(folder_ + "/" + run + "/metrics.jsonl"))
-      if (const auto* step = std::get_if<StepRow>(&row)) found.push_back(step->loss);
+    for (const StepRow& step : steps(run)) found.push_back(step.loss);
     return found;
   }
 };

@@ -462,6 +462,15 @@ TEST_F(Mpirun, CudaRanksTrainAsOneDoesAndToTheSameBitsByEitherTransport) {
     EXPECT_EQ(weights(name("auto")), weights(name("host"))) << dtype;
     EXPECT_EQ(losses(name("auto")), losses(name("host"))) << dtype;
     expect_near(losses(name("auto")), losses(name("alone")), std::string(dtype) == "float32" ? 1e-5 : 5e-3, dtype);
+    // Whatever carries them, the same bytes are sent, and a GPU that waits for them is seen to.
+    const std::vector<StepRow> queued = steps(name("auto")), staged = steps(name("host")), alone = steps(name("alone"));
+    for (size_t s = 0; s < queued.size(); ++s) {
+      EXPECT_GT(queued[s].communication_bytes, 0);
+      EXPECT_EQ(queued[s].communication_bytes, staged[s].communication_bytes);
+      EXPECT_GT(queued[s].communication_seconds, 0);
+      EXPECT_GT(staged[s].communication_seconds, 0);
+      EXPECT_EQ(alone[s].communication_bytes, 0);
+    }
   }
 #ifdef GTA_CUDA_ON_HOST
   if (has_nccl()) {

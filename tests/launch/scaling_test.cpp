@@ -223,7 +223,7 @@ int64_t sent_in_a_step(const RunConfig& run, int64_t ranks) {
       const CausalLm model(space, run.model);
       space.allocate(run.train.dtype, Device{}, SpaceUse::Training, rank_share(run.train, rank, ranks));
       DataParallel parallel(space, communicator);
-      const int64_t before = own, begun = communicator.whereabouts().begun;
+      const int64_t before = own, begun = communicator.whereabouts().begun, said = communicator.traffic().bytes;
       const Tensor tokens = Tensor::zeros({1, 8}, DType::I32, Device{}, Purpose::Data);
       Tape tape(TapeMode::Recording, Recompute::None, parallel.gradients_complete());
       tape.backward(model.loss(tape, tokens, tokens, 1.0));
@@ -231,7 +231,10 @@ int64_t sent_in_a_step(const RunConfig& run, int64_t ranks) {
       parallel.begin_weights();
       parallel.finish_weights();
       const int64_t collectives = communicator.whereabouts().begun - begun;
-      if (rank == 0) of_step = own - before - collectives * kHeader * (ranks - 1);
+      const int64_t sent_here = own - before - collectives * kHeader * (ranks - 1);
+      EXPECT_EQ(communicator.traffic().bytes - said, sent_here);
+      EXPECT_GT(communicator.traffic().seconds, 0);
+      if (rank == 0) of_step = sent_here;
       communicator.finish();
     });
   for (std::thread& thread : threads) thread.join();
