@@ -13,6 +13,8 @@ namespace gta {
 
 // What a folder is called while the one that takes its place is put there; see writer.cpp.
 inline constexpr const char* kReplaced = ".replaced";
+// What a manifest may be: it is read as a whole, by every rank.
+inline constexpr int64_t kMostManifestBytes = 256 << 20, kMostRanges = 500'000;
 // The part whose one entry is the tokenizer's bytes.
 inline constexpr const char* kTokenizerPart = "tokenizer";
 

@@ -16,8 +16,6 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kLargestManifest = 256 << 20;
-
 using Key = std::pair<std::string, std::string>;  // part, parameter
 using RangesByKey = std::map<Key, std::vector<const StateRange*>>;
 
@@ -67,7 +65,7 @@ Checkpoint Checkpoint::open(const std::string& path) {
   checkpoint.path_ = path;
   const std::string manifest = path + "/manifest.json";
   if (!exists(manifest)) bad_input(path, "is no checkpoint: it has no manifest.json");
-  checkpoint.manifest_ = parse_manifest(read_file(manifest, kLargestManifest), manifest);
+  checkpoint.manifest_ = parse_manifest(read_file(manifest, kMostManifestBytes), manifest);
   // Which one is the newest, and which are pruned, is known by name.
   const std::string name = std::filesystem::path(path).filename();
   const std::optional<int64_t> named = step_named(name);

@@ -127,6 +127,9 @@ std::string whole_manifest(const std::string& folder, const TrainingPosition& po
   }
   check_files(folder, manifest.files);
   std::string text = to_json(manifest);
+  if (static_cast<int64_t>(text.size()) > kMostManifestBytes)
+    fail(folder, "cannot be published: {} ranges take a manifest of {} bytes, at most are {}", manifest.entries.size(),
+         text.size(), kMostManifestBytes);
   if (const std::string missing = what_is_missing(parse_manifest(text, folder + "/manifest.json")); !missing.empty())
     fail(folder, "cannot be published: no rank wrote {}", missing);
   return text;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "checkpoints/manifest.h"
 #include "checkpoints/state_pieces.h"
 #include "core/comm/communicator.h"
 #include "core/gemm.h"
@@ -31,6 +32,24 @@ ParameterLayout layout_of(const ModelConfig& config) {
   known.max_sequence_length = std::max<int64_t>(known.max_sequence_length, 1);
   const CausalLm model(space, known);
   return space.layout();
+}
+
+std::string too_many_ranges(const RunConfig& run, int64_t ranks) {
+  constexpr int64_t kParts = 3;  // masters and two moments
+  ParameterLayout layout = layout_of(run.model);
+  const auto parameters = static_cast<int64_t>(layout.parameters().size());
+  const auto ranges = [&](int64_t mib) {
+    layout.arrange((mib << 20) / static_cast<int64_t>(size_of(DType::F32)), ranks);
+    return kParts * (static_cast<int64_t>(layout.buckets().size()) * ranks + parameters);
+  };
+  const int64_t mib = bucket_mib_of(run.train, ranks), here = ranges(mib);
+  if (here <= kMostRanges) return "";
+  int64_t enough = mib;
+  while (enough < kLargestBucketMib && ranges(enough) > kMostRanges) enough *= 2;
+  return fmt::format(
+      "{} cuts the parameters and moments of {} ranks into {} ranges, of which a checkpoint lists {}: expected {} or "
+      "more",
+      mib, ranks, here, kMostRanges, enough);
 }
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length) {

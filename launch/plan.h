@@ -53,6 +53,8 @@ struct Plan {
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);
+// What is wrong where a checkpoint by so many ranks would have more ranges than a manifest can hold, or "".
+std::string too_many_ranges(const RunConfig& run, int64_t ranks);
 // Where its parameters lie, which needs no memory.
 ParameterLayout layout_of(const ModelConfig& config);
 // What training holds: a step is played on the meta device, where tensors are only counted. Needs no GPU to count for

@@ -11,8 +11,7 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kLargestBucketMib = 65536;  // as train.bucket_mib
-constexpr double kWorthChanging = 0.99;       // of a step's seconds
+constexpr double kWorthChanging = 0.99;  // of a step's seconds
 
 // Weights of blocks; what is not is looked up, or the head's.
 bool of_a_block(const Parameter& parameter) { return parameter.name.find("layers.") != std::string::npos; }
@@ -37,7 +36,7 @@ RankWork work_of(ParameterLayout layout, const RunConfig& run, const RunSpeed& s
   ensure(train.global_batch_size % (train.micro_batch_size * ranks) == 0, "scaling",
          "{} sequences are no multiple of {} ranks x {}", train.global_batch_size, ranks, train.micro_batch_size);
   // In float32, whatever the gradients' dtype: so train.bucket_mib counts.
-  layout.arrange((train.bucket_mib << 20) / static_cast<int64_t>(size_of(DType::F32)), ranks);
+  layout.arrange((bucket_mib_of(train, ranks) << 20) / static_cast<int64_t>(size_of(DType::F32)), ranks);
   const auto state = static_cast<int64_t>(size_of(state_dtype(train.dtype))),
              weight = static_cast<int64_t>(size_of(train.dtype));
   RankWork work;
@@ -76,7 +75,7 @@ RankWork work_of(ParameterLayout layout, const RunConfig& run, const RunSpeed& s
 BucketSize bucket_size(const ParameterLayout& layout, const RunConfig& run, const RunSpeed& speed,
                        const Network& network) {
   const RankWork work = work_of(layout, run, speed, network.ranks);
-  return {run.train.bucket_mib, scaled_step(work, network).seconds(), work.largest_bucket_bytes()};
+  return {bucket_mib_of(run.train, network.ranks), scaled_step(work, network).seconds(), work.largest_bucket_bytes()};
 }
 
 }  // namespace

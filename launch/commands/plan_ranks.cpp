@@ -50,6 +50,8 @@ RanksPlan plan_ranks(const PlanCommand& command, const RunConfig& run, const std
     network.within_node = network.between_nodes;
     plan.source_of_node = "as between nodes";
   }
+  const std::string problem = too_many_ranges(run, network.ranks);
+  require(problem.empty(), "train.bucket_mib", "{}", problem);
   plan.work = rank_work(run, speed, network.ranks);
   plan.step = scaled_step(plan.work, network);
   plan.efficiency = efficiency(plan.work, network);
@@ -57,7 +59,7 @@ RanksPlan plan_ranks(const PlanCommand& command, const RunConfig& run, const std
   plan.on_gpus = gpu || command.device != "cpu";
   const TrainConfig& train = run.train;
   plan.dtype = train.dtype;
-  plan.bucket_mib = train.bucket_mib;
+  plan.bucket_mib = bucket_mib_of(train, network.ranks);
   plan.micro_batch = train.micro_batch_size;
   plan.batch = train.global_batch_size;
   plan.tokens = train.global_batch_size * run.data.sequence_length;

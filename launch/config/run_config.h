@@ -1,6 +1,8 @@
 // A whole run: what a configuration file says after every default is filled in.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -21,7 +23,8 @@ struct CheckpointPolicy {
   bool asynchronous = true;
 };
 
-inline constexpr int64_t kAutoMicroBatch = -1;
+inline constexpr int64_t kAutoMicroBatch = -1, kAutoBucket = -1;
+inline constexpr int64_t kLargestBucketMib = 1 << 16;
 
 // Where memory turns out to have changed by itself.
 enum class OnDamage : uint8_t { Stop, Restore };
@@ -36,7 +39,7 @@ struct TrainConfig {
   DType dtype = DType::F32;
   // Of several ranks:
   Sharding sharding = Sharding::Optimizer;
-  int64_t bucket_mib = 32;  // of float32 gradient
+  int64_t bucket_mib = kAutoBucket;  // of float32 gradient; see bucket_mib_of()
   GpuTransport gpu_transport = GpuTransport::Auto;
   int64_t verify_replicas_every_steps = 1000;  // 0: never
   OnDamage on_damage = OnDamage::Stop;
@@ -57,9 +60,17 @@ struct TrainConfig {
   std::string init_from;  // empty: random weights
 };
 
+// Automatic: a MiB for each rank, and a power of two. Of smaller parts than that messages are most of what a network
+// does (docs/scaling.md), and a checkpoint has more ranges than its manifest can hold.
+inline int64_t bucket_mib_of(const TrainConfig& train, int64_t ranks) {
+  constexpr int64_t kLeast = 32;
+  if (train.bucket_mib != kAutoBucket) return train.bucket_mib;
+  return std::max(kLeast, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(ranks))));
+}
+
 // Of a rank in a training of several.
 inline RankShare rank_share(const TrainConfig& train, int64_t rank, int64_t ranks) {
-  return {rank, ranks, train.sharding, train.bucket_mib << 20};
+  return {rank, ranks, train.sharding, bucket_mib_of(train, ranks) << 20};
 }
 
 struct RunConfig {

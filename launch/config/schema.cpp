@@ -250,8 +250,11 @@ std::vector<ConfigKey> make_keys() {
           "which masters and moments each of several ranks keeps and updates: optimizer: its share; none: all",
           {Sharding::Optimizer, Sharding::None}, {}, [](RunConfig& c) -> Sharding& { return c.train.sharding; }, may),
       integer(
-          "train.bucket_mib", "MiB of float32 gradient that ranks add up at once, while backward goes on", 1, 1 << 16,
-          [](RunConfig& c) -> int64_t& { return c.train.bucket_mib; }, may),
+          "train.bucket_mib",
+          "MiB of float32 gradient that ranks add up at once, while backward goes on; auto: 32, with more ranks a "
+          "power of "
+          "two with at least one for each (gta plan --gpus names the fastest)",
+          1, kLargestBucketMib, [](RunConfig& c) -> int64_t& { return c.train.bucket_mib; }, may),
       choice<GpuTransport>(
           "train.gpu_transport",
           "how the GPUs of several ranks speak to each other; auto: by NCCL where each rank has a GPU of its own; "
@@ -331,7 +334,7 @@ std::vector<ConfigKey> make_keys() {
           [](RunConfig& c) -> std::string& { return c.train.init_from; }, may),
   };
   for (ConfigKey& key : keys) {
-    if (key.path == "train.micro_batch_size") key.word = "auto";
+    if (key.path == "train.micro_batch_size" || key.path == "train.bucket_mib") key.word = "auto";
     for (const char* required : {"name", "model.hidden_size", "model.layers", "model.intermediate_size", "model.heads",
                                  "data.tokenizer", "data.train", "data.sequence_length", "train.global_batch_size"})
       if (key.path == required) key.when_absent = "required";

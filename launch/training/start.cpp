@@ -43,6 +43,11 @@ int64_t steps_until(int64_t tokens, const TrainingPosition& position, const RunC
 }
 
 // Before the training gets its memory. log: of a run that is there already, or "".
+void check_ranges(const Training& training) {
+  const std::string problem = too_many_ranges(training.config, training.ranks.communicator.ranks());
+  require(problem.empty(), "train.bucket_mib", "{}", problem);
+}
+
 void check_memory(const Training& training, Misfit use, const std::string& log, std::vector<std::string>& notes) {
   const std::string problem =
       misfit(training.config, training.device.type, training.device_bytes, training.ranks.communicator.ranks());
@@ -102,6 +107,7 @@ std::optional<Resumed> resume(Training& training, const std::string& run_dir, co
     if (folder) owed = looks_owed(training, *folder);
     // What is owed others are told when all have this checkpoint.
     if (!training.optimizer && (!training.at_end() || owed.any() || !training.ranks.alone())) {
+      check_ranges(training);
       check_memory(training, misfit, run_dir + "/log.txt", notes);
       training.allocate();
     }
@@ -156,6 +162,7 @@ void begin(Training& training, Misfit misfit, std::vector<std::string>& notes) {
     if (config.train.micro_batch_size == kAutoMicroBatch)
       config.train.micro_batch_size =
           fitting_micro_batch(config, training.device.type, memory_for_training(training.device_bytes), ranks.ranks());
+    check_ranges(training);
     check_memory(training, misfit, "", notes);
     if (!init_from.empty()) return require(exists(init_from), "train.init_from", "{} does not exist", init_from);
     training.allocate();

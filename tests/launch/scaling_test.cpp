@@ -155,7 +155,7 @@ TEST(Scaling, AnUpdateIsShardedOrEverybodys) {
 }
 
 TEST(Scaling, TheBestBucketIsNoWorseThanAnyOther) {
-  const RunConfig run = one_billion();
+  const RunConfig run = one_billion({"train.bucket_mib=32"});
   const Network network = network_of(1024);
   const BucketSize best = best_bucket_size(run, kSpeed, network);
   EXPECT_GT(best.mib, 256) << "1,023 messages for each bucket";
@@ -164,6 +164,11 @@ TEST(Scaling, TheBestBucketIsNoWorseThanAnyOther) {
     EXPECT_LE(best.step_seconds, scaled_step(rank_work(other, kSpeed, 1024), network).seconds()) << mib;
   }
   EXPECT_GT(best.largest_bytes, rank_work(run, kSpeed, 1024).largest_bucket_bytes());
+  // What is taken where nothing is said is near it.
+  for (int64_t ranks : {8, 64, 256, 1024}) {
+    const double seconds = scaled_step(rank_work(one_billion(), kSpeed, ranks), network_of(ranks)).seconds();
+    EXPECT_LE(seconds, 1.2 * best_bucket_size(run, kSpeed, network_of(ranks)).step_seconds) << ranks;
+  }
   // In one node smaller ones gain less than a hundredth, for which nobody has to change anything.
   const auto in_a_node = [](const RunConfig& config) {
     return scaled_step(rank_work(config, kSpeed, 8), network_of(8)).seconds();
