@@ -306,7 +306,9 @@ TEST_F(Training, PathsThatAreNotUtf8AreRefusedBeforeAnythingIsWritten) {
 // most of such stops ended in a crash, one in ten with matrices of these sizes.
 TEST_F(Training, StopsAtRandomMomentsAlwaysSaveAndTheResumedRunIsTheSame) {
   for (const char* threads : {"1", "2"})
-    for (const char* dtype : {"float32", "bfloat16"})
+    for (const char* dtype : {"float32", "bfloat16"}) {
+      // Which takes ten times as long, and what may race is the same: two threads.
+      if (kThreadSanitizer && (std::string(threads) == "1" || std::string(dtype) == "bfloat16")) continue;
       EXPECT_EQ(gta("verify-resume " + folder_ + "/run.yaml --threads " + threads +
                     " --kills 0 --stops 25 --set train.dtype=" + dtype +
                     " --set model.hidden_size=256 --set model.intermediate_size=512 --set train.steps=200 --set "
@@ -314,6 +316,7 @@ TEST_F(Training, StopsAtRandomMomentsAlwaysSaveAndTheResumedRunIsTheSame) {
                     folder_ + "/stops"),
                 0)
           << threads << " " << dtype << ": " << errors();
+    }
 }
 
 // nohup ignores SIGHUP, a script's background SIGINT: the check sends them all the same.
