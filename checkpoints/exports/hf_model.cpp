@@ -149,7 +149,7 @@ std::vector<HfTensor> hf_tensors(const ModelConfig& config) {
   for (const Parameter& parameter : space.parameters()) {
     HfTensor tensor{parameter.name, {parameter.shape.begin(), parameter.shape.end()}, parameter.name, {}};
     // Every tensor of theirs is (out, in) but this one, which published GTA code has as (e d_l, nq d_l).
-    if (parameter.name.ends_with("v_b_proj.weight"))
+    if (parameter.name.ends_with(".v_b_proj.weight"))
       tensor.shape = {parameter.shape[1], parameter.shape[0]};
     if (config.attention.type == AttentionType::Mla) tensor.rows = rows_of_mla(config, parameter.name);
     tensors.push_back(std::move(tensor));
