@@ -150,7 +150,8 @@ void add_generate(CLI::App& app, Choices& c) {
 }
 
 void add_export(CLI::App& app, Choices& c) {
-  CLI::App* to = app.add_subcommand("export", "a checkpoint as a folder that transformers loads, read back and compared");
+  CLI::App* to =
+      app.add_subcommand("export", "a checkpoint as a folder that transformers loads, read back and compared");
   add_path(to, "checkpoint", c.to_format.checkpoint, "a run's folder or a checkpoint")->required();
   add_path(to, "--out", c.to_format.out, "a new folder")->required();
   to->add_option("--format", c.to_format.format, "hf: config.json, safetensors, tokenizer.json")

@@ -7,13 +7,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include <remote_code.h>
 #include "checkpoints/exports/hf_model.h"
 #include "checkpoints/exports/hf_tokenizer.h"
 #include "checkpoints/exports/safetensors.h"
 #include "checkpoints/model_state.h"
 #include "core/error.h"
 #include "core/io/file.h"
-#include <remote_code.h>
 
 namespace gta {
 namespace {
@@ -35,8 +35,8 @@ void write_text(const std::string& path, const std::string& text) {
 std::map<std::string, StateRange> masters_of(const ParameterSpace& space) {
   std::map<std::string, StateRange> found;
   for (const StateRange& range : weight_ranges(space, RangesOf::Updater)) {
-    ensure(range.dtype == DType::F32 && range.count == range.elements() && range.device.type == DeviceType::Cpu, "export",
-           "the masters of {} are not whole float32 on the CPU", range.parameter);
+    ensure(range.dtype == DType::F32 && range.count == range.elements() && range.device.type == DeviceType::Cpu,
+           "export", "the masters of {} are not whole float32 on the CPU", range.parameter);
     found.emplace(range.parameter, range);
   }
   return found;
@@ -56,7 +56,8 @@ void require_representable(const HfTensor& tensor, const std::vector<float>& val
 }
 
 // Which tensors go into one file, in their order.
-std::vector<std::vector<size_t>> cut_into_files(const std::vector<SafeTensor>& tensors, NumberFormat format, int64_t most) {
+std::vector<std::vector<size_t>> cut_into_files(const std::vector<SafeTensor>& tensors, NumberFormat format,
+                                                int64_t most) {
   std::vector<std::vector<size_t>> files(1);
   int64_t bytes = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -87,7 +88,8 @@ void write_weights(const std::string& folder, const HfExport& what) {
     for (size_t i : files[f]) of_file.push_back(all[i]);
     write_safetensors(folder + "/" + name, of_file, [&](size_t i) {
       const HfTensor& tensor = tensors[files[f][i]];
-      std::vector<float> values = to_hf(tensor, values_of(masters.at(tensor.parameter)));
+      std::vector<float> values = tensor.parameter.empty() ? std::vector<float>(static_cast<size_t>(tensor.shape[0]))
+                                                           : to_hf(tensor, values_of(masters.at(tensor.parameter)));
       require_representable(tensor, values, what.format);
       total += static_cast<int64_t>(values.size()) * bytes_of(what.format);
       weight_map[tensor.name] = name;
@@ -95,7 +97,8 @@ void write_weights(const std::string& folder, const HfExport& what) {
     });
   }
   if (files.size() > 1)
-    write_text(folder + "/" + kIndex, Json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) + "\n");
+    write_text(folder + "/" + kIndex,
+               Json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) + "\n");
 }
 
 // A name in an index is a file beside it, and nothing else.
@@ -163,7 +166,10 @@ void load_hf_weights(const std::string& folder, const ModelConfig& config, Param
         bad_input(file.path(), "has {} as ({}), expected ({})", tensor.name, fmt::join(tensor.shape, ", "),
                   fmt::join(found->second.shape, ", "));
       const std::vector<float> values = from_hf(found->second, file.read(tensor));
-      std::copy(values.begin(), values.end(), static_cast<float*>(masters.at(found->second.parameter).data));
+      if (const std::string& parameter = found->second.parameter; !parameter.empty())
+        std::copy(values.begin(), values.end(), static_cast<float*>(masters.at(parameter).data));
+      else if (std::any_of(values.begin(), values.end(), [](float value) { return value != 0; }))
+        bad_input(file.path(), "has numbers in {}, of which the model has none: expected zeros", tensor.name);
       wanted.erase(found);
     }
   }

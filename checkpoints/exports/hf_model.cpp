@@ -120,7 +120,7 @@ HfClass hf_class_of(const ModelConfig& config) {
     case AttentionType::Mha:
     case AttentionType::Mqa:
     case AttentionType::Gqa:
-      return config.attention.qkv_bias ? HfClass::Qwen2 : HfClass::Llama;
+      return HfClass::Llama;
     case AttentionType::Mla:
       return HfClass::DeepseekV2;
     default:
@@ -132,8 +132,6 @@ const char* name_of(HfClass type) {
   switch (type) {
     case HfClass::Llama:
       return "LlamaForCausalLM";
-    case HfClass::Qwen2:
-      return "Qwen2ForCausalLM";
     case HfClass::DeepseekV2:
       return "DeepseekV2ForCausalLM";
     case HfClass::Gta:
@@ -145,21 +143,23 @@ const char* name_of(HfClass type) {
 std::vector<HfTensor> hf_tensors(const ModelConfig& config) {
   ParameterSpace space;
   const CausalLm model(space, config);
+  const bool has_zero_biases = hf_class_of(config) == HfClass::Llama && config.attention.qkv_bias;
   std::vector<HfTensor> tensors;
   for (const Parameter& parameter : space.parameters()) {
     HfTensor tensor{parameter.name, {parameter.shape.begin(), parameter.shape.end()}, parameter.name, {}};
     // Every tensor of theirs is (out, in) but this one, which published GTA code has as (e d_l, nq d_l).
-    if (parameter.name.ends_with(".v_b_proj.weight"))
-      tensor.shape = {parameter.shape[1], parameter.shape[0]};
+    if (parameter.name.ends_with(".v_b_proj.weight")) tensor.shape = {parameter.shape[1], parameter.shape[0]};
     if (config.attention.type == AttentionType::Mla) tensor.rows = rows_of_mla(config, parameter.name);
     tensors.push_back(std::move(tensor));
+    if (has_zero_biases && parameter.name.ends_with("o_proj.weight"))
+      tensors.push_back({parameter.name.substr(0, parameter.name.size() - 6) + "bias", {config.hidden_size}, "", {}});
   }
   return tensors;
 }
 
 std::string hf_config_json(const ModelConfig& config, NumberFormat format, const HfTokens& tokens) {
   const HfClass type = hf_class_of(config);
-  constexpr const char* kTypes[] = {"llama", "qwen2", "deepseek_v2", "gta"};
+  constexpr const char* kTypes[] = {"llama", "deepseek_v2", "gta"};
   Json json = {{"architectures", {name_of(type)}},
                {"model_type", kTypes[static_cast<size_t>(type)]},
                {"vocab_size", config.vocab_size},
@@ -174,8 +174,7 @@ std::string hf_config_json(const ModelConfig& config, NumberFormat format, const
     json["num_attention_heads"] = config.heads;
     json["num_key_value_heads"] = GroupedQueryAttention::kv_heads(config);
     json["head_dim"] = config.head_dim;
-    if (type == HfClass::Llama) json["attention_bias"] = false;
-    if (type == HfClass::Qwen2) json["use_sliding_window"] = false;
+    json["attention_bias"] = config.attention.qkv_bias;
   }
   json["hidden_act"] = "silu";
   json["mlp_bias"] = false;

@@ -1,8 +1,9 @@
 // What a model is to Hugging Face's transformers: the class that computes the same, its config.json, and from which
 // parameter each of its tensors comes.
 //
-//   LlamaForCausalLM       mha, mqa, gqa without biases
-//   Qwen2ForCausalLM       the same with biases on q, k and v
+//   LlamaForCausalLM       mha, mqa, gqa. With attention_bias it has one behind o_proj too: zeros, ours has none. Qwen2
+//                          has biases where ours are, but transformers 5 gives it Qwen's own tokenizer, whatever
+//                          the folder holds
 //   DeepseekV2ForCausalLM  mla; it pairs columns (2j, 2j + 1) in RoPE where ours are (j, j + d/2): rows change places
 //   GtaForCausalLM         gva, gha, gta: code that travels with the weights (remote_code/)
 #pragma once
@@ -17,14 +18,14 @@
 
 namespace gta {
 
-enum class HfClass : uint8_t { Llama, Qwen2, DeepseekV2, Gta };
+enum class HfClass : uint8_t { Llama, DeepseekV2, Gta };
 HfClass hf_class_of(const ModelConfig& config);
 const char* name_of(HfClass type);  // "LlamaForCausalLM"
 
 struct HfTensor {
   std::string name;
   std::vector<int64_t> shape;
-  std::string parameter;      // ours
+  std::string parameter;      // ours; "": zeros
   std::vector<int64_t> rows;  // row r is our row rows[r]; empty: all where they are
 };
 // In the order of the parameters. The same memory, but for rows: v_b_proj has another shape there, not another order.

@@ -35,7 +35,8 @@ Json merges_of(const Tokenizer& tokenizer) {
     return std::tuple(-a.score, a.left, a.right) < std::tuple(-b.score, b.left, b.right);
   });
   Json list = Json::array();
-  for (const Merge& merge : merges) list.push_back({tokenizer.piece(merge.left).text, tokenizer.piece(merge.right).text});
+  for (const Merge& merge : merges)
+    list.push_back({tokenizer.piece(merge.left).text, tokenizer.piece(merge.right).text});
   return list;
 }
 
@@ -82,8 +83,10 @@ Json added_tokens(const Tokenizer& tokenizer) {
 Json post_processor(const Tokenizer& tokenizer) {
   if (tokenizer.bos() < 0) return nullptr;
   const std::string& bos = tokenizer.piece(tokenizer.bos()).text;
-  const Json first = {{"SpecialToken", {{"id", bos}, {"type_id", 0}}}}, text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
-             second = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}, again = {{"SpecialToken", {{"id", bos}, {"type_id", 1}}}};
+  const Json first = {{"SpecialToken", {{"id", bos}, {"type_id", 0}}}},
+             text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+             second = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}},
+             again = {{"SpecialToken", {{"id", bos}, {"type_id", 1}}}};
   return {{"type", "TemplateProcessing"},
           {"single", {first, text}},
           {"pair", {first, text, again, second}},
@@ -126,8 +129,9 @@ std::string tokenizer_config_json(const Tokenizer& tokenizer, int64_t longest) {
   Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                {"model_max_length", longest},
                {"clean_up_tokenization_spaces", false}};
-  for (const auto& [name, id] : {std::pair{"bos_token", tokenizer.bos()}, std::pair{"eos_token", tokenizer.eos()},
-                                 std::pair{"unk_token", tokenizer.unknown()}, std::pair{"pad_token", tokenizer.padding()}})
+  for (const auto& [name, id] :
+       {std::pair{"bos_token", tokenizer.bos()}, std::pair{"eos_token", tokenizer.eos()},
+        std::pair{"unk_token", tokenizer.unknown()}, std::pair{"pad_token", tokenizer.padding()}})
     if (id >= 0) json[name] = tokenizer.piece(id).text;
   return json.dump(2) + "\n";
 }

@@ -50,8 +50,8 @@ SafeTensor parse_tensor(const std::string& name, const Json& json) {
     if (__builtin_mul_overflow(bytes, size, &bytes))
       throw std::invalid_argument(fmt::format("{} has an impossible shape", name));
   if (tensor.end - tensor.begin != bytes)  // neither is negative
-    throw std::invalid_argument(fmt::format("{} has {} bytes of data, its shape says {}", name,
-                                            tensor.end - tensor.begin, bytes));
+    throw std::invalid_argument(
+        fmt::format("{} has {} bytes of data, its shape says {}", name, tensor.end - tensor.begin, bytes));
   return tensor;
 }
 
@@ -77,7 +77,8 @@ std::vector<SafeTensor> parse_tensors(const std::string& header, int64_t data_by
   });
   int64_t end = 0;
   for (const SafeTensor& tensor : tensors) {
-    if (tensor.begin != end) throw std::invalid_argument(fmt::format("{} does not begin where the one before ends", tensor.name));
+    if (tensor.begin != end)
+      throw std::invalid_argument(fmt::format("{} does not begin where the one before ends", tensor.name));
     end = tensor.end;
   }
   if (end != data_bytes)
@@ -98,7 +99,8 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   file.read_at(&length, sizeof length, 0);
   const int64_t room = size - static_cast<int64_t>(sizeof length);
   if (length > static_cast<uint64_t>(std::min(room, kLargestHeader)))
-    bad_input(path, "is no safetensors file, or is cut off: its header would have {} bytes, the file has {}", length, size);
+    bad_input(path, "is no safetensors file, or is cut off: its header would have {} bytes, the file has {}", length,
+              size);
   std::string header(length, '\0');
   file.read_at(header.data(), static_cast<int64_t>(length), sizeof length);
   if (!header.starts_with('{')) bad_input(path, "is no safetensors file: its header does not begin with {{");

@@ -42,7 +42,7 @@ class SafetensorsFile {
   std::vector<SafeTensor> tensors_;
 };
 
-// Writes, in this order, tensors with a name, format and shape, and syncs the file. values(i) are those of the i-th, each
+// Writes, in this order, tensors with a name, format and shape, and syncs the file. values(i): of the i-th, each
 // asked for once: no more than one tensor is in memory.
 void write_safetensors(const std::string& path, std::vector<SafeTensor> tensors,
                        const std::function<std::vector<float>(size_t)>& values);

@@ -66,11 +66,12 @@ std::string model_card(const LoadedModel& model, const Checkpoint& checkpoint, N
   std::string card = fmt::format(
       "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n# {}\n\n"
       "A causal language model with {} attention, {} parameters, as {} in {}.\n\n",
-      model.config.name, name_of(config.attention.type), plan.parameters, name_of(hf_class_of(config)), name_of(format));
+      model.config.name, name_of(config.attention.type), plan.parameters, name_of(hf_class_of(config)),
+      name_of(format));
   card += fmt::format(
       "    from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-      "    model = AutoModelForCausalLM.from_pretrained(FOLDER{})\n"
-      "    tokenizer = AutoTokenizer.from_pretrained(FOLDER)\n"
+      "    model = AutoModelForCausalLM.from_pretrained(FOLDER{0})\n"
+      "    tokenizer = AutoTokenizer.from_pretrained(FOLDER{0})\n"
       "    tokens = tokenizer(\"...\", return_tensors=\"pt\", return_token_type_ids=False)\n"
       "    print(tokenizer.decode(model.generate(**tokens, max_new_tokens=64)[0]))\n\n",
       own_code ? ", trust_remote_code=True" : "");
@@ -131,8 +132,8 @@ int run_export(const ExportCommand& command) {
   const Checkpoint checkpoint = Checkpoint::open(model.checkpoint);
   const ModelConfig& config = model.config.model;
   NewFolder folder(path);
-  const std::vector<std::string> notes =
-      write_hf_folder(folder.path(), {config, *model.space, model.tokenizer, format}, model_card(model, checkpoint, format));
+  const std::vector<std::string> notes = write_hf_folder(folder.path(), {config, *model.space, model.tokenizer, format},
+                                                         model_card(model, checkpoint, format));
 
   ParameterSpace read;
   const CausalLm again(read, config);
@@ -148,9 +149,11 @@ int run_export(const ExportCommand& command) {
   }
   folder.publish();
   for (const std::string& note : notes) log::warning("{}", note);
-  fmt::print("{}: {} in {}, {} parameters; read back, every weight is the checkpoint's{}, logits differ by {:.2g} of the largest\n",
-             path, name_of(hf_class_of(config)), name_of(format), plan_model(config, 1).parameters,
-             format == NumberFormat::F32 ? "" : ", rounded", logits);
+  fmt::print(
+      "{}: {} in {}, {} parameters; read back, every weight is the checkpoint's{}, logits differ by {:.2g} of the "
+      "largest\n",
+      path, name_of(hf_class_of(config)), name_of(format), plan_model(config, 1).parameters,
+      format == NumberFormat::F32 ? "" : ", rounded", logits);
   return 0;
 }
 

@@ -36,7 +36,7 @@ def main(folder, tokens_file, logits_file, text_file, generated_file, prompt):
         error = np.abs(logits - expected).max() / np.abs(expected).max()
         check(f"{implementation}: logits of {type(model).__name__}", error <= TOLERANCE, f"{error:.1e} of the largest")
 
-    fast = AutoTokenizer.from_pretrained(folder)
+    fast = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     slow = sentencepiece.SentencePieceProcessor(model_file=folder + "/tokenizer.model")
     lines = open(text_file, encoding="utf-8").read().split("\n")
     lines += ["", " ", "  two  spaces ", "tabs\tand\r\n", "caf\u00e9 \U0001f600 \u4e2d", "a" * 100, " a  b   c    ", "\n\n\n"]

@@ -31,7 +31,7 @@ TEST(NumberFormat, Float16RoundsToNearestAndTiesToEven) {
                                     {0x1p-25F, 0x0000},    // half way to zero, which is even
                                     {0x1.8p-24F, 0x0002},  // half way between one and two
                                     {0x1.ffcp-15F, 0x03ff},
-                                    {0x1.ffep-15F, 0x0400},   // rounds up into the normal ones
+                                    {0x1.ffep-15F, 0x0400},    // rounds up into the normal ones
                                     {1.00048828125F, 0x3c00},  // half way
                                     {1.00146484375F, 0x3c02},
                                     {0.0F, 0x0000},
@@ -77,7 +77,9 @@ TEST_F(Safetensors, WhatIsWrittenIsReadInEveryFormat) {
   const std::vector<float> values = {1, -2, 0.5F, 3, 1024, -0.0F};
   for (NumberFormat format : {NumberFormat::F32, NumberFormat::BF16, NumberFormat::F16}) {
     write_safetensors(path(), {{"b", format, {2, 3}, 0, 0}, {"a", format, {}, 0, 0}, {"none", format, {0, 4}, 0, 0}},
-                      [&](size_t i) { return i == 0 ? values : i == 1 ? std::vector{7.0F} : std::vector<float>{}; });
+                      [&](size_t i) { return i == 0   ? values
+                                             : i == 1 ? std::vector{7.0F}
+                                                      : std::vector<float>{}; });
     const SafetensorsFile file = SafetensorsFile::open(path());
     ASSERT_EQ(file.tensors().size(), 3u);
     EXPECT_EQ(file.tensors()[0].name, "b");
@@ -105,7 +107,8 @@ TEST_F(Safetensors, HostileFilesAreRefusedWithTheReason) {
       {R"({"a":)" + good + "}", 4, "its tensors have 8 bytes, behind the header it has 4"},
       {R"({"a":)" + good + "}", 9, "its tensors have 8 bytes, behind the header it has 9"},
       {R"({"a":)" + good + R"(,"a":)" + good + "}", 8, "names a tensor twice"},
-      {R"({"a":)" + good + R"(,"b":)" + tensor("F32", "[1]", "[4,8]") + "}", 8, "b does not begin where the one before ends"},
+      {R"({"a":)" + good + R"(,"b":)" + tensor("F32", "[1]", "[4,8]") + "}", 8,
+       "b does not begin where the one before ends"},
       {R"({"a":)" + tensor("F32", "[1]", "[4,8]") + "}", 8, "a does not begin where"},
       {R"({"a":)" + tensor("F32", "[3]", "[0,8]") + "}", 8, "a has 8 bytes of data, its shape says 12"},
       {R"({"a":)" + tensor("F32", "[4611686018427387904,4]", "[0,8]") + "}", 8, "a has an impossible shape"},
