@@ -30,7 +30,7 @@ TEST(NumberFormat, Float16RoundsToNearestAndTiesToEven) {
                                     {0x1p-24F, 0x0001},
                                     {0x1p-25F, 0x0000},    // half way to zero, which is even
                                     {0x1.8p-24F, 0x0002},  // half way between one and two
-                                    {0x1.ffcp-15F, 0x03ff},
+                                    {0x1.ff8p-15F, 0x03ff},
                                     {0x1.ffep-15F, 0x0400},    // rounds up into the normal ones
                                     {1.00048828125F, 0x3c00},  // half way
                                     {1.00146484375F, 0x3c02},
