@@ -45,6 +45,7 @@ struct Choices {
   TrainCommand train;
   EvalCommand eval;
   GenerateCommand generate;
+  ExportCommand to_format;
   DataCommand data;
   PlanCommand plan;
   InspectCommand inspect;
@@ -146,6 +147,21 @@ void add_generate(CLI::App& app, Choices& c) {
   add_device(generate, c.generate.device);
   generate->footer("example: gta generate runs/kjv-gta --prompt 'In the beginning' --max-tokens 100");
   generate->final_callback([&c] { c.run = [&c] { return run_generate(c.generate); }; });
+}
+
+void add_export(CLI::App& app, Choices& c) {
+  CLI::App* to =
+      app.add_subcommand("export", "a checkpoint as a folder that transformers loads, read back and compared");
+  add_path(to, "checkpoint", c.to_format.checkpoint, "a run's folder or a checkpoint")->required();
+  add_path(to, "--out", c.to_format.out, "a new folder")->required();
+  to->add_option("--format", c.to_format.format, "hf: config.json, safetensors, tokenizer.json")
+      ->capture_default_str()
+      ->check(one_of({"hf"}));
+  to->add_option("--dtype", c.to_format.dtype, "of the weights")
+      ->capture_default_str()
+      ->check(one_of({"float32", "bfloat16", "float16"}));
+  to->footer("example: gta export runs/kjv-gta --out kjv-gta-hf --dtype bfloat16");
+  to->final_callback([&c] { c.run = [&c] { return run_export(c.to_format); }; });
 }
 
 void add_corpus(CLI::App* app, DataCommand& data) {
@@ -450,7 +466,7 @@ void add_commands(CLI::App& app, Choices& choices) {
   app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")
       ->check(integer_value(1, 1024));
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_generate, add_data, add_plan, add_bench, add_checks})
+  for (const auto add : {add_train, add_eval, add_generate, add_export, add_data, add_plan, add_bench, add_checks})
     add(app, choices);
 }
 

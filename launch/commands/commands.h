@@ -39,6 +39,11 @@ struct GenerateCommand {
 };
 int run_generate(const GenerateCommand& command);
 
+struct ExportCommand {
+  std::string checkpoint, out, format = "hf", dtype = "float32";
+};
+int run_export(const ExportCommand& command);
+
 struct DataCommand {
   std::vector<std::string> inputs;
   std::string files_from, out, tokenizer, name = "train", format = "auto";
