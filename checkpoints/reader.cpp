@@ -9,6 +9,7 @@
 
 #include "checkpoints/range_hashes.h"
 #include "core/backends/memory_kernels.h"
+#include "core/comm/verdict.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/log.h"
@@ -65,7 +66,9 @@ Checkpoint Checkpoint::open(const std::string& path) {
   checkpoint.path_ = path;
   const std::string manifest = path + "/manifest.json";
   if (!exists(manifest)) bad_input(path, "is no checkpoint: it has no manifest.json");
-  checkpoint.manifest_ = parse_manifest(read_file(manifest, kMostManifestBytes), manifest);
+  const std::string text = read_file(manifest, kMostManifestBytes);
+  checkpoint.manifest_ = parse_manifest(text, manifest);
+  checkpoint.hash_ = hash_bytes(text);
   // Which one is the newest, and which are pruned, is known by name.
   const std::string name = std::filesystem::path(path).filename();
   const std::optional<int64_t> named = step_named(name);
@@ -196,6 +199,17 @@ std::vector<std::string> list_of_lead(const std::string& directory, Communicator
   return names;
 }
 
+// What ranks read under one name may be copies on their hosts.
+void require_same(const Checkpoint& checkpoint, Communicator& ranks) {
+  const std::vector<uint64_t> all = ranks.gather("checkpoint", checkpoint.hash());
+  const auto other = std::find_if(all.begin(), all.end(), [&](uint64_t hash) { return hash != all[0]; });
+  if (other == all.end()) return;
+  throw Error(ErrorKind::BadInput, checkpoint.path(),
+              fmt::format("is another checkpoint for {} than for rank 0: give all of them the same",
+                          rank_name(ranks.hosts(), other - all.begin())))
+      .as_agreed();
+}
+
 // The newest of those that `names` lists. What is gone by now was no damaged one.
 std::optional<Checkpoint> use_newest_good_of(const std::vector<std::string>& names, const std::string& directory,
                                              const CheckpointUse& use, Communicator& ranks) {
@@ -214,6 +228,7 @@ std::optional<Checkpoint> use_newest_good_of(const std::vector<std::string>& nam
       checkpoint->tokenizer();  // the decision may rest on it
     };
     if (is_damaged(open)) continue;
+    require_same(*checkpoint, ranks);
     bool wanted = false;
     ranks.together(*name, [&] { wanted = use.consider(*checkpoint); });
     if (wanted && !is_damaged([&] { use.load(*checkpoint); })) return checkpoint;
@@ -289,8 +304,11 @@ Checkpoint use_one(const std::string& path, const CheckpointUse& use, Communicat
   for (int tries = 1;; ++tries) {
     std::optional<Checkpoint> found;
     const std::optional<Error> error = ranks.attempt(path, [&] {
-      found = Checkpoint::open(folder);
-      found->tokenizer();  // which nobody has to look for later
+      ranks.together(path, [&] {
+        found = Checkpoint::open(folder);
+        found->tokenizer();  // which nobody has to look for later
+      });
+      require_same(*found, ranks);
       if (!use.consider(*found)) bad_input(path, "is not the checkpoint that is wanted");
       use.load(*found);
     });

@@ -22,6 +22,7 @@ class Checkpoint {
   const TrainingPosition& position() const { return manifest_.position; }
   const std::string& config_yaml() const { return manifest_.config_yaml; }
   const std::vector<Entry>& entries() const { return manifest_.entries; }
+  uint64_t hash() const { return hash_; }  // of the manifest, which has those of everything else
   const std::vector<ManifestFile>& files() const { return manifest_.files; }
   // The bytes of one of entries(), verified. Error(BadInput) names it when they do not have its hash.
   std::string read(const Entry& entry) const;
@@ -41,6 +42,7 @@ class Checkpoint {
  private:
   std::string path_;
   Manifest manifest_;
+  uint64_t hash_ = 0;
   mutable std::optional<std::string> tokenizer_;
 };
 
@@ -60,7 +62,8 @@ struct CheckpointUse {
 // skipped.
 std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use);
 // The same by all ranks, who all use the one that they get: those that the lead sees are tried, and one that is damaged
-// for any rank is for each. consider() decides alike on each rank.
+// for any rank is for each. consider() decides alike on each rank. Error(BadInput) names a rank that finds another one
+// under a name.
 std::optional<Checkpoint> use_newest_good(const std::string& directory, const CheckpointUse& use, Communicator& ranks);
 std::optional<std::string> find_newest_good(const std::string& directory);  // that verifies
 // The newest one whose position is sound, by its manifest alone.
@@ -68,7 +71,8 @@ std::optional<std::string> find_newest_sound(const std::string& directory);
 // RUN, RUN/checkpoints or a checkpoint's own folder: the checkpoint, or the newest good one of a run. Error(BadInput)
 // says what would do.
 Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use);
-// The same by all ranks, who all use the one that they get.
+// The same by all ranks, who all use the one that they get. Error(BadInput) names a rank that finds another one under
+// the name, as copies on hosts may be.
 Checkpoint use_checkpoint(const std::string& run_or_checkpoint, const CheckpointUse& use, Communicator& ranks);
 std::string resolve_checkpoint(const std::string& run_or_checkpoint);  // its folder; of a run, one that verifies
 

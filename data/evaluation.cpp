@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/io/hash.h"
 #include "core/io/open_files.h"
 #include "data/document_mask.h"
 #include "data/encoded_corpus.h"
@@ -127,6 +128,20 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
     set.scored_bytes_ =
         static_cast<int64_t>(static_cast<__int128>(stream.text_bytes()) * set.scored_tokens_ / stream.labels());
   return std::move(set).complete();
+}
+
+uint64_t EvaluationSet::hash() const {
+  Hasher hasher;
+  const int64_t numbers[] = {sequence_length_, scored_tokens_, scored_bytes_};
+  hasher.update(numbers, sizeof numbers);
+  hasher.update(tokens_.data(), tokens_.size() * sizeof(int32_t));
+  for (const Window& window : windows_) {
+    const int64_t place[] = {static_cast<int64_t>(window.first), window.labels};
+    hasher.update(place, sizeof place);
+  }
+  const std::vector<char> scored(scored_.begin(), scored_.end());
+  hasher.update(scored.data(), scored.size());
+  return hasher.digest();
 }
 
 EvaluationSet EvaluationSet::from_files(const std::vector<std::string>& inputs, const CorpusOptions& options,

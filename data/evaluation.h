@@ -24,6 +24,7 @@ class EvaluationSet {
   // One document.
   static EvaluationSet from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length);
 
+  uint64_t hash() const;  // of all that is scored, and how
   int64_t windows() const { return static_cast<int64_t>(windows_.size()); }
   // Inputs of a window: what was asked for, or all tokens there are where they are fewer.
   int64_t sequence_length() const { return sequence_length_; }

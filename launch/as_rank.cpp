@@ -14,6 +14,7 @@
 #include "core/parallel.h"
 #include "core/processors.h"
 #include "launch/command_line.h"
+#include "launch/signals.h"
 
 namespace gta {
 namespace {
@@ -59,7 +60,10 @@ int work_as_rank(const std::function<int(Communicator&)>& command) {
     Communicator alone;
     return command(alone);
   }
-  if (started_by->rank != 0) log::set_console_level(log::Level::Error);
+  if (started_by->rank != 0) {
+    log::set_console_level(log::Level::Error);
+    acknowledge_stops(false);
+  }
   require_connection(*started_by);
   Communicator ranks(mpi_transport());
   try {
@@ -70,9 +74,11 @@ int work_as_rank(const std::function<int(Communicator&)>& command) {
     return code;
   } catch (const Error& error) {
     if (error.agreed()) {
+      acknowledge_stops(false);
+      // Before anyone ends: a launcher ends the others with the first one, whatever they have left to say.
+      const int code = ranks.leads() ? report(error) : exit_code(error.kind());
       ranks.finish();
-      if (ranks.leads()) throw;
-      return exit_code(error.kind());
+      return code;
     }
     end_process(report_thrown());
   } catch (...) {

@@ -1,6 +1,10 @@
 # Sourced by scripts that run a training beside themselves.
 # shellcheck shell=bash disable=SC2034,SC2064
 
+# What the caller closed is open to nobody: mpirun would take the number for something of its own.
+[ -e /proc/self/fd/1 ] || exec >/dev/null
+[ -e /proc/self/fd/2 ] || exec 2>/dev/null
+
 # Runs a command; `code` is then its exit code, and `asked` the number of signals that asked this script to end. The
 # first INT, TERM, HUP or USR1 goes to the command as USR1, at which a training saves and ends, whether it is one process
 # or under a launcher (mpirun ends its ranks two seconds after a TERM, whatever they save). An INT after that goes to it as

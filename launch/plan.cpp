@@ -46,6 +46,11 @@ std::string too_many_ranges(const RunConfig& run, int64_t ranks) {
   if (here <= kMostRanges) return "";
   int64_t enough = mib;
   while (enough < kLargestBucketMib && ranges(enough) > kMostRanges) enough *= 2;
+  if (ranges(enough) > kMostRanges)
+    return fmt::format(
+        "with {} ranks a checkpoint has {} ranges even in buckets of {} MiB, and it lists at most {}: expected fewer "
+        "ranks",
+        ranks, ranges(enough), enough, kMostRanges);
   return fmt::format(
       "{} cuts the parameters and moments of {} ranks into {} ranges, of which a checkpoint lists {}: expected {} or "
       "more",

@@ -76,7 +76,10 @@ struct ScaledStep {
   int64_t bytes() const { return gradient_bytes + weight_bytes + agreement_bytes; }
   double communication() const { return gradient_seconds + weight_seconds + agreement_seconds; }
   double exposed() const { return waiting_for_gradients + waiting_for_weights + agreement_seconds; }
-  double hidden() const { return communication() - exposed(); }
+  double hidden() const {
+    const double rest = communication() - exposed();
+    return rest > 1e-9 * communication() ? rest : 0;  // nothing, but for rounding
+  }
   double seconds() const { return computing + update + exposed(); }
 };
 ScaledStep scaled_step(const RankWork& work, const Network& network);

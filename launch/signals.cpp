@@ -17,6 +17,7 @@ namespace gta {
 namespace {
 
 std::atomic<int> requested = 0;
+std::atomic<bool> acknowledges = true;
 
 // ns between two Ctrl-C that are meant as two: one may be delivered twice, by the terminal and by what started the
 // program (mpirun, make, a script), and what is trained is worth more than a second.
@@ -44,7 +45,7 @@ void handle(int signal) {
     if (requested != SIGINT) interrupted_at = at;
   }
   requested = signal;
-  if (first) acknowledge(signal);
+  if (first && acknowledges) acknowledge(signal);
 }
 
 }  // namespace
@@ -74,6 +75,8 @@ void install_signal_handlers() {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit fails, and says so
 }
+
+void acknowledge_stops(bool yes) { acknowledges = yes; }
 
 int stop_requested() { return requested; }
 

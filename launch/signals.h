@@ -12,6 +12,9 @@ void take_signals_aside();
 // A training's. SIGINT and SIGHUP stay ignored where they were when the program began (nohup, background jobs); SIGPIPE
 // is ignored: that no one reads what is printed any more is no reason to end.
 void install_signal_handlers();
+// Whether the first one is answered on the terminal, as it is unless this says otherwise: not by ranks beside the lead,
+// nor where nothing is left to save.
+void acknowledge_stops(bool yes);
 // The signal that asked to stop, or 0.
 int stop_requested();
 void forget_stop_request();  // once it has been answered: another training may follow in this process

@@ -61,7 +61,8 @@ class Trainer {
     // What an earlier training in this process left is not this one's.
     release_pooled_memory(training_.device);
     reset_memory_peak(training_.device);
-    compare_ranks(training_);
+    compare_ranks(training_,
+                  fmt::format("--run-dir {}{}", run_dir_, options_.use == FolderUse::Fresh ? " --fresh" : ""));
     connect_gpus(ranks_.communicator, training_.device, training_.config.train.gpu_transport);
     training_.device_bytes = least_share_of_device();
     // The lock of a folder that is there comes first: while the resume point is chosen nobody saves, prunes or goes on

@@ -45,7 +45,13 @@ int64_t ranks_that_share(Communicator& ranks, const Device& device) {
 }
 
 void connect_gpus(Communicator& ranks, const Device& device, GpuTransport transport) {
-  if (ranks.ranks() == 1 || device.type != DeviceType::Cuda || transport == GpuTransport::Host) return;
+  if (ranks.ranks() == 1 || transport == GpuTransport::Host) return;
+  if (device.type != DeviceType::Cuda) {
+    if (transport == GpuTransport::Auto) return;
+    throw Error(ErrorKind::BadInput, "train.gpu_transport",
+                "nccl wants a GPU for each rank, and these ranks compute on CPUs: set it to auto, or see --device")
+        .as_agreed();
+  }
   const std::vector<std::string> all = identities(ranks, device);
   for (auto one = all.begin(); one != all.end(); ++one) {
     const auto other = std::find(all.begin(), one, *one);

@@ -189,7 +189,7 @@ Answer answer(const Subject& s, const PlanCommand& command) {
   require(a.speed.has_value(), "--gpus", "needs the speed of one: {}",
           s.gpu ? fmt::format("{} has no figure for products in {}", s.gpu->name, name_of(s.run.train.dtype))
                 : "name it with --gpu");
-  a.ranks = plan_ranks(command, s.run, s.gpu, *a.speed);
+  a.ranks = plan_ranks(command, s.run, s.gpu, s.device, *a.speed);
   return a;
 }
 

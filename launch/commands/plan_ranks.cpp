@@ -26,7 +26,7 @@ std::string people_seconds(double seconds) {
 
 }  // namespace
 
-RanksPlan plan_ranks(const PlanCommand& command, const RunConfig& run, const std::optional<Gpu>& gpu,
+RanksPlan plan_ranks(const PlanCommand& command, const RunConfig& run, const std::optional<Gpu>& gpu, DeviceType device,
                      const RunSpeed& speed) {
   RanksPlan plan;
   Network& network = plan.network;
@@ -56,7 +56,7 @@ RanksPlan plan_ranks(const PlanCommand& command, const RunConfig& run, const std
   plan.step = scaled_step(plan.work, network);
   plan.efficiency = efficiency(plan.work, network);
   plan.best = best_bucket_size(run, speed, network);
-  plan.on_gpus = gpu || command.device != "cpu";
+  plan.on_gpus = device == DeviceType::Cuda;
   const TrainConfig& train = run.train;
   plan.dtype = train.dtype;
   plan.bucket_mib = bucket_mib_of(train, network.ranks);

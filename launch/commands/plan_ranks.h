@@ -34,7 +34,7 @@ struct RanksPlan {
 };
 
 // speed: of one rank alone. Error(BadInput) where a rate is missing.
-RanksPlan plan_ranks(const PlanCommand& command, const RunConfig& run, const std::optional<Gpu>& gpu,
+RanksPlan plan_ranks(const PlanCommand& command, const RunConfig& run, const std::optional<Gpu>& gpu, DeviceType device,
                      const RunSpeed& speed);
 nlohmann::ordered_json json_of(const RanksPlan& plan);
 void print_ranks(const RanksPlan& plan);

@@ -49,6 +49,8 @@ pid_t start_training(const VerifyResumeCommand& command, const std::string& run_
   if (!alone) {
     words = {"mpirun",          "-n",    std::to_string(command.ranks), "--bind-to", "none",
              "--oversubscribe", "--mca", "mpi_yield_when_idle",         "1",         "--quiet"};
+    // As launch/local: here, also where a batch system has given the caller other machines.
+    words.insert(words.end(), {"--mca", "ras", "^slurm,tm,loadleveler,gridengine", "--mca", "plm", "isolated"});
     if (::getuid() == 0) words.emplace_back("--allow-run-as-root");
   }
   // The program itself, also when another was built over it meanwhile.

@@ -35,12 +35,14 @@ StepAgreement agree(Communicator& ranks, const StepVote& own) {
 namespace {
 
 // A line for each.
-std::string facts_of(const Training& t) {
+std::string facts_of(const Training& t, const std::string& options) {
   std::string text;
   const auto add = [&](const std::string& name, const std::string& value) { text += name + ": " + value + '\n'; };
   for (const auto& [name, value] : program_facts(t.device)) add(name, value);
   add("tokenizer", hash_text(hash_bytes(t.tokenizer.bytes())));
   add("data", hash_text(t.data.hash()));
+  if (t.validation) add("validation data", hash_text(t.validation->hash()));
+  add("options", options);
   std::istringstream keys(to_yaml(t.config));
   for (std::string key; std::getline(keys, key);) add("configuration", key);
   return text;
@@ -59,10 +61,10 @@ std::pair<std::string, std::string> difference(const std::string& a, const std::
 
 }  // namespace
 
-void compare_ranks(const Training& training) {
+void compare_ranks(const Training& training, const std::string& options) {
   Communicator& ranks = training.ranks.communicator;
   if (training.ranks.alone()) return;
-  const std::vector<std::string> all = ranks.gather_text("facts", facts_of(training));
+  const std::vector<std::string> all = ranks.gather_text("facts", facts_of(training, options));
   std::string differing;
   for (size_t rank = 1; rank < all.size(); ++rank)
     if (const auto [lead, other] = difference(all[0], all[rank]); lead != other)

@@ -47,7 +47,7 @@ struct StepAgreement {
 StepAgreement agree(Communicator& ranks, const StepVote& own);
 
 // Error(BadInput) on every rank where one is another program, or has another configuration, tokenizer or data than rank
-// 0: says which rank, and in what. All ranks.
-void compare_ranks(const Training& training);
+// 0, or another of these options: says which rank, and in what. All ranks.
+void compare_ranks(const Training& training, const std::string& options);
 
 }  // namespace gta

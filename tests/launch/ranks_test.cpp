@@ -2,6 +2,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <mutex>
 
@@ -396,6 +397,69 @@ TEST_F(Mpirun, ProcessesTrainToTheBitsOfThreads) {
   ASSERT_EQ(mpirun(4, "processes", "--set train.steps=14"), 0) << errors();
   EXPECT_EQ(mpirun(3, "processes", "--set train.steps=16"), 2);
   EXPECT_NE(errors().find("4 is no multiple of 3 ranks"), std::string::npos) << errors();
+}
+
+// Hosts may have copies of their own of all but the run's folder. Here the second rank sees another file under a name.
+TEST_F(Mpirun, FilesThatAreOthersForARankAreNamedBeforeAnythingIsTrained) {
+  if (std::system("unshare -m true 2>/dev/null") != 0) GTEST_SKIP() << "this machine makes no mounts";
+  const std::string shards = folder_ + "/shards/", seen = folder_ + "/seen";
+  make_directories(seen);
+  const auto copy = [](const std::string& from, const std::string& to) {
+    std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
+  };
+  copy(shards + "train-00000.h5", seen + "/validation-00000.h5");
+  const auto start = [&](const std::string& run, const std::string& path, const std::string& other,
+                         const std::string& keys) {
+    const std::string train = fmt::format(
+        "{} train {}/run.yaml --device cpu --run-dir {}/{} --set train.micro_batch_size=1 --set train.steps=3 {}", kGta,
+        folder_, folder_, run, keys);
+    return shell(
+        fmt::format("env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -n 1 {0} : "
+                    "-n 1 unshare -m sh -c 'mount --bind {2} {1} && exec {0}'",
+                    train, path, other));
+  };
+  EXPECT_EQ(start("validated", seen + "/validation-00000.h5", shards + "documents-00000.h5",
+                  "--set data.validation=[" + seen + "/validation-00000.h5]"),
+            2);
+  EXPECT_NE(errors().find("rank 1 ("), std::string::npos) << errors();
+  EXPECT_NE(errors().find("): 'validation data: "), std::string::npos) << errors();
+  EXPECT_FALSE(exists(folder_ + "/validated"));
+
+  ASSERT_EQ(mpirun(2, "one", "--set train.steps=2"), 0) << errors();
+  ASSERT_EQ(mpirun(2, "two", "--set train.steps=2 --set seed=9"), 0) << errors();
+  copy(folder_ + "/one", seen + "/init");
+  for (const std::string path : {"", "/checkpoints/step-00000002"}) {
+    EXPECT_EQ(start("initialised", seen + "/init", folder_ + "/two", "--set train.init_from=" + seen + "/init" + path),
+              2);
+    EXPECT_NE(errors().find("checkpoints/step-00000002] is another checkpoint for rank 1 ("), std::string::npos)
+        << errors();
+    EXPECT_FALSE(exists(folder_ + "/initialised"));
+  }
+}
+
+// A launcher ends all with the first that ends, whatever the lead has left to say.
+TEST_F(Mpirun, WhatIsWrongIsSaidEachTimeAndNothingOfSaving) {
+  for (int i = 0; i < 10; ++i) {
+    publish_text(folder_ + "/err.txt", "");
+    EXPECT_EQ(mpirun(4, "refused", "--set train.global_batch_size=7"), 2);
+    EXPECT_NE(errors().find("7 is no multiple of 4 ranks"), std::string::npos) << i << errors();
+    EXPECT_EQ(errors().find("and saving"), std::string::npos) << errors();
+  }
+  EXPECT_EQ(mpirun(2, "gpus", "--set train.gpu_transport=nccl"), 2);
+  EXPECT_NE(errors().find("nccl wants a GPU for each rank, and these ranks compute on CPUs"), std::string::npos)
+      << errors();
+}
+
+TEST_F(Mpirun, OptionsThatOneRankAloneHasAreNamed) {
+  ASSERT_EQ(mpirun(2, "run", "--set train.steps=2"), 0) << errors();
+  const std::string train = fmt::format(
+      "{} train {}/run.yaml --device cpu --set train.micro_batch_size=1 --run-dir {}/run", kGta, folder_, folder_);
+  EXPECT_EQ(
+      shell(fmt::format("env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -n 1 {0} "
+                        "--fresh : -n 1 {0}",
+                        train)),
+      2);
+  EXPECT_NE(errors().find("/run --fresh'"), std::string::npos) << errors();
 }
 
 TEST_F(Mpirun, OneThatDiesEndsAllAndIsNamed) {
