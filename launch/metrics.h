@@ -24,8 +24,8 @@ struct StepRow {
   double step_seconds = kUnknown, tokens_per_second = kUnknown, flops_per_second = kUnknown, sol = kUnknown;
   int64_t memory_bytes = 0;
   double data_wait_seconds = kUnknown;
-  double communication_seconds = kUnknown, communication_busy_seconds = kUnknown, slowest_rank = kUnknown;
-  int64_t communication_bytes = 0;
+  double communication_seconds = kUnknown, communication_busy_seconds = kUnknown, communication_bytes = kUnknown;
+  double slowest_rank = kUnknown;
   double time = kUnknown;
 };
 

@@ -460,7 +460,7 @@ class Trainer {
     report.row.data_wait_seconds = step.data_wait_seconds;
     const StepCommunication& said = step.communication;
     report.row.communication_seconds = said.seconds_waited + said.device_waits.seconds();
-    report.row.communication_bytes = said.traffic.bytes;
+    report.row.communication_bytes = static_cast<double>(said.traffic.bytes);
     report.row.communication_busy_seconds = said.traffic.seconds;
     report.row.slowest_rank = static_cast<double>(said.slowest_rank);
     report.row.memory_bytes = memory_report(training_.device).reserved_peak;
