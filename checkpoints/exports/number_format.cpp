@@ -66,6 +66,7 @@ int64_t bytes_of(NumberFormat format) { return format == NumberFormat::F32 ? 4 :
 
 std::string encode(NumberFormat format, std::span<const float> values) {
   std::string bytes(values.size() * static_cast<size_t>(bytes_of(format)), '\0');
+  if (values.empty()) return bytes;  // of which memcpy() may not be told
   if (format == NumberFormat::F32) {
     std::memcpy(bytes.data(), values.data(), bytes.size());
     return bytes;
@@ -79,6 +80,7 @@ std::string encode(NumberFormat format, std::span<const float> values) {
 
 std::vector<float> decode(NumberFormat format, std::string_view bytes) {
   std::vector<float> values(bytes.size() / static_cast<size_t>(bytes_of(format)));
+  if (values.empty()) return values;
   if (format == NumberFormat::F32) {
     std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
     return values;
