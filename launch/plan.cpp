@@ -34,12 +34,19 @@ ParameterLayout layout_of(const ModelConfig& config) {
   return space.layout();
 }
 
+void arrange_for(ParameterLayout& layout, const TrainConfig& train, int64_t ranks) {
+  // In float32, whatever the gradients' dtype: so train.bucket_mib counts.
+  layout.arrange((bucket_mib_of(train, ranks) << 20) / static_cast<int64_t>(size_of(DType::F32)), ranks);
+}
+
 std::string too_many_ranges(const RunConfig& run, int64_t ranks) {
   constexpr int64_t kParts = 3;  // masters and two moments
   ParameterLayout layout = layout_of(run.model);
+  TrainConfig train = run.train;
   const auto parameters = static_cast<int64_t>(layout.parameters().size());
   const auto ranges = [&](int64_t mib) {
-    layout.arrange((mib << 20) / static_cast<int64_t>(size_of(DType::F32)), ranks);
+    train.bucket_mib = mib;
+    arrange_for(layout, train, ranks);
     return kParts * (static_cast<int64_t>(layout.buckets().size()) * ranks + parameters);
   };
   const int64_t mib = bucket_mib_of(run.train, ranks), here = ranges(mib);

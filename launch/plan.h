@@ -53,6 +53,8 @@ struct Plan {
 };
 
 Plan plan_model(const ModelConfig& config, int64_t sequence_length);
+// Cuts a layout into buckets as a training by so many ranks does.
+void arrange_for(ParameterLayout& layout, const TrainConfig& train, int64_t ranks);
 // What is wrong where a checkpoint by so many ranks would have more ranges than a manifest can hold, or "".
 std::string too_many_ranges(const RunConfig& run, int64_t ranks);
 // Where its parameters lie, which needs no memory.

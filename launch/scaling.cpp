@@ -35,8 +35,7 @@ RankWork work_of(ParameterLayout layout, const RunConfig& run, const RunSpeed& s
   const TrainConfig& train = run.train;
   ensure(train.global_batch_size % (train.micro_batch_size * ranks) == 0, "scaling",
          "{} sequences are no multiple of {} ranks x {}", train.global_batch_size, ranks, train.micro_batch_size);
-  // In float32, whatever the gradients' dtype: so train.bucket_mib counts.
-  layout.arrange((bucket_mib_of(train, ranks) << 20) / static_cast<int64_t>(size_of(DType::F32)), ranks);
+  arrange_for(layout, train, ranks);
   const auto state = static_cast<int64_t>(size_of(state_dtype(train.dtype))),
              weight = static_cast<int64_t>(size_of(train.dtype));
   RankWork work;

@@ -1,6 +1,5 @@
 #include "checkpoints/exports/number_format.h"
 
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -39,8 +38,6 @@ float from_half(uint16_t half) {
   return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
 }
 
-constexpr std::array kFormats = {NumberFormat::F32, NumberFormat::BF16, NumberFormat::F16};
-
 }  // namespace
 
 const char* name_of(NumberFormat format) {
@@ -57,7 +54,7 @@ const char* name_of(NumberFormat format) {
 }
 
 NumberFormat number_format_named(const std::string& name) {
-  for (NumberFormat format : kFormats)
+  for (NumberFormat format : kNumberFormats)
     if (name == name_of(format)) return format;
   bad_input("dtype", "expected float32, bfloat16 or float16, got '{}'", name);
 }

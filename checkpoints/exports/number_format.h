@@ -1,6 +1,7 @@
 // How exported weights are written, and read back.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 namespace gta {
 
 enum class NumberFormat : uint8_t { F32, BF16, F16 };
+inline constexpr std::array kNumberFormats = {NumberFormat::F32, NumberFormat::BF16, NumberFormat::F16};
 
 const char* name_of(NumberFormat format);  // "float32", "bfloat16", "float16", as users and config.json have it
 NumberFormat number_format_named(const std::string& name);

@@ -26,7 +26,7 @@ const char* code_of(NumberFormat format) {
 }
 
 NumberFormat format_of(const std::string& name, const std::string& code) {
-  for (NumberFormat format : {NumberFormat::F32, NumberFormat::BF16, NumberFormat::F16})
+  for (NumberFormat format : kNumberFormats)
     if (code == code_of(format)) return format;
   throw std::invalid_argument(fmt::format("{} is {}: expected F32, BF16 or F16", name, code));
 }

@@ -1,6 +1,5 @@
 // gta export: a checkpoint as a folder that others load, read back and compared before it has its name.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -31,7 +30,7 @@ void check_new_folder(const std::string& path) {
 // A temporary folder that goes with this object, unless it has been given its name.
 class NewFolder {
  public:
-  explicit NewFolder(const std::string& path) : path_(path), temporary_(fmt::format("{}.tmp-{}", path, ::getpid())) {
+  explicit NewFolder(const std::string& path) : path_(path), temporary_(temporary_name(path)) {
     remove_tree(temporary_);
     make_directories(temporary_);
   }

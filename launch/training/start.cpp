@@ -42,12 +42,13 @@ int64_t steps_until(int64_t tokens, const TrainingPosition& position, const RunC
   return position.step + (left + per_step - 1) / per_step;
 }
 
-// Before the training gets its memory. log: of a run that is there already, or "".
+// Both before the training gets its memory.
 void check_ranges(const Training& training) {
   const std::string problem = too_many_ranges(training.config, training.ranks.communicator.ranks());
   require(problem.empty(), "train.bucket_mib", "{}", problem);
 }
 
+// log: of a run that is there already, or "".
 void check_memory(const Training& training, Misfit use, const std::string& log, std::vector<std::string>& notes) {
   const std::string problem =
       misfit(training.config, training.device.type, training.device_bytes, training.ranks.communicator.ranks());

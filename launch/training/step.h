@@ -29,7 +29,6 @@ struct StepLosses {
   double data_wait_seconds = 0;  // for batches that were not read yet
 };
 
-// A step that the device has been given.
 // What a step said to other ranks, as this one has it.
 struct StepCommunication {
   double seconds_waited = 0;           // by the host, which computed nothing
@@ -38,6 +37,7 @@ struct StepCommunication {
   int64_t slowest_rank = 0;            // to compute its gradients
 };
 
+// A step that the device has been given.
 struct QueuedStep {
   int64_t step;          // from 1
   int64_t tokens;        // seen with it

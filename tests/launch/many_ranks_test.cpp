@@ -22,7 +22,7 @@ RunConfig run_of(const std::string& model, std::vector<std::string> overrides = 
 // What each rank would say of its file.
 std::vector<RankFile> files_of(const RunConfig& run) {
   ParameterLayout layout = layout_of(run.model);
-  layout.arrange((bucket_mib_of(run.train, kRanks) << 20) / static_cast<int64_t>(sizeof(float)), kRanks);
+  arrange_for(layout, run.train, kRanks);
   const ShardMap map(layout, Sharding::Optimizer, kRanks);
   std::vector<RankFile> files(kRanks);
   for (int64_t rank = 0; rank < kRanks; ++rank) {
