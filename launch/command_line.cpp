@@ -150,17 +150,17 @@ void add_generate(CLI::App& app, Choices& c) {
 }
 
 void add_export(CLI::App& app, Choices& c) {
-  CLI::App* to =
-      app.add_subcommand("export", "a checkpoint as a folder that transformers loads, read back and compared");
+  CLI::App* to = app.add_subcommand("export", "a checkpoint for transformers or llama.cpp, read back and compared");
   add_path(to, "checkpoint", c.to_format.checkpoint, "a run's folder or a checkpoint")->required();
-  add_path(to, "--out", c.to_format.out, "a new folder")->required();
-  to->add_option("--format", c.to_format.format, "hf: config.json, safetensors, tokenizer.json")
+  add_path(to, "--out", c.to_format.out, "a new folder, or of gguf a new file")->required();
+  to->add_option("--format", c.to_format.format,
+                 "hf: config.json, safetensors, tokenizer.json; gguf: one file for llama.cpp")
       ->capture_default_str()
-      ->check(one_of({"hf"}));
-  to->add_option("--dtype", c.to_format.dtype, "of the weights")
+      ->check(one_of({"hf", "gguf"}));
+  to->add_option("--dtype", c.to_format.dtype, "of the weights; q8_0 is gguf's alone")
       ->capture_default_str()
-      ->check(one_of({"float32", "bfloat16", "float16"}));
-  to->footer("example: gta export runs/kjv-gta --out kjv-gta-hf --dtype bfloat16");
+      ->check(one_of({"float32", "bfloat16", "float16", "q8_0"}));
+  to->footer("example: gta export runs/kjv-gta --format gguf --dtype q8_0 --out kjv-gta.gguf");
   to->final_callback([&c] { c.run = [&c] { return run_export(c.to_format); }; });
 }
 

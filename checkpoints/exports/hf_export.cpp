@@ -10,8 +10,8 @@
 #include <remote_code.h>
 #include "checkpoints/exports/hf_model.h"
 #include "checkpoints/exports/hf_tokenizer.h"
+#include "checkpoints/exports/masters.h"
 #include "checkpoints/exports/safetensors.h"
-#include "checkpoints/model_state.h"
 #include "core/error.h"
 #include "core/io/file.h"
 
@@ -29,22 +29,6 @@ void write_text(const std::string& path, const std::string& text) {
   file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
   file.sync();
   file.close();
-}
-
-// Of a parameter's master, of which the space holds the whole.
-std::map<std::string, StateRange> masters_of(const ParameterSpace& space) {
-  std::map<std::string, StateRange> found;
-  for (const StateRange& range : weight_ranges(space, RangesOf::Updater)) {
-    ensure(range.dtype == DType::F32 && range.count == range.elements() && range.device.type == DeviceType::Cpu,
-           "export", "the masters of {} are not whole float32 on the CPU", range.parameter);
-    found.emplace(range.parameter, range);
-  }
-  return found;
-}
-
-std::vector<float> values_of(const StateRange& master) {
-  const auto* const data = static_cast<const float*>(master.data);
-  return {data, data + master.count};
 }
 
 void require_representable(const HfTensor& tensor, const std::vector<float>& values, NumberFormat format) {
@@ -75,7 +59,7 @@ std::vector<std::vector<size_t>> cut_into_files(const std::vector<SafeTensor>& t
 
 void write_weights(const std::string& folder, const HfExport& what) {
   const std::vector<HfTensor> tensors = hf_tensors(what.config);
-  const std::map<std::string, StateRange> masters = masters_of(what.space);
+  const Masters masters(what.space);
   std::vector<SafeTensor> all;
   for (const HfTensor& tensor : tensors) all.push_back({tensor.name, what.format, tensor.shape, 0, 0});
   const std::vector<std::vector<size_t>> files = cut_into_files(all, what.format, what.most_file_bytes);
@@ -89,7 +73,7 @@ void write_weights(const std::string& folder, const HfExport& what) {
     write_safetensors(folder + "/" + name, of_file, [&](size_t i) {
       const HfTensor& tensor = tensors[files[f][i]];
       std::vector<float> values = tensor.parameter.empty() ? std::vector<float>(static_cast<size_t>(tensor.shape[0]))
-                                                           : to_hf(tensor, values_of(masters.at(tensor.parameter)));
+                                                           : to_hf(tensor, masters.values(tensor.parameter));
       require_representable(tensor, values, what.format);
       total += static_cast<int64_t>(values.size()) * bytes_of(what.format);
       weight_map[tensor.name] = name;
@@ -156,7 +140,7 @@ std::vector<std::string> write_hf_folder(const std::string& folder, const HfExpo
 void load_hf_weights(const std::string& folder, const ModelConfig& config, ParameterSpace& space) {
   std::map<std::string, HfTensor> wanted;
   for (HfTensor& tensor : hf_tensors(config)) wanted.emplace(tensor.name, std::move(tensor));
-  const std::map<std::string, StateRange> masters = masters_of(space);
+  const Masters masters(space);
   for (const std::string& name : files_of(folder)) {
     const SafetensorsFile file = SafetensorsFile::open(folder + "/" + name);
     for (const SafeTensor& tensor : file.tensors()) {
@@ -167,7 +151,7 @@ void load_hf_weights(const std::string& folder, const ModelConfig& config, Param
                   fmt::join(found->second.shape, ", "));
       const std::vector<float> values = from_hf(found->second, file.read(tensor));
       if (const std::string& parameter = found->second.parameter; !parameter.empty())
-        std::copy(values.begin(), values.end(), static_cast<float*>(masters.at(parameter).data));
+        std::copy(values.begin(), values.end(), masters.at(parameter).begin());
       else if (std::any_of(values.begin(), values.end(), [](float value) { return value != 0; }))
         bad_input(file.path(), "has numbers in {}, of which the model has none: expected zeros", tensor.name);
       wanted.erase(found);

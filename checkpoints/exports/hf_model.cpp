@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "checkpoints/exports/rope_rows.h"
 #include "layers/attention/grouped_head.h"
 #include "layers/attention/grouped_query.h"
 #include "layers/transformer/causal_lm.h"
@@ -15,32 +16,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Rows of one head of `dim` columns from `first` on, as pairs that lie next to each other.
-void add_interleaved(std::vector<int64_t>& rows, int64_t first, int64_t dim) {
-  for (int64_t j = 0; j < dim / 2; ++j) {
-    rows.push_back(first + j);
-    rows.push_back(first + j + dim / 2);
-  }
-}
-
-void add_plain(std::vector<int64_t>& rows, int64_t first, int64_t count) {
-  for (int64_t row = 0; row < count; ++row) rows.push_back(first + row);
-}
-
 std::vector<int64_t> rows_of_mla(const ModelConfig& config, const std::string& name) {
-  const AttentionConfig& a = config.attention;
-  std::vector<int64_t> rows;
-  if (name.ends_with("self_attn.q_proj.weight")) {
-    for (int64_t head = 0; head < config.heads; ++head) {
-      const int64_t first = head * (a.nope_dim + a.rope_dim);
-      add_plain(rows, first, a.nope_dim);
-      add_interleaved(rows, first + a.nope_dim, a.rope_dim);
-    }
-  } else if (name.ends_with("self_attn.kv_a_proj_with_mqa.weight")) {
-    add_plain(rows, 0, a.kv_lora_rank);
-    add_interleaved(rows, a.kv_lora_rank, a.rope_dim);
-  }
-  return rows;
+  if (name.ends_with("self_attn.q_proj.weight")) return mla_query_rows(config);
+  if (name.ends_with("self_attn.kv_a_proj_with_mqa.weight")) return mla_latent_rows(config);
+  return {};
 }
 
 // The core of our own class: value heads and their width.

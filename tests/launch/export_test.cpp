@@ -66,6 +66,92 @@ TEST_F(Export, NothingIsWrittenOverAndNothingLeftBehind) {
   EXPECT_TRUE(exists(folder_ + "/new/config.json"));
 }
 
+TEST_F(Export, GgufOfEveryVariantComputesTheSameLogits) {
+  for (const std::string type : {"mha", "mqa", "gqa", "mla", "gva", "gha", "gta"})
+    for (const std::string keys : {"", " --set model.tie_embeddings=false --set model.attention.qkv_bias=false"}) {
+      const std::string latent = type == "gta" && keys.empty() ? " --set model.attention.latent_dim=16" : "",
+                        run_folder = train(type + (keys.empty() ? "" : "-plain"),
+                                           "--set model.attention.type=" + type + keys + latent),
+                        architecture = type == "gta"   ? "qwen35"
+                                       : type == "mla" ? "deepseek2"
+                                       : keys.empty()  ? "qwen2"
+                                                       : "llama";
+      for (const std::string dtype : {"float32", "q8_0"}) {
+        const std::string out = run_folder + "-" + dtype + ".gguf";
+        ASSERT_EQ(run(kGta + " export " + run_folder + " --format gguf --dtype " + dtype + " --out " + out), 0)
+            << type << keys << said();
+        EXPECT_NE(said().find(": " + architecture + " in " + dtype), std::string::npos) << said();
+        EXPECT_NE(said().find("read back, every tensor is the checkpoint's"), std::string::npos) << said();
+      }
+    }
+}
+
+TEST_F(Export, WhatLlamaCppCannotComputeIsRefusedAndNothingIsWrittenOver) {
+  const auto refusal = [&](const std::string& name, const std::string& keys) {
+    const std::string run_folder = train(name, keys);
+    EXPECT_EQ(run(kGta + " export " + run_folder + " --format gguf --out " + run_folder + ".gguf"), 2) << said();
+    EXPECT_FALSE(exists(run_folder + ".gguf"));
+    return said();
+  };
+  EXPECT_NE(refusal("silu", "--set model.attention.gate=silu").find("model.attention.gate is silu"), std::string::npos);
+  EXPECT_NE(refusal("narrow", "--set model.attention.query_heads=4").find("a group of heads has 8"), std::string::npos);
+  EXPECT_NE(refusal("deep", "--set model.attention.type=mla --set model.layers=28").find("this has 28"),
+            std::string::npos);
+  const std::string run_folder = train("r", "");
+  EXPECT_EQ(run(kGta + " export " + run_folder + " --dtype q8_0 --out " + folder_ + "/hf"), 2);
+  EXPECT_NE(said().find("q8_0 is a type of gguf"), std::string::npos) << said();
+  publish_text(folder_ + "/there.gguf", "mine");
+  EXPECT_EQ(run(kGta + " export " + run_folder + " --format gguf --out " + folder_ + "/there.gguf"), 2);
+  EXPECT_EQ(read_file(folder_ + "/there.gguf"), "mine");
+  EXPECT_EQ(run("bash -c 'ulimit -f 8; trap \"\" XFSZ; exec " + kGta + " export " + run_folder +
+                " --format gguf --out " + folder_ + "/new.gguf'"),
+            1);
+  for (const std::string& name : list_directory(folder_)) EXPECT_FALSE(name.starts_with("new")) << name << said();
+}
+
+// The real reader, where GTA_LLAMA_CPP_PYTHON names a Python that has xllamacpp, gguf and sentencepiece.
+TEST_F(Export, LlamaCppComputesGeneratesAndTokenizesAsWeDo) {
+  const char* const named = std::getenv("GTA_LLAMA_CPP_PYTHON");
+  const std::string python = named ? named : "python3";
+  if (run(python + " -c 'import gguf, numpy, sentencepiece, xllamacpp'") != 0)
+    GTEST_SKIP() << python << " has no xllamacpp, gguf, sentencepiece and numpy: name one with GTA_LLAMA_CPP_PYTHON";
+  const std::string tokens = folder_ + "/tokens.npy";
+  ASSERT_EQ(run(python + " -c 'import numpy as n; n.save(\"" + tokens +
+                "\", n.random.default_rng(1).integers(3, 300, (2, 12)).astype(n.int32))'"),
+            0)
+      << said();
+  // Rows of whole blocks, and a width for heads that have a column to spare.
+  const std::string wide =
+      " --set model.rope_theta=50000 --set model.norm_eps=1e-5 --set model.hidden_size=64 --set model.heads=8 --set "
+      "model.intermediate_size=96 --set model.attention.latent_dim=16 --set model.attention.kv_lora_rank=32";
+  for (const auto& [name, keys] :
+       {std::pair{"gqa", "--set model.attention.type=gqa"},
+        {"gqa-plain", "--set model.attention.type=gqa --set model.attention.qkv_bias=false"},
+        {"mla", "--set model.attention.type=mla --set model.tie_embeddings=false"},
+        {"gha", "--set model.attention.type=gha --set model.attention.value_heads=4"},
+        {"gta", "--set model.attention.type=gta"},
+        {"gta-direct", "--set model.attention.value_decoder=direct --set model.attention.qkv_bias=false"}}) {
+    const std::string run_folder = train(name, keys + wide), logits = run_folder + ".npy", text = run_folder + ".txt";
+    for (const std::string dtype : {"float32", "q8_0"})
+      ASSERT_EQ(run(kGta + " export " + run_folder + " --format gguf --dtype " + dtype + " --out " + run_folder + "-" +
+                    dtype + ".gguf"),
+                0)
+          << said();
+    ASSERT_EQ(run(kGta + " eval " + run_folder + " --device cpu --tokens " + tokens + " --logits-out " + logits), 0)
+        << said();
+    ASSERT_EQ(run(kGta + " generate " + run_folder + " --device cpu --prompt 'ab cd' --max-tokens 10 --temperature 0"),
+              0)
+        << said();
+    publish_text(text, read_file(folder_ + "/out.txt"));
+    EXPECT_EQ(run(python + " " GTA_SOURCE_DIR "/tests/interop/llama_cpp_check.py " + run_folder + "-float32.gguf " +
+                  tokens + " " + logits + " " + folder_ + "/text.txt " + text + " 'ab cd' " + folder_ + "/t.model " +
+                  run_folder + "-q8_0.gguf"),
+              0)
+        << name << "\n"
+        << said();
+  }
+}
+
 // The real reader, where GTA_TRANSFORMERS_PYTHON names a Python that has transformers, torch and sentencepiece.
 TEST_F(Export, TransformersComputesGeneratesAndTokenizesAsWeDo) {
   const char* const named = std::getenv("GTA_TRANSFORMERS_PYTHON");

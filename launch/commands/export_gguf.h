@@ -1,0 +1,9 @@
+#pragma once
+
+#include "launch/commands/commands.h"
+
+namespace gta {
+
+int export_gguf(const ExportCommand& command);  // `gta export --format gguf`
+
+}  // namespace gta

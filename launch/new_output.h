@@ -1,0 +1,32 @@
+// A file or folder that a command makes: written under a temporary name, and given its own when all of it is there and
+// has been seen to hold. Nothing is written over, and nothing half written has the name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace gta {
+
+class NewOutput {
+ public:
+  enum class Kind : uint8_t { File, Folder };
+  // Error(BadInput) about `option` where something has the name already, or nothing can be made there.
+  NewOutput(const std::string& option, const std::string& path, Kind kind);
+  ~NewOutput();  // what has no name of its own yet goes
+  NewOutput(const NewOutput&) = delete;
+  NewOutput& operator=(const NewOutput&) = delete;
+
+  const std::string& path() const { return path_; }  // as it will be
+  // Its name until then: of an empty folder, or of no file yet.
+  const std::string& begin();
+  void publish();
+
+ private:
+  void check() const;
+
+  std::string option_, path_, temporary_;
+  Kind kind_;
+  bool published_ = false;
+};
+
+}  // namespace gta
