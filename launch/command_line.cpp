@@ -51,6 +51,7 @@ struct Choices {
   InspectCommand inspect;
   DevicesCommand devices;
   BenchCommand bench;
+  DecodeBenchCommand bench_decode;
   VerifyCommand verify;
   VerifyResumeCommand verify_resume;
   bool json = false;
@@ -292,6 +293,43 @@ void add_plan(CLI::App& app, Choices& c) {
   });
 }
 
+void add_bench_decode(CLI::App* bench, Choices& c) {
+  DecodeBenchCommand& command = c.bench_decode;
+  CLI::App* decode =
+      bench->add_subcommand("decode", "prefill and decoding of models side by side, and what they cache");
+  decode->add_option("configs", command.configs, "runs' or models' YAML")->required()->check(some_text());
+  decode->add_option("--contexts", command.contexts, "tokens cached, separated by commas")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(integer_value(1, kLongestSequence));
+  decode->add_option("--sequences", command.sequences, "decoded at once, separated by commas")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(integer_value(1, kLargestBatch));
+  decode->add_option("--tokens", command.tokens, "timed, of each sequence")
+      ->capture_default_str()
+      ->check(integer_value(1, kMany));
+  decode->add_option("--longest-prefill", command.longest_prefill, "prompts up to so many tokens are read too; 0: none")
+      ->capture_default_str()
+      ->check(integer_value(0, kLongestSequence));
+  decode->add_option("--prefill-chunk", command.prefill_chunk, "tokens of a prompt that are read at once")
+      ->capture_default_str()
+      ->check(integer_value(1, kLongestSequence));
+  decode->add_option("--dtype", command.dtype, "of weights and cache")
+      ->capture_default_str()
+      ->check(one_of(find_config_key("train.dtype")->choices));
+  add_path(decode, "--svg", command.svg, "a picture of it");
+  decode->add_flag("--json", c.json, "for programs");
+  add_overrides(decode, command.overrides);
+  add_device(decode, command.device);
+  decode->footer(
+      "example: gta bench decode configs/models/gqa-160m.yaml configs/models/gta1-160m.yaml --contexts 512,4096,32768");
+  decode->final_callback([&c] {
+    c.bench_decode.output = c.json ? Output::Json : Output::Text;
+    c.run = [&c] { return run_bench_decode(c.bench_decode); };
+  });
+}
+
 void add_bench(CLI::App& app, Choices& c) {
   CLI::App* bench = app.add_subcommand("bench", "kernels and whole steps against this machine's measured limit");
   bench->require_subcommand(1);
@@ -330,12 +368,14 @@ void add_bench(CLI::App& app, Choices& c) {
   step->add_option("--data-sheet-tflops", c.bench.data_sheet_tflops, "the device's for this dtype: adds MFU")
       ->check(number_value(0, LeastValue::Excluded, 1e6));
   step->footer("example: gta bench step configs/models/gta1-160m.yaml --micro-batch 2 --sequence 512 --steps 5 --json");
+  add_bench_decode(bench, c);
 }
 
 void add_checks(CLI::App& app, Choices& c) {
-  CLI::App* inspect =
-      app.add_subcommand("inspect", "names, shapes, dtypes, statistics and hashes of a checkpoint, shard or fixture");
-  add_path(inspect, "file", c.inspect.file, "a run's folder, a checkpoint or an HDF5 file")->required();
+  CLI::App* inspect = app.add_subcommand(
+      "inspect", "names, shapes, dtypes, statistics of a checkpoint, shard, fixture or exported file");
+  add_path(inspect, "file", c.inspect.file, "a run's folder, a checkpoint, an HDF5, safetensors or GGUF file")
+      ->required();
   inspect->footer("example: gta inspect runs/kjv-gta");
   inspect->final_callback([&c] { c.run = [&c] { return run_inspect(c.inspect); }; });
 

@@ -94,6 +94,16 @@ struct BenchCommand {
 int run_bench_ops(const BenchCommand& command);
 int run_bench_step(const BenchCommand& command);
 
+struct DecodeBenchCommand {
+  std::vector<std::string> configs, overrides;
+  std::string device = "auto", dtype = "float32", svg;
+  std::vector<int64_t> contexts = {512, 2048, 8192}, sequences = {1};
+  int64_t tokens = 16;
+  int64_t longest_prefill = 2048, prefill_chunk = 512;
+  Output output = Output::Text;
+};
+int run_bench_decode(const DecodeBenchCommand& command);
+
 struct VerifyCommand {
   std::vector<std::string> fixtures;
   std::string device = "auto";

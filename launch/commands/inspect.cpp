@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "checkpoints/exports/gguf.h"
+#include "checkpoints/exports/safetensors.h"
 #include "checkpoints/reader.h"
 #include "core/io/file.h"
 #include "core/io/hash.h"
@@ -40,15 +42,67 @@ std::string statistics_of(const std::vector<double>& values) {
                      s.not_finite ? fmt::format(" NOT FINITE {}", s.not_finite) : "");
 }
 
-std::string line_of_values(const std::string& name, DType dtype, const std::vector<int64_t>& shape,
+std::string line_of_values(const std::string& name, const char* type, const std::vector<int64_t>& shape,
                            const std::string& statistics) {
-  return fmt::format("{:<64} {:<8} ({}) {}\n", name, name_of(dtype), fmt::join(shape, ", "), statistics);
+  return fmt::format("{:<64} {:<8} ({}) {}\n", name, type, fmt::join(shape, ", "), statistics);
+}
+
+std::string statistics_of(const std::vector<float>& values) {
+  return statistics_of(std::vector<double>(values.begin(), values.end()));
+}
+
+void inspect_safetensors(const std::string& path) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  for (const SafeTensor& tensor : file.tensors())
+    fmt::print("{}",
+               line_of_values(tensor.name, name_of(tensor.format), tensor.shape, statistics_of(file.read(tensor))));
+}
+
+struct GgufValueText {
+  template <class T>
+  std::string operator()(const std::vector<T>& values) const {
+    if constexpr (std::is_same_v<T, std::string>)
+      return fmt::format("[{} texts]", values.size());
+    else
+      return values.size() > 8 ? fmt::format("[{} numbers]", values.size())
+                               : fmt::format("[{}]", fmt::join(values, ", "));
+  }
+  std::string operator()(const std::string& text) const {
+    return text.find('\n') == std::string::npos ? text : fmt::format("{} bytes of text", text.size());
+  }
+  template <class T>
+  std::string operator()(const T& value) const {
+    return fmt::format("{}", value);
+  }
+};
+
+void inspect_gguf(const std::string& path) {
+  const GgufFile file = GgufFile::open(path);
+  for (const auto& [name, value] : file.keys()) fmt::print("{:<64} {}\n", name, std::visit(GgufValueText{}, value));
+  for (const GgufTensor& tensor : file.tensors())
+    fmt::print("{}", line_of_values(tensor.name, name_of(tensor.type), tensor.shape, statistics_of(file.read(tensor))));
 }
 
 void inspect_hdf5(const std::string& path) {
   const hdf5::Reader file(path);
   for (const auto& [name, dataset] : file.datasets())
-    fmt::print("{}", line_of_values(name, dataset.dtype, dataset.shape, statistics_of(file.read_double(name))));
+    fmt::print("{}",
+               line_of_values(name, name_of(dataset.dtype), dataset.shape, statistics_of(file.read_double(name))));
+}
+
+bool begins_with(const std::string& path, const std::string& magic) {
+  const File file(path, File::Mode::Read);
+  if (file.size() < static_cast<int64_t>(magic.size())) return false;
+  std::string first(magic.size(), '\0');
+  file.read_at(first.data(), static_cast<int64_t>(first.size()), 0);
+  return first == magic;
+}
+
+void inspect_file(const std::string& path) {
+  require_file(path);
+  if (path.ends_with(".safetensors")) return inspect_safetensors(path);
+  if (begins_with(path, "GGUF")) return inspect_gguf(path);
+  inspect_hdf5(path);
 }
 
 std::vector<double> values_of(const std::string& bytes, DType dtype) {
@@ -62,10 +116,10 @@ std::vector<double> values_of(const std::string& bytes, DType dtype) {
 std::string line_of_range(const Checkpoint& checkpoint, const ManifestEntry& entry) {
   const std::string bytes = checkpoint.read(entry);
   if (entry.part == kTokenizerPart)
-    return line_of_values("/" + entry.part, entry.dtype, entry.shape, "xxh3 " + hash_text(entry.hash));
+    return line_of_values("/" + entry.part, name_of(entry.dtype), entry.shape, "xxh3 " + hash_text(entry.hash));
   // A part of a parameter says which.
   const std::string which = entry.whole() ? "" : fmt::format("@{}+{}", entry.first, entry.count);
-  return line_of_values(fmt::format("/{}/{}{}", entry.part, entry.parameter, which), entry.dtype, entry.shape,
+  return line_of_values(fmt::format("/{}/{}{}", entry.part, entry.parameter, which), name_of(entry.dtype), entry.shape,
                         statistics_of(values_of(bytes, entry.dtype)));
 }
 
@@ -90,7 +144,7 @@ std::string lines_of(const Checkpoint& checkpoint) {
 
 int run_inspect(const InspectCommand& command) {
   if (!is_directory(command.file)) {
-    inspect_hdf5(command.file);
+    inspect_file(command.file);
     return 0;
   }
   // All of it before any is shown: a training beside may remove an older checkpoint while it is read, and then it is

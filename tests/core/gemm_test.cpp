@@ -1,6 +1,7 @@
 #include "core/gemm.h"
 
 #include "core/backends/cpu/bfloat16_gemm.h"
+#include "core/backends/cpu/few_rows_gemm.h"
 
 #include "tests/op_case.h"
 
@@ -128,6 +129,26 @@ TEST(Gemm, SameBitsForAnyNumberOfThreads) {
       EXPECT_TRUE(to_bytes(c) == first) << m << " " << n << " " << k << ", " << count << " threads";
     }
   }
+}
+
+// What a batch of sequences that are decoded together rests on.
+TEST(Gemm, ARowAmongFewHasTheSameBitsWhateverTheOthersAre) {
+  constexpr int64_t rows = cpu::kFewRows, n = 150, k = 333;
+  for (DType dtype : {DType::F32, DType::BF16})
+    for (Transpose tb : {Transpose::Yes, Transpose::No}) {
+      const Tensor a = from_doubles({rows, k}, random_values("a", rows * k), dtype),
+                   b = from_doubles(tb == Transpose::Yes ? Shape{n, k} : Shape{k, n}, random_values("b", n * k), dtype),
+                   bias = from_doubles({n}, random_values("bias", n), DType::F32);
+      const auto product = [&](int64_t first, int64_t count) {
+        const Tensor c = Tensor::empty({count, n}, dtype, Device{});
+        gemm({.a = a.row_slice(first, count), .b = b, .transpose_b = tb, .c = c, .bias = bias});
+        return to_doubles(c);
+      };
+      const std::vector<double> together = product(0, rows);
+      for (int64_t row = 0; row < rows; ++row)
+        EXPECT_EQ(product(row, 1), std::vector<double>(together.begin() + row * n, together.begin() + (row + 1) * n))
+            << "row " << row << " " << name_of(dtype);
+    }
 }
 
 TEST(Gemm, RefusesShapesAndDtypesThatDoNotFit) {

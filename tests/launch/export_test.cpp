@@ -35,6 +35,8 @@ TEST_F(Export, EveryVariantIsReadBackToTheSameLogits) {
       for (const char* file : {"config.json", "generation_config.json", "model.safetensors", "tokenizer.model",
                                "tokenizer.json", "tokenizer_config.json", "README.md"})
         EXPECT_TRUE(exists(out + "/" + file)) << name << " " << file;
+      ASSERT_EQ(run(kGta + " inspect " + out + "/model.safetensors"), 0) << said();
+      EXPECT_NE(said().find("\nmodel.layers.1.self_attn.o_proj.weight "), std::string::npos) << said();
       EXPECT_EQ(exists(out + "/modeling_gta.py"), std::string(type)[0] == 'g' && std::string(type) != "gqa") << name;
     }
 }
@@ -82,6 +84,8 @@ TEST_F(Export, GgufOfEveryVariantComputesTheSameLogits) {
             << type << keys << said();
         EXPECT_NE(said().find(": " + architecture + " in " + dtype), std::string::npos) << said();
         EXPECT_NE(said().find("read back, every tensor is the checkpoint's"), std::string::npos) << said();
+        ASSERT_EQ(run(kGta + " inspect " + out), 0) << said();
+        EXPECT_NE(said().find("\nblk.1.attn_output.weight "), std::string::npos) << said();
       }
     }
 }

@@ -1,4 +1,5 @@
-// Products on the CPU: oneDNN for float32 and bfloat16, a plain blocked loop for float64 (which only tests use).
+// Products on the CPU: oneDNN for float32 and bfloat16, a plain blocked loop for float64 (which only tests use), and a
+// kernel of ours where few rows meet a matrix (few_rows_gemm.h).
 //
 // oneDNN may cut a long sum by the number of threads. So the output is cut here into tiles by size, each tile is one
 // single-threaded product (oneDNN is told that there is one thread), and each element is the work of one thread
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "core/backends/cpu/bfloat16_gemm.h"
+#include "core/backends/cpu/few_rows_gemm.h"
 #include "core/parallel.h"
 
 namespace gta::cpu {
@@ -141,6 +143,7 @@ void block_gemm<double>(Transpose transpose_a, Transpose transpose_b, int64_t m,
 }
 
 void gemm_kernel(const Gemm& product, int64_t m, int64_t n, int64_t k) {
+  if (few_rows_gemm(product, m, n, k)) return;
   dispatch_floating(product.a.dtype(), "gemm", [&](auto zero) {
     using T = decltype(zero);
     if (product.c.dtype() == product.a.dtype())

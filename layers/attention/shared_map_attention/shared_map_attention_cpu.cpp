@@ -15,7 +15,7 @@
 #include "core/backends/cpu/vector_math.h"
 #include "core/elementwise.h"
 #include "core/parallel.h"
-#include "layers/attention/shared_map_attention/shared_map_attention.h"
+#include "layers/attention/shared_map_attention/shared_map_attention_cpu.h"
 
 namespace gta::cpu {
 namespace {
@@ -318,6 +318,7 @@ Tensor wide_keys(const AttentionForward& a, const Tensor& tensor) {
 
 void shared_map_attention_forward(const AttentionForward& a) {
   ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(a.shape.head_dim + a.shape.value_dim));
+  if (decode_few_queries(a)) return;
   if (a.q.dtype() != DType::BF16) return forward(a);
   const AttentionForward f{a.shape,           wide(a.q),      wide_keys(a, a.k), wide_keys(a, a.v),
                            a.document_starts, wide_room(a.u), a.logsumexp,       a.keys.defined() ? packed(a) : a.keys};

@@ -115,6 +115,46 @@ TEST(Decoding, CudaSevenSequencesOfUnequalLengthAreEachAsAlone) {
   decode_seven(DType::BF16, *cuda_device(), 0.05);
 }
 
+// Few sequences that grow by a token each: what another one says, or whether it is there, changes no bit.
+TEST(Decoding, ASequenceHasTheSameBitsAloneAndBesideOthers) {
+  const std::vector<int64_t> lengths = {1, 7, 33, 64, 65, 100, 129};
+  for (AttentionType type : kAttentionTypes)
+    for (DType dtype : {DType::F32, DType::BF16}) {
+      ModelConfig config = small_model(type);
+      config.max_sequence_length = kCapacity;
+      ParameterSpace space;
+      const CausalLm model(space, config);
+      space.allocate(dtype, Device{}, SpaceUse::Inference);
+      space.initialize(7);
+      const auto tokens = [](const std::vector<int32_t>& of) {
+        return Tensor::from<int32_t>({static_cast<int64_t>(of.size()), 1}, of);
+      };
+      // Each with its prompt alone, then three tokens: alone in `apart`, all at once in `together`.
+      DecodingCache together = model.make_cache(7, kCapacity), apart = model.make_cache(7, kCapacity);
+      Ids all;
+      std::vector<std::vector<int32_t>> texts;
+      for (size_t i = 0; i < lengths.size(); ++i) {
+        const Ids slot = {static_cast<int64_t>(i)};
+        all.push_back(slot[0]);
+        texts.push_back(some_text(lengths[i] + 3, i));
+        const Tensor prompt = Tensor::from<int32_t>({1, lengths[i]}, {texts[i].begin(), texts[i].end() - 3});
+        model.decode(prompt, slot, together);
+        model.decode(prompt, slot, apart);
+      }
+      for (int64_t step = 0; step < 3; ++step) {
+        std::vector<int32_t> next;
+        for (size_t i = 0; i < lengths.size(); ++i) next.push_back(texts[i][static_cast<size_t>(lengths[i] + step)]);
+        const std::vector<double> logits = to_doubles(model.decode(tokens(next), all, together));
+        for (size_t i = 0; i < lengths.size(); ++i) {
+          const auto first = logits.begin() + static_cast<int64_t>(i) * kVocab;
+          EXPECT_EQ(to_doubles(model.decode(tokens({next[i]}), Ids{all[i]}, apart)),
+                    std::vector<double>(first, first + kVocab))
+              << name_of(type) << " " << name_of(dtype) << ", sequence " << i << ", step " << step;
+        }
+      }
+    }
+}
+
 // The cache's tensors stay where they are, and what was written stays as it is.
 TEST(Decoding, WritesEachTokenOnceAndMovesNothing) {
   for (AttentionType type : kAttentionTypes) {
