@@ -1,9 +1,9 @@
 """An exported folder in transformers: logits, generation with and without a cache, the tokenizer.
 
-    transformers_check.py FOLDER TOKENS.npy LOGITS.npy TEXT.txt GENERATED.txt PROMPT
+    transformers_check.py FOLDER TOKENS.npy LOGITS.npy TEXT.txt GENERATED.txt PROMPT GRADIENTS.safetensors
 
 TOKENS int32 (batch, sequence) and LOGITS float32 as `gta eval --tokens --logits-out` has them, GENERATED what `gta generate --temperature 0`
-printed for PROMPT. Prints one line a check; exit code 1 where one does not hold.
+printed for PROMPT, GRADIENTS ours of the mean loss of TOKENS[:, 1:]. Prints one line a check; exit code 1 where one does not hold.
 """
 import sys
 
@@ -11,12 +11,14 @@ import numpy as np
 import sentencepiece
 import torch
 import transformers
+from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TOLERANCE = 1e-4  # of the largest logit
+GRADIENT_TOLERANCE = 1e-3  # of a tensor's largest gradient
 
 
-def main(folder, tokens_file, logits_file, text_file, generated_file, prompt):
+def main(folder, tokens_file, logits_file, text_file, generated_file, prompt, gradients_file):
     transformers.logging.set_verbosity_error()
     failed = 0
 
@@ -35,6 +37,14 @@ def main(folder, tokens_file, logits_file, text_file, generated_file, prompt):
             logits = model(torch.from_numpy(tokens).long()).logits.numpy()
         error = np.abs(logits - expected).max() / np.abs(expected).max()
         check(f"{implementation}: logits of {type(model).__name__}", error <= TOLERANCE, f"{error:.1e} of the largest")
+
+    model.train()
+    inputs = torch.from_numpy(tokens).long()
+    model(inputs, labels=inputs).loss.backward()
+    theirs, ours = {name: p.grad.numpy() for name, p in model.named_parameters()}, load_file(gradients_file)
+    worst = max((np.abs(ours[name] - theirs[name]).max() / max(np.abs(ours[name]).max(), 1e-6), name) for name in ours)
+    check("gradients of one step", worst[0] <= GRADIENT_TOLERANCE and set(ours) <= set(theirs), f"{worst[0]:.1e} of the largest of {worst[1]}, of {len(ours)} tensors")
+    model.eval()
 
     fast = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     slow = sentencepiece.SentencePieceProcessor(model_file=folder + "/tokenizer.model")

@@ -1,7 +1,12 @@
 // gta export: the folder, what is refused, and what transformers makes of it where it is installed.
 #include <filesystem>
 
+#include "checkpoints/exports/hf_model.h"
+#include "checkpoints/exports/safetensors.h"
+#include "checkpoints/model_state.h"
 #include "launch/commands/commands.h"
+#include "launch/loaded_model.h"
+#include "launch/npy.h"
 #include "tests/launch/small_run.h"
 
 namespace gta {
@@ -22,6 +27,37 @@ class Export : public SmallRun {
     return folder_ + "/" + name;
   }
 };
+
+// Of the mean loss of tokens[:, 1:] given those before, under the names and in the shapes that the export has.
+void write_gradients(const std::string& run_folder, const std::string& tokens_file, const std::string& path) {
+  const LoadedModel loaded = load_model(run_folder, "cpu");
+  const NpyArray<int32_t> tokens = read_npy_int32(tokens_file);
+  const int64_t batch = tokens.shape[0], length = tokens.shape[1] - 1;
+  std::vector<int32_t> given, wanted;
+  for (size_t i = 0; i < tokens.values.size(); ++i) {
+    const auto at = static_cast<int64_t>(i) % (length + 1);
+    if (at != length) given.push_back(tokens.values[i]);
+    if (at != 0) wanted.push_back(tokens.values[i]);
+  }
+  ParameterSpace space;
+  const CausalLm model(space, loaded.config.model);
+  space.allocate(DType::F32, Device{}, SpaceUse::Training);
+  load_weights(Checkpoint::open(loaded.checkpoint), space);
+  space.zero_gradients();
+  Tape tape(TapeMode::Recording);
+  tape.backward(model.loss(tape, Tensor::from<int32_t>({batch, length}, given),
+                           Tensor::from<int32_t>({batch, length}, wanted), 1.0 / static_cast<double>(batch * length)));
+  const std::vector<HfTensor> theirs = hf_tensors(loaded.config.model);
+  std::vector<SafeTensor> tensors;
+  std::vector<std::vector<float>> values;
+  for (const HfTensor& tensor : theirs)
+    for (const Parameter& p : space.parameters())
+      if (p.name == tensor.parameter) {
+        tensors.push_back({tensor.name, NumberFormat::F32, tensor.shape, 0, 0});
+        values.push_back(to_hf(tensor, space.view(space.gradients(p.kind), p).to_vector<float>()));
+      }
+  write_safetensors(path, tensors, [&](size_t i) { return values[i]; });
+}
 
 TEST_F(Export, EveryVariantIsReadBackToTheSameLogits) {
   for (const char* type : {"mha", "mqa", "gqa", "mla", "gva", "gha", "gta"})
@@ -168,6 +204,10 @@ TEST_F(Export, TransformersComputesGeneratesAndTokenizesAsWeDo) {
                 "\", n.random.default_rng(1).integers(3, 300, (2, 12)).astype(n.int32))'"),
             0)
       << said();
+  // The environment's own version, and a newer one for PYTHONPATH where GTA_TRANSFORMERS_5 names its folder.
+  std::vector<std::string> versions = {python};
+  if (const char* const newer = std::getenv("GTA_TRANSFORMERS_5"))
+    versions.push_back(std::string("PYTHONPATH=") + newer + " " + python);
   for (const std::string type : {"gqa", "mla", "gha", "gta"}) {
     // DeepseekV2 norms the latent with an eps of its own.
     const std::string eps = type == "mla" ? "" : " --set model.norm_eps=1e-5",
@@ -181,11 +221,13 @@ TEST_F(Export, TransformersComputesGeneratesAndTokenizesAsWeDo) {
               0)
         << said();
     publish_text(text, read_file(folder_ + "/out.txt"));
-    EXPECT_EQ(run(python + " " GTA_SOURCE_DIR "/tests/interop/transformers_check.py " + out + " " + tokens + " " +
-                  logits + " " + folder_ + "/text.txt " + text + " 'ab cd'"),
-              0)
-        << type << "\n"
-        << said();
+    write_gradients(run_folder, tokens, run_folder + ".safetensors");
+    for (const std::string& version : versions)
+      EXPECT_EQ(run(version + " " GTA_SOURCE_DIR "/tests/interop/transformers_check.py " + out + " " + tokens + " " +
+                    logits + " " + folder_ + "/text.txt " + text + " 'ab cd' " + run_folder + ".safetensors"),
+                0)
+          << type << "\n"
+          << said();
   }
 }
 
