@@ -30,15 +30,16 @@ std::vector<int64_t> all(int64_t sequences) {
 
 }  // namespace
 
-DecodeBenchmark::DecodeBenchmark(const ModelConfig& model, DType dtype, Device device)
+DecodeBenchmark::DecodeBenchmark(const ModelConfig& model, DType dtype, WeightFormat weights, Device device)
     : config_(model), space_(std::make_unique<ParameterSpace>()), device_(device) {
   model_ = std::make_unique<CausalLm>(*space_, config_);
   space_->allocate(dtype, device, SpaceUse::Inference);
   space_->initialize(1234);
   // The table of the embedding is looked up, not multiplied with, unless it is the head as well.
   for (const Parameter& parameter : space_->parameters())
-    if (config_.tie_embeddings || parameter.name != "model.embed_tokens.weight")
-      weight_bytes_ += parameter.elements() * static_cast<int64_t>(size_of(dtype));
+    if (config_.tie_embeddings || parameter.name != "model.embed_tokens.weight") multiplying_ += parameter.elements();
+  weight_bytes_ = multiplying_ * (weights == WeightFormat::Int8 ? 1 : static_cast<int64_t>(size_of(dtype)));
+  if (weights == WeightFormat::Int8) space_->use_int8(model_->only_looked_up());
 }
 
 DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens) const {
@@ -58,8 +59,7 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
   measured.step = timing_of(seconds);
   const double cached = static_cast<double>(at.sequences * at.context);
   measured.bytes = static_cast<double>(weight_bytes_) + static_cast<double>(measured.cache_bytes);
-  measured.flops = 2.0 * static_cast<double>(weight_bytes_) / static_cast<double>(size_of(space_->dtype())) *
-                       static_cast<double>(at.sequences) +
+  measured.flops = 2.0 * static_cast<double>(multiplying_ * at.sequences) +
                    2.0 * cached * static_cast<double>(config_.layers * map_multiply_adds_decoding(config_));
   return measured;
 }

@@ -27,10 +27,12 @@ struct DecodeMeasurement {
   double tokens_per_second() const { return static_cast<double>(at.sequences) / step.median; }
 };
 
+enum class WeightFormat : uint8_t { AsComputed, Int8 };  // of matrices: the dtype of compute, or bytes
+
 class DecodeBenchmark {
  public:
   // Random weights, the same for every variant's common parts.
-  DecodeBenchmark(const ModelConfig& model, DType dtype, Device device);
+  DecodeBenchmark(const ModelConfig& model, DType dtype, WeightFormat weights, Device device);
   DecodeMeasurement measure(const DecodePoint& at, int64_t tokens) const;
   double measure_prefill(int64_t context, int64_t chunk) const;  // seconds
   int64_t weight_bytes() const { return weight_bytes_; }         // that a token multiplies with
@@ -40,7 +42,7 @@ class DecodeBenchmark {
   std::unique_ptr<ParameterSpace> space_;
   std::unique_ptr<CausalLm> model_;
   Device device_;
-  int64_t weight_bytes_ = 0;
+  int64_t weight_bytes_ = 0, multiplying_ = 0;  // weights that a token multiplies with
 };
 
 }  // namespace gta

@@ -21,7 +21,7 @@ const Weight* ParameterSpace::add(const std::vector<ParameterSpec>& merged) {
     internal_error("parameter_space", "cannot declare {} after allocate()",
                    merged.empty() ? "nothing" : merged[0].name);
   const int64_t group = layout_.add(merged);
-  handles_.push_back({group, layout_.groups().back().shape, {}, {}});
+  handles_.push_back({group, layout_.groups().back().shape, {}, {}, nullptr});
   return &handles_.back();
 }
 
@@ -106,6 +106,14 @@ void ParameterSpace::initialize(uint64_t seed) {
       set(parameter, host);
     });
   }
+}
+
+void ParameterSpace::use_int8(const Weight* except) {
+  ensure(device_.type == DeviceType::Cpu && dtype_ != DType::F64, "parameter_space",
+         "int8 weights are for float32 and bfloat16 on a CPU");
+  for (Weight& weight : handles_)
+    if (layout_.groups()[static_cast<size_t>(weight.group)].range.kind == ParameterKind::Matrix && &weight != except)
+      weight.int8 = std::make_shared<const Int8Matrix>(weight.value);
 }
 
 void ParameterSpace::zero_gradients() {

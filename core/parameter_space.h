@@ -13,10 +13,12 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/flat_buffer.h"
+#include "core/int8_matrix.h"
 #include "core/parameter_layout.h"
 #include "core/shard_map.h"
 #include "core/tensor.h"
@@ -30,6 +32,8 @@ struct Weight {
   Shape shape;
   Tensor value;
   Tensor gradient;
+  // Of a matrix after use_int8(): what linear maps read instead of the value.
+  std::shared_ptr<const Int8Matrix> int8 = nullptr;
 };
 
 enum class SpaceUse : uint8_t { Training, Inference };  // Inference holds no gradients
@@ -59,6 +63,10 @@ class ParameterSpace {
   // Rounds the masters to the weights that products read, after something but the optimizer has written them. Nothing
   // to do but in bfloat16. Weights whose masters other ranks have stay as they are.
   void masters_changed();
+
+  // On a CPU, for inference: rounds every matrix but `except` (a table that is only looked up) to bytes, which linear maps
+  // read from now on. What is computed is another, slightly.
+  void use_int8(const Weight* except = nullptr);
 
   DType dtype() const { return dtype_; }  // of compute
   Device device() const { return device_; }

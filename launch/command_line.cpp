@@ -317,7 +317,10 @@ void add_bench_decode(CLI::App* bench, Choices& c) {
       ->check(integer_value(1, kLongestSequence));
   decode->add_option("--dtype", command.dtype, "of weights and cache")
       ->capture_default_str()
-      ->check(one_of(find_config_key("train.dtype")->choices));
+      ->check(one_of({"float32", "bfloat16"}));
+  decode->add_option("--weights", command.weights, "dtype, or int8: matrices in bytes, on a CPU")
+      ->capture_default_str()
+      ->check(one_of({"dtype", "int8"}));
   add_path(decode, "--svg", command.svg, "a picture of it");
   decode->add_flag("--json", c.json, "for programs");
   add_overrides(decode, command.overrides);

@@ -47,7 +47,8 @@ ModelConfig load_subject(const DecodeBenchCommand& command, const std::string& p
 Measured measure(const DecodeBenchCommand& command, const std::string& path) {
   const Device device = device_from_name(command.device);
   Measured measured{name_of_file(path), load_subject(command, path), 0, measure_copy_bandwidth(device), {}};
-  const DecodeBenchmark benchmark(measured.model, dtype_from_name(command.dtype), device);
+  const DecodeBenchmark benchmark(measured.model, dtype_from_name(command.dtype),
+                                  command.weights == "int8" ? WeightFormat::Int8 : WeightFormat::AsComputed, device);
   measured.weight_bytes = benchmark.weight_bytes();
   for (int64_t context : command.contexts)
     for (int64_t sequences : command.sequences) {
@@ -61,8 +62,9 @@ Measured measure(const DecodeBenchCommand& command, const std::string& path) {
 }
 
 void print_table(const DecodeBenchCommand& command, const std::vector<Measured>& all) {
-  fmt::print("{} on {}, {} threads; medians of {} tokens, random weights\n\n", command.dtype, command.device, threads(),
-             command.tokens);
+  fmt::print("{}{} on {}, {} threads; medians of {} tokens, random weights\n\n", command.dtype,
+             command.weights == "int8" ? " with int8 weights" : "", name_of(device_from_name(command.device)),
+             threads(), command.tokens);
   constexpr const char* line = "{:<20} {:>8} {:>5} {:>9} {:>9} {:>8} {:>7} {:>10} {:>10} {:>12}\n";
   fmt::print(line, "model", "context", "seqs", "ms/token", "tokens/s", "GB/s", "copy", "cache MiB", "MFLOP",
              "prefill t/s");
@@ -79,11 +81,8 @@ void print_table(const DecodeBenchCommand& command, const std::vector<Measured>&
 }
 
 Json json_of(const DecodeBenchCommand& command, const std::vector<Measured>& all) {
-  Json json = {{"dtype", command.dtype},
-               {"device", command.device},
-               {"threads", threads()},
-               {"tokens", command.tokens},
-               {"prefill_chunk", command.prefill_chunk},
+  Json json = {{"dtype", command.dtype}, {"weights", command.weights}, {"device", command.device},
+               {"threads", threads()},   {"tokens", command.tokens},   {"prefill_chunk", command.prefill_chunk},
                {"models", Json::array()}};
   for (const Measured& m : all) {
     Json points = Json::array();

@@ -96,7 +96,7 @@ int run_bench_step(const BenchCommand& command);
 
 struct DecodeBenchCommand {
   std::vector<std::string> configs, overrides;
-  std::string device = "auto", dtype = "float32", svg;
+  std::string device = "auto", dtype = "float32", weights = "dtype", svg;
   std::vector<int64_t> contexts = {512, 2048, 8192}, sequences = {1};
   int64_t tokens = 16;
   int64_t longest_prefill = 2048, prefill_chunk = 512;

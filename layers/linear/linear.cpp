@@ -37,6 +37,12 @@ Linear::Linear(ParameterSpace& space, const std::string& prefix, const std::vect
 }
 
 Tensor Linear::forward(Tape& tape, const Tensor& x) const {
+  if (weight_->int8) {
+    ensure(!tape.recording(), "linear", "there is no backward through int8 weights");
+    Tensor y = Tensor::empty({x.rows(), weight_->shape[0]}, x.dtype(), x.device());
+    multiply(x, *weight_->int8, bias_ ? bias_->value : Tensor{}, y);
+    return y;
+  }
   return tape.apply(LinearOp{}, x, tape.use(*weight_), bias_ ? tape.use(*bias_) : Tensor{});
 }
 

@@ -160,6 +160,15 @@ Tensor CausalLm::decode(const Tensor& tokens, std::span<const int64_t> sequences
 
 Tensor CausalLm::head_logits(const Tensor& hidden) const {
   Tensor logits = Tensor::empty({hidden.rows(), config_.vocab_size}, state_dtype(hidden.dtype()), hidden.device());
+  if (head().int8) {
+    Tensor x = hidden;
+    if (x.dtype() != logits.dtype()) {
+      x = Tensor::empty({hidden.rows(), hidden.columns()}, logits.dtype(), hidden.device());
+      GTA_DISPATCH(x.device(), convert, x, hidden);
+    }
+    multiply(x, *head().int8, {}, logits);
+    return logits;
+  }
   gemm({.a = hidden, .b = head().value, .transpose_b = Transpose::Yes, .c = logits});
   return logits;
 }

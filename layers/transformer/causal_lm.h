@@ -40,6 +40,8 @@ class CausalLm {
   CausalLm(ParameterSpace& space, const ModelConfig& config);
 
   const ModelConfig& config() const { return config_; }
+  // The embedding where the head has a matrix of its own: no product reads it. Else nullptr.
+  const Weight* only_looked_up() const { return head_ ? embedding_ : nullptr; }
 
   // Inputs may lie on the host, where they are checked, or on the model's device, where they are not.
   // tokens int32 (batch, sequence), labels the same (kIgnoredLabel: no loss), document_starts int32 (batch * sequence)

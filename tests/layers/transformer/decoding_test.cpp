@@ -155,6 +155,32 @@ TEST(Decoding, ASequenceHasTheSameBitsAloneAndBesideOthers) {
     }
 }
 
+// Rounded to bytes a model is another one, but nearly the same: as far as steps of 1/127 of a row's largest weight go.
+TEST(Decoding, WithInt8WeightsLogitsAreNearThoseOfTheWeights) {
+  for (AttentionType type : kAttentionTypes)
+    for (bool tied : {true, false}) {
+      ModelConfig config = small_model(type);
+      config.tie_embeddings = tied;
+      ParameterSpace space;
+      const CausalLm model(space, config);
+      space.allocate(DType::F32, Device{}, SpaceUse::Inference);
+      space.initialize(7);
+      const std::vector<int32_t> text = some_text(20, 3);
+      const Tensor prompt = Tensor::from<int32_t>({1, 19}, {text.begin(), text.end() - 1}),
+                   last = Tensor::from<int32_t>({1, 1}, {text.back()});
+      const auto decoded = [&] {
+        DecodingCache cache = model.make_cache(1, 20);
+        model.decode(prompt, Ids{0}, cache);
+        return to_doubles(model.decode(last, Ids{0}, cache));
+      };
+      const std::vector<double> exact = decoded();
+      space.use_int8(model.only_looked_up());
+      const std::vector<double> rounded = decoded();
+      EXPECT_NE(rounded, exact);
+      EXPECT_TRUE(near(rounded, exact, 0.05)) << name_of(type) << (tied ? " tied" : "");
+    }
+}
+
 // The cache's tensors stay where they are, and what was written stays as it is.
 TEST(Decoding, WritesEachTokenOnceAndMovesNothing) {
   for (AttentionType type : kAttentionTypes) {
