@@ -29,6 +29,7 @@
 #include "launch/metrics.h"
 #include "launch/signals.h"
 #include "launch/standard_output.h"
+#include "launch/tasks/task_items.h"
 
 namespace gta {
 namespace {
@@ -104,7 +105,8 @@ void add_train(CLI::App& app, Choices& c) {
 }
 
 void add_eval(CLI::App& app, Choices& c) {
-  CLI::App* eval = app.add_subcommand("eval", "loss, perplexity and bits per byte of a checkpoint; or its logits");
+  CLI::App* eval = app.add_subcommand(
+      "eval", "loss, perplexity and bits per byte of a checkpoint; its accuracy at a task; its logits");
   add_path(eval, "checkpoint", c.eval.checkpoint, "a run's folder or a checkpoint")->required();
   add_path(eval, "--text", c.eval.text, "score this text as one document; JSON lines: each as one");
   eval->add_option("--data", c.eval.data, "score these token shards; without it the run's own validation set, whole")
@@ -117,6 +119,17 @@ void add_eval(CLI::App& app, Choices& c) {
   eval->add_option("--window", c.eval.window,
                    "tokens that are scored with one context; default: data.sequence_length of the training")
       ->check(integer_value(1, kLongestSequence));
+  eval->add_option("--stride", c.eval.stride,
+                   "tokens between the beginnings of windows, each scored once, with window - stride before it at "
+                   "least; default: the window")
+      ->check(integer_value(1, kLongestSequence));
+  add_path(eval, "--task", c.eval.task,
+           "JSON lines with the fields of hellaswag, piqa, arc, winogrande, boolq or lambada, or of your own "
+           "(docs/inference.md): accuracies as lm-evaluation-harness counts them");
+  eval->add_option("--task-fields", c.eval.task_fields, "of --task, where its first line could be of several")
+      ->check(one_of(task_field_names()));
+  eval->add_option("--task-type", c.eval.task_type, "of --task: refuses a file of another type")
+      ->check(one_of({"multiple_choice", "last_word"}));
   eval->add_flag("--json", c.json, "for programs");
   add_model_overrides(eval, c.eval.overrides);
   add_device(eval, c.eval.device);

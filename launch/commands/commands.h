@@ -27,6 +27,8 @@ struct EvalCommand {
   bool has_most_tokens = false;
   int64_t most_tokens = 0;
   int64_t window = 0;  // 0: data.sequence_length
+  int64_t stride = 0;  // 0: the window
+  std::string task, task_type, task_fields;
   Output output = Output::Text;
 };
 int run_eval(const EvalCommand& command);
