@@ -11,9 +11,14 @@ namespace gta::fuzz {
 namespace {
 
 constexpr Target kTargets[] = {
-    {"configuration", read_configuration}, {"shard", read_shard}, {"tokenizer", read_tokenizer},
-    {"checkpoint", read_checkpoint},       {"npy", read_npy},     {"text", read_text},
+    {"configuration", read_configuration},
+    {"shard", read_shard},
+    {"tokenizer", read_tokenizer},
+    {"checkpoint", read_checkpoint},
+    {"npy", read_npy},
+    {"text", read_text},
     {"safetensors", read_safetensors},
+    {"questions", read_questions},
 };
 
 class Folder {

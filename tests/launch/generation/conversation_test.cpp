@@ -97,6 +97,17 @@ TEST_F(ConversationTest, AnAnswerThatIsStoppedStaysAsFarAsItCame) {
   EXPECT_EQ(stopped.computed(), static_cast<int64_t>(tokens.size()) - 1);
 }
 
+// The end of a document is no part of a text that goes on; here nothing is, and an empty line adds nothing.
+TEST_F(ConversationTest, GoesOnBehindTheEndOfADocument) {
+  options_.temperature = 100;
+  while (alone(request("", 1, 100, options_.seed), 512).reason() != FinishReason::End) ++options_.seed;
+  Conversation conversation(*model_, tokenizer_, options_, 512);
+  EXPECT_EQ(say(conversation, "").outcome, Outcome::Ended);
+  EXPECT_EQ(conversation.tokens(), std::vector<int32_t>{tokenizer_.bos()});
+  say(conversation, "");
+  EXPECT_GT(conversation.tokens().size(), 1u);
+}
+
 // As samples: the second answer to the same line is another.
 TEST_F(ConversationTest, EveryAnswerHasASeedOfItsOwn) {
   options_.temperature = 1;
