@@ -94,7 +94,7 @@ void EvaluationSet::add_text(const std::vector<int32_t>& ids, bool begins_docume
 
 void EvaluationSet::add_windows(size_t first) {
   for (; first + 1 < tokens_.size(); first += static_cast<size_t>(sequence_length_))
-    windows_.push_back({first, std::min(sequence_length_, static_cast<int64_t>(tokens_.size() - first) - 1)});
+    windows_.push_back({first, std::min(sequence_length_, static_cast<int64_t>(tokens_.size() - first) - 1), 0});
 }
 
 EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
@@ -130,13 +130,28 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
   return std::move(set).complete();
 }
 
+EvaluationSet EvaluationSet::with_stride(int64_t stride) const {
+  EvaluationSet set = *this;
+  if (windows() < 2) return set;  // one has all there is
+  require(stride >= 1 && stride <= sequence_length_, "evaluation",
+          "expected a stride from 1 to the {} tokens of a window, got {}", sequence_length_, stride);
+  set.windows_.clear();
+  const auto last = static_cast<int64_t>(tokens_.size()) - 1;
+  for (int64_t first = 0, scored = 0; scored < last; first += stride) {
+    const int64_t end = std::min(first + sequence_length_, last);
+    set.windows_.push_back({static_cast<size_t>(first), end - first, scored - first});
+    scored = end;
+  }
+  return set;
+}
+
 uint64_t EvaluationSet::hash() const {
   Hasher hasher;
   const int64_t numbers[] = {sequence_length_, scored_tokens_, scored_bytes_};
   hasher.update(numbers, sizeof numbers);
   hasher.update(tokens_.data(), tokens_.size() * sizeof(int32_t));
   for (const Window& window : windows_) {
-    const int64_t place[] = {static_cast<int64_t>(window.first), window.labels};
+    const int64_t place[] = {static_cast<int64_t>(window.first), window.labels, window.seen};
     hasher.update(place, sizeof place);
   }
   const std::vector<char> scored(scored_.begin(), scored_.end());
@@ -173,13 +188,13 @@ EvaluationSet&& EvaluationSet::complete() && {
 
 void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts) const {
   ensure(index >= 0 && index < windows(), "evaluation", "has {} windows, asked for number {}", windows(), index);
-  const auto [first, count] = windows_[static_cast<size_t>(index)];
+  const auto [first, count, seen] = windows_[static_cast<size_t>(index)];
   int32_t start = 0;
   for (int64_t i = 0; i < sequence_length_; ++i) {
     const size_t at = first + static_cast<size_t>(i);
     const bool inside = i < count;
     tokens[i] = inside ? tokens_[at] : kPadding;
-    labels[i] = inside && scored_[at + 1] ? tokens_[at + 1] : kNoLabel;
+    labels[i] = inside && i >= seen && scored_[at + 1] ? tokens_[at + 1] : kNoLabel;
     if (inside && !scored_[at]) start = static_cast<int32_t>(i);
     if (document_starts) document_starts[i] = start;
   }

@@ -24,6 +24,11 @@ class EvaluationSet {
   // One document.
   static EvaluationSet from_text(const std::string& text, const Tokenizer& tokenizer, int64_t sequence_length);
 
+  // The same tokens, scored in windows that begin `stride` tokens apart: each is scored once, in the first window that
+  // reaches it, with sequence_length - stride + 1 tokens before it at least where there are so many. For sets that are
+  // whole. Error(BadInput) unless 1 <= stride <= sequence_length.
+  EvaluationSet with_stride(int64_t stride) const;
+
   uint64_t hash() const;  // of all that is scored, and how
   int64_t windows() const { return static_cast<int64_t>(windows_.size()); }
   // Inputs of a window: what was asked for, or all tokens there are where they are fewer.
@@ -46,6 +51,7 @@ class EvaluationSet {
   struct Window {
     size_t first;
     int64_t labels;
+    int64_t seen = 0;  // the first so many of them were scored in the window before
   };
 
   EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length);

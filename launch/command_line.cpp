@@ -24,17 +24,18 @@
 #include "launch/config/config.h"
 #include "launch/config/schema.h"
 #include "launch/environment.h"
+#include "launch/generation/limits.h"
 #include "launch/loaded_model.h"
 #include "launch/metrics.h"
 #include "launch/signals.h"
 #include "launch/standard_output.h"
+#include "launch/tasks/task_items.h"
 
 namespace gta {
 namespace {
 
 // The most that numbers of the command line may be; of those that configurations have too, as there.
-constexpr int64_t kMany = 1'000'000'000'000'000, kLongestSequence = 1 << 24, kLargestBatch = 1 << 20,
-                  kLargestSeed = 9'000'000'000'000'000;
+constexpr int64_t kMany = 1'000'000'000'000'000, kLongestSequence = 1 << 24, kLargestBatch = 1 << 20;
 
 // Everything the command line can fill in; `run` is what the chosen command does.
 struct Choices {
@@ -105,7 +106,8 @@ void add_train(CLI::App& app, Choices& c) {
 }
 
 void add_eval(CLI::App& app, Choices& c) {
-  CLI::App* eval = app.add_subcommand("eval", "loss, perplexity and bits per byte of a checkpoint; or its logits");
+  CLI::App* eval = app.add_subcommand(
+      "eval", "loss, perplexity and bits per byte of a checkpoint; its accuracy at a task; its logits");
   add_path(eval, "checkpoint", c.eval.checkpoint, "a run's folder or a checkpoint")->required();
   add_path(eval, "--text", c.eval.text, "score this text as one document; JSON lines: each as one");
   eval->add_option("--data", c.eval.data, "score these token shards; without it the run's own validation set, whole")
@@ -118,6 +120,17 @@ void add_eval(CLI::App& app, Choices& c) {
   eval->add_option("--window", c.eval.window,
                    "tokens that are scored with one context; default: data.sequence_length of the training")
       ->check(integer_value(1, kLongestSequence));
+  eval->add_option("--stride", c.eval.stride,
+                   "tokens between the beginnings of windows, each scored once, with window - stride before it at "
+                   "least; default: the window")
+      ->check(integer_value(1, kLongestSequence));
+  add_path(eval, "--task", c.eval.task,
+           "JSON lines with the fields of hellaswag, piqa, arc, winogrande, boolq or lambada, or of your own "
+           "(docs/inference.md): accuracies as lm-evaluation-harness counts them");
+  eval->add_option("--task-fields", c.eval.task_fields, "of --task, where its first line could be of several")
+      ->check(one_of(task_field_names()));
+  eval->add_option("--task-type", c.eval.task_type, "of --task: refuses a file of another type")
+      ->check(one_of({"multiple_choice", "last_word"}));
   eval->add_flag("--json", c.json, "for programs");
   add_model_overrides(eval, c.eval.overrides);
   add_device(eval, c.eval.device);
@@ -129,25 +142,63 @@ void add_eval(CLI::App& app, Choices& c) {
   });
 }
 
-void add_generate(CLI::App& app, Choices& c) {
-  CLI::App* generate = app.add_subcommand("generate", "continue a text, streamed to the terminal");
-  add_path(generate, "checkpoint", c.generate.checkpoint, "a run's folder or a checkpoint")->required();
-  generate->add_option("--prompt", c.generate.prompt, "text to continue")->required();
-  generate->add_option("--max-tokens", c.generate.max_tokens, "fewer where the text or the model's context ends")
+// How the next token is picked; of --batch, where a prompt does not say so itself.
+void add_token_choice(CLI::App* generate, GenerateCommand& command) {
+  generate->add_option("--temperature", command.temperature, "0: always the most probable token")
       ->capture_default_str()
-      ->check(integer_value(1, kMany));
-  generate->add_option("--temperature", c.generate.temperature, "0: always the most probable token")
-      ->capture_default_str()
-      ->check(number_value(0, LeastValue::Included, 1000));
-  generate->add_option("--top-k", c.generate.top_k, "0: all")->capture_default_str()->check(integer_value(0, kMany));
-  generate->add_option("--top-p", c.generate.top_p, "the smallest set of tokens with this much probability")
+      ->check(number_value(0, LeastValue::Included, kHighestTemperature));
+  generate->add_option("--top-k", command.top_k, "0: all")->capture_default_str()->check(integer_value(0, kMostTokens));
+  generate->add_option("--top-p", command.top_p, "the smallest set of tokens with this much probability")
       ->capture_default_str()
       ->check(number_value(0, LeastValue::Included, 1));
-  generate->add_option("--seed", c.generate.seed)->capture_default_str()->check(integer_value(0, kLargestSeed));
+  generate->add_option("--min-p", command.min_p, "tokens with this part of the most probable one's probability; 0: all")
+      ->capture_default_str()
+      ->check(number_value(0, LeastValue::Included, 1));
+  generate
+      ->add_option("--repetition-penalty", command.repetition_penalty,
+                   "logits of tokens that were there are divided by it, negative ones multiplied; 1: none")
+      ->capture_default_str()
+      ->check(number_value(kLeastPenalty, LeastValue::Included, kMostPenalty));
+  generate->add_option("--stop", command.stop, "end where the text has this string, which is not printed (repeatable)")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)
+      ->check(some_text());
+  generate->add_option("--seed", command.seed)->capture_default_str()->check(integer_value(0, kLargestSeed));
+}
+
+void add_generate(CLI::App& app, Choices& c) {
+  CLI::App* generate = app.add_subcommand("generate", "continue a text, streamed to the terminal, or many at once");
+  add_path(generate, "checkpoint", c.generate.checkpoint, "a run's folder or a checkpoint")->required();
+  generate->add_option("--prompt", c.generate.prompt, "text to continue");
+  add_path(generate, "--batch", c.generate.batch,
+           "JSON lines with the field prompt (docs/inference.md), answered many at once: JSON lines in their order");
+  generate->add_flag("--interactive", c.generate.interactive,
+                     "lines of a text, each continued; Ctrl-C stops an answer, Ctrl-D ends");
+  generate->add_option("--max-tokens", c.generate.max_tokens, "fewer where the text or the model's context ends")
+      ->capture_default_str()
+      ->check(integer_value(1, kMostTokens));
+  add_token_choice(generate, c.generate);
+  generate->add_option("--samples", c.generate.samples, "continuations of the prompt, with the seeds from --seed on")
+      ->capture_default_str()
+      ->check(integer_value(1, kLargestBatch));
+  generate->add_option("--prefill-chunk", c.generate.prefill_chunk, "tokens of a prompt that are computed at once")
+      ->capture_default_str()
+      ->check(integer_value(1, kLongestSequence));
+  generate->add_option("--batch-size", c.generate.batch_size, "of --batch: answers under way at most; default: 8")
+      ->check(integer_value(1, kLargestBatch));
+  add_path(generate, "--out", c.generate.out, "of --batch: a file for the answers, instead of stdout");
+  generate->add_flag("--logprobs", c.generate.log_probabilities,
+                     "of the picked tokens, as the model gives them; with --json or --batch");
+  generate->add_flag("--json", c.json, "the answer to --prompt as --batch gives it, a line for each sample");
   add_model_overrides(generate, c.generate.overrides);
   add_device(generate, c.generate.device);
   generate->footer("example: gta generate runs/kjv-gta --prompt 'In the beginning' --max-tokens 100");
-  generate->final_callback([&c] { c.run = [&c] { return run_generate(c.generate); }; });
+  generate->final_callback([&c] {
+    c.generate.output = c.json ? Output::Json : Output::Text;
+    c.run = [&c] { return run_generate(c.generate); };
+  });
 }
 
 void add_export(CLI::App& app, Choices& c) {

@@ -27,15 +27,21 @@ struct EvalCommand {
   bool has_most_tokens = false;
   int64_t most_tokens = 0;
   int64_t window = 0;  // 0: data.sequence_length
+  int64_t stride = 0;  // 0: the window
+  std::string task, task_type, task_fields;
   Output output = Output::Text;
 };
 int run_eval(const EvalCommand& command);
 
 struct GenerateCommand {
-  std::string checkpoint, prompt, device = "auto";
-  std::vector<std::string> overrides;
-  int64_t max_tokens = 128, top_k = 0, seed = 1234;
-  double temperature = 0.8, top_p = 1.0;
+  std::string checkpoint, batch, out, device = "auto";
+  std::optional<std::string> prompt;
+  std::vector<std::string> overrides, stop;
+  bool interactive = false, log_probabilities = false;
+  int64_t max_tokens = 128, top_k = 0, seed = 1234, samples = 1, prefill_chunk = 512;
+  std::optional<int64_t> batch_size;
+  double temperature = 0.8, top_p = 1.0, min_p = 0.0, repetition_penalty = 1.0;
+  Output output = Output::Text;
 };
 int run_generate(const GenerateCommand& command);
 

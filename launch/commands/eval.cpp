@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "core/io/file.h"
 #include "core/log.h"
@@ -13,6 +16,7 @@
 #include "launch/config/config.h"
 #include "launch/loaded_model.h"
 #include "launch/npy.h"
+#include "launch/tasks/task_scores.h"
 
 namespace gta {
 namespace {
@@ -22,12 +26,24 @@ constexpr int64_t kBatch = 8;
 
 // Options that would change nothing are mistakes.
 void check_options(const EvalCommand& command) {
-  const int given = !command.text.empty() + !command.data.empty() + !command.tokens.empty();
-  require(given <= 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy, not several");
+  const int given = !command.text.empty() + !command.data.empty() + !command.tokens.empty() + !command.task.empty();
+  require(given <= 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy, --task FILE, not several");
+  require(!command.task.empty() || (command.task_type.empty() && command.task_fields.empty()), "eval",
+          "--task-type and --task-fields are for --task FILE: leave them out");
+  require(command.task.empty() || (command.window == 0 && command.stride == 0), "eval",
+          "--window and --stride are for --text and --data: an item of --task sees as much as the model does");
+  require(command.stride == 0 || command.tokens.empty(), "eval", "--stride is for --text and --data: leave it out");
+  require(command.stride == 0 || !command.has_most_tokens, "eval",
+          "--stride scores all there is: leave --max-tokens out, whose windows have gaps between them");
   require(command.tokens.empty() == command.logits_out.empty(), "eval",
           "--tokens IN.npy and --logits-out OUT.npy go together");
   require(!command.has_most_tokens || (command.text.empty() && command.tokens.empty()), "eval",
           "--max-tokens is for --data SHARDS, or the validation set: leave it out");
+  if (!command.task.empty()) {
+    require(!command.has_most_tokens, "eval", "--max-tokens is for --data SHARDS, or the validation set: leave it out");
+    refuse_override(command.overrides, "data.document_mask", "changes nothing of --task: every item is one document");
+    return;
+  }
   if (command.tokens.empty()) {
     if (command.window == 0)
       refuse_override(command.overrides, "model.max_sequence_length",
@@ -78,13 +94,69 @@ void write_logits(const LoadedModel& loaded, const EvalCommand& command) {
   write_npy(command.logits_out, logits);
 }
 
+// What of --task-fields and --task-type contradicts each other, or the file.
+void check_task(const EvalCommand& command, TaskFields fields) {
+  require(command.task_type.empty() || command.task_type == name_of(type_of(fields)), "eval",
+          "--task-type {} does not go with the fields of {}, whose type is {}", command.task_type, name_of(fields),
+          name_of(type_of(fields)));
+}
+
+void add_mean(nlohmann::ordered_json& json, const std::string& name, const Mean& mean) {
+  json[name] = mean.value;
+  json[name + "_stderr"] = nullptr;
+  if (!std::isnan(mean.standard_error)) json[name + "_stderr"] = mean.standard_error;
+}
+
+std::string mean_text(const char* name, const Mean& mean) {
+  return fmt::format("{} {:.4f}{}", name, mean.value,
+                     std::isnan(mean.standard_error) ? "" : fmt::format(" +- {:.4f}", mean.standard_error));
+}
+
+void evaluate_task(const EvalCommand& command) {
+  const std::optional<TaskFields> named =
+      command.task_fields.empty() ? std::nullopt : task_fields_named(command.task_fields);
+  if (named) check_task(command, *named);
+  const Task task = read_task(command.task, named);
+  check_task(command, task.fields);
+  const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
+  if (!loaded.tokenizer.gives_text_back())
+    log::warning(
+        "this tokenizer may lose text (characters without a piece, or normalised): choices may look alike to the "
+        "model");
+  const TaskResult result = evaluate_task(*loaded.model, loaded.tokenizer, task);
+  if (result.cut > 0)
+    log::warning("{} texts are longer than the model's {} tokens: their beginning was cut off", result.cut,
+                 loaded.config.model.max_sequence_length);
+  const bool last_word = type_of(task.fields) == TaskType::LastWord;
+  std::vector<std::pair<const char*, Mean>> means = {{"acc", result.acc}};
+  if (last_word)
+    means.emplace_back("perplexity", result.perplexity);
+  else
+    means.insert(means.end(),
+                 {{"acc_norm", result.acc_norm}, {"acc_bytes", result.acc_bytes}, {"acc_tokens", result.acc_tokens}});
+  if (command.output == Output::Json) {
+    nlohmann::ordered_json json = {
+        {"fields", name_of(task.fields)}, {"type", name_of(type_of(task.fields))}, {"items", result.items}};
+    for (const auto& [name, mean] : means) add_mean(json, name, mean);
+    fmt::print("{}\n", json.dump());
+    return;
+  }
+  std::string text;
+  for (const auto& [name, mean] : means) text += ", " + mean_text(name, mean);
+  fmt::print("{} of {} items{}\n", name_of(task.fields), result.items, text);
+}
+
 }  // namespace
 
 int run_eval(const EvalCommand& command) {
   check_options(command);
   if (!command.logits_out.empty()) output_file(command.logits_out, {command.tokens, command.checkpoint});
-  for (const std::string& path : {command.text, command.tokens})
+  for (const std::string& path : {command.text, command.tokens, command.task})
     if (!path.empty()) require_input_file(path);
+  if (!command.task.empty()) {
+    evaluate_task(command);
+    return 0;
+  }
   const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   if (!command.tokens.empty()) {
     write_logits(loaded, command);
@@ -92,10 +164,12 @@ int run_eval(const EvalCommand& command) {
   }
   const int64_t sequence = window_of(command, loaded.config),
                 batch = std::clamp<int64_t>(kBatch * loaded.config.data.sequence_length / sequence, 1, kBatch);
-  const EvaluationSet set = command.text.empty()
-                                ? EvaluationSet::from_shards(shards_of(command, loaded.config), loaded.tokenizer,
-                                                             sequence, command.most_tokens)
-                                : EvaluationSet::from_files({command.text}, {}, loaded.tokenizer, sequence);
+  require(command.stride <= sequence, "eval", "--stride {} is more than a window's {} tokens: some would not be scored",
+          command.stride, sequence);
+  EvaluationSet set = command.text.empty() ? EvaluationSet::from_shards(shards_of(command, loaded.config),
+                                                                        loaded.tokenizer, sequence, command.most_tokens)
+                                           : EvaluationSet::from_files({command.text}, {}, loaded.tokenizer, sequence);
+  if (command.stride > 0) set = set.with_stride(std::min(command.stride, set.sequence_length()));
   require(set.scored_tokens() > 0, "eval", "there is no text to score");
   if (!set.lost_text().empty())
     log::warning("{}; the loss knows nothing of what is lost, bits per byte count all bytes", set.lost_text());

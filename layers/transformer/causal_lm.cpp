@@ -142,6 +142,19 @@ Tensor CausalLm::logits(const Tensor& tokens) const {
   return head_logits(hidden(tape, tokens, {}));
 }
 
+Tensor CausalLm::logits(const Tensor& tokens, std::span<const Rows> rows) const {
+  int64_t count = 0, at = 0;
+  for (const Rows& range : rows) count += range.count;
+  Tape tape(TapeMode::Inference);
+  const Tensor all = hidden(tape, tokens, {});
+  const Tensor wanted = Tensor::empty({count, all.columns()}, all.dtype(), all.device());
+  for (const Rows& range : rows) {
+    wanted.row_slice(at, range.count).copy_from(all.row_slice(range.first, range.count));
+    at += range.count;
+  }
+  return head_logits(wanted);
+}
+
 DecodingCache CausalLm::make_cache(int64_t sequences, int64_t capacity) const {
   return {cache_widths(config_), config_.layers, sequences, capacity, space_.dtype(), space_.device()};
 }

@@ -64,6 +64,11 @@ class CausalLm {
   Probe probe(const Tensor& tokens, const Tensor& document_starts = {}) const;
   // (batch * sequence, vocab) without a cache; float32 from a bfloat16 model.
   Tensor logits(const Tensor& tokens) const;
+  // Of these rows alone, range after range; no others are computed.
+  struct Rows {
+    int64_t first, count;
+  };
+  Tensor logits(const Tensor& tokens, std::span<const Rows> rows) const;
   // With room for `capacity` tokens of each of `sequences` sequences, in the dtype of compute, where the model is.
   DecodingCache make_cache(int64_t sequences, int64_t capacity) const;
   // Appends tokens (batch, count) to these sequences of the cache, one row to each, and gives the logits of the last

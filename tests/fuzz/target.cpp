@@ -13,7 +13,7 @@ namespace {
 constexpr Target kTargets[] = {
     {"configuration", read_configuration}, {"shard", read_shard}, {"tokenizer", read_tokenizer},
     {"checkpoint", read_checkpoint},       {"npy", read_npy},     {"text", read_text},
-    {"safetensors", read_safetensors},     {"gguf", read_gguf},
+    {"safetensors", read_safetensors},     {"gguf", read_gguf},   {"questions", read_questions},
 };
 
 class Folder {

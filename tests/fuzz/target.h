@@ -34,5 +34,6 @@ bool read_npy(const std::string& bytes);
 bool read_text(const std::string& bytes);
 bool read_safetensors(const std::string& bytes);
 bool read_gguf(const std::string& bytes);
+bool read_questions(const std::string& bytes);
 
 }  // namespace gta::fuzz

@@ -54,4 +54,17 @@ void DecodingCache::append(std::span<const int64_t> sequences, int64_t count) {
   for (const int64_t s : sequences) lengths_.at(static_cast<size_t>(s)) += count;
 }
 
+void DecodingCache::keep(int64_t sequence, int64_t count) {
+  ensure(0 <= count && count <= length(sequence), "decoding cache", "cannot keep {} of {} tokens", count,
+         length(sequence));
+  lengths_.at(static_cast<size_t>(sequence)) = count;
+}
+
+int64_t DecodingCache::bytes() const {
+  int64_t sum = 0;
+  for (const LayerCache& layer : layers_)
+    sum += (layer.keys.elements() + layer.values.elements()) * static_cast<int64_t>(size_of(layer.keys.dtype()));
+  return sum;
+}
+
 }  // namespace gta

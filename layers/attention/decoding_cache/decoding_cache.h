@@ -50,7 +50,11 @@ class DecodingCache {
   // They have been written into every layer.
   void append(std::span<const int64_t> sequences, int64_t count);
   // The sequence's tokens are forgotten: another may take its room.
-  void clear(int64_t sequence) { lengths_.at(static_cast<size_t>(sequence)) = 0; }
+  void clear(int64_t sequence) { keep(sequence, 0); }
+  // Those behind its first `count` are forgotten.
+  void keep(int64_t sequence, int64_t count);
+  // Of all its tensors.
+  int64_t bytes() const;
 
  private:
   int64_t capacity_;
