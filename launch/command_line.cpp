@@ -46,6 +46,7 @@ struct Choices {
   EvalCommand eval;
   GenerateCommand generate;
   ExportCommand to_format;
+  ImportCommand import;
   DataCommand data;
   PlanCommand plan;
   InspectCommand inspect;
@@ -163,6 +164,19 @@ void add_export(CLI::App& app, Choices& c) {
   to->footer("example: gta export runs/kjv-gta --out kjv-gta-hf --dtype bfloat16");
   to->final_callback([&c] { c.run = [&c] { return run_export(c.to_format); }; });
 }
+
+void add_import(CLI::App& app, Choices& c) {
+  CLI::App* import = app.add_subcommand(
+      "import", "a folder of Hugging Face's as a checkpoint, to evaluate, generate, export and train on");
+  add_path(import, "folder", c.import.folder, "with config.json and model.safetensors")->required();
+  add_path(import, "--out", c.import.out, "a new folder")->required();
+  add_path(import, "--tokenizer", c.import.tokenizer, "a sentencepiece model; without it FOLDER/tokenizer.model");
+  import->footer("example: gta import TinyLlama-1.1B --out tinyllama");
+  import->final_callback([&c] { c.run = [&c] { return run_import(c.import);
+};
+}  // namespace
+);
+}  // namespace gta
 
 void add_corpus(CLI::App* app, DataCommand& data) {
   app->add_option("--input", data.inputs, "text, or JSON lines (.jsonl, .ndjson, .jsonlines, .json); also .gz, .zst")
@@ -466,7 +480,8 @@ void add_commands(CLI::App& app, Choices& choices) {
   app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")
       ->check(integer_value(1, 1024));
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_generate, add_export, add_data, add_plan, add_bench, add_checks})
+  for (const auto add :
+       {add_train, add_eval, add_generate, add_export, add_import, add_data, add_plan, add_bench, add_checks})
     add(app, choices);
 }
 

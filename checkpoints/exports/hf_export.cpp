@@ -1,8 +1,5 @@
 #include "checkpoints/exports/hf_export.h"
 
-#include <fmt/ranges.h>
-
-#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -10,8 +7,8 @@
 #include <remote_code.h>
 #include "checkpoints/exports/hf_model.h"
 #include "checkpoints/exports/hf_tokenizer.h"
+#include "checkpoints/exports/hf_weights.h"
 #include "checkpoints/exports/safetensors.h"
-#include "checkpoints/model_state.h"
 #include "core/error.h"
 #include "core/io/file.h"
 
@@ -22,24 +19,12 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kOneFile = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
-constexpr int64_t kMostIndexBytes = 100'000'000;
 
 void write_text(const std::string& path, const std::string& text) {
   File file(path, File::Mode::Create);
   file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
   file.sync();
   file.close();
-}
-
-// Of a parameter's master, of which the space holds the whole.
-std::map<std::string, StateRange> masters_of(const ParameterSpace& space) {
-  std::map<std::string, StateRange> found;
-  for (const StateRange& range : weight_ranges(space, RangesOf::Updater)) {
-    ensure(range.dtype == DType::F32 && range.count == range.elements() && range.device.type == DeviceType::Cpu,
-           "export", "the masters of {} are not whole float32 on the CPU", range.parameter);
-    found.emplace(range.parameter, range);
-  }
-  return found;
 }
 
 std::vector<float> values_of(const StateRange& master) {
@@ -75,7 +60,7 @@ std::vector<std::vector<size_t>> cut_into_files(const std::vector<SafeTensor>& t
 
 void write_weights(const std::string& folder, const HfExport& what) {
   const std::vector<HfTensor> tensors = hf_tensors(what.config);
-  const std::map<std::string, StateRange> masters = masters_of(what.space);
+  const std::map<std::string, StateRange> masters = whole_masters(what.space);
   std::vector<SafeTensor> all;
   for (const HfTensor& tensor : tensors) all.push_back({tensor.name, what.format, tensor.shape, 0, 0});
   const std::vector<std::vector<size_t>> files = cut_into_files(all, what.format, what.most_file_bytes);
@@ -99,34 +84,6 @@ void write_weights(const std::string& folder, const HfExport& what) {
   if (files.size() > 1)
     write_text(folder + "/" + kIndex,
                Json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) + "\n");
-}
-
-// A name in an index is a file beside it, and nothing else.
-void require_plain_name(const std::string& index, const std::string& name) {
-  const bool plain = !name.empty() && name.find('/') == std::string::npos && name.find('\0') == std::string::npos &&
-                     name[0] != '.' && name.ends_with(".safetensors");
-  if (!plain)
-    bad_input(index, "names '{}' for a file of weights: expected a .safetensors file in the same folder", name);
-}
-
-std::vector<std::string> files_of(const std::string& folder) {
-  const std::string index = folder + "/" + kIndex;
-  if (!exists(index)) {
-    if (!exists(folder + "/" + kOneFile)) bad_input(folder, "has no {} and no {}", kOneFile, kIndex);
-    return {kOneFile};
-  }
-  std::vector<std::string> names;
-  try {
-    const Json json = Json::parse(read_file(index, kMostIndexBytes));
-    for (const auto& [tensor, file] : json.at("weight_map").items()) {
-      const std::string name = file.get<std::string>();
-      require_plain_name(index, name);
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-    }
-  } catch (const nlohmann::json::exception&) {
-    bad_input(index, "is damaged: it is not what the format says");
-  }
-  return names;
 }
 
 }  // namespace
@@ -154,28 +111,7 @@ std::vector<std::string> write_hf_folder(const std::string& folder, const HfExpo
 }
 
 void load_hf_weights(const std::string& folder, const ModelConfig& config, ParameterSpace& space) {
-  std::map<std::string, HfTensor> wanted;
-  for (HfTensor& tensor : hf_tensors(config)) wanted.emplace(tensor.name, std::move(tensor));
-  const std::map<std::string, StateRange> masters = masters_of(space);
-  for (const std::string& name : files_of(folder)) {
-    const SafetensorsFile file = SafetensorsFile::open(folder + "/" + name);
-    for (const SafeTensor& tensor : file.tensors()) {
-      const auto found = wanted.find(tensor.name);
-      if (found == wanted.end()) bad_input(file.path(), "has {}, which the model has not, or twice", tensor.name);
-      if (tensor.shape != found->second.shape)
-        bad_input(file.path(), "has {} as ({}), expected ({})", tensor.name, fmt::join(tensor.shape, ", "),
-                  fmt::join(found->second.shape, ", "));
-      const std::vector<float> values = from_hf(found->second, file.read(tensor));
-      if (const std::string& parameter = found->second.parameter; !parameter.empty())
-        std::copy(values.begin(), values.end(), static_cast<float*>(masters.at(parameter).data));
-      else if (std::any_of(values.begin(), values.end(), [](float value) { return value != 0; }))
-        bad_input(file.path(), "has numbers in {}, of which the model has none: expected zeros", tensor.name);
-      wanted.erase(found);
-    }
-  }
-  if (!wanted.empty())
-    bad_input(folder, "lacks {} of the model's tensors, {} first", wanted.size(), wanted.begin()->first);
-  space.masters_changed();
+  HfWeights::open(folder).load(config, hf_class_of(config), space);
 }
 
 }  // namespace gta

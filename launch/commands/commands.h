@@ -44,6 +44,11 @@ struct ExportCommand {
 };
 int run_export(const ExportCommand& command);
 
+struct ImportCommand {
+  std::string folder, out, tokenizer;
+};
+int run_import(const ImportCommand& command);
+
 struct DataCommand {
   std::vector<std::string> inputs;
   std::string files_from, out, tokenizer, name = "train", format = "auto";
