@@ -33,5 +33,7 @@ bool read_checkpoint(const std::string& bytes);
 bool read_npy(const std::string& bytes);
 bool read_text(const std::string& bytes);
 bool read_safetensors(const std::string& bytes);
+bool read_hf_config(const std::string& bytes);
+bool read_hf_index(const std::string& bytes);
 
 }  // namespace gta::fuzz
