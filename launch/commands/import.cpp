@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -60,38 +61,54 @@ void write_text(const std::string& path, const std::string& text) {
   file.close();
 }
 
-// Tokens of everywhere in the vocabulary: as good as any text to compare two models with.
-Tensor reference_prompt(const ModelConfig& config) {
-  const int64_t count = std::min<int64_t>(32, config.max_sequence_length);
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>((i * 7919 + 5) % config.vocab_size));
-  return Tensor::from<int32_t>({1, count}, tokens);
+// RoPE's table is as long as the context, which may be a million tokens; of as few as these it is soon made.
+constexpr int64_t kPrompt = 32;
+
+ModelConfig for_a_prompt(ModelConfig config) {
+  config.max_sequence_length = std::min(config.max_sequence_length, kPrompt);
+  return config;
 }
 
-// Bits, so that NaN is itself.
+// Tokens of everywhere in the vocabulary: as good as any text to compare two models with.
+Tensor reference_prompt(const ModelConfig& config) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < config.max_sequence_length; ++i)
+    tokens.push_back(static_cast<int32_t>((i * 7919 + 5) % config.vocab_size));
+  return Tensor::from<int32_t>({1, config.max_sequence_length}, tokens);
+}
+
+// To the bit.
 bool same_logits(const CausalLm& a, const CausalLm& b) {
   const Tensor prompt = reference_prompt(a.config());
   const std::vector<double> of_a = to_doubles(a.logits(prompt)), of_b = to_doubles(b.logits(prompt));
   return of_a.size() == of_b.size() && std::memcmp(of_a.data(), of_b.data(), of_a.size() * sizeof(double)) == 0;
 }
 
+struct Imported {
+  const ModelConfig& config;
+  const ParameterSpace& space;
+  const CausalLm& model;  // for_a_prompt()
+  const Tokenizer& tokenizer;
+};
+
 // "" where a checkpoint that was written is what was read; otherwise what is not.
-std::string difference(const CausalLm& model, const ParameterSpace& space, const Tokenizer& tokenizer,
-                       const std::string& checkpoint) {
+std::string difference(const Imported& meant, const std::string& directory) {
   try {
-    const LoadedModel again = load_model(checkpoint, "cpu");
-    Checkpoint::open(again.checkpoint).verify();
-    RunConfig meant;
-    meant.model = model.config();
-    for (const ConfigDifference& differs : differences(meant, again.config))
+    const Checkpoint checkpoint = use_checkpoint(directory, {});  // which verifies it
+    RunConfig before;
+    before.model = meant.config;
+    for (const ConfigDifference& differs :
+         differences(before, parse_trained_config(checkpoint.config_yaml(), checkpoint.path() + "/config")))
       if (differs.key.starts_with("model.")) return fmt::format("{} is {}", differs.key, differs.after);
-    if (again.tokenizer.bytes() != tokenizer.bytes()) return "the tokenizer is another";
-    const std::vector<StateRange> a = weight_ranges(space, RangesOf::Updater),
+    const LoadedModel again = load_model(
+        directory, "cpu", {fmt::format("model.max_sequence_length={}", meant.model.config().max_sequence_length)});
+    if (again.tokenizer.bytes() != meant.tokenizer.bytes()) return "the tokenizer is another";
+    const std::vector<StateRange> a = weight_ranges(meant.space, RangesOf::Updater),
                                   b = weight_ranges(*again.space, RangesOf::Updater);
     for (size_t i = 0; i < a.size(); ++i)
       if (std::memcmp(a[i].data, b[i].data, static_cast<size_t>(a[i].bytes())) != 0)
         return a[i].parameter + " is another";
-    return same_logits(model, *again.model) ? "" : "the logits are others";
+    return same_logits(meant.model, *again.model) ? "" : "the logits are others";
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::BadInput) throw;
     return error.what();
@@ -115,7 +132,7 @@ int run_import(const ImportCommand& command) {
   cpu::check_products();
 
   ParameterSpace space;
-  const CausalLm model(space, config);
+  const CausalLm model(space, for_a_prompt(config));
   space.allocate(DType::F32, Device{}, SpaceUse::Inference);
   weights.load(config, from.type, space);
   require_finite(space, command.folder);
@@ -125,7 +142,7 @@ int run_import(const ImportCommand& command) {
   write_checkpoint(folder.path(), {{}, yaml, tokenizer.bytes(), weight_ranges(space, RangesOf::Owner)});
   write_text(folder.path() + "/model.yaml", to_yaml(config));
   write_text(folder.path() + "/tokenizer.model", tokenizer.bytes());
-  if (const std::string differs = difference(model, space, tokenizer, folder.path()); !differs.empty()) {
+  if (const std::string differs = difference({config, space, model, tokenizer}, folder.path()); !differs.empty()) {
     fmt::print("does not hold: read back, {}; nothing was written to {}\n", differs, path);
     return kExitCheckFailed;
   }
