@@ -1,10 +1,9 @@
 #include "checkpoints/exports/json_object.h"
 
 #include <nlohmann/json.hpp>
-#include <set>
-#include <stdexcept>
 #include <utility>
 
+#include "checkpoints/exports/json_check.h"
 #include "core/error.h"
 
 namespace gta {
@@ -17,20 +16,6 @@ std::string shown(const Json& value) {
   constexpr size_t kMost = 60;
   const std::string text = value.dump(-1, ' ', true);
   return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
-}
-
-// A parser would keep one of two values of a name without a word; a hostile depth would cost memory.
-Json parse_strictly(const std::string& text, int deepest) {
-  std::vector<std::set<std::string>> names;  // of the objects that are open
-  return Json::parse(text, [&](int depth, Json::parse_event_t event, Json& parsed) {
-    using Event = Json::parse_event_t;
-    if (depth > deepest) throw std::invalid_argument(fmt::format("nests deeper than {} levels", deepest));
-    if (event == Event::object_start) names.emplace_back();
-    if (event == Event::object_end) names.pop_back();
-    if (event == Event::key && !names.back().insert(parsed.get<std::string>()).second)
-      throw std::invalid_argument(fmt::format("has {} twice in one object", shown(parsed)));
-    return true;
-  });
 }
 
 }  // namespace
@@ -48,14 +33,18 @@ JsonObject::JsonObject(std::shared_ptr<const Value> value, std::string path, std
     : value_(std::move(value)), path_(std::move(path)), prefix_(std::move(prefix)) {}
 
 JsonObject JsonObject::parse(const std::string& text, const std::string& path, int deepest) {
-  auto value = std::make_shared<Value>();
-  try {
-    value->json = parse_strictly(text, deepest);
-  } catch (const nlohmann::json::exception&) {
-    bad_input(path, "is damaged: it is no JSON");
-  } catch (const std::invalid_argument& error) {
-    bad_input(path, "{}", error.what());
+  switch (const JsonCheck found = check_json(text, deepest); found.problem) {
+    case JsonProblem::None:
+      break;
+    case JsonProblem::NoJson:
+      bad_input(path, "is damaged: it is no JSON");
+    case JsonProblem::TooDeep:
+      bad_input(path, "nests deeper than {} levels", deepest);
+    case JsonProblem::NameTwice:
+      bad_input(path, "has {} twice in one object", shown(Json(found.name)));
   }
+  auto value = std::make_shared<Value>();
+  value->json = Json::parse(text);
   if (!value->json.is_object()) bad_input(path, "is {}: expected a JSON object", shown(value->json));
   return {std::move(value), path, ""};
 }

@@ -4,9 +4,9 @@
 #include <bit>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <stdexcept>
 
+#include "checkpoints/exports/json_check.h"
 #include "core/error.h"
 #include "core/io/file.h"
 
@@ -56,15 +56,12 @@ SafeTensor parse_tensor(const std::string& name, const Parsed& json) {
   return tensor;
 }
 
-// Throws where a name comes twice, of which a parser would keep one, and where a hostile depth would cost memory.
 Parsed parse_header(const std::string& text) {
-  std::set<std::string> names;
-  return Parsed::parse(text, [&](int depth, Parsed::parse_event_t event, Parsed& parsed) {
-    if (depth > kDeepest) throw std::invalid_argument("its header has a tensor that is none");
-    if (depth == 1 && event == Parsed::parse_event_t::key && !names.insert(parsed.get<std::string>()).second)
-      throw std::invalid_argument("its header names a tensor twice");
-    return true;
-  });
+  const JsonProblem problem = check_json(text, kDeepest).problem;
+  if (problem == JsonProblem::TooDeep) throw std::invalid_argument("its header has a tensor that is none");
+  if (problem == JsonProblem::NameTwice)
+    throw std::invalid_argument("its header names a tensor twice, or what is said of one");
+  return Parsed::parse(text);
 }
 
 std::vector<SafeTensor> parse_tensors(const std::string& header, int64_t data_bytes) {
