@@ -136,10 +136,7 @@ std::string whole_manifest(const std::string& folder, const TrainingPosition& po
 }
 
 void write_manifest(const std::string& path, const std::string& text) {
-  File file(path, File::Mode::Create);
-  file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
-  file.sync();
-  file.close();
+  write_synced(path, text);
   if (read_file(path) != text) fail(path, "was not written as it should: it reads back differently");
 }
 

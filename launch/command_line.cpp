@@ -47,6 +47,7 @@ struct Choices {
   EvalCommand eval;
   GenerateCommand generate;
   ExportCommand to_format;
+  ImportCommand from_format;
   DataCommand data;
   PlanCommand plan;
   InspectCommand inspect;
@@ -168,6 +169,13 @@ void add_token_choice(CLI::App* generate, GenerateCommand& command) {
   generate->add_option("--seed", command.seed)->capture_default_str()->check(integer_value(0, kLargestSeed));
 }
 
+void add_weights(CLI::App* app, std::string& weights) {
+  app->add_option("--weights", weights,
+                  "dtype: as computed with; int8: matrices in bytes, on a CPU (docs/inference.md)")
+      ->capture_default_str()
+      ->check(one_of({"dtype", "int8"}));
+}
+
 void add_generate(CLI::App& app, Choices& c) {
   CLI::App* generate = app.add_subcommand("generate", "continue a text, streamed to the terminal, or many at once");
   add_path(generate, "checkpoint", c.generate.checkpoint, "a run's folder or a checkpoint")->required();
@@ -192,6 +200,7 @@ void add_generate(CLI::App& app, Choices& c) {
   generate->add_flag("--logprobs", c.generate.log_probabilities,
                      "of the picked tokens, as the model gives them; with --json or --batch");
   generate->add_flag("--json", c.json, "the answer to --prompt as --batch gives it, a line for each sample");
+  add_weights(generate, c.generate.weights);
   add_model_overrides(generate, c.generate.overrides);
   add_device(generate, c.generate.device);
   generate->footer("example: gta generate runs/kjv-gta --prompt 'In the beginning' --max-tokens 100");
@@ -214,6 +223,16 @@ void add_export(CLI::App& app, Choices& c) {
       ->check(one_of({"float32", "bfloat16", "float16", "q8_0"}));
   to->footer("example: gta export runs/kjv-gta --format gguf --dtype q8_0 --out kjv-gta.gguf");
   to->final_callback([&c] { c.run = [&c] { return run_export(c.to_format); }; });
+}
+
+void add_import(CLI::App& app, Choices& c) {
+  CLI::App* from = app.add_subcommand(
+      "import", "a folder of Hugging Face's as a checkpoint, to evaluate, generate, export and train on");
+  add_path(from, "folder", c.from_format.folder, "with config.json and model.safetensors")->required();
+  add_path(from, "--out", c.from_format.out, "a new folder")->required();
+  add_path(from, "--tokenizer", c.from_format.tokenizer, "a sentencepiece model; without it FOLDER/tokenizer.model");
+  from->footer("example: gta import TinyLlama-1.1B --out tinyllama");
+  from->final_callback([&c] { c.run = [&c] { return run_import(c.from_format); }; });
 }
 
 void add_corpus(CLI::App* app, DataCommand& data) {
@@ -369,9 +388,7 @@ void add_bench_decode(CLI::App* bench, Choices& c) {
   decode->add_option("--dtype", command.dtype, "of weights and cache")
       ->capture_default_str()
       ->check(one_of({"float32", "bfloat16"}));
-  decode->add_option("--weights", command.weights, "dtype, or int8: matrices in bytes, on a CPU")
-      ->capture_default_str()
-      ->check(one_of({"dtype", "int8"}));
+  add_weights(decode, command.weights);
   add_path(decode, "--svg", command.svg, "a picture of it");
   decode->add_flag("--json", c.json, "for programs");
   add_overrides(decode, command.overrides);
@@ -560,7 +577,8 @@ void add_commands(CLI::App& app, Choices& choices) {
   app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")
       ->check(integer_value(1, 1024));
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_generate, add_export, add_data, add_plan, add_bench, add_checks})
+  for (const auto add :
+       {add_train, add_eval, add_generate, add_export, add_import, add_data, add_plan, add_bench, add_checks})
     add(app, choices);
 }
 

@@ -92,10 +92,7 @@ class TemporaryFile {
  public:
   TemporaryFile(std::string path, const std::string& text) : path_(std::move(path)) {
     try {
-      File file(path_, File::Mode::Create);
-      file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
-      file.sync();  // a full disk says so here, before anybody sees the number
-      file.close();
+      write_synced(path_, text);  // a full disk says so here, before anybody sees the number
     } catch (...) {
       ::unlink(path_.c_str());
       throw;

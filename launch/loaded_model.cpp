@@ -56,4 +56,12 @@ LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& 
   return std::move(*loaded);
 }
 
+void use_weights(LoadedModel& model, const std::string& weights) {
+  if (weights != "int8") return;
+  require(model.space->device().type == DeviceType::Cpu, "--weights", "int8 is for the CPU: expected --device cpu");
+  require(model.space->dtype() != DType::F64, "--weights",
+          "int8 has no float64 beside it: expected another train.dtype");
+  model.space->use_int8(model.model->only_looked_up());
+}
+
 }  // namespace gta

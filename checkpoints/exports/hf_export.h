@@ -28,8 +28,7 @@ struct HfExport {
 // Error(BadInput) where a weight does not fit the format.
 std::vector<std::string> write_hf_folder(const std::string& folder, const HfExport& what, const std::string& card);
 
-// The weights of such a folder, by its own index, into the masters of a space that declares them. Error(BadInput)
-// where the folder's files are not what the formats say, or hold other tensors than the model has.
+// The weights of such a folder, into the masters of a space that declares them; errors as HfWeights (hf_weights.h).
 void load_hf_weights(const std::string& folder, const ModelConfig& config, ParameterSpace& space);
 
 }  // namespace gta

@@ -115,14 +115,18 @@ const char* name_of(HfClass type) {
       return "DeepseekV2ForCausalLM";
     case HfClass::Gta:
       return "GtaForCausalLM";
+    case HfClass::Qwen2:
+      return "Qwen2ForCausalLM";
+    case HfClass::PublishedGta:
+      return "GTAForCausalLM";
   }
   return "";
 }
 
-std::vector<HfTensor> hf_tensors(const ModelConfig& config) {
+std::vector<HfTensor> hf_tensors(const ModelConfig& config, HfClass type) {
   ParameterSpace space;
   const CausalLm model(space, config);
-  const bool has_zero_biases = hf_class_of(config) == HfClass::Llama && config.attention.qkv_bias;
+  const bool has_zero_biases = type == HfClass::Llama && config.attention.qkv_bias;
   std::vector<HfTensor> tensors;
   for (const Parameter& parameter : space.parameters()) {
     HfTensor tensor{parameter.name, {parameter.shape.begin(), parameter.shape.end()}, parameter.name, {}};

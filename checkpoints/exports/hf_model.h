@@ -6,6 +6,11 @@
 //                          the folder holds
 //   DeepseekV2ForCausalLM  mla; it pairs columns (2j, 2j + 1) in RoPE where ours are (j, j + d/2): rows change places
 //   GtaForCausalLM         gva, gha, gta: code that travels with the weights (remote_code/)
+//
+// Two more are read, and never written (hf_config_reader.h):
+//
+//   Qwen2ForCausalLM       as Llama with biases, but none behind o_proj
+//   GTAForCausalLM         gta as its authors published it, model_type "llama"; the tensors are those of GtaForCausalLM
 #pragma once
 
 #include <cstdint>
@@ -18,9 +23,9 @@
 
 namespace gta {
 
-enum class HfClass : uint8_t { Llama, DeepseekV2, Gta };
-HfClass hf_class_of(const ModelConfig& config);
-const char* name_of(HfClass type);  // "LlamaForCausalLM"
+enum class HfClass : uint8_t { Llama, DeepseekV2, Gta, Qwen2, PublishedGta };
+HfClass hf_class_of(const ModelConfig& config);  // that is written
+const char* name_of(HfClass type);               // "LlamaForCausalLM"
 
 struct HfTensor {
   std::string name;
@@ -29,7 +34,8 @@ struct HfTensor {
   std::vector<int64_t> rows;  // row r is our row rows[r]; empty: all where they are
 };
 // In the order of the parameters. The same memory, but for rows: v_b_proj has another shape there, not another order.
-std::vector<HfTensor> hf_tensors(const ModelConfig& config);
+std::vector<HfTensor> hf_tensors(const ModelConfig& config, HfClass type);
+inline std::vector<HfTensor> hf_tensors(const ModelConfig& config) { return hf_tensors(config, hf_class_of(config)); }
 
 // Special tokens, -1 without one.
 struct HfTokens {

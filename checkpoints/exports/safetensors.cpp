@@ -4,9 +4,9 @@
 #include <bit>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <stdexcept>
 
+#include "checkpoints/exports/json_check.h"
 #include "core/error.h"
 #include "core/io/file.h"
 
@@ -14,6 +14,7 @@ namespace gta {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using Parsed = nlohmann::json;  // which finds a name among millions without asking each
 
 static_assert(std::endian::native == std::endian::little, "numbers are written as they lie in memory");
 
@@ -31,17 +32,17 @@ NumberFormat format_of(const std::string& name, const std::string& code) {
   throw std::invalid_argument(fmt::format("{} is {}: expected F32, BF16 or F16", name, code));
 }
 
-int64_t natural(const Json& json, const char* what) {
+int64_t natural(const Parsed& json, const char* what) {
   if (!json.is_number_unsigned() || json.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
     throw std::invalid_argument(fmt::format("{} is no count", what));
   return json.get<int64_t>();
 }
 
-SafeTensor parse_tensor(const std::string& name, const Json& json) {
+SafeTensor parse_tensor(const std::string& name, const Parsed& json) {
   SafeTensor tensor{name, format_of(name, json.at("dtype").get<std::string>()), {}, 0, 0};
   if (!json.at("shape").is_array()) throw std::invalid_argument("a shape is no list");
-  for (const Json& size : json.at("shape")) tensor.shape.push_back(natural(size, "a size"));
-  const Json& offsets = json.at("data_offsets");
+  for (const Parsed& size : json.at("shape")) tensor.shape.push_back(natural(size, "a size"));
+  const Parsed& offsets = json.at("data_offsets");
   if (!offsets.is_array() || offsets.size() != 2) throw std::invalid_argument("data_offsets are not two numbers");
   tensor.begin = natural(offsets[0], "an offset");
   tensor.end = natural(offsets[1], "an offset");
@@ -55,19 +56,16 @@ SafeTensor parse_tensor(const std::string& name, const Json& json) {
   return tensor;
 }
 
-// Throws where a name comes twice, of which a parser would keep one, and where a hostile depth would cost memory.
-Json parse_header(const std::string& text) {
-  std::set<std::string> names;
-  return Json::parse(text, [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kDeepest) throw std::invalid_argument("its header has a tensor that is none");
-    if (depth == 1 && event == Json::parse_event_t::key && !names.insert(parsed.get<std::string>()).second)
-      throw std::invalid_argument("its header names a tensor twice");
-    return true;
-  });
+Parsed parse_header(const std::string& text) {
+  const JsonProblem problem = check_json(text, kDeepest).problem;
+  if (problem == JsonProblem::TooDeep) throw std::invalid_argument("its header has a tensor that is none");
+  if (problem == JsonProblem::NameTwice)
+    throw std::invalid_argument("its header names a tensor twice, or what is said of one");
+  return Parsed::parse(text);
 }
 
 std::vector<SafeTensor> parse_tensors(const std::string& header, int64_t data_bytes) {
-  const Json json = parse_header(header);
+  const Parsed json = parse_header(header);
   if (!json.is_object()) throw std::invalid_argument("its header is no JSON object");
   std::vector<SafeTensor> tensors;
   for (const auto& [name, value] : json.items())

@@ -265,4 +265,11 @@ void publish_text(const std::string& path, const std::string& text) {
   });
 }
 
+void write_synced(const std::string& path, const std::string& text) {
+  File file(path, File::Mode::Create);
+  file.write_at(text.data(), static_cast<int64_t>(text.size()), 0);
+  file.sync();
+  file.close();
+}
+
 }  // namespace gta

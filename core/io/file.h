@@ -65,5 +65,7 @@ std::string temporary_name(const std::string& file);
 // the whole new one.
 void publish_file(const std::string& path, const std::function<void(const std::string& temporary)>& write);
 void publish_text(const std::string& path, const std::string& text);
+// A new or emptied file of this text, on disk: for one that gets its name later, with its folder or by a rename.
+void write_synced(const std::string& path, const std::string& text);
 
 }  // namespace gta

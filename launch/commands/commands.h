@@ -34,7 +34,7 @@ struct EvalCommand {
 int run_eval(const EvalCommand& command);
 
 struct GenerateCommand {
-  std::string checkpoint, batch, out, device = "auto";
+  std::string checkpoint, batch, out, device = "auto", weights = "dtype";
   std::optional<std::string> prompt;
   std::vector<std::string> overrides, stop;
   bool interactive = false, log_probabilities = false;
@@ -49,6 +49,11 @@ struct ExportCommand {
   std::string checkpoint, out, format = "hf", dtype = "float32";
 };
 int run_export(const ExportCommand& command);
+
+struct ImportCommand {
+  std::string folder, out, tokenizer;
+};
+int run_import(const ImportCommand& command);
 
 struct DataCommand {
   std::vector<std::string> inputs;

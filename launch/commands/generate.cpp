@@ -153,7 +153,8 @@ int run_generate(const GenerateCommand& command) {
   check_options(command);
   if (!command.batch.empty()) require_input_file(command.batch);
   if (!command.out.empty()) check_new_file(command.out);
-  const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
+  LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
+  use_weights(loaded, command.weights);
   if (command.interactive)
     converse(*loaded.model, loaded.tokenizer, sampling_of(command), command.prefill_chunk);
   else if (!command.batch.empty())

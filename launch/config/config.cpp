@@ -342,6 +342,17 @@ std::string to_yaml(const RunConfig& config) {
   return key_yaml(config, "", next, 0);
 }
 
+std::string to_yaml(const ModelConfig& model, int indent) {
+  const std::string section = "model.";
+  const std::vector<ConfigKey>& keys = config_keys();
+  auto next = static_cast<size_t>(
+      std::find_if(keys.begin(), keys.end(), [&](const ConfigKey& key) { return key.path.starts_with(section); }) -
+      keys.begin());
+  RunConfig config;
+  config.model = model;
+  return key_yaml(config, section, next, indent);
+}
+
 std::vector<ConfigDifference> differences(const RunConfig& before, const RunConfig& after) {
   std::vector<ConfigDifference> found;
   const auto uses = [](const RunConfig& config, const ConfigKey& key) {

@@ -37,6 +37,9 @@ bool is_run_config(const std::string& path);
 
 // Every key with its value, paths absolute; loads again to the same struct.
 std::string to_yaml(const RunConfig& config);
+// A model's file with every key; what parse_model_config() reads to the same struct. Each line begins with `indent`
+// spaces.
+std::string to_yaml(const ModelConfig& model, int indent = 0);
 
 struct ConfigDifference {
   std::string key, before, after;

@@ -11,9 +11,10 @@ namespace gta::fuzz {
 namespace {
 
 constexpr Target kTargets[] = {
-    {"configuration", read_configuration}, {"shard", read_shard}, {"tokenizer", read_tokenizer},
-    {"checkpoint", read_checkpoint},       {"npy", read_npy},     {"text", read_text},
-    {"safetensors", read_safetensors},     {"gguf", read_gguf},   {"questions", read_questions},
+    {"configuration", read_configuration}, {"shard", read_shard},       {"tokenizer", read_tokenizer},
+    {"checkpoint", read_checkpoint},       {"npy", read_npy},           {"text", read_text},
+    {"safetensors", read_safetensors},     {"gguf", read_gguf},         {"questions", read_questions},
+    {"hf_config", read_hf_config},         {"hf_index", read_hf_index},
 };
 
 class Folder {

@@ -35,5 +35,7 @@ bool read_text(const std::string& bytes);
 bool read_safetensors(const std::string& bytes);
 bool read_gguf(const std::string& bytes);
 bool read_questions(const std::string& bytes);
+bool read_hf_config(const std::string& bytes);
+bool read_hf_index(const std::string& bytes);
 
 }  // namespace gta::fuzz
