@@ -52,8 +52,8 @@ TEST_F(BatchGeneration, EachAnswerIsThatOfItsPromptAlone) {
       SCOPED_TRACE(fmt::format("{} at {}", name_of(type), temperature));
       use_model(type);
       const std::vector<GenerationRequest> asked = requests(13, temperature);
-      const std::vector<Answer> together = answers(asked, {.batch_size = 4, .prefill_chunk = 16});
-      EXPECT_EQ(report_.most_at_once, 4);
+      const std::vector<Answer> together = answers(asked, {.batch_size = 12, .prefill_chunk = 16});
+      EXPECT_EQ(report_.most_at_once, 12);
       int64_t prompted = 0, picked = 0;
       for (size_t i = 0; i < asked.size(); ++i) {
         const Answer alone = answer_of(this->alone(asked[i], 16));
@@ -69,6 +69,20 @@ TEST_F(BatchGeneration, EachAnswerIsThatOfItsPromptAlone) {
       EXPECT_EQ(report_.prompt_tokens, prompted);
       EXPECT_EQ(report_.generated_tokens, picked);
     }
+}
+
+// As many as core/backends/cpu/few_rows_gemm.h takes at once: no answer has a bit of another.
+TEST_F(BatchGeneration, AFewAtATimeGiveTheBitsOfEachAlone) {
+  for (const AttentionType type : testing::kAttentionTypes) {
+    use_model(type);
+    const std::vector<GenerationRequest> asked = requests(11, 1.0);
+    for (const int64_t size : {2, 8}) {
+      const std::vector<Answer> together = answers(asked, {.batch_size = size, .prefill_chunk = 16});
+      EXPECT_EQ(report_.most_at_once, size);
+      for (size_t i = 0; i < asked.size(); ++i)
+        EXPECT_EQ(together[i], answer_of(alone(asked[i], 16))) << name_of(type) << ", " << size << " at once, " << i;
+    }
+  }
 }
 
 TEST_F(BatchGeneration, OneAtATimeGivesTheBitsOfEachAloneAndTheSameBatchTheSameBits) {
