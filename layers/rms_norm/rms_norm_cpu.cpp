@@ -68,7 +68,8 @@ void rms_norm_forward(const Tensor& x, const Tensor& residual, const Tensor& wei
 namespace {
 
 void total_gradient(const RmsNormBackward& b) {
-  const auto& [s, rstd, weight, d_y, d_s, d_total, mode, d_weight, mode_weight] = b;
+  const Tensor &s = b.s, &rstd = b.rstd, &weight = b.weight, &d_y = b.d_y, &d_s = b.d_s, &d_total = b.d_total;
+  const GradientMode mode = b.mode_total;
   dispatch_floating(s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;
@@ -101,7 +102,8 @@ void total_gradient(const RmsNormBackward& b) {
 }
 
 void weight_gradient(const RmsNormBackward& b) {
-  const auto& [s, rstd, weight, d_y, d_s, d_total, mode_total, d_weight, mode] = b;
+  const Tensor &s = b.s, &rstd = b.rstd, &d_y = b.d_y, &d_weight = b.d_weight;
+  const GradientMode mode = b.mode_weight;
   dispatch_floating(s.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     using C = compute_type<T>;
