@@ -221,6 +221,9 @@ void add_export(CLI::App& app, Choices& c) {
   to->add_option("--dtype", c.to_format.dtype, "of the weights; q8_0 is gguf's alone")
       ->capture_default_str()
       ->check(one_of({"float32", "bfloat16", "float16", "q8_0"}));
+  to->add_option("--verify-with", c.to_format.verify_with,
+                 "has transformers read the folder, or llama.cpp the file, and compares (docs/exports.md)")
+      ->check(one_of({"transformers", "llama.cpp"}));
   to->footer("example: gta export runs/kjv-gta --format gguf --dtype q8_0 --out kjv-gta.gguf");
   to->final_callback([&c] { c.run = [&c] { return run_export(c.to_format); }; });
 }

@@ -46,7 +46,7 @@ struct GenerateCommand {
 int run_generate(const GenerateCommand& command);
 
 struct ExportCommand {
-  std::string checkpoint, out, format = "hf", dtype = "float32";
+  std::string checkpoint, out, format = "hf", dtype = "float32", verify_with;
 };
 int run_export(const ExportCommand& command);
 

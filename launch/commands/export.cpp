@@ -13,6 +13,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/export_check.h"
 #include "launch/commands/export_gguf.h"
+#include "launch/commands/export_reader.h"
 #include "launch/new_output.h"
 #include "launch/plan.h"
 
@@ -62,6 +63,7 @@ std::string first_difference(const ParameterSpace& ours, const ParameterSpace& r
 
 int export_hf(const ExportCommand& command) {
   NewOutput out("--out", command.out, NewOutput::Kind::Folder);
+  check_reader_for(command, "transformers");
   require(command.dtype != "q8_0", "--dtype", "q8_0 is a type of gguf: expected float32, bfloat16 or float16 for hf");
   const NumberFormat format = number_format_named(command.dtype);
   const LoadedModel model = load_model(command.checkpoint, "cpu", {"train.dtype=float32"});
@@ -82,6 +84,11 @@ int export_hf(const ExportCommand& command) {
   if (!differs.empty() || !std::isfinite(logits) || (format == NumberFormat::F32 && logits != 0)) {
     fmt::print("does not hold: read back, {} and logits differ by {:.3g}; nothing was written to {}\n",
                differs.empty() ? "weights are the same" : differs + " is another", logits, out.path());
+    return kExitCheckFailed;
+  }
+  if (const std::string differs_there = difference_of_reader(command, folder, model, format == NumberFormat::F32);
+      !differs_there.empty()) {
+    fmt::print("does not hold: {}; nothing was written to {}\n", differs_there, out.path());
     return kExitCheckFailed;
   }
   out.publish();

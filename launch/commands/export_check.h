@@ -12,4 +12,8 @@ Tensor reference_prompt(const LoadedModel& model);
 // The largest difference of logits, over the largest of ours; infinite where one is no number.
 double largest_difference(const std::vector<double>& ours, const std::vector<double>& theirs);
 
+// Of logits by another program. Of float32 what two ways to add lose; of shorter numbers far more than rounding costs,
+// and far less than rows in a wrong order.
+inline double tolerated_difference(bool float32) { return float32 ? 1e-4 : 0.25; }
+
 }  // namespace gta

@@ -12,14 +12,12 @@
 #include "core/io/hash.h"
 #include "core/log.h"
 #include "launch/commands/export_check.h"
+#include "launch/commands/export_reader.h"
 #include "launch/new_output.h"
 #include "launch/plan.h"
 
 namespace gta {
 namespace {
-
-// Of float32 what two ways to add lose. Of the others far more than rounding costs, and far less than a wrong order.
-double tolerance(GgufType type) { return type == GgufType::F32 ? 1e-4 : 0.25; }
 
 GgufKeys provenance(const Checkpoint& checkpoint) {
   const TrainingPosition& position = checkpoint.position();
@@ -33,6 +31,7 @@ GgufKeys provenance(const Checkpoint& checkpoint) {
 
 int export_gguf(const ExportCommand& command) {
   NewOutput out("--out", command.out, NewOutput::Kind::File);
+  check_reader_for(command, "llama.cpp");
   const GgufType type = gguf_type_named(command.dtype);
   const LoadedModel model = load_model(command.checkpoint, "cpu", {"train.dtype=float32"});
   const ModelConfig& config = model.config.model;
@@ -47,9 +46,14 @@ int export_gguf(const ExportCommand& command) {
   const Tensor prompt = reference_prompt(model);
   const double logits =
       largest_difference(to_doubles(model.model->logits(prompt)), gguf_logits(file, prompt.to_vector<int32_t>()));
-  if (!differs.empty() || !(logits <= tolerance(type))) {
+  if (!differs.empty() || !(logits <= tolerated_difference(type == GgufType::F32))) {
     fmt::print("does not hold: read back, {} and logits differ by {:.3g} of the largest; nothing was written to {}\n",
                differs.empty() ? "every tensor is the same" : differs + " is another", logits, out.path());
+    return kExitCheckFailed;
+  }
+  if (const std::string differs_there = difference_of_reader(command, path, model, type == GgufType::F32);
+      !differs_there.empty()) {
+    fmt::print("does not hold: {}; nothing was written to {}\n", differs_there, out.path());
     return kExitCheckFailed;
   }
   out.publish();

@@ -140,6 +140,13 @@ TEST_F(Export, WhatLlamaCppCannotComputeIsRefusedAndNothingIsWrittenOver) {
   const std::string run_folder = train("r", "");
   EXPECT_EQ(run(kGta + " export " + run_folder + " --dtype q8_0 --out " + folder_ + "/hf"), 2);
   EXPECT_NE(said().find("q8_0 is a type of gguf"), std::string::npos) << said();
+  EXPECT_EQ(run(kGta + " export " + run_folder + " --verify-with llama.cpp --out " + folder_ + "/hf"), 2);
+  EXPECT_NE(said().find("llama.cpp does not read --format hf: expected transformers"), std::string::npos) << said();
+  EXPECT_EQ(run("GTA_TRANSFORMERS_PYTHON=false " + kGta + " export " + run_folder +
+                " --verify-with transformers --out " + folder_ + "/hf"),
+            2);
+  EXPECT_NE(said().find("false cannot import torch, transformers"), std::string::npos) << said();
+  EXPECT_FALSE(exists(folder_ + "/hf"));
   publish_text(folder_ + "/there.gguf", "mine");
   EXPECT_EQ(run(kGta + " export " + run_folder + " --format gguf --out " + folder_ + "/there.gguf"), 2);
   EXPECT_EQ(read_file(folder_ + "/there.gguf"), "mine");
@@ -172,11 +179,14 @@ TEST_F(Export, LlamaCppComputesGeneratesAndTokenizesAsWeDo) {
         {"gta", "--set model.attention.type=gta"},
         {"gta-direct", "--set model.attention.value_decoder=direct --set model.attention.qkv_bias=false"}}) {
     const std::string run_folder = train(name, keys + wide), logits = run_folder + ".npy", text = run_folder + ".txt";
-    for (const std::string dtype : {"float32", "q8_0"})
-      ASSERT_EQ(run(kGta + " export " + run_folder + " --format gguf --dtype " + dtype + " --out " + run_folder + "-" +
-                    dtype + ".gguf"),
-                0)
+    for (const std::string dtype : {"float32", "q8_0"}) {
+      ASSERT_EQ(
+          run("GTA_LLAMA_CPP_PYTHON=" + python + " " + kGta + " export " + run_folder + " --format gguf --dtype " +
+              dtype + " --verify-with llama.cpp --out " + run_folder + "-" + dtype + ".gguf"),
+          0)
           << said();
+      EXPECT_NE(said().find("xllamacpp "), std::string::npos) << said();
+    }
     ASSERT_EQ(run(kGta + " eval " + run_folder + " --device cpu --tokens " + tokens + " --logits-out " + logits), 0)
         << said();
     ASSERT_EQ(run(kGta + " generate " + run_folder + " --device cpu --prompt 'ab cd' --max-tokens 10 --temperature 0"),
@@ -214,7 +224,11 @@ TEST_F(Export, TransformersComputesGeneratesAndTokenizesAsWeDo) {
                       keys = "--set model.rope_theta=50000 --set model.attention.type=" + type + eps,
                       run_folder = train(type, keys), out = run_folder + "-hf", logits = run_folder + ".npy",
                       text = run_folder + ".txt";
-    ASSERT_EQ(run(kGta + " export " + run_folder + " --out " + out), 0) << said();
+    ASSERT_EQ(run("GTA_TRANSFORMERS_PYTHON=" + python + " " + kGta + " export " + run_folder +
+                  " --verify-with transformers --out " + out),
+              0)
+        << said();
+    EXPECT_NE(said().find("transformers "), std::string::npos) << said();
     ASSERT_EQ(run(kGta + " eval " + run_folder + " --device cpu --tokens " + tokens + " --logits-out " + logits), 0)
         << said();
     ASSERT_EQ(run(kGta + " generate " + run_folder + " --device cpu --prompt 'ab cd' --max-tokens 10 --temperature 0"),

@@ -1,0 +1,154 @@
+#include "launch/commands/export_reader.h"
+
+#include <fcntl.h>
+#include <fmt/ranges.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include <export_readers.h>
+#include "core/io/file.h"
+#include "core/log.h"
+#include "launch/commands/export_check.h"
+
+namespace gta {
+namespace {
+
+struct Reader {
+  const char *name, *variable, *modules, *script;
+};
+constexpr Reader kReaders[] = {{"transformers", "GTA_TRANSFORMERS_PYTHON", "torch, transformers", kTransformersReader},
+                               {"llama.cpp", "GTA_LLAMA_CPP_PYTHON", "xllamacpp", kLlamaCppReader}};
+
+const Reader& reader_named(const std::string& name) {
+  for (const Reader& reader : kReaders)
+    if (name == reader.name) return reader;
+  bad_input("--verify-with", "expected transformers or llama.cpp, got '{}'", name);
+}
+
+std::string python_of(const Reader& reader) {
+  const char* const named = std::getenv(reader.variable);
+  return named && *named ? named : "python3";
+}
+
+// A file that goes with this object.
+class ScratchFile {
+ public:
+  explicit ScratchFile(std::string path) : path_(std::move(path)) {}
+  ~ScratchFile() { ::unlink(path_.c_str()); }
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Runs a program with both its outputs in `log`; whether it ended with 0.
+bool run(std::vector<std::string> words, const std::string& log) {
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
+  // Signals are blocked in this program (core/signal_mask.h): a reader that inherits that could not be stopped.
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  pid_t child = 0;
+  const int error = ::posix_spawnp(&child, arguments[0], &files, &attributes, arguments.data(), environ);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&files);
+  if (error != 0) return false;
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+std::string last_line(const std::string& text) {
+  const size_t end = text.find_last_not_of('\n');
+  if (end == std::string::npos) return "";
+  const size_t begin = text.find_last_of('\n', end);
+  return text.substr(begin == std::string::npos ? 0 : begin + 1,
+                     end - (begin == std::string::npos ? 0 : begin + 1) + 1);
+}
+
+std::vector<double> log_softmax(std::vector<double> logits, int64_t vocab) {
+  for (size_t row = 0; row < logits.size(); row += static_cast<size_t>(vocab)) {
+    const auto first = logits.begin() + static_cast<std::ptrdiff_t>(row), last = first + vocab;
+    const double largest = *std::max_element(first, last);
+    double sum = 0;
+    for (auto at = first; at != last; ++at) sum += std::exp(*at - largest);
+    for (auto at = first; at != last; ++at) *at -= largest + std::log(sum);
+  }
+  return logits;
+}
+
+struct ReaderResult {
+  std::string version;    // what it says of itself
+  double difference = 0;  // of log-probabilities, over the largest of our logits
+};
+
+ReaderResult compare(const std::string& name, const std::string& path, const LoadedModel& model) {
+  const Reader& reader = reader_named(name);
+  const ScratchFile log(path + ".log"), out(path + ".logits");
+  const Tensor prompt = reference_prompt(model);
+  const bool ended = run({python_of(reader), "-c", reader.script, path,
+                          fmt::format("{}", fmt::join(prompt.to_vector<int32_t>(), ",")), out.path()},
+                         log.path());
+  const std::string said = exists(log.path()) ? read_file(log.path(), 1 << 26) : "";
+  if (!ended) fail("--verify-with", "{} could not read it: {}", name, last_line(said));
+  const std::string bytes = read_file(out.path());
+  const std::vector<double> logits = to_doubles(model.model->logits(prompt));
+  if (bytes.size() != logits.size() * sizeof(float))
+    fail("--verify-with", "{} gave {} numbers, expected {}", name, bytes.size() / sizeof(float), logits.size());
+  std::vector<float> theirs(logits.size());
+  std::memcpy(theirs.data(), bytes.data(), bytes.size());
+  const std::vector<double> ours = log_softmax(logits, model.config.model.vocab_size);
+  double largest = 0, most = 0;
+  for (size_t i = 0; i < ours.size(); ++i) {
+    largest = std::max(largest, std::abs(logits[i]));
+    const double difference = std::abs(ours[i] - static_cast<double>(theirs[i]));
+    most = difference < INFINITY ? std::max(most, difference) : INFINITY;
+  }
+  return {last_line(said), largest > 0 ? most / largest : most};
+}
+
+}  // namespace
+
+void check_reader_for(const ExportCommand& command, const std::string& reader_of_format) {
+  if (command.verify_with.empty()) return;
+  require(command.verify_with == reader_of_format, "--verify-with", "{} does not read --format {}: expected {}",
+          command.verify_with, command.format, reader_of_format);
+  const Reader& reader = reader_named(command.verify_with);
+  const ScratchFile log(command.out + temporary_name(".log"));
+  require(run({python_of(reader), "-c", std::string("import ") + reader.modules}, log.path()), "--verify-with",
+          "{} cannot import {}: name a Python that can in {} (launch/install_interop makes one)", python_of(reader),
+          reader.modules, reader.variable);
+}
+
+std::string difference_of_reader(const ExportCommand& command, const std::string& path, const LoadedModel& model,
+                                 bool float32) {
+  if (command.verify_with.empty()) return "";
+  const ReaderResult result = compare(command.verify_with, path, model);
+  const std::string seen =
+      fmt::format("{} computes logits that differ by {:.2g} of the largest", result.version, result.difference);
+  if (!(result.difference <= tolerated_difference(float32))) return seen;
+  log::info("{}", seen);
+  return "";
+}
+
+}  // namespace gta

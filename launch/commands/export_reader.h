@@ -1,0 +1,20 @@
+// The real reader of an export, run on the reference prompt: transformers of a folder, llama.cpp of a GGUF file.
+#pragma once
+
+#include <string>
+
+#include "launch/commands/commands.h"
+#include "launch/loaded_model.h"
+
+namespace gta {
+
+// Error(BadInput) where --verify-with names another reader than the format's, or the Python that
+// GTA_TRANSFORMERS_PYTHON or GTA_LLAMA_CPP_PYTHON names, else python3, has not the packages: asked before anything is
+// written.
+void check_reader_for(const ExportCommand& command, const std::string& reader);
+// "" where --verify-with is not given, or what it names computes the logits that the model has; else what it computes.
+// Says which version it was. Error(Failed) where it ends with an error.
+std::string difference_of_reader(const ExportCommand& command, const std::string& path, const LoadedModel& model,
+                                 bool float32);
+
+}  // namespace gta
