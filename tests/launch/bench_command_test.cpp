@@ -124,6 +124,40 @@ train: {steps: 10, global_batch_size: 6, micro_batch_size: 3, dtype: float64}
 }
 
 // With GPU or CPU behind the device, the output says which it was.
+TEST_F(BenchCommandTest, DecodingAsJsonHasTheCacheThatTheVariantKeepsAndAPicture) {
+  publish_text(folder_ + "/mha.yaml",
+               std::string(kModel).replace(std::string(kModel).find("type: gta"), 9, "type: mha"));
+  const std::string picture = folder_ + "/decode.svg";
+  ASSERT_EQ(
+      bench("decode " + folder_ + "/mha.yaml " + folder_ +
+            "/model.yaml --device cpu --contexts 64,128 --sequences 1,3 --tokens 2 --longest-prefill 64 --json --svg " +
+            picture),
+      0)
+      << errors();
+  const Json json = Json::parse(output());
+  ASSERT_EQ(json["models"].size(), 2u);
+  for (const Json& model : json["models"]) {
+    const ModelConfig config = load_model_config(folder_ + "/" + std::string(model["name"]) + ".yaml", {});
+    const Plan plan = plan_model(config, 32);
+    EXPECT_EQ(model["parameters"], plan.parameters);
+    ASSERT_EQ(model["points"].size(), 4u);
+    for (const Json& point : model["points"]) {
+      const auto cached = static_cast<double>(point["context"]) * static_cast<double>(point["sequences"]);
+      const double bytes = cached * static_cast<double>(plan.cache_numbers_per_token_and_layer * config.layers) * 4;
+      // The allocator rounds each tensor up a little.
+      EXPECT_NEAR(static_cast<double>(point["cache_bytes"]), bytes, 0.05 * bytes + 4096);
+      EXPECT_GT(static_cast<double>(point["tokens_per_second"]), 0);
+      EXPECT_EQ(point.contains("prefill_seconds"), point["context"] == 64 && point["sequences"] == 1);
+    }
+  }
+  EXPECT_NE(read_file(picture).find(">model</text>"), std::string::npos);
+  EXPECT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --contexts 0"), 2);
+  EXPECT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --dtype float64"), 2);
+  ASSERT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --contexts 64 --tokens 1 --weights int8"), 0)
+      << errors();
+  EXPECT_NE(output().find("with int8 weights"), std::string::npos);
+}
+
 TEST_F(BenchCommandTest, CudaIsMeasuredByWhatItIs) {
   GTA_NEEDS_CUDA();
   const std::string is = describe(*cuda_device());
