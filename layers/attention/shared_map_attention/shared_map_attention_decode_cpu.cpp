@@ -1,12 +1,13 @@
 // Few queries against a cache: the time is that of reading keys and values, so each is read from memory once, for all
 // the maps that share it.
 //
-//   work item     (sequence, key head, chunk of keys): scores of all the maps that share the key head, then
-//                 m = max s, l = sum e^(s - m), u = sum e^(s - m) v        of the chunk, for each map and query
+//   work item     (sequence, chunk of keys): scores of all maps, then of each map and query
+//                 m = max s, l = sum e^(s - m), u = sum e^(s - m) v        of the chunk
 //   second pass   (sequence, map, query): M = max m, U = sum e^(m - M) u / sum e^(m - M) l      over chunks, in order
 //
-// Chunks are cut from a sequence's first key on, by size: neither the number of threads nor the rest of the batch
-// changes a bit. bfloat16 keys and values are widened as they are read.
+// A row of the cache is read from its first head to its last: memory gives a stream sooner than pieces of one. Chunks are
+// cut from a sequence's first key on, by size: neither the number of threads nor the rest of the batch changes a bit.
+// bfloat16 keys and values are widened as they are read.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -21,7 +22,7 @@ namespace gta::cpu {
 namespace {
 
 constexpr int64_t kMostQueries = 4;
-constexpr int64_t kChunkKeys = 128;
+constexpr int64_t kChunkKeys = 64;
 
 int64_t pieces(int64_t size, int64_t piece) { return (size + piece - 1) / piece; }
 
@@ -88,62 +89,62 @@ class Decode {
       : a_(a),
         s_(a.shape),
         queries_(a.queries()),
-        sharing_(s_.query_heads / s_.key_heads),
-        rows_(sharing_ * queries_),
+        rows_(s_.query_heads * queries_),
         chunks_(pieces(a.most_keys(), kChunkKeys)),
         part_(s_.value_dim + 2),
-        parts_(Tensor::empty({s_.batch * s_.query_heads * queries_, chunks_ * part_}, dtype_of<C>, a.q.device(),
-                             Purpose::Workspace)) {}
+        parts_(Tensor::empty({s_.batch * rows_, chunks_ * part_}, dtype_of<C>, a.q.device(), Purpose::Workspace)) {}
 
   void run() const {
-    parallel_for(s_.batch * chunks_ * s_.key_heads, [&](int64_t item) {
-      chunk(item / (chunks_ * s_.key_heads), item % s_.key_heads, item / s_.key_heads % chunks_);
-    });
+    parallel_for(s_.batch * chunks_, [&](int64_t item) { chunk(item / chunks_, item % chunks_); });
     parallel_for(s_.batch * s_.query_heads, [&](int64_t item) {
-      for (int64_t query = 0; query < queries_; ++query) combine(item / s_.query_heads, item % s_.query_heads, query);
+      for (int64_t query = 0; query < queries_; ++query)
+        combine(item / s_.query_heads, item % s_.query_heads * queries_ + query);
     });
   }
 
  private:
   int64_t keys_of(int64_t sequence) const { return a_.keys.count.template data<int32_t>()[sequence]; }
-  // (u, m, l) of one chunk.
-  C* part(int64_t sequence, int64_t map, int64_t query, int64_t chunk) const {
-    return parts_.template data<C>() + ((sequence * s_.query_heads + map) * queries_ + query) * parts_.pitch() +
-           chunk * part_;
+  // (u, m, l) of one chunk. A row is a map and a query: map * queries + query.
+  C* part(int64_t sequence, int64_t row, int64_t chunk) const {
+    return parts_.template data<C>() + (sequence * rows_ + row) * parts_.pitch() + chunk * part_;
   }
 
-  void chunk(int64_t sequence, int64_t key_head, int64_t chunk) const {
+  // Queries of all rows, widened.
+  void load_queries(int64_t sequence, C* to) const {
+    for (int64_t row = 0; row < rows_; ++row) {
+      const T* const from = a_.q.template data<T>() + (sequence * queries_ + row % queries_) * a_.q.pitch() +
+                            row / queries_ * s_.head_dim;
+      for (int64_t c = 0; c < s_.head_dim; ++c) to[row * s_.head_dim + c] = static_cast<C>(from[c]);
+    }
+  }
+
+  void chunk(int64_t sequence, int64_t chunk) const {
     const int64_t keys = keys_of(sequence), first = chunk * kChunkKeys, count = std::min(kChunkKeys, keys - first);
     if (count <= 0) return;
     thread_local std::vector<C> q, scores;
     q.resize(static_cast<size_t>(rows_ * s_.head_dim));
     scores.resize(static_cast<size_t>(rows_ * kChunkKeys));
-    for (int64_t row = 0; row < rows_; ++row) {
-      const int64_t map = key_head * sharing_ + row / queries_;
-      const T* const from =
-          a_.q.template data<T>() + (sequence * queries_ + row % queries_) * a_.q.pitch() + map * s_.head_dim;
-      for (int64_t c = 0; c < s_.head_dim; ++c) q[static_cast<size_t>(row * s_.head_dim + c)] = static_cast<C>(from[c]);
-    }
+    load_queries(sequence, q.data());
     const int64_t first_row = a_.keys.first.template data<int32_t>()[sequence] + first;
-    const T* const k = a_.k.template data<T>() + first_row * a_.k.pitch() + key_head * s_.head_dim;
-    for (int64_t key = 0; key < count; ++key)
-      dots_of_rows(q.data(), rows_, s_.head_dim, k + key * a_.k.pitch(), scores.data() + key, kChunkKeys);
-    for (int64_t row = 0; row < rows_; ++row) {
-      const int64_t map = key_head * sharing_ + row / queries_, query = row % queries_;
-      const int64_t visible = std::clamp<int64_t>(keys - queries_ + query + 1 - first, 0, count);
-      weigh(scores.data() + row * kChunkKeys, visible, count, part(sequence, map, query, chunk));
+    const int64_t sharing_key = rows_ / s_.key_heads, sharing_value = rows_ / s_.value_heads;
+    for (int64_t key = 0; key < count; ++key) {
+      const T* const k = a_.k.template data<T>() + (first_row + key) * a_.k.pitch();
+      for (int64_t head = 0; head < s_.key_heads; ++head)
+        dots_of_rows(q.data() + head * sharing_key * s_.head_dim, sharing_key, s_.head_dim, k + head * s_.head_dim,
+                     scores.data() + head * sharing_key * kChunkKeys + key, kChunkKeys);
     }
     for (int64_t row = 0; row < rows_; ++row) {
-      const int64_t map = key_head * sharing_ + row / queries_;
-      std::fill_n(part(sequence, map, row % queries_, chunk), s_.value_dim, C{0});
+      const int64_t visible = std::clamp<int64_t>(keys - queries_ + row % queries_ + 1 - first, 0, count);
+      C* const out = part(sequence, row, chunk);
+      weigh(scores.data() + row * kChunkKeys, visible, count, out);
+      std::fill_n(out, s_.value_dim, C{0});
     }
-    // Four values at a time, for every map: the next map finds them in the nearest cache.
+    // Four values at a time, for every row that shares them: the next one finds them in the nearest cache.
     for (int64_t key = 0; key < count; key += 4)
       for (int64_t row = 0; row < rows_; ++row) {
-        const int64_t map = key_head * sharing_ + row / queries_;
-        const T* const v = a_.v.template data<T>() + (first_row + key) * a_.v.pitch() +
-                           map / (s_.query_heads / s_.value_heads) * s_.value_dim;
-        add_values(part(sequence, map, row % queries_, chunk), scores.data() + row * kChunkKeys + key, v, a_.v.pitch(),
+        const T* const v =
+            a_.v.template data<T>() + (first_row + key) * a_.v.pitch() + row / sharing_value * s_.value_dim;
+        add_values(part(sequence, row, chunk), scores.data() + row * kChunkKeys + key, v, a_.v.pitch(),
                    std::min<int64_t>(4, count - key), s_.value_dim);
       }
   }
@@ -164,10 +165,10 @@ class Decode {
     part[s_.value_dim + 1] = sum;
   }
 
-  void combine(int64_t sequence, int64_t map, int64_t query) const {
+  void combine(int64_t sequence, int64_t row) const {
     const int64_t chunks = pieces(keys_of(sequence), kChunkKeys), dim = s_.value_dim;
     const C scale = static_cast<C>(s_.scale);
-    const C* const parts = part(sequence, map, query, 0);
+    const C* const parts = part(sequence, row, 0);
     C largest = -std::numeric_limits<C>::infinity(), sum = 0;
     for (int64_t i = 0; i < chunks; ++i) largest = std::max(largest, parts[i * part_ + dim]);
     thread_local std::vector<C> u;
@@ -180,14 +181,14 @@ class Decode {
 #pragma omp simd
       for (int64_t c = 0; c < dim; ++c) u[static_cast<size_t>(c)] += weight * p[c];
     }
-    T* const to = a_.u.template data<T>() + (sequence * queries_ + query) * a_.u.pitch() + map * dim;
+    T* const to =
+        a_.u.template data<T>() + (sequence * queries_ + row % queries_) * a_.u.pitch() + row / queries_ * dim;
     for (int64_t c = 0; c < dim; ++c) store(to[c], u[static_cast<size_t>(c)] / sum);
   }
 
   const AttentionForward& a_;
   const AttentionShape& s_;
-  int64_t queries_, sharing_, rows_;  // maps that share a key head; their rows of scores
-  int64_t chunks_, part_;
+  int64_t queries_, rows_, chunks_, part_;
   Tensor parts_;
 };
 
