@@ -64,8 +64,8 @@ class ParameterSpace {
   // to do but in bfloat16. Weights whose masters other ranks have stay as they are.
   void masters_changed();
 
-  // On a CPU, for inference: rounds every matrix but `except` (a table that is only looked up) to bytes, which linear maps
-  // read from now on. What is computed is another, slightly.
+  // On a CPU, for inference: rounds every matrix but `except` (a table that is only looked up) to bytes, which linear
+  // maps read from now on. What is computed is another, slightly.
   void use_int8(const Weight* except = nullptr);
 
   DType dtype() const { return dtype_; }  // of compute

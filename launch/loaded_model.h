@@ -24,8 +24,8 @@ struct LoadedModel {
 // longer contexts, another dtype of compute.
 LoadedModel load_model(const std::string& run_or_checkpoint, const std::string& device,
                        const std::vector<std::string>& overrides = {});
-// "dtype": as they are. "int8": matrices are rounded to bytes, by rows, which products read from then on; Error(BadInput)
-// on another device than the CPU, and in float64.
+// "dtype": as they are. "int8": matrices are rounded to bytes, by rows, which products read from then on;
+// Error(BadInput) on another device than the CPU, and in float64.
 void use_weights(LoadedModel& model, const std::string& weights);
 // Error(BadInput) when `key`, which load_model() takes, is among them: what it would change is not used; `why` says so.
 void refuse_override(const std::vector<std::string>& overrides, const std::string& key, const std::string& why);

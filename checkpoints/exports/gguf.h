@@ -54,8 +54,8 @@ class GgufFile {
   std::vector<GgufTensor> tensors_;
 };
 
-// Writes, in this order, tensors with a name, type and shape, and syncs the file. values(i): of the i-th, each asked for
-// once: no more than one tensor is in memory.
+// Writes, in this order, tensors with a name, type and shape, and syncs the file. values(i): of the i-th, each asked
+// for once: no more than one tensor is in memory.
 void write_gguf(const std::string& path, const GgufKeys& keys, std::vector<GgufTensor> tensors,
                 const std::function<std::vector<float>(size_t)>& values);
 

@@ -1,5 +1,5 @@
-// What an engine computes from a GGUF file, in float64 and from the file alone: slow, plain, and written from llama.cpp's
-// side, so that an export is seen to hold before anyone has it. Of the four architectures of gguf_model.h.
+// What an engine computes from a GGUF file, in float64 and from the file alone: slow, plain, and written from
+// llama.cpp's side, so that an export is seen to hold before anyone has it. Of the four architectures of gguf_model.h.
 #pragma once
 
 #include <cstdint>

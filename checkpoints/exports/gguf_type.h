@@ -1,5 +1,5 @@
-// How GGUF stores the numbers of a tensor. float32, float16 and bfloat16 one by one; q8_0 in blocks of 32 of a row, each
-// a float16 d and 32 signed bytes q: x = d q with d = max|x| / 127.
+// How GGUF stores the numbers of a tensor. float32, float16 and bfloat16 one by one; q8_0 in blocks of 32 of a row,
+// each a float16 d and 32 signed bytes q: x = d q with d = max|x| / 127.
 #pragma once
 
 #include <cstdint>

@@ -28,15 +28,24 @@ def probabilities(prompt, pick):
     return logprobs["content"][0]["top_logprobs"] if logprobs else None
 
 
-first = next((found for pick in [None, *range(3, 1000)] if (found := probabilities(tokens[:1], pick))), None)
-printable = next(entry["id"] for entry in first if entry["token"].isascii() and entry["token"].strip().isalnum())
-vocab = 1 + max(entry["id"] for entry in first)
-with open(out, "wb") as file:
-    for position in range(len(tokens)):
-        row = [float("-inf")] * vocab
-        for entry in probabilities(tokens[: position + 1], printable):
-            row[entry["id"]] = entry["logprob"]
-        file.write(struct.pack(f"{vocab}f", *row))
-print("xllamacpp", xllamacpp.__version__)
+def main():
+    first = next((found for pick in [None, *range(3, 1000)] if (found := probabilities(tokens[:1], pick))), None)
+    printable = next(entry["id"] for entry in first if entry["token"].isascii() and entry["token"].strip().isalnum())
+    vocab = 1 + max(entry["id"] for entry in first)
+    with open(out, "wb") as file:
+        for position in range(len(tokens)):
+            row = [float("-inf")] * vocab
+            for entry in probabilities(tokens[: position + 1], printable):
+                row[entry["id"]] = entry["logprob"]
+            file.write(struct.pack(f"{vocab}f", *row))
+    print("xllamacpp", xllamacpp.__version__)
+
+
+code = 0
+try:
+    main()
+except Exception as error:  # its last line has to be the reason, not what the server says when it ends
+    code = 1
+    print(f"{type(error).__name__}: {error}")
 sys.stdout.flush()
-os._exit(0)  # the server's threads do not end by themselves
+os._exit(code)  # the server's threads do not end by themselves

@@ -5,9 +5,9 @@
 //                 m = max s, l = sum e^(s - m), u = sum e^(s - m) v        of the chunk
 //   second pass   (sequence, map, query): M = max m, U = sum e^(m - M) u / sum e^(m - M) l      over chunks, in order
 //
-// A row of the cache is read from its first head to its last: memory gives a stream sooner than pieces of one. Chunks are
-// cut from a sequence's first key on, by size: neither the number of threads nor the rest of the batch changes a bit.
-// bfloat16 keys and values are widened as they are read.
+// A row of the cache is read from its first head to its last: memory gives a stream sooner than pieces of one. Chunks
+// are cut from a sequence's first key on, by size: neither the number of threads nor the rest of the batch changes a
+// bit. bfloat16 keys and values are widened as they are read.
 #include <algorithm>
 #include <cmath>
 #include <limits>
