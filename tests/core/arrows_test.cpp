@@ -32,7 +32,7 @@ const Place kPlaces[] = {{"hdf5", "core/io/hdf5"},        {"H5", "core/io/hdf5"}
                          {"yaml-cpp", "launch/config"},   {"oneapi", "core/backends/"},
                          {"dnnl", "core/backends/"},      {"cudnn", "bench/cudnn_attention"},
                          {"cuda", "core/backends/cuda/"}, {"cublas", "core/backends/cuda/"},
-                         {"nvtx", "core/backends/cuda/"}};
+                         {"nvtx", "core/backends/cuda/"}, {"boost", "launch/statistics/distributions"}};
 
 // The complaint about one #include line of a file, or nothing.
 std::string complaint(const std::string& file, const std::string& line) {
