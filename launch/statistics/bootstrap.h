@@ -3,7 +3,8 @@
 //
 //   z0 = normal quantile of the share of resampled values below the estimate (ties count half)
 //   a  = sum (J - J_i)^3 / (6 (sum (J - J_i)^2)^1.5), J_i without item i, J their mean
-//   low, high = quantiles of the resampled values at normal_cdf(z0 + (z0 + z) / (1 - a (z0 + z))), z = -+ normal quantile
+//   low, high = quantiles of the resampled values at normal_cdf(z0 + (z0 + z) / (1 - a (z0 + z))),
+//               z = -+ normal quantile
 #pragma once
 
 #include <cstdint>

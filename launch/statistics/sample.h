@@ -1,6 +1,7 @@
 // What is said of a few numbers x_1 .. x_n.
 //
-//   mean m = sum x / n;   deviation s = sqrt(sum (x - m)^2 / (n - 1));   interval m +- t(1 - (1 - confidence) / 2, n - 1) s / sqrt(n)
+//   mean m = sum x / n        deviation s = sqrt(sum (x - m)^2 / (n - 1))
+//   interval m +- t(1 - (1 - confidence) / 2, n - 1) s / sqrt(n)
 #pragma once
 
 #include <optional>

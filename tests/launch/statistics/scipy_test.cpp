@@ -55,8 +55,8 @@ Json samples() {
                     {"p_t", *paired_t_p(differences)},
                     {"p_sign_flip", sign_flip_p(differences)},
                     {"correlation", *correlation(a, b)}});
-    // Of few items many draws are all of them in another order, whose values lie on this side or that of the estimate by
-    // how they were rounded.
+    // Of few items many draws are all of them in another order, whose values lie on this side or that of the estimate
+    // by how they were rounded.
     if (n < 12) continue;
     const Resampled resampled = resample(
         n,
