@@ -1,43 +1,16 @@
 #include "core/backends/cpu/few_rows_gemm.h"
 
+#include <algorithm>
 #include <vector>
 
+#include "core/backends/cpu/dot.h"
 #include "core/parallel.h"
 
 namespace gta::cpu {
 namespace {
 
-constexpr int64_t kRowsOfW = 4;  // that are read side by side
-constexpr int64_t kStrip = 64;   // columns of one work item where W is not transposed
-constexpr int64_t kGrain = 16;   // rows of W of one work item: W's rows are long
-
-template <class C>
-struct Sums {
-  C of[kRowsOfW];
-};
-
-// x . w_i for four rows of W.
-template <class T, class C>
-Sums<C> four_dots(const C* x, const T* w, int64_t pitch, int64_t k) {
-  const T *const w1 = w + pitch, *const w2 = w + 2 * pitch, *const w3 = w + 3 * pitch;
-  C s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-  for (int64_t p = 0; p < k; ++p) {
-    s0 += x[p] * static_cast<C>(w[p]);
-    s1 += x[p] * static_cast<C>(w1[p]);
-    s2 += x[p] * static_cast<C>(w2[p]);
-    s3 += x[p] * static_cast<C>(w3[p]);
-  }
-  return {{s0, s1, s2, s3}};
-}
-
-template <class T, class C>
-C one_dot(const C* x, const T* w, int64_t k) {
-  C sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t p = 0; p < k; ++p) sum += x[p] * static_cast<C>(w[p]);
-  return sum;
-}
+constexpr int64_t kGrain = 16;  // rows of W of one work item: W's rows are long
+constexpr int64_t kStrip = 64;  // columns of one work item where W is not transposed
 
 // The rows of x, widened.
 template <class T>
@@ -51,27 +24,18 @@ std::vector<compute_type<T>> wide_rows(const Gemm& g, int64_t m, int64_t k) {
   return x;
 }
 
-// T: x and W; Y: y. Rows of W by fours from the first on, so that an element is summed alike in every product.
+// T: x and W; Y: y.
 template <class T, class Y>
 void multiply_transposed(const Gemm& g, int64_t m, int64_t n, int64_t k) {
   using C = compute_type<T>;
   const std::vector<C> x = wide_rows<T>(g, m, k);
   const T* const w = g.b.template data<T>();
   const C* const bias = g.bias.defined() ? g.bias.template data<C>() : nullptr;
-  const int64_t pitch = g.b.pitch();
   parallel_ranges(n, kGrain, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; i += kRowsOfW)
-      for (int64_t r = 0; r < m; ++r) {
-        const C* const row = x.data() + r * k;
-        Y* const y = g.c.template data<Y>() + r * g.c.pitch() + i;
-        const int64_t count = std::min(kRowsOfW, last - i);
-        Sums<C> sums;
-        if (count == kRowsOfW)
-          sums = four_dots(row, w + i * pitch, pitch, k);
-        else
-          for (int64_t j = 0; j < count; ++j) sums.of[j] = one_dot(row, w + (i + j) * pitch, k);
-        for (int64_t j = 0; j < count; ++j) store(y[j], sums.of[j] + (bias ? bias[i + j] : C{0}));
-      }
+    for (int64_t i = first; i < last; ++i)
+      for (int64_t r = 0; r < m; ++r)
+        store(g.c.template data<Y>()[r * g.c.pitch() + i],
+              dot(x.data() + r * k, w + i * g.b.pitch(), k) + (bias ? bias[i] : C{0}));
   });
 }
 
