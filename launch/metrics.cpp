@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -78,6 +81,124 @@ Json json_of(const MetricsRow& row) {
       row);
 }
 
+// A line as this program writes it, one object of numbers, null and plain words, needs no tree: a run has one for each
+// step. What is anything else is left to the JSON library, which sees the same in all that is taken here.
+class PlainLine {
+ public:
+  static std::optional<PlainLine> of(std::string_view line) {
+    PlainLine plain;
+    return plain.read(line) ? std::optional(plain) : std::nullopt;
+  }
+
+  // nullptr where there is none; of several the last.
+  const std::string_view* find(std::string_view name) const {
+    for (size_t i = count_; i-- > 0;)
+      if (names_[i] == name) return &values_[i];
+    return nullptr;
+  }
+  bool is_word(const std::string_view* value) const {
+    return value && words_[static_cast<size_t>(value - values_.data())];
+  }
+
+ private:
+  bool read(std::string_view line) {
+    size_t at = 0;
+    const auto next = [&] {
+      while (at < line.size() && (line[at] == ' ' || line[at] == '\t' || line[at] == '\r')) ++at;
+      return at < line.size() ? line[at] : '\0';
+    };
+    if (next() != '{') return false;
+    do {
+      ++at;
+      if (count_ == names_.size() || next() != '"' || !word(line, at, names_[count_]) || next() != ':') return false;
+      ++at;
+      const char first = next();
+      if (first == '"' ? !word(line, at, values_[count_]) : !number_or_null(line, at, values_[count_])) return false;
+      words_[count_++] = first == '"';
+    } while (next() == ',');
+    if (next() != '}') return false;
+    ++at;
+    return next() == '\0' && at == line.size();
+  }
+
+  static bool word(std::string_view line, size_t& at, std::string_view& text) {
+    const size_t begin = ++at;
+    while (at < line.size() && line[at] != '"' && line[at] != '\\' && line[at] >= ' ' && line[at] <= '~') ++at;
+    if (at >= line.size() || line[at] != '"') return false;
+    text = line.substr(begin, at++ - begin);
+    return true;
+  }
+
+  // As JSON writes numbers: -?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)?
+  static bool number_or_null(std::string_view line, size_t& at, std::string_view& text) {
+    const size_t begin = at;
+    if (line.substr(at, 4) == "null") {
+      text = line.substr(at, 4);
+      at += 4;
+      return true;
+    }
+    const auto digits = [&] {
+      const size_t first = at;
+      while (at < line.size() && line[at] >= '0' && line[at] <= '9') ++at;
+      return at - first;
+    };
+    const auto is = [&](char a, char b) { return at < line.size() && (line[at] == a || line[at] == b); };
+    if (is('-', '-')) ++at;
+    const bool zero = is('0', '0');
+    const size_t whole = digits();
+    if (whole == 0 || (zero && whole > 1)) return false;
+    if (is('.', '.') && (++at, digits() == 0)) return false;
+    if (is('e', 'E')) {
+      ++at;
+      if (is('+', '-')) ++at;
+      if (digits() == 0) return false;
+    }
+    text = line.substr(begin, at - begin);
+    double value = 0;
+    return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc();
+  }
+
+  static constexpr size_t kMost = 32;
+  std::array<std::string_view, kMost> names_, values_;
+  std::array<bool, kMost> words_{};
+  size_t count_ = 0;
+};
+
+void take_number(const PlainLine& line, const std::string_view* text, double& value) {
+  if (text && !line.is_word(text) && *text != "null") std::from_chars(text->data(), text->data() + text->size(), value);
+}
+// Whether it is an integer that an int64_t holds; one that none holds is a fraction to JSON.
+bool take_integer(const PlainLine& line, const std::string_view* text, int64_t& value) {
+  if (!text || line.is_word(text)) return false;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  return error == std::errc() && end == text->data() + text->size();
+}
+void take_number(const PlainLine& line, const std::string_view* text, int64_t& value) {
+  int64_t number = 0;
+  if (take_integer(line, text, number)) value = number;
+}
+
+template <class Row>
+MetricsRow row_of(const PlainLine& line, int64_t step) {
+  Row row;
+  row.step = step;
+  take_number(line, line.find("time"), row.time);
+  each_field(row, [&](const char* name, auto& value, const char*) { take_number(line, line.find(name), value); });
+  return row;
+}
+
+// Of a step or a validation; nothing where the line has to be read by the JSON library.
+std::optional<MetricsRow> plain_row(std::string_view text) {
+  const std::optional<PlainLine> line = PlainLine::of(text);
+  if (!line) return std::nullopt;
+  const std::string_view* const kind = line->find("kind");
+  int64_t step = 0;
+  if (!line->is_word(kind) || !take_integer(*line, line->find("step"), step)) return std::nullopt;
+  if (*kind == kKind<StepRow>) return row_of<StepRow>(*line, step);
+  if (*kind == kKind<ValidationRow>) return row_of<ValidationRow>(*line, step);
+  return std::nullopt;
+}
+
 void take_number(const Json& json, double& value) {
   if (json.is_number()) value = json.get<double>();
 }
@@ -147,6 +268,7 @@ void each_number(const MetricsRow& row, const std::function<void(const std::stri
 std::string to_line(const MetricsRow& row) { return json_of(row).dump() + "\n"; }
 
 std::optional<MetricsRow> parse_row(std::string_view line) {
+  if (std::optional<MetricsRow> row = plain_row(line)) return row;
   const Json json = Json::parse(line, nullptr, false);
   if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) return std::nullopt;
   const std::string kind = kind_in(json);
@@ -156,17 +278,43 @@ std::optional<MetricsRow> parse_row(std::string_view line) {
   return std::nullopt;
 }
 
+RowCount each_row(const std::string& path, const std::function<void(const MetricsRow&)>& take) {
+  constexpr int64_t kBlock = 1 << 20;
+  constexpr size_t kLongestLine = 1 << 20;
+  RowCount count;
+  if (!exists(path)) return count;
+  const File file(path, File::Mode::Read);
+  const int64_t size = file.size();
+  std::string text;           // what is not taken yet
+  bool in_long_line = false;  // whose beginning is gone
+  for (int64_t offset = 0; offset < size;) {
+    const int64_t bytes = std::min(kBlock, size - offset);
+    const size_t before = text.size();
+    text.resize(before + static_cast<size_t>(bytes));
+    file.read_at(text.data() + before, bytes, offset);
+    offset += bytes;
+    size_t begin = 0;
+    for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      const std::optional<MetricsRow> row = in_long_line || end - begin > kLongestLine
+                                                ? std::nullopt
+                                                : parse_row(std::string_view(text).substr(begin, end - begin));
+      in_long_line = false;
+      ++(row ? count.rows : count.others);
+      if (row) take(*row);
+    }
+    text.erase(0, begin);
+    if (text.size() > kLongestLine) {
+      in_long_line = true;
+      text.clear();
+    }
+  }
+  count.cut = in_long_line || !text.empty();
+  return count;
+}
+
 std::vector<MetricsRow> read_metrics(const std::string& path) {
   std::vector<MetricsRow> rows;
-  if (!exists(path)) return rows;
-  const std::string text = read_file(path);
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = text.find('\n', begin);
-    if (end == std::string::npos) break;
-    if (std::optional<MetricsRow> row = parse_row(std::string_view(text).substr(begin, end - begin)))
-      rows.push_back(std::move(*row));
-    begin = end + 1;
-  }
+  each_row(path, [&](const MetricsRow& row) { rows.push_back(row); });
   return rows;
 }
 

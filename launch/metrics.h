@@ -52,6 +52,14 @@ void each_number(const MetricsRow& row, const std::function<void(const std::stri
 std::string to_line(const MetricsRow& row);  // with its \n; a number that is not finite is null
 // Nothing when it is no row. Rows without a kind, as earlier builds wrote them, have the kind of their fields.
 std::optional<MetricsRow> parse_row(std::string_view line);
+
+struct RowCount {
+  int64_t rows = 0, others = 0;  // whole lines that are no rows
+  bool cut = false;              // something is behind the last whole line
+};
+// take(row) for each row of a file, in order, in a few MiB of memory. Lines of more than a MiB are no rows. None where
+// there is no file.
+RowCount each_row(const std::string& path, const std::function<void(const MetricsRow&)>& take);
 // Of a file, in order; what is no row, as a kill may leave one, is left out. None where there is no file.
 std::vector<MetricsRow> read_metrics(const std::string& path);
 

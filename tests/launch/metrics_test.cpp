@@ -44,6 +44,83 @@ TEST(Metrics, RowsWithoutAKindAreReadAndWhatIsNoRowIsNot) {
     EXPECT_FALSE(parse_row(line)) << line;
 }
 
+// Lines as they are written are read without a JSON library: it has to see the same in them. A number too many makes a
+// line one for the library.
+TEST(Metrics, PlainLinesAreReadAsTheJsonLibraryReadsThem) {
+  const std::string numbers[] = {"0",
+                                 "-1",
+                                 "1.5",
+                                 "2e3",
+                                 "1E-5",
+                                 "-0",
+                                 "9223372036854775807",
+                                 "9223372036854775808",
+                                 "null",
+                                 "\"2.5\"",
+                                 "01",
+                                 "1.",
+                                 ".5",
+                                 "+1",
+                                 "1e",
+                                 "1e400",
+                                 "NaN",
+                                 "true",
+                                 "[1]",
+                                 "{\"a\":1}",
+                                 "- 1",
+                                 "1 2",
+                                 "0x10",
+                                 "1e-400",
+                                 "",
+                                 "nul",
+                                 "\"\\n\"",
+                                 "-",
+                                 "nulls"};
+  const auto as_library = [](const std::string& line) {
+    return line.substr(0, line.rfind('}')) + ",\"other\":[]}";  // an array is nothing plain
+  };
+  const auto text_of = [](const std::optional<MetricsRow>& row) { return row ? to_line(*row) : "none"; };
+  int rows = 0;
+  for (const std::string& a : numbers)
+    for (const std::string& b : numbers)
+      for (const std::string format :
+           {R"({"kind":"step","loss":A,"step":3,"tokens":B,"time":1.5})", R"({"kind":"step","step":A,"loss":B})",
+            R"( { "step" : 4 , "kind" : "validation","validation_loss":A,"validation_loss":B } )",
+            R"({"kind":A,"step":B,"loss":1})", R"({"step":A,"loss":B})",
+            R"({"kind":"step","step":1,"loss":2A,"x":B})"}) {
+        std::string line = format;
+        line.replace(line.find('A'), 1, a);
+        line.replace(line.rfind('B'), 1, b);
+        EXPECT_EQ(text_of(parse_row(line)), text_of(parse_row(as_library(line)))) << line;
+        rows += parse_row(line).has_value();
+      }
+  EXPECT_GT(rows, 100);
+  EXPECT_FALSE(parse_row(R"({"kind":"step","step":1,"loss":2} x)"));
+  EXPECT_FALSE(parse_row(R"({"kind":"step","step":1,"loss":2,})"));
+  EXPECT_FALSE(parse_row(std::string_view("{\"kind\":\"step\",\"step\":1}\0", 25)));
+}
+
+TEST(Metrics, DamagedFilesAreReadAndCounted) {
+  char pattern[] = "/tmp/gta-metrics-XXXXXX";
+  const std::string folder = mkdtemp(pattern), path = folder + "/metrics.jsonl";
+  std::string text;
+  for (int step = 1; step <= 20'000; ++step) text += to_line(StepRow{.step = step, .loss = 2.5});  // some MiB
+  const std::string long_line(3 << 20, ' ');
+  publish_text(path, text + "not a row\n" + long_line + R"({"kind":"step","step":1})" + "\n" +
+                         to_line(ValidationRow{.step = 20'000, .loss = 2}) + R"({"kind":"st)");
+  int64_t steps = 0, validations = 0;
+  const RowCount count = each_row(path, [&](const MetricsRow& row) {
+    if (std::holds_alternative<StepRow>(row)) EXPECT_EQ(step_of(row), ++steps);
+    validations += std::holds_alternative<ValidationRow>(row);
+  });
+  EXPECT_EQ(std::tie(count.rows, count.others, count.cut), std::make_tuple(int64_t{20'001}, int64_t{2}, true));
+  EXPECT_EQ(std::tie(steps, validations), std::make_tuple(int64_t{20'000}, int64_t{1}));
+  publish_text(path, "");
+  EXPECT_FALSE(each_row(path, [](const MetricsRow&) {}).cut);
+  EXPECT_EQ(each_row(folder + "/absent", [](const MetricsRow&) {}).rows, 0);
+  remove_tree(folder);
+}
+
 using MetricsOfARun = SmallRun;
 
 TEST_F(MetricsOfARun, AreReadBackInOrder) {
