@@ -13,7 +13,7 @@ namespace gta {
 namespace {
 
 VerifyRow compare(const char* what, double tolerance, const std::vector<double>& got, const std::vector<double>& want) {
-  Comparison comparison;
+  TensorComparison comparison;
   comparison.add("", got, want);
   return comparison.elements(what, tolerance);
 }
@@ -140,11 +140,11 @@ void compare_model(const Fixture& fixture, const Trained& trained, const VerifyT
   rows.push_back(
       {"cache per token", "", std::abs(cache - static_cast<double>(cache_widths(fixture.config).total())), 0});
   const std::vector<double> want = fixture.file.read_double("/logits");
-  Comparison logits;
+  TensorComparison logits;
   logits.add("", to_doubles(trained.model.logits(fixture.step(0).first)), want);
   rows.push_back(logits.elements("logits", tolerance.logits));
   rows.push_back(logits.l2("logits L2", tolerance.logits_l2));
-  Comparison decoded;
+  TensorComparison decoded;
   decoded.add("", decoded_logits(fixture, trained), last_half(fixture, want));
   rows.push_back(decoded.elements("decoded logits", tolerance.logits));
   rows.push_back(decoded.l2("decoded logits L2", tolerance.logits_l2));
@@ -152,7 +152,7 @@ void compare_model(const Fixture& fixture, const Trained& trained, const VerifyT
 
 void compare_gradients(const Fixture& fixture, const Trained& trained, const VerifyTolerance& tolerance,
                        std::vector<VerifyRow>& rows) {
-  Comparison gradients;
+  TensorComparison gradients;
   for (const Parameter& parameter : trained.space.parameters())
     gradients.add(parameter.name, gradient_of(trained.space, parameter),
                   fixture.file.read_double("/grad/" + parameter.name));
@@ -175,7 +175,7 @@ void compare_training(const Fixture& fixture, std::vector<VerifyRow>& rows) {
     trained.update(loss);
   }
   rows.push_back(compare("losses", tolerance.losses, losses, fixture.file.read_double("/losses")));
-  Comparison weights;
+  TensorComparison weights;
   for (const Parameter& parameter : trained.space.parameters())
     weights.add(parameter.name, values_of(trained.space, parameter),
                 fixture.file.read_double("/final/" + parameter.name));
@@ -194,7 +194,7 @@ void compare_steps(const Fixture& fixture, DType dtype, Device device, std::vect
   Trained trained(fixture, dtype, device), exact(fixture, DType::F64, Device{});
   const std::vector<Parameter>& parameters = trained.space.parameters();
   compare_model(fixture, trained, tolerance, rows);
-  Comparison gradients, weights, rounded;
+  TensorComparison gradients, weights, rounded;
   std::vector<double> losses, exact_losses;
   for (int64_t step = 0; step < fixture.steps; ++step) {
     for (const Parameter& parameter : parameters)

@@ -40,9 +40,9 @@ VerifyTolerance verify_tolerance(DType dtype) {
   }
 }
 
-double Comparison::Sums::size(double floor) const { return std::max(std::sqrt(want), floor * std::sqrt(elements)); }
+double TensorComparison::Sums::size(double floor) const { return std::max(std::sqrt(want), floor * std::sqrt(elements)); }
 
-double Comparison::floor(size_t step) const {
+double TensorComparison::floor(size_t step) const {
   double want = 0, elements = 0;
   for (const auto& [name, steps] : tensors_) {
     want += steps[step].want;
@@ -51,7 +51,7 @@ double Comparison::floor(size_t step) const {
   return std::max(kFloor * std::sqrt(want / elements), 1e-300);
 }
 
-void Comparison::add(const std::string& name, const std::vector<double>& got, const std::vector<double>& want) {
+void TensorComparison::add(const std::string& name, const std::vector<double>& got, const std::vector<double>& want) {
   Sums sums;
   if (got.size() != want.size()) sums.difference = INFINITY;
   for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
@@ -67,7 +67,7 @@ void Comparison::add(const std::string& name, const std::vector<double>& got, co
 }
 
 template <class Error, class Over>
-VerifyRow Comparison::worst(const char* what, double tolerance, Error error_of, Over over) const {
+VerifyRow TensorComparison::worst(const char* what, double tolerance, Error error_of, Over over) const {
   VerifyRow row{what, "", 0, tolerance};
   std::vector<double> floors;
   for (const auto& [name, steps] : tensors_) {
@@ -86,18 +86,18 @@ VerifyRow Comparison::worst(const char* what, double tolerance, Error error_of, 
   return row;
 }
 
-VerifyRow Comparison::elements(const char* what, double tolerance) const {
+VerifyRow TensorComparison::elements(const char* what, double tolerance) const {
   return worst(
       what, tolerance, [](const Sums& s, double floor) { return s.largest_difference / std::max(s.largest, floor); },
       largest_of);
 }
 
-VerifyRow Comparison::l2(const char* what, double tolerance) const {
+VerifyRow TensorComparison::l2(const char* what, double tolerance) const {
   return worst(
       what, tolerance, [](const Sums& s, double floor) { return std::sqrt(s.difference) / s.size(floor); }, median_of);
 }
 
-VerifyRow Comparison::scale(const char* what, double tolerance) const {
+VerifyRow TensorComparison::scale(const char* what, double tolerance) const {
   return worst(
       what, tolerance, [](const Sums& s, double floor) { return s.along / (s.size(floor) * s.size(floor)); },
       median_of);

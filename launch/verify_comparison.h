@@ -17,7 +17,7 @@ struct VerifyTolerance {
 VerifyTolerance verify_tolerance(DType dtype);
 
 // Several tensors beside their references, each at one step or at several, all at the same steps.
-class Comparison {
+class TensorComparison {
  public:
   // got and want of the next step. A NaN, or another number of elements, never holds.
   void add(const std::string& name, const std::vector<double>& got, const std::vector<double>& want);

@@ -164,7 +164,7 @@ TEST(VerifyComparison, AGradientFivePercentTooLargeIsSeenThroughTheRoundingOfBfl
   // itself.
   const VerifyTolerance allowed = verify_tolerance(DType::BF16);
   for (double factor : {1.0, 1.05, 0.95}) {
-    Comparison gradients;
+    TensorComparison gradients;
     for (int step = 0; step < 10; ++step) {
       const std::vector<double> want = random_vector(("want" + std::to_string(step)).c_str(), 1000),
                                 noise = random_vector(("noise" + std::to_string(step)).c_str(), 1000, 0.03);
@@ -179,7 +179,7 @@ TEST(VerifyComparison, AGradientFivePercentTooLargeIsSeenThroughTheRoundingOfBfl
 }
 
 TEST(VerifyComparison, ATensorWhoseTrueValueIsZeroIsMeasuredAgainstTheWholeGradient) {
-  Comparison gradients;
+  TensorComparison gradients;
   gradients.add("w", random_vector("w", 1000), random_vector("w", 1000));
   gradients.add("zero", random_vector("rounding", 10, 1e-8), std::vector<double>(10, 0.0));
   EXPECT_LT(gradients.elements("", 0).error, 2e-7);
@@ -189,7 +189,7 @@ TEST(VerifyComparison, ATensorWhoseTrueValueIsZeroIsMeasuredAgainstTheWholeGradi
 }
 
 TEST(VerifyComparison, OneUnluckyStepIsNotTheMedianButIsTheWorstElement) {
-  Comparison gradients;
+  TensorComparison gradients;
   for (int step = 0; step < 3; ++step) gradients.add("w", {1, 2 + (step == 1 ? 0.5 : 0)}, {1, 2});
   EXPECT_EQ(gradients.l2("", 0).error, 0);
   EXPECT_EQ(gradients.scale("", 0).error, 0);
@@ -198,12 +198,12 @@ TEST(VerifyComparison, OneUnluckyStepIsNotTheMedianButIsTheWorstElement) {
 
 TEST(VerifyComparison, NotANumberAndAnotherNumberOfElementsNeverHold) {
   for (const std::vector<double>& got : {std::vector<double>{1, NAN}, {1, INFINITY}, {1}, {1, 2, 3}, {}}) {
-    Comparison values;
+    TensorComparison values;
     for (int step = 0; step < 3; ++step) values.add("w", step == 1 ? got : std::vector<double>{1, 2}, {1, 2});
     for (const VerifyRow& row : {values.elements("", 1e9), values.l2("", 1e9), values.scale("", 1e9)})
       EXPECT_FALSE(row.holds()) << got.size();
   }
-  Comparison values;
+  TensorComparison values;
   values.add("w", {1, 2}, {1, NAN});
   EXPECT_FALSE(values.l2("", 1e9).holds());
 }
