@@ -18,6 +18,7 @@
 #include "core/parallel.h"
 #include "core/processors.h"
 #include "core/thread.h"
+#include "launch/ablation/cost.h"
 #include "launch/arguments.h"
 #include "launch/commands/commands.h"
 #include "launch/commands_page.h"
@@ -50,6 +51,7 @@ struct Choices {
   ImportCommand from_format;
   DataCommand data;
   PlanCommand plan;
+  CompareCommand compare;
   InspectCommand inspect;
   DevicesCommand devices;
   BenchCommand bench;
@@ -366,6 +368,44 @@ void add_plan(CLI::App& app, Choices& c) {
   });
 }
 
+void add_compare(CLI::App& app, Choices& c) {
+  CLI::App* compare = app.add_subcommand(
+      "compare", "runs side by side (docs/comparing.md): where variants ended, and whether that shows a difference");
+  compare->add_option("runs", c.compare.runs, "runs' folders")->required()->check(some_text());
+  add_path(compare, "--out", c.compare.out, "a new folder for report.json, table.csv and table.tex");
+  compare->add_flag("--replace", c.compare.replace, "an earlier report of the name of --out");
+  compare->add_option("--name", c.compare.name, "of the comparison")->capture_default_str()->check(some_text());
+  compare->add_option("--baseline", c.compare.baseline, "a variant's name, or a run's folder; default: the first run's")
+      ->check(some_text());
+  compare->add_option("--equal", c.compare.equal, "what has to be the same in all variants")
+      ->capture_default_str()
+      ->check(one_of(budget_names()));
+  compare->add_option("--tolerance", c.compare.tolerance, "by which part of it they may differ")
+      ->capture_default_str()
+      ->check(number_value(0, LeastValue::Included, 1));
+  compare
+      ->add_option("--varied", c.compare.varied,
+                   "a key that is meant to differ, or a section with its dot (repeatable); default: model., or where "
+                   "models are the same whatever differs")
+      ->type_name("KEY")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)
+      ->check(some_text());
+  compare
+      ->add_option("--practical-difference", c.compare.practical_difference,
+                   "nats per token below which a difference does not matter")
+      ->capture_default_str()
+      ->check(number_value(0, LeastValue::Included, 100));
+  compare->add_flag("--json", c.json, "report.json on stdout");
+  compare->footer("example: gta compare runs/gqa-1 runs/gqa-2 runs/gta-1 runs/gta-2 --equal parameters --out report");
+  compare->final_callback([&c] {
+    if (c.compare.replace && c.compare.out.empty()) bad_input("--replace", "is of --out: give it as well");
+    c.compare.output = c.json ? Output::Json : Output::Text;
+    c.run = [&c] { return run_compare(c.compare); };
+  });
+}
+
 void add_bench_decode(CLI::App* bench, Choices& c) {
   DecodeBenchCommand& command = c.bench_decode;
   CLI::App* decode =
@@ -580,8 +620,8 @@ void add_commands(CLI::App& app, Choices& choices) {
   app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")
       ->check(integer_value(1, 1024));
   app.fallthrough();
-  for (const auto add :
-       {add_train, add_eval, add_generate, add_export, add_import, add_data, add_plan, add_bench, add_checks})
+  for (const auto add : {add_train, add_eval, add_generate, add_export, add_import, add_data, add_plan, add_compare,
+                         add_bench, add_checks})
     add(app, choices);
 }
 

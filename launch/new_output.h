@@ -1,8 +1,10 @@
 // A file or folder that a command makes: written under a temporary name, and given its own when all of it is there and
-// has been seen to hold. Nothing is written over, and nothing half written has the name.
+// has been seen to hold. Nothing is written over but what the command may replace, and nothing half written has the
+// name.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace gta {
@@ -10,8 +12,10 @@ namespace gta {
 class NewOutput {
  public:
   enum class Kind : uint8_t { File, Folder };
-  // Error(BadInput) about `option` where something has the name already, or nothing can be made there.
-  NewOutput(const std::string& option, const std::string& path, Kind kind);
+  // Error(BadInput) about `option` where something has the name already, or nothing can be made there. may_replace(path):
+  // what has the name goes once the new one is whole; its Error says why it may not.
+  NewOutput(const std::string& option, const std::string& path, Kind kind,
+            std::function<void(const std::string&)> may_replace = {});
   ~NewOutput();  // what has no name of its own yet goes
   NewOutput(const NewOutput&) = delete;
   NewOutput& operator=(const NewOutput&) = delete;
@@ -26,6 +30,7 @@ class NewOutput {
 
   std::string option_, path_, temporary_;
   Kind kind_;
+  std::function<void(const std::string&)> may_replace_;
   bool published_ = false;
 };
 

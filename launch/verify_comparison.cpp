@@ -40,7 +40,9 @@ VerifyTolerance verify_tolerance(DType dtype) {
   }
 }
 
-double TensorComparison::Sums::size(double floor) const { return std::max(std::sqrt(want), floor * std::sqrt(elements)); }
+double TensorComparison::Sums::size(double floor) const {
+  return std::max(std::sqrt(want), floor * std::sqrt(elements));
+}
 
 double TensorComparison::floor(size_t step) const {
   double want = 0, elements = 0;

@@ -81,6 +81,15 @@ struct PlanCommand {
 };
 int run_plan(const PlanCommand& command);
 
+struct CompareCommand {
+  std::vector<std::string> runs, varied;
+  std::string out, name = "comparison", baseline, equal = "none";
+  double tolerance = 0.005, practical_difference = 0.005;
+  bool replace = false;
+  Output output = Output::Text;
+};
+int run_compare(const CompareCommand& command);
+
 struct InspectCommand {
   std::string file;
 };

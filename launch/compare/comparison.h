@@ -13,58 +13,37 @@
 #include <vector>
 
 #include "launch/ablation/cost.h"
+#include "launch/compare/difference.h"
 #include "launch/compare/run_record.h"
-#include "launch/statistics/sample.h"
 
 namespace gta {
 
-inline constexpr double kPracticalDifference = 0.005;  // nats
+// What an ablation knows of one of its runs, whatever its folder says.
+struct NamedCell {
+  std::string variant;
+  std::optional<int64_t> seed;
+  std::string reason;  // why it does not count, instead of what its folder says; "" where the folder says it
+};
 
 struct CompareOptions {
   std::string name = "comparison";
-  std::string baseline;  // a variant's name, or the folder of one of its runs; "": the first run's variant
+  std::string baseline;         // a variant's name, or the folder of one of its runs; "": the first run's variant
   Budget equal = Budget::None;  // what has to be equal for a fair comparison
   double tolerance = 0.005;     // of it
   double practical_difference = kPracticalDifference;
   // Keys that are meant to differ, or their sections ("optimizer."); without any, those below "model." where one of
-  // them differs, else all that differ.
+  // them differs, else all that differ. Where FLOPs have to be equal, train.steps and a schedule that is as long may.
   std::vector<std::string> varied;
+  std::map<std::string, NamedCell> cells;  // by the folder of a run
 };
 
-// A number over the seeds of a variant.
-struct Estimate {
-  std::map<int64_t, double> values;              // by seed; those that are numbers
-  double mean = 0, deviation = 0;                // NaN of too few
-  std::optional<statistics::Interval> interval;  // of the mean, 95%
+// What ends of runs are compared by. Losses per token of two tokenizers are no numbers of one kind; bits per byte are.
+enum class Measure : uint8_t { LossPerToken, BitsPerByte };
+const char* name_of(Measure measure);  // "validation_loss", "bits_per_byte"
+const char* unit_of(Measure measure);  // "nats per token", "bits per byte"
 
-  explicit Estimate(std::map<int64_t, double> by_seed = {});
-  std::vector<double> list() const;
-};
-
-enum class Finding : uint8_t {
-  NoPair,            // no seed in common
-  OneSeed,           // nothing can be shown
-  NotShown,          // the interval holds 0, or does after Holm's correction
-  PracticallyEqual,  // the whole interval is closer to 0 than practical_difference
-  ShownButSmall,     // shown, and smaller than practical_difference
-  Lower,
-  Higher
-};
-const char* name_of(Finding finding);  // "no pair", "one seed", "not shown", "practically equal", "shown but small", ...
-bool is_shown(Finding finding);
-
-// Of validation losses: a variant's less the reference's.
-struct Difference {
-  Estimate of_pairs;
-  double p_sign_flip = 1, p_holm = 1;        // the second: sign flips, after Holm's correction
-  std::optional<double> p_t, p_t_holm;       // Student's t, on which the finding rests
-  std::optional<double> correlation;         // of the two losses over seeds
-  std::optional<double> smallest_shown;      // with 80% power
-  std::optional<int64_t> seeds_needed;       // to show the difference seen, with 80% power
-  Finding finding = Finding::NoPair;
-};
-
-// A curve's point: over the seeds the mean, and the lowest and the highest; of a difference its 95% interval.
+// A curve's point: over the seeds the mean, and the lowest and the highest; of a difference its 95% interval, which with
+// one pair is the difference itself.
 struct CurvePoint {
   int64_t step = 0;
   double tokens = 0, flops = 0, seconds = 0;
@@ -82,12 +61,15 @@ struct Variant {
   std::optional<Difference> difference;  // none for the baseline
   // The variant of the lowest mean, and those of which it is not shown that they differ from it.
   bool best = false, as_good_as_best = false;
+  // Validation losses per token, or bits per byte where they are what is compared; training losses per token.
   std::vector<CurvePoint> validation, training;
-  std::vector<CurvePoint> difference_over_training;  // of validation losses where there are three or more, else of training losses
+  std::vector<CurvePoint>
+      difference_over_training;  // of validations where there are three or more, else of training losses
 };
 
 // What makes a comparison unfair, or (a note) what a reader should know. kind: "configuration", "data", "tokenizer",
-// "validation", "sample order", "program", "device", "changed midway", "missing runs", "budget".
+// "validation", "sample order", "initial parameters", "program", "device", "speed", "changed midway", "missing runs",
+// "duplicate", "budget", "learning rate", "pairing", "files".
 struct Remark {
   std::string kind, text;
 };
@@ -95,22 +77,29 @@ struct Remark {
 struct Cell {
   std::string variant;  // "" where its configuration cannot be read
   std::optional<int64_t> seed;
-  std::string folder, state, reason;  // reason: why it does not count; "" where it does
+  std::string folder, state, reason;  // its label; reason: why it does not count, "" where it does
 };
 
 struct Comparison {
   CompareOptions options;
+  Measure measure = Measure::LossPerToken;
+  double practical_difference = 0;  // of that measure
   std::vector<RunRecord> runs;
-  std::vector<Variant> variants;  // the baseline first, then in the order of the runs
-  std::vector<Cell> cells;        // in the order of the runs
+  std::vector<Variant> variants;  // those with a run that counts: the baseline first, then in the order of the runs
+  std::vector<Cell> cells;        // of each run, in their order
   std::vector<Remark> problems, notes;
   std::vector<Budget> equal_budgets;  // which are, within the tolerance
 
   bool fair() const { return problems.empty(); }
   const Variant& baseline() const { return variants.front(); }
+  // What is compared, of a variant.
+  const Estimate& measured(const Variant& variant) const {
+    return measure == Measure::BitsPerByte ? variant.bits_per_byte : variant.validation_loss;
+  }
 };
 
-// Error(BadInput) where no run counts, or there is no such baseline.
+// Error(BadInput) where no run counts, where there is no such baseline, and where runs cannot be compared: of other data
+// with the same tokenizer, or scored on other tokens.
 Comparison compare(std::vector<RunRecord> runs, const CompareOptions& options);
 
 }  // namespace gta

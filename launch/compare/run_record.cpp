@@ -55,12 +55,14 @@ class Curves {
             static_cast<double>(record_.config.train.global_batch_size * record_.config.data.sequence_length) / *middle;
     }
     if (memory_ > 0) record_.memory_bytes = static_cast<double>(memory_);
+    record_.seconds = elapsed_;
     const auto remark = [&](int64_t rows, const char* what) {
       if (rows > 0) record_.remarks.push_back(fmt::format("metrics.jsonl: {} {}", rows, what));
     };
     remark(count.others, "lines are no rows, and are left out");
     remark(beyond_, "rows are of steps that the configuration does not have, and are left out");
-    remark(again_, "rows of steps come a second time, and are left out");
+    remark(again_, "rows of steps come late or a second time, and are left out");
+    remark(record_.last_step - taken_, "steps have no row");
     remark(not_finite_, "steps have a loss that is no number");
     if (count.cut) record_.remarks.emplace_back("metrics.jsonl: the last line is cut, and is left out");
   }
@@ -77,6 +79,7 @@ class Curves {
       return;
     }
     record_.last_step = row.step;
+    ++taken_;
     if (std::isfinite(row.step_seconds) && row.step_seconds >= 0) {
       elapsed_ += row.step_seconds;
       seconds_.push_back(row.step_seconds);
@@ -110,7 +113,7 @@ class Curves {
 
   static constexpr int64_t kPoints = kMostPoints / 2;
   RunRecord& record_;
-  int64_t last_, width_, grid_ = 1, beyond_ = 0, again_ = 0, not_finite_ = 0, memory_ = 0;
+  int64_t last_, width_, grid_ = 1, beyond_ = 0, again_ = 0, taken_ = 0, not_finite_ = 0, memory_ = 0;
   double elapsed_ = 0;
   std::vector<Bucket> buckets_;
   std::vector<double> seconds_;
@@ -130,13 +133,15 @@ void read_environment(RunRecord& record) {
       record.remarks.emplace_back("environment.json is damaged: which program ran where is not known");
       return;
     }
-    for (const char* key : {"gta", "commit", "compiler", "vector_width", "products", "device", "processor", "threads"})
+    for (const char* key :
+         {"gta", "commit", "compiler", "vector_width", "products", "device", "processor", "processors", "threads",
+          "system", "memory_bytes", "schedule_version", "started", "command"})
       if (const auto found = json.find(key); found != json.end() && found->is_string())
-        record.environment[key] = printable(found->get<std::string>());
+        record.environment[key] = without_directories(printable(found->get<std::string>(), 2000));
       else if (found != json.end() && found->is_number_integer())
         record.environment[key] = found->dump();
   } catch (const Error& error) {
-    record.remarks.push_back(printable(error.what()));
+    record.remarks.push_back(printable(one_line(error.what()), 1000));
   }
 }
 
@@ -149,16 +154,28 @@ void read_checkpoint(RunRecord& record) {
         const Checkpoint checkpoint = Checkpoint::open(folder + "/" + *name);
         record.data_hash = checkpoint.position().data_hash;
         record.order = checkpoint.position().order;
+        record.checkpoint_step = checkpoint.position().step;
+        record.next_sample = checkpoint.position().next_sample;
+        record.skipped_steps = checkpoint.position().skipped_steps;
         for (const Checkpoint::Entry& entry : checkpoint.entries())
           if (entry.part == kTokenizerPart) record.tokenizer_hash = entry.hash;
         return;
       } catch (const Error& error) {
-        record.remarks.push_back(printable(error.what()));
+        record.remarks.push_back(printable(one_line(error.what()), 1000));
       }
     }
     record.remarks.emplace_back("no checkpoint is there and whole: what data it saw is not known");
   } catch (const Error& error) {
-    record.remarks.push_back(printable(error.what()));
+    record.remarks.push_back(printable(one_line(error.what()), 1000));
+  }
+}
+
+void read_initial(RunRecord& record) {
+  const std::string file = record.folder + "/initial.json";
+  try {
+    if (exists(file)) record.initial = read_initial_parameters(file);
+  } catch (const Error& error) {
+    record.remarks.push_back(printable(one_line(error.what()), 1000));
   }
 }
 
@@ -168,7 +185,12 @@ void conclude(RunRecord& record) {
     record.reason = std::move(reason);
   };
   const int64_t steps = record.config.train.steps;
-  if (record.final && std::isfinite(record.final->loss)) return is(RunState::Done, "");
+  if (record.final && std::isfinite(record.final->loss)) {
+    if (record.last_step < steps)
+      record.remarks.push_back(
+          fmt::format("metrics.jsonl: the last step's row is of {} of {}", record.last_step, steps));
+    return is(RunState::Done, "");
+  }
   if (record.final) return is(RunState::Diverged, "its validation loss at the end is no number");
   if (record.last_step >= steps)
     return is(RunState::WithoutValidation,
@@ -196,38 +218,6 @@ const char* name_of(RunState state) {
   return "?";
 }
 
-std::string printable(const std::string& text, size_t longest) {
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const size_t length = byte < 0x80                   ? 1
-                          : byte >= 0xC2 && byte < 0xE0 ? 2
-                          : byte >= 0xE0 && byte < 0xF0 ? 3
-                          : byte >= 0xF0 && byte < 0xF5 ? 4
-                                                        : 0;
-    const auto follows = [&](size_t k) {
-      return i + k < text.size() && (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
-    };
-    bool whole = length > 0;
-    for (size_t k = 1; k < length; ++k) whole = whole && follows(k);
-    const auto second = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
-    // Overlong forms, surrogates, what is beyond Unicode; and the control characters of Latin 1.
-    if (whole &&
-        ((byte == 0xE0 && second < 0xA0) || (byte == 0xED && second >= 0xA0) || (byte == 0xF0 && second < 0x90) ||
-         (byte == 0xF4 && second >= 0x90) || (byte == 0xC2 && second < 0xA0)))
-      whole = false;
-    if (!whole || byte < 0x20 || byte == 0x7F) {
-      out += '?';
-      ++i;
-    } else {
-      out.append(text, i, length);
-      i += length;
-    }
-    if (out.size() > longest) return out.substr(0, out.size() - length) + "...";
-  }
-  return out;
-}
-
 RunRecord read_run(const std::string& folder) {
   RunRecord record;
   record.folder = folder;
@@ -248,10 +238,11 @@ RunRecord read_run(const std::string& folder) {
     curves.conclude(each_row(metrics, [&](const MetricsRow& row) { curves.take(row); }));
     read_environment(record);
     read_checkpoint(record);
+    read_initial(record);
     conclude(record);
   } catch (const Error& error) {
     record.state = RunState::Unreadable;
-    record.reason = printable(error.what(), 1000);
+    record.reason = printable(one_line(error.what()), 1000);
   }
   return record;
 }

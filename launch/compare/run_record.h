@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "data/sampler.h"
+#include "launch/compare/initial_parameters.h"
+#include "launch/compare/text.h"
 #include "launch/config/run_config.h"
 
 namespace gta {
@@ -38,16 +40,20 @@ struct TrainingPoint {
 
 struct RunRecord {
   std::string folder;  // as it was given
+  std::string label;   // what a comparison calls it: short, printable, no other run's
   RunState state = RunState::Unreadable;
   std::string reason;  // why it is not compared; "" where it is done
 
   RunConfig config;     // not of an unreadable one
   std::string changes;  // while it trained, as launch/config/history.h keeps them
-  // environment.json: gta, commit, compiler, vector_width, products, device, processor, threads, as far as it says them.
+  // environment.json, as far as it says them: gta, commit, compiler, vector_width, products, device, processor,
+  // processors, threads, system, memory_bytes, schedule_version, started, command (without folders).
   std::map<std::string, std::string> environment;
   // Of the newest checkpoint whose manifest is whole.
   std::optional<uint64_t> data_hash, tokenizer_hash;
   std::optional<SampleOrder> order;
+  int64_t checkpoint_step = 0, next_sample = 0, skipped_steps = 0;
+  std::optional<InitialParameters> initial;
 
   int64_t last_step = 0;
   std::optional<ValidationPoint> final;  // of the configuration's last step
@@ -59,6 +65,7 @@ struct RunRecord {
   double seconds_per_step = 0;       // the median
   double tokens_per_second = 0;      // of such a step
   double memory_bytes = 0;           // the most
+  double seconds = 0;                // all together
   std::vector<std::string> remarks;  // what was odd about its files
 };
 
@@ -67,8 +74,5 @@ inline constexpr size_t kMostPoints = 512;  // of a curve
 RunRecord read_run(const std::string& folder);
 // All of them, several at once, in their order.
 std::vector<RunRecord> read_runs(const std::vector<std::string>& folders);
-
-// Text from a file, for a terminal or a page: without control characters, valid UTF-8, no longer than `longest` bytes.
-std::string printable(const std::string& text, size_t longest = 200);
 
 }  // namespace gta

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "launch/compare/run_record.h"
+#include "launch/compare/text.h"
 #include "launch/config/schema.h"
 
 namespace gta {
@@ -13,7 +13,9 @@ namespace {
 
 constexpr const char* kType = "model.attention.type";
 
-// The keys of train: that do count. Whatever is new there does, until it stands among the others.
+}  // namespace
+
+// Whatever is new counts, until it stands among the others.
 bool changes_training(const std::string& key) {
   static const std::set<std::string> kOthers = {"name",
                                                 "seed",
@@ -35,11 +37,14 @@ bool changes_training(const std::string& key) {
                                                 "train.sample_every_steps",
                                                 "train.diagnose_every_steps",
                                                 "train.log_every_steps",
+                                                "train.max_skipped_steps",
                                                 "train.validation_tokens",
                                                 "train.sample_prompts",
                                                 "train.sample_tokens"};
   return !kOthers.count(key) && !key.starts_with("train.checkpoint.");
 }
+
+namespace {
 
 std::string last_word(const std::string& key) { return key.substr(key.rfind('.') + 1); }
 
@@ -94,17 +99,18 @@ std::vector<std::string> variant_names(const std::vector<std::map<std::string, s
     if (so_far == names.size()) break;
     for (size_t i = 0; i < names.size(); ++i) {
       // Only where the name is not one variant's alone, and only among those that use the key.
-      const bool shared = std::any_of(before.begin(), before.end(), [&, j = size_t{0}](const std::string& other) mutable {
-        const size_t index = j++;
-        return index != i && other == before[i] && value_in(settings[index], key) != value_in(settings[i], key);
-      });
+      const bool shared =
+          std::any_of(before.begin(), before.end(), [&, j = size_t{0}](const std::string& other) mutable {
+            const size_t index = j++;
+            return index != i && other == before[i] && value_in(settings[index], key) != value_in(settings[i], key);
+          });
       if (!shared) continue;
       names[i] += fmt::format("{}{}={}", names[i].empty() ? "" : " ", words[last_word(key)] > 1 ? key : last_word(key),
-                              printable(value_in(settings[i], key), 60));
+                              without_directories(printable(value_in(settings[i], key), 60)));
     }
     if (different() == so_far) names = before;
   }
-  return names;
+  return told_apart(std::move(names));
 }
 
 }  // namespace gta

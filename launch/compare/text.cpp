@@ -1,0 +1,115 @@
+#include "launch/compare/text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+namespace gta {
+namespace {
+
+// Bytes of the UTF-8 character that begins at `at`; 0 where none does, or one that nobody should be shown.
+size_t character_at(const std::string& text, size_t at) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(at + i < text.size() ? text[at + i] : 0); };
+  const unsigned char first = byte(0), second = byte(1), third = byte(2);
+  if (first < 0x80) return first >= 0x20 && first != 0x7F ? 1 : 0;
+  const size_t length = first >= 0xC2 && first < 0xE0   ? 2
+                        : first >= 0xE0 && first < 0xF0 ? 3
+                        : first >= 0xF0 && first < 0xF5 ? 4
+                                                        : 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  // Overlong forms, surrogates, what is beyond Unicode; the control characters of Latin 1.
+  if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second >= 0xA0) || (first == 0xF0 && second < 0x90) ||
+      (first == 0xF4 && second >= 0x90) || (first == 0xC2 && second < 0xA0))
+    return 0;
+  // U+2028 to U+202E and U+2066 to U+2069: ends of lines, and directions of writing.
+  if (first == 0xE2 &&
+      ((second == 0x80 && third >= 0xA8 && third <= 0xAE) || (second == 0x81 && third >= 0xA6 && third <= 0xA9)))
+    return 0;
+  return length;
+}
+
+bool begins_path(const std::string& text, size_t at) {
+  return text[at] == '/' && (at == 0 || std::string(" \t\"'=[({,:;<>|").find(text[at - 1]) != std::string::npos);
+}
+bool ends_path(char c) { return std::string(" \t\"'],){}:;<>|").find(c) != std::string::npos; }
+
+std::vector<std::string> names_of(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::absolute(folder, error);
+  if (error) path = folder;
+  std::vector<std::string> names;
+  for (const std::filesystem::path& name : path.lexically_normal())
+    if (!name.empty() && name != "/") names.push_back(name.string());
+  return names;
+}
+
+}  // namespace
+
+std::string printable(const std::string& text, size_t longest) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = character_at(text, at);
+    if (out.size() + std::max<size_t>(length, 1) > longest) return out + "...";
+    if (length == 0)
+      out += '?';
+    else
+      out.append(text, at, length);
+    at += std::max<size_t>(length, 1);
+  }
+  return out;
+}
+
+std::string one_line(std::string text) {
+  for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 2) text.replace(at, 1, "; ");
+  return text;
+}
+
+std::string without_directories(const std::string& text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    if (!begins_path(text, at)) {
+      out += text[at++];
+      continue;
+    }
+    size_t end = at;
+    while (end < text.size() && !ends_path(text[end])) ++end;
+    size_t last = end;  // of the path without slashes at its end
+    while (last > at + 1 && text[last - 1] == '/') --last;
+    const size_t name = text.rfind('/', last - 1) + 1;
+    out.append(text, name, last - name);
+    at = end;
+  }
+  return out;
+}
+
+std::vector<std::string> told_apart(std::vector<std::string> names) {
+  std::set<std::string> taken;
+  for (std::string& name : names) {
+    const std::string wanted = name;
+    for (int number = 2; !taken.insert(name).second; ++number) name = fmt::format("{} ({})", wanted, number);
+  }
+  return names;
+}
+
+std::vector<std::string> short_names(const std::vector<std::string>& folders) {
+  std::vector<std::vector<std::string>> names;
+  size_t longest = 1;
+  for (const std::string& folder : folders) longest = std::max(longest, names.emplace_back(names_of(folder)).size());
+  std::vector<std::string> shown(folders.size());
+  for (size_t last = 1; last <= longest; ++last) {
+    for (size_t i = 0; i < folders.size(); ++i) {
+      const size_t count = std::min(last, names[i].size());
+      shown[i].clear();
+      for (size_t k = names[i].size() - count; k < names[i].size(); ++k)
+        shown[i] += (shown[i].empty() ? "" : "/") + names[i][k];
+      shown[i] = printable(shown[i]);
+    }
+    if (std::set<std::string>(shown.begin(), shown.end()).size() == shown.size()) break;
+  }
+  return told_apart(std::move(shown));
+}
+
+}  // namespace gta

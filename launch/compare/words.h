@@ -1,0 +1,13 @@
+// A comparison in words: which variant ended where, whether that shows a difference, and what it would take to show one.
+#pragma once
+
+#include <string>
+
+#include "launch/compare/comparison.h"
+
+namespace gta {
+
+// One paragraph of plain text, without ends of lines. Nothing in it is escaped.
+std::string words_of(const Comparison& comparison);
+
+}  // namespace gta
