@@ -105,6 +105,10 @@ class Fairness {
       }
       problem("configuration", fmt::format("{} differs: {}", key, listed(by_value)));
     }
+    for (const RunRecord* run : counted_)
+      if (!run->edited.empty())
+        problem("configuration", fmt::format("{}: config.yaml has other values than the newest checkpoint of {}",
+                                             run->label, shortened(run->edited)));
     if (c_.variants.size() > 1 && !rates_differ)
       note("learning rate",
            "one learning rate served all variants: one that would do better with another is at a disadvantage");

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/parallel.h"
+#include "launch/compare/variants.h"
 #include "launch/config/config.h"
 #include "launch/config/history.h"
 #include "launch/metrics.h"
@@ -159,6 +160,9 @@ void read_checkpoint(RunRecord& record) {
         record.skipped_steps = checkpoint.position().skipped_steps;
         for (const Checkpoint::Entry& entry : checkpoint.entries())
           if (entry.part == kTokenizerPart) record.tokenizer_hash = entry.hash;
+        for (const ConfigDifference& difference :
+             differences(parse_run_config(checkpoint.config_yaml(), checkpoint.path() + "/config"), record.config))
+          if (changes_training(difference.key)) record.edited.push_back(difference.key);
         return;
       } catch (const Error& error) {
         record.remarks.push_back(printable(one_line(error.what()), 1000));

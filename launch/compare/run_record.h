@@ -53,6 +53,7 @@ struct RunRecord {
   std::optional<uint64_t> data_hash, tokenizer_hash;
   std::optional<SampleOrder> order;
   int64_t checkpoint_step = 0, next_sample = 0, skipped_steps = 0;
+  std::vector<std::string> edited;  // keys that have another value in its configuration
   std::optional<InitialParameters> initial;
 
   int64_t last_step = 0;

@@ -98,18 +98,23 @@ std::vector<std::string> short_names(const std::vector<std::string>& folders) {
   std::vector<std::vector<std::string>> names;
   size_t longest = 1;
   for (const std::string& folder : folders) longest = std::max(longest, names.emplace_back(names_of(folder)).size());
-  std::vector<std::string> shown(folders.size());
-  for (size_t last = 1; last <= longest; ++last) {
-    for (size_t i = 0; i < folders.size(); ++i) {
-      const size_t count = std::min(last, names[i].size());
-      shown[i].clear();
-      for (size_t k = names[i].size() - count; k < names[i].size(); ++k)
-        shown[i] += (shown[i].empty() ? "" : "/") + names[i][k];
-      shown[i] = printable(shown[i]);
+  const auto with_last = [&](size_t last) {
+    std::vector<std::string> shown;
+    for (const std::vector<std::string>& of_one : names) {
+      std::string text;
+      for (size_t k = of_one.size() - std::min(last, of_one.size()); k < of_one.size(); ++k)
+        text += (text.empty() ? "" : "/") + of_one[k];
+      shown.push_back(printable(text));
     }
-    if (std::set<std::string>(shown.begin(), shown.end()).size() == shown.size()) break;
-  }
-  return told_apart(std::move(shown));
+    return shown;
+  };
+  const auto different = [](const std::vector<std::string>& shown) {
+    return std::set<std::string>(shown.begin(), shown.end()).size();
+  };
+  const size_t most = different(with_last(longest));
+  size_t last = 1;
+  while (different(with_last(last)) < most) ++last;
+  return told_apart(with_last(last));
 }
 
 }  // namespace gta
