@@ -357,13 +357,17 @@ class Trainer {
     if (ranks_.leads())
       if (const std::string slow = slow_ranks_.add(all.computed_seconds, seconds_since(start_)); !slow.empty())
         log::warning("{}", slow);
+    std::optional<Diagnosis> diagnosis;
     if (diagnosis_follows(training_))
-      look(ranks_, "diagnosis", training_.position.step, [&] {
-        const DiagnosisRow row = step.diagnose();
+      look(ranks_, "diagnosis", training_.position.step, [&] { diagnosis.emplace(step.diagnose()); });
+    replicas_->before_update();
+    std::optional<QueuedStep> queued =
+        step.update(*losses, saver_->checkpoints(), diagnosis ? std::addressof(*diagnosis) : nullptr);
+    if (diagnosis)
+      look(ranks_, "diagnosis", training_.position.step - 1, [&] {
+        const DiagnosisRow row = diagnosis->row();
         if (folder_) folder_->add_metrics(row);
       });
-    replicas_->before_update();
-    std::optional<QueuedStep> queued = step.update(*losses, saver_->checkpoints());
     if (training_.due(training_.config.train.verify_replicas_every_steps)) {
       training_.parallel->finish_weights();
       replicas_->after_update();

@@ -31,14 +31,21 @@ double AdamW::gradient_norm() const { return std::sqrt(sum_of_squares().to_vecto
 
 void AdamW::step(double learning_rate, const Tensor& squares, const Tensor& losses) {
   ProfilerRange range("adamw");
+  const UpdateRule rule = begin_step(learning_rate, squares, losses);
+  for (const FlatRange& updated : space_.masters().ranges()) update(rule, updated);
+}
+
+UpdateRule AdamW::begin_step(double learning_rate, const Tensor& squares, const Tensor& losses) {
   const UpdateRule rule{config_.clip_norm, learning_rate, config_.beta1, config_.beta2, config_.eps};
   GTA_DISPATCH(space_.device(), plan_update, rule, losses, squares, state_);
-  for (size_t i = 0; i < space_.masters().ranges().size(); ++i) {
-    const FlatRange& updated = space_.masters().ranges()[i];
-    const double weight_decay = updated.kind == ParameterKind::Matrix ? config_.weight_decay : 0.0;
-    GTA_DISPATCH(space_.device(), adamw_kernel, rule, state_, weight_decay, space_.masters().tensor(i),
-                 space_.gradients().slice(updated), exp_avg_.tensor(i), exp_avg_sq_.tensor(i), space_.rounded(updated));
-  }
+  return rule;
+}
+
+void AdamW::update(const UpdateRule& rule, const FlatRange& updated) {
+  const double weight_decay = updated.kind == ParameterKind::Matrix ? config_.weight_decay : 0.0;
+  GTA_DISPATCH(space_.device(), adamw_kernel, rule, state_, weight_decay, space_.masters().slice(updated),
+               space_.gradients().slice(updated), exp_avg_.slice(updated), exp_avg_sq_.slice(updated),
+               space_.rounded(updated));
 }
 
 void AdamW::set_updates(int64_t updates) {

@@ -53,6 +53,9 @@ class AdamW {
   // Queues one update of the ranges that this rank updates. squares and losses, float64 on the device: parts whose sums
   // are that of the squares of all ranks' gradients and the step's loss; a row for each rank, where there are several.
   void step(double learning_rate, const Tensor& squares, const Tensor& losses);
+  // The same in parts, for who looks at them one by one: begin_step(), then each element of the masters' ranges once.
+  UpdateRule begin_step(double learning_rate, const Tensor& squares, const Tensor& losses);
+  void update(const UpdateRule& rule, const FlatRange& updated);
   // Of the last step; UpdateOutcome(outcome()) waits for it.
   HostCopy outcome() const { return HostCopy(state_); }
 

@@ -310,8 +310,10 @@ std::vector<ConfigKey> make_keys() {
           Lower::Included, 1, [](RunConfig& c) -> double& { return c.train.z_loss; }, may),
       integer(
           "train.diagnose_every_steps",
-          "norms of gradients, weights and activations and the largest attention score, by layer; 0: never", 0, kMany,
-          [](RunConfig& c) -> int64_t& { return c.train.diagnose_every_steps; }, may),
+          "norms of gradients, weights and activations, what attention maps look like, ranks of keys and values, by "
+          "layer "
+          "(docs/metrics.md); 0: never",
+          0, kMany, [](RunConfig& c) -> int64_t& { return c.train.diagnose_every_steps; }, may),
       integer(
           "train.log_every_steps", "lines without a terminal", 1, kMany,
           [](RunConfig& c) -> int64_t& { return c.train.log_every_steps; }, may),

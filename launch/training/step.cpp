@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "core/profiler.h"
-#include "launch/diagnose.h"
 #include "launch/training/looks.h"
 #include "optim/schedule.h"
 
@@ -62,12 +61,12 @@ void TrainingStep::finish_gradients() {
   t.parallel->finish_gradients();
 }
 
-DiagnosisRow TrainingStep::diagnose() const {
-  return gta::diagnose(training_.model, training_.space, training_.ranks.communicator, training_.position.step + 1,
-                       ids_, document_starts_);
+Diagnosis TrainingStep::diagnose() const {
+  return {training_.model, training_.space, training_.ranks.communicator, training_.position.step + 1, ids_,
+          document_starts_};
 }
 
-QueuedStep TrainingStep::update(const StepLosses& losses, CheckpointSaver& saver) {
+QueuedStep TrainingStep::update(const StepLosses& losses, CheckpointSaver& saver, Diagnosis* diagnosis) {
   Training& t = training_;
   Communicator& ranks = t.ranks.communicator;
   const int64_t parts = losses.totals.columns() - 1;
@@ -79,7 +78,11 @@ QueuedStep TrainingStep::update(const StepLosses& losses, CheckpointSaver& saver
   ranks.all_gather("norms and losses", losses.totals).wait();
   const double rate = learning_rate(t.config.optimizer, t.position.step, t.config.train.steps);
   saver.before_update();
-  t.optimizer->step(rate, losses.totals.column_slice(0, 1), losses.totals.column_slice(1, parts));
+  const Tensor squares = losses.totals.column_slice(0, 1), of_parts = losses.totals.column_slice(1, parts);
+  if (diagnosis)
+    diagnosis->update(*t.optimizer, rate, squares, of_parts);
+  else
+    t.optimizer->step(rate, squares, of_parts);
   t.parallel->begin_weights();
   ++t.position.step;
   t.position.tokens += t.tokens_per_step();

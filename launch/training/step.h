@@ -15,7 +15,7 @@
 
 #include "checkpoints/saver.h"
 #include "data/loader.h"
-#include "launch/metrics.h"
+#include "launch/diagnose.h"
 #include "launch/train_hooks.h"
 #include "launch/training/training.h"
 
@@ -57,10 +57,11 @@ class TrainingStep {
   std::optional<StepLosses> add_gradients(const std::function<bool()>& stop);
   // All ranks, also where add_gradients() has thrown.
   void finish_gradients();
-  // The row of diagnose.h; the lead's last micro-batch stands for the step. All ranks, before the update.
-  DiagnosisRow diagnose() const;
-  // Queues the update and moves the training's position on. saver: is told before the weights change. All ranks.
-  QueuedStep update(const StepLosses& losses, CheckpointSaver& saver);
+  // Of the step before its update; the lead's last micro-batch stands for the step. All ranks.
+  Diagnosis diagnose() const;
+  // Queues the update and moves the training's position on. saver: is told before the weights change. diagnosis: sees
+  // what the update changes; or nothing. All ranks.
+  QueuedStep update(const StepLosses& losses, CheckpointSaver& saver, Diagnosis* diagnosis = nullptr);
 
  private:
   Training& training_;

@@ -15,10 +15,7 @@ std::array<Tensor, 2> extend_cache(const AttentionContext& context, const Tensor
 Tensor attend(Tape& tape, const AttentionContext& context, const AttentionShape& shape, const Tensor& q,
               const Tensor& k, const Tensor& v) {
   const SharedMapAttentionOp op{shape, context.document_starts, context.place ? context.place->keys : CachedKeys{}};
-  if (context.probe)
-    context.probe->blocks.back().largest_score =
-        GTA_DISPATCH(q.device(), shared_map_attention_largest_score,
-                     AttentionForward{shape, q, k, v, context.document_starts, {}, {}});
+  if (context.probe) look_at_core({shape, q, k, v, context.document_starts, {}, {}}, context.probe->blocks.back());
   return tape.apply(op, q, k, v);
 }
 

@@ -3,19 +3,11 @@
 #pragma once
 
 #include "layers/attention/decoding_cache/decoding_cache.h"
+#include "layers/attention/probe/probe.h"
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
 #include "layers/rope/rope.h"
 
 namespace gta {
-
-// What a forward pass looks like inside, block by block.
-struct Probe {
-  struct Block {
-    double largest_score = 0;  // the largest scaled score before a softmax
-    double stream_rms = 0;     // root mean square of the residual stream after the block
-  };
-  std::vector<Block> blocks;
-};
 
 struct AttentionContext {
   int64_t batch = 1;     // sequences; rows are sequence after sequence
@@ -25,8 +17,9 @@ struct AttentionContext {
   Tensor document_starts = {};
   const LayerCache* cache = nullptr;  // of earlier tokens, and of this call's; no recording, no documents
   const CachePlace* place = nullptr;  // there, of this call's rows
-  Probe* probe = nullptr;             // its last block is filled in
+  Probe* probe = nullptr;             // its last block is filled in; without a cache
 
+  ProbedRows probed_rows() const { return {batch, sequence}; }
   // Positions start again with every document.
   RopePositions positions() const {
     return {sequence, rope_table, document_starts, place ? place->positions : Tensor{}};

@@ -23,6 +23,10 @@ class GroupedHeadLatentAttention {
   static int64_t map_multiply_adds(const ModelConfig& config);
 
  private:
+  // What the heads have for values before the gate, head after head: group g reads [C_g, ..., C_g] + C_g P_g.
+  // latents float64 (rows, nc * d_l) on the host -> (rows, heads * head_dim)
+  Tensor values_of(const Tensor& latents) const;
+
   AttentionConfig config_;
   int64_t head_dim_, width_;  // width_: heads * head_dim
   Linear qkcz_;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "layers/attention/latent_heads/latent_heads.h"
+#include "layers/attention/probe/effective_rank.h"
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
 
 namespace gta {
@@ -44,6 +45,7 @@ Tensor MultiHeadLatentAttention::forward(Tape& tape, const Tensor& x, const Atte
   const Tensor latent = norm_.forward(tape, down.column_slice(q_width, rank_));
   const Tensor k_rope =
       tape.apply(RopeOp{{1, rope_dim_}, context.positions()}, down.column_slice(q_width + rank_, rope_dim_));
+  if (context.probe) context.probe->blocks.back().latent_rank = effective_rank(context.probed_rows().of(latent));
   AttentionContext fresh = context;
   if (context.cache) {
     const Tensor& cache = context.cache->keys;

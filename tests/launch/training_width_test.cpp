@@ -70,8 +70,10 @@ TEST_F(WideTraining, DiagnosticsAreOneRowOfMetricsWithEveryLayer) {
   for (const MetricsRow& row : read_metrics(folder_ + "/diagnosed/metrics.jsonl"))
     if (const auto* diagnosis = std::get_if<DiagnosisRow>(&row)) {
       steps.push_back(diagnosis->step);
-      for (const char* key : {"gradient_norm/layers.1", "weight_norm/embed_tokens", "weight_norm/norm",
-                              "stream_rms/layers.0", "largest_score/layers.1"})
+      for (const char* key :
+           {"gradient_norm/layers.1", "weight_norm/embed_tokens", "weight_norm/norm", "update_norm/lm_head",
+            "stream_rms/layers.0", "largest_score/layers.1", "map_entropy/layers.0", "map_similarity/layers.1",
+            "key_rank/layers.0", "value_rank/layers.1", "latent_rank/layers.0"})
         EXPECT_TRUE(diagnosis->values.count(key) && std::isfinite(diagnosis->values.at(key))) << key;
     }
   EXPECT_EQ(steps, (std::vector<int64_t>{5, 10}));  // of 12

@@ -39,6 +39,13 @@ void add_into(const Tensor& to, const Tensor& from) {
   });
 }
 
+void subtract_from(const Tensor& to, const Tensor& from) {
+  for_rows("subtract_from", to, from, []<class To, class From>(To* t, const From* f, int64_t columns) {
+#pragma omp simd
+    for (int64_t c = 0; c < columns; ++c) store(t[c], t[c] - f[c]);
+  });
+}
+
 void convert(const Tensor& to, const Tensor& from) {
   for_rows("convert", to, from, []<class To, class From>(To* t, const From* f, int64_t columns) {
 #pragma omp simd

@@ -4,17 +4,23 @@
 namespace gta::cuda {
 namespace {
 
-// to = from, or to += from
+enum class Written : uint8_t { Element, Sum, Difference };
+
+// to = from, to += from, or to -= from
 template <class To, class From, int n>
-__global__ void write_elements(Rows<To> to, Rows<const From> from, int64_t rows, int64_t columns, bool accumulate) {
+__global__ void write_elements(Rows<To> to, Rows<const From> from, int64_t rows, int64_t columns, Written written) {
   for_items(rows, columns / n, [&](int64_t row, int64_t item) {
     float values[n];
     load_vector(values, from.at(row, item * n));
-    write_vector(to.at(row, item * n), values, accumulate);
+    if (written == Written::Difference) {
+#pragma unroll
+      for (int k = 0; k < n; ++k) values[k] = -values[k];
+    }
+    write_vector(to.at(row, item * n), values, written != Written::Element);
   });
 }
 
-void write_all(const char* name, const Tensor& to, const Tensor& from, bool accumulate) {
+void write_all(const char* name, const Tensor& to, const Tensor& from, Written written) {
   ensure(to.rows() == from.rows() && to.columns() == from.columns(), name, "expected {} and {} to have one shape",
          describe(from), describe(to));
   // Rows that lie side by side are one.
@@ -27,7 +33,7 @@ void write_all(const char* name, const Tensor& to, const Tensor& from, bool accu
       with_vectors<std::max(kVector<To>, kVector<From>)>({columns}, {&to, &from}, [&](auto n) {
         const Threads threads = threads_of(rows, columns / n);
         GTA_LAUNCH((write_elements<To, From, n>), threads.grid, threads.block, 0, stream_of(to.device()),
-                   rows_of<To>(to), rows_of<const From>(from), rows, columns, accumulate);
+                   rows_of<To>(to), rows_of<const From>(from), rows, columns, written);
       });
     });
   });
@@ -35,8 +41,10 @@ void write_all(const char* name, const Tensor& to, const Tensor& from, bool accu
 
 }  // namespace
 
-void add_into(const Tensor& to, const Tensor& from) { write_all("add_into", to, from, true); }
+void add_into(const Tensor& to, const Tensor& from) { write_all("add_into", to, from, Written::Sum); }
 
-void convert(const Tensor& to, const Tensor& from) { write_all("convert", to, from, false); }
+void subtract_from(const Tensor& to, const Tensor& from) { write_all("subtract_from", to, from, Written::Difference); }
+
+void convert(const Tensor& to, const Tensor& from) { write_all("convert", to, from, Written::Element); }
 
 }  // namespace gta::cuda

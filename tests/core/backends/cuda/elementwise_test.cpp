@@ -1,4 +1,4 @@
-// add_into and convert on a CUDA device give the CPU's bits: both round each element once.
+// add_into, subtract_from and convert on a CUDA device give the CPU's bits: all round each element once.
 #include "core/elementwise.h"
 
 #include "tests/op_case.h"
@@ -19,19 +19,20 @@ TEST(CudaElementwise, GivesTheBitsOfTheCpu) {
             return from_doubles({rows, columns + 16}, random_values(name, rows * (columns + 16)), dtype);
           };
           const auto part_of = [&](const Tensor& whole) { return sliced ? whole.column_slice(8, columns) : whole; };
-          for (bool add : {false, true}) {
+          const auto expect_bits = [&](const char* name, auto&& on_cpu, auto&& on_device) {
             const Tensor expected = tensor_of("to", to), source = tensor_of("from", from);
             const Tensor actual = expected.to(*cuda_device(), Purpose::Data),
                          device_source = source.to(*cuda_device(), Purpose::Data);
-            if (add) {
-              cpu::add_into(part_of(expected), part_of(source));
-              GTA_DISPATCH(actual.device(), add_into, part_of(actual), part_of(device_source));
-            } else {
-              cpu::convert(part_of(expected), part_of(source));
-              GTA_DISPATCH(actual.device(), convert, part_of(actual), part_of(device_source));
-            }
-            EXPECT_TRUE(to_bytes(actual) == to_bytes(expected)) << (add ? "add_into" : "convert");
-          }
+            on_cpu(part_of(expected), part_of(source));
+            on_device(part_of(actual), part_of(device_source));
+            EXPECT_TRUE(to_bytes(actual) == to_bytes(expected)) << name;
+          };
+          expect_bits("add_into", cpu::add_into,
+                      [](const Tensor& to, const Tensor& from) { GTA_DISPATCH(to.device(), add_into, to, from); });
+          expect_bits("subtract_from", cpu::subtract_from,
+                      [](const Tensor& to, const Tensor& from) { GTA_DISPATCH(to.device(), subtract_from, to, from); });
+          expect_bits("convert", cpu::convert,
+                      [](const Tensor& to, const Tensor& from) { GTA_DISPATCH(to.device(), convert, to, from); });
         }
 }
 
