@@ -1,6 +1,7 @@
 #include "data/evaluation.h"
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -36,7 +37,8 @@ class ShardStream {
   int64_t labels() const { return labels_; }  // tokens after the first of their document
   int64_t text_bytes() const { return text_bytes_; }
 
-  // use(token, whether a document begins with it) for each of [first, last); it may end that by returning false.
+  // use(token, whether a document begins with it, how many tokens that document has) for each of [first, last); it may
+  // end that by returning false.
   template <class F>
   void each(int64_t first, int64_t last, F&& use) const {
     std::vector<int32_t> ids;
@@ -49,10 +51,17 @@ class ShardStream {
       shards_[shard].read(from, count, ids.data());
       const std::vector<uint64_t> starts = shards_[shard].document_starts(from, from + count - 1);
       auto start = starts.begin();
+      int64_t document_tokens = 0;
       for (int64_t i = 0; i < count; ++i) {
         const bool begins = start != starts.end() && static_cast<int64_t>(*start) == from + i;
         if (begins) ++start;
-        if (!use(ids[i], begins)) return;
+        if (begins && start != starts.end()) {
+          document_tokens = static_cast<int64_t>(*start) - (from + i);
+        } else if (begins || i == 0) {
+          const TokenShard::Document document = shards_[shard].document_of(from + i);
+          document_tokens = document.end - document.first;
+        }
+        if (!use(ids[i], begins, document_tokens)) return;
       }
       first += count;
     }
@@ -84,6 +93,8 @@ void EvaluationSet::add_token(int32_t id, Place place) {
 
 void EvaluationSet::add_text(const std::vector<int32_t>& ids, bool begins_document, int64_t text_bytes) {
   const int64_t before = scored_bytes_;
+  if (begins_document) documents_.push_back({tokens_.size(), 0});
+  documents_.back().tokens += static_cast<int64_t>(ids.size());
   for (size_t i = 0; i < ids.size(); ++i)
     add_token(ids[i], !begins_document ? Place::Later : i == 0 ? Place::First : i == 1 ? Place::Second : Place::Later);
   // Tokens may stand for fewer bytes than came in, or for more.
@@ -114,9 +125,10 @@ EvaluationSet EvaluationSet::from_shards(const std::vector<std::string>& paths, 
     bool second = false;
     // One token more than inputs; none of them is scored in two chunks.
     stream.each(begin, std::min(part ? std::min(begin + sequence_length, next) + 1 : next, stream.tokens()),
-                [&](int32_t id, bool begins) {
+                [&](int32_t id, bool begins, int64_t document_tokens) {
                   if (part && set.scored_tokens_ >= most_tokens) return false;
                   const bool context = set.tokens_.size() == first;
+                  if (begins || context) set.documents_.push_back({set.tokens_.size(), document_tokens});
                   set.add_token(id, begins || context ? Place::First : second ? Place::Second : Place::Later);
                   second = begins;
                   return true;
@@ -186,10 +198,13 @@ EvaluationSet&& EvaluationSet::complete() && {
   return std::move(*this);
 }
 
-void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts) const {
+void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts,
+                           int64_t* document_tokens) const {
   ensure(index >= 0 && index < windows(), "evaluation", "has {} windows, asked for number {}", windows(), index);
   const auto [first, count, seen] = windows_[static_cast<size_t>(index)];
   int32_t start = 0;
+  auto next = std::upper_bound(documents_.begin(), documents_.end(), first,
+                               [](size_t token, const Document& document) { return token < document.first; });
   for (int64_t i = 0; i < sequence_length_; ++i) {
     const size_t at = first + static_cast<size_t>(i);
     const bool inside = i < count;
@@ -197,6 +212,9 @@ void EvaluationSet::window(int64_t index, int32_t* tokens, int32_t* labels, int3
     labels[i] = inside && i >= seen && scored_[at + 1] ? tokens_[at + 1] : kNoLabel;
     if (inside && !scored_[at]) start = static_cast<int32_t>(i);
     if (document_starts) document_starts[i] = start;
+    if (!document_tokens) continue;
+    if (next != documents_.end() && next->first == at) ++next;
+    document_tokens[i] = labels[i] == kNoLabel ? 0 : std::prev(next)->tokens;
   }
 }
 

@@ -42,9 +42,11 @@ class EvaluationSet {
   int64_t scored_bytes() const { return scored_bytes_; }
   // Of from_files(): what of the text its tokens do not give back, a sentence (encoded_corpus.h), or "".
   const std::string& lost_text() const { return lost_text_; }
-  // sequence_length inputs, labels, and first rows of the row's document (document_mask.h; null: not wanted). Label
+  // sequence_length inputs, labels, first rows of the row's document (document_mask.h; null: not wanted), and how many
+  // tokens the label's document has, of which a window may show a part (null: not wanted; 0 without a label). Label
   // kNoLabel: not scored (a document's first token, or beyond the end).
-  void window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts = nullptr) const;
+  void window(int64_t index, int32_t* tokens, int32_t* labels, int32_t* document_starts = nullptr,
+              int64_t* document_tokens = nullptr) const;
 
  private:
   enum class Place : uint8_t { First, Second, Later };  // of a token in its document
@@ -52,6 +54,11 @@ class EvaluationSet {
     size_t first;
     int64_t labels;
     int64_t seen = 0;  // the first so many of them were scored in the window before
+  };
+
+  struct Document {
+    size_t first;    // of tokens_
+    int64_t tokens;  // that it has, here or not
   };
 
   EvaluationSet(const Tokenizer& tokenizer, int64_t sequence_length);
@@ -64,7 +71,8 @@ class EvaluationSet {
   Tokenizer tokenizer_;
   int64_t sequence_length_;
   std::vector<int32_t> tokens_;
-  std::vector<bool> scored_;  // token i is scored as a label: it is no document's first
+  std::vector<bool> scored_;         // token i is scored as a label: it is no document's first
+  std::vector<Document> documents_;  // in the order of their first tokens
   std::vector<Window> windows_;
   int64_t scored_tokens_ = 0, scored_bytes_ = 0;  // bytes: those that the tokens stand for
   int64_t tokens_in_all_ = 0;

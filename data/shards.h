@@ -71,6 +71,10 @@ class TokenShard {
   std::vector<uint64_t> document_offsets(int64_t first, int64_t count) const;
   // The document offsets in [first, last], ascending, each once also where empty documents repeat it.
   std::vector<uint64_t> document_starts(int64_t first, int64_t last) const;
+  struct Document {
+    int64_t first, end;  // tokens
+  };
+  Document document_of(int64_t token) const;
   void verify() const;            // every block and page
   uint64_t content_hash() const;  // of the tokens and the documents' bounds
 

@@ -127,6 +127,17 @@ std::vector<uint64_t> TokenShard::document_starts(int64_t first, int64_t last) c
   return starts;
 }
 
+TokenShard::Document TokenShard::document_of(int64_t token) const {
+  const State& s = *state_;
+  ensure(token >= 0 && token < s.summary.tokens, "shard", "{} has {} tokens, asked for the document of number {}",
+         s.summary.path, s.summary.tokens, token);
+  const std::shared_ptr<const File> file = s.file();
+  // The first offset is 0, the last one the number of tokens.
+  const int64_t end = s.documents.lower_bound(*file, static_cast<uint64_t>(token) + 1);
+  const std::vector<uint64_t> bounds = s.documents.read(*file, end - 1, 2);
+  return {static_cast<int64_t>(bounds[0]), static_cast<int64_t>(bounds[1])};
+}
+
 void TokenShard::check_tokenizer(const Tokenizer& tokenizer) const {
   const ShardSummary& s = state_->summary;
   if (s.tokenizer_hash != tokenizer.hash() || s.vocab_size != tokenizer.vocab_size())

@@ -127,6 +127,8 @@ void add_eval(CLI::App& app, Choices& c) {
                    "tokens between the beginnings of windows, each scored once, with window - stride before it at "
                    "least; default: the window")
       ->check(integer_value(1, kLongestSequence));
+  eval->add_flag("--by-position", c.eval.by_position,
+                 "the loss by how many tokens were before one, and by how many its document has (docs/metrics.md)");
   add_path(eval, "--task", c.eval.task,
            "JSON lines with the fields of hellaswag, piqa, arc, winogrande, boolq or lambada, or of your own "
            "(docs/inference.md): accuracies as lm-evaluation-harness counts them");

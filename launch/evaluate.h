@@ -6,6 +6,7 @@
 #include "core/comm/communicator.h"
 #include "data/document_mask.h"
 #include "data/evaluation.h"
+#include "launch/loss_breakdown.h"
 #include "layers/transformer/causal_lm.h"
 
 namespace gta {
@@ -14,6 +15,7 @@ struct EvaluationResult {
   bool complete = true;  // false: it was stopped, and the numbers mean nothing
   double loss = 0;       // nats per scored token
   int64_t tokens = 0, bytes = 0;
+  LossBreakdown breakdown = {};
   double perplexity() const;
   double bits_per_byte() const;  // all nats over all text bytes of the scored tokens
 };

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/io/file.h"
+#include "layers/attention/probe/probe.h"
 
 namespace gta {
 namespace {
@@ -25,6 +26,8 @@ template <>
 constexpr const char* kKind<ValidationRow> = "validation";
 template <>
 constexpr const char* kKind<DiagnosisRow> = "diagnosis";
+template <>
+constexpr const char* kKind<BreakdownRow> = "breakdown";
 
 template <class Row>
 constexpr const char* kWhen = nullptr;
@@ -35,6 +38,14 @@ constexpr const char* kWhen<ValidationRow> =
     "every `train.evaluate_every_steps` and at the end, where there is `data.validation`";
 template <>
 constexpr const char* kWhen<DiagnosisRow> = "every `train.diagnose_every_steps`";
+template <>
+constexpr const char* kWhen<BreakdownRow> = "with every validation, in the line before it";
+
+// A row whose numbers have names of their own.
+template <class Row>
+concept HasNamedValues = requires(Row row) {
+  row.values;
+};
 
 // f(name in the file, field, what it is). Row may be const.
 template <class Row, class F>
@@ -211,7 +222,7 @@ MetricsRow row_of(const Json& json) {
   Row row;
   row.step = json["step"].get<int64_t>();
   if (json.contains("time")) take_number(json["time"], row.time);
-  if constexpr (std::is_same_v<Row, DiagnosisRow>) {
+  if constexpr (HasNamedValues<Row>) {
     for (const auto& [name, value] : json.items())
       if (name != "kind" && name != "step" && name != "time")
         row.values[name] = value.is_number() ? value.template get<double>() : kUnknown;
@@ -238,6 +249,20 @@ std::string table_of() {
     text += fmt::format("| `{}` | {} |\n", name, help);
   });
   return text;
+}
+
+std::string breakdown_markdown() {
+  return fmt::format(
+      "\n## {}\n\nWritten {}.\n\n| name | |\n|---|---|\n"
+      "| `loss/position/1`, `.../2`, `.../3-4`, `.../5-8`, ... | nats per token, of the validation's tokens that were "
+      "predicted from so many tokens: those before them in their window, with `data.document_mask` those of their "
+      "document in it |\n"
+      "| `loss/document/1-32`, `.../33-64`, `.../65-128`, ... | the same by how many tokens their document has in its "
+      "shard, whatever a window shows of it |\n"
+      "\n"
+      "Each is a mean over the tokens of a bucket; buckets without any are not there. Weighted by their tokens, which "
+      "`gta eval RUN --by-position --json`\nsays, those of either kind give the validation loss.\n",
+      kKind<BreakdownRow>, kWhen<BreakdownRow>);
 }
 
 }  // namespace
@@ -275,6 +300,7 @@ std::optional<MetricsRow> parse_row(std::string_view line) {
   if (kind == kKind<StepRow>) return row_of<StepRow>(json);
   if (kind == kKind<ValidationRow>) return row_of<ValidationRow>(json);
   if (kind == kKind<DiagnosisRow>) return row_of<DiagnosisRow>(json);
+  if (kind == kKind<BreakdownRow>) return row_of<BreakdownRow>(json);
   return std::nullopt;
 }
 
@@ -330,11 +356,31 @@ std::string metrics_markdown() {
          table_of<StepRow>() + table_of<ValidationRow>() +
          fmt::format(
              "\n## {}\n\nWritten {}.\n\n| name | |\n|---|---|\n"
-             "| `gradient_norm/PART`, `weight_norm/PART` | L2 norm over a part's parameters; PART is "
+             "| `gradient_norm/PART`, `weight_norm/PART` | L2 norm over a part's parameters, before the update; PART "
+             "is "
              "`embed_tokens`, `layers.N`, `norm` or `lm_head` |\n"
+             "| `update_norm/PART` | L2 norm of what the update added to them; 0 where the step was skipped |\n"
              "| `stream_rms/layers.N` | root mean square of the residual stream after the block |\n"
-             "| `largest_score/layers.N` | the largest scaled attention score |\n",
-             kKind<DiagnosisRow>, kWhen<DiagnosisRow>);
+             "| `largest_score/layers.N` | the largest scaled attention score |\n"
+             "| `map_entropy/layers.N` | entropy of the attention maps, nats: mean over maps and queries, of which "
+             "query t sees t + 1 keys |\n"
+             "| `map_similarity/layers.N` | mean cosine between the rows of two maps for the same query, over all "
+             "pairs "
+             "of maps and all queries; not there where a layer has one map |\n"
+             "| `key_rank/layers.N`, `value_rank/layers.N` | effective rank of the keys after RoPE and of the values, "
+             "heads side by side: exp(entropy of the singular values, which add up to 1) |\n"
+             "| `latent_rank/layers.N` | the same of GTA's latents, and of MLA's behind their norm |\n"
+             "\n"
+             "The rest but norms is of a forward pass of rank 0's last micro-batch, before the update, in the model's "
+             "dtype: stream and largest score of all of\nit, maps and ranks, in float64, of the queries, keys and "
+             "values "
+             "of at most {} of its tokens: the first {} of each of the last sequences. Documents\nare apart where "
+             "`data.document_mask` is on. Every query counts, also the first, whose entropy is 0. GTA, GVA and GHA "
+             "have "
+             "a map for each of\n`query_heads`, the others for each of `heads`. GTA's values are what its heads read "
+             "before the gate: copies of the latent and what P makes of it. A rank\nis at most the number of tokens.\n",
+             kKind<DiagnosisRow>, kWhen<DiagnosisRow>, kProbedTokens, kProbedRows) +
+         breakdown_markdown();
 }
 
 }  // namespace gta

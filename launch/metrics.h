@@ -41,11 +41,17 @@ struct DiagnosisRow {
   double time = kUnknown;
 };
 
-using MetricsRow = std::variant<StepRow, ValidationRow, DiagnosisRow>;
+struct BreakdownRow {
+  int64_t step = 0;
+  std::map<std::string, double> values;  // "loss/position/3-4" (loss_breakdown.h)
+  double time = kUnknown;
+};
+
+using MetricsRow = std::variant<StepRow, ValidationRow, DiagnosisRow, BreakdownRow>;
 
 void set_time(MetricsRow& row);  // now, in seconds since 1970
 int64_t step_of(const MetricsRow& row);
-const char* kind_of(const MetricsRow& row);  // "step", "validation", "diagnosis"
+const char* kind_of(const MetricsRow& row);  // "step", "validation", "diagnosis", "breakdown"
 // take(name, number) for every number but the step and the time, under the names of the file.
 void each_number(const MetricsRow& row, const std::function<void(const std::string&, double)>& take);
 

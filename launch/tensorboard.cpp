@@ -198,7 +198,8 @@ TensorBoard::TensorBoard(const std::string& folder, int64_t step, MayWrite may_w
 }
 
 void TensorBoard::add(const MetricsRow& row) {
-  const char* const kind = std::holds_alternative<ValidationRow>(row) ? "validation" : "train";
+  const bool of_validation = std::holds_alternative<ValidationRow>(row) || std::holds_alternative<BreakdownRow>(row);
+  const char* const kind = of_validation ? "validation" : "train";
   std::string summary;
   each_number(row, [&](const std::string& name, double number) {
     put_bytes(summary, 1, value_of(tag_of(name, kind), number));

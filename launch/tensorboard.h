@@ -25,7 +25,8 @@ class TensorBoard {
   TensorBoard(const std::string& folder, int64_t step, MayWrite may_write = {});
 
   // Every number of a row of metrics.jsonl at the row's step: "loss" -> train/loss, "memory_bytes" -> memory/bytes,
-  // "validation_loss" -> validation/loss; "tokens" goes with the row's kind, train/ or validation/.
+  // "validation_loss" -> validation/loss, "loss/position/1" -> validation/loss/position/1; "tokens" goes with the row's
+  // kind, train/ or validation/.
   void add(const MetricsRow& row);
   void flush() { file_->flush(); }
   bool complete() const { return file_->complete(); }  // whether all that was added is in the file

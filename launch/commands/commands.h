@@ -28,6 +28,7 @@ struct EvalCommand {
   int64_t most_tokens = 0;
   int64_t window = 0;  // 0: data.sequence_length
   int64_t stride = 0;  // 0: the window
+  bool by_position = false;
   std::string task, task_type, task_fields;
   Output output = Output::Text;
 };

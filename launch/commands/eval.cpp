@@ -35,6 +35,8 @@ void check_options(const EvalCommand& command) {
   require(command.stride == 0 || command.tokens.empty(), "eval", "--stride is for --text and --data: leave it out");
   require(command.stride == 0 || !command.has_most_tokens, "eval",
           "--stride scores all there is: leave --max-tokens out, whose windows have gaps between them");
+  require(!command.by_position || (command.task.empty() && command.tokens.empty()), "eval",
+          "--by-position is for --text and --data: leave it out");
   require(command.tokens.empty() == command.logits_out.empty(), "eval",
           "--tokens IN.npy and --logits-out OUT.npy go together");
   require(!command.has_most_tokens || (command.text.empty() && command.tokens.empty()), "eval",
@@ -146,6 +148,28 @@ void evaluate_task(const EvalCommand& command) {
   fmt::print("{} of {} items{}\n", name_of(task.fields), result.items, text);
 }
 
+void print_json(const EvaluationResult& result, const EvaluationSet& set, const EvalCommand& command) {
+  nlohmann::ordered_json json = {
+      {"loss", result.loss},     {"perplexity", result.perplexity()},    {"bits_per_byte", result.bits_per_byte()},
+      {"tokens", result.tokens}, {"tokens_in_all", set.tokens_in_all()}, {"bytes", result.bytes}};
+  if (command.by_position)
+    for (const LossBreakdown::Bucket& bucket : result.breakdown.buckets())
+      json["by_position"].push_back({{"name", bucket.name()}, {"tokens", bucket.tokens}, {"loss", bucket.loss}});
+  fmt::print("{}\n", json.dump());
+}
+
+void print_text(const EvaluationResult& result, const EvaluationSet& set, const EvalCommand& command) {
+  fmt::print(
+      "loss {:.5f} nats a token, perplexity {:.3f}, {:.5f} bits per byte ({} tokens{}, {} bytes)\n", result.loss,
+      result.perplexity(), result.bits_per_byte(), result.tokens,
+      set.tokens_in_all() > result.tokens ? fmt::format(" of {}, in windows all over them", set.tokens_in_all()) : "",
+      result.bytes);
+  if (!command.by_position) return;
+  fmt::print("{:<24} {:>10} {:>12}\n", "", "loss", "tokens");
+  for (const LossBreakdown::Bucket& bucket : result.breakdown.buckets())
+    fmt::print("{:<24} {:>10.5f} {:>12}\n", bucket.name(), bucket.loss, bucket.tokens);
+}
+
 }  // namespace
 
 int run_eval(const EvalCommand& command) {
@@ -179,20 +203,7 @@ int run_eval(const EvalCommand& command) {
         "per byte count all bytes");
   const EvaluationResult result =
       evaluate(*loaded.model, set, batch, loaded.config.data.document_mask ? DocumentMask::On : DocumentMask::Off);
-  if (command.output == Output::Json)
-    fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss},
-                                              {"perplexity", result.perplexity()},
-                                              {"bits_per_byte", result.bits_per_byte()},
-                                              {"tokens", result.tokens},
-                                              {"tokens_in_all", set.tokens_in_all()},
-                                              {"bytes", result.bytes}}
-                           .dump());
-  else
-    fmt::print(
-        "loss {:.5f} nats a token, perplexity {:.3f}, {:.5f} bits per byte ({} tokens{}, {} bytes)\n", result.loss,
-        result.perplexity(), result.bits_per_byte(), result.tokens,
-        set.tokens_in_all() > result.tokens ? fmt::format(" of {}, in windows all over them", set.tokens_in_all()) : "",
-        result.bytes);
+  (command.output == Output::Json ? print_json : print_text)(result, set, command);
   return 0;
 }
 

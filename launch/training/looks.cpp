@@ -41,8 +41,11 @@ std::optional<ValidationResult> validate(const Training& t, RunFolder* folder, c
   const EvaluationResult e = evaluate(t.model, *t.validation, t.config.train.micro_batch_size, t.data.document_mask,
                                       stop, t.ranks.communicator);
   if (!e.complete) return std::nullopt;
-  if (folder)
+  if (folder) {
+    // The row of the validation last: where it is missing, a run that goes on validates again.
+    folder->add_metrics(BreakdownRow{t.position.step, e.breakdown.values()});
     folder->add_metrics(ValidationRow{t.position.step, t.position.tokens, e.loss, e.perplexity(), e.bits_per_byte()});
+  }
   log::info("validation after step {}: loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", t.position.step, e.loss,
             e.perplexity(), e.bits_per_byte());
   return ValidationResult{e.loss, e.bits_per_byte()};

@@ -31,6 +31,11 @@ void LinearCrossEntropyOp::check(const Tensor& hidden, const Tensor& weight) con
          "expected int32 labels for {} tokens, got {}", hidden.rows(), describe(labels));
   ensure(labels.device() == weight.device(), name, "expected labels on {} like the head, got them on {}",
          name_of(weight.device()), name_of(labels.device()));
+  if (token_losses.defined())
+    ensure(token_losses.dtype() == DType::F64 && token_losses.shape() == Shape{hidden.rows(), 2} &&
+               token_losses.device() == weight.device(),
+           name, "expected room for the losses of {} tokens, float64 ({}, 2) on {}, got {}", hidden.rows(),
+           hidden.rows(), name_of(weight.device()), describe(token_losses));
   require_labels(labels, weight.rows());
 }
 
@@ -45,7 +50,9 @@ std::array<Tensor, 2> LinearCrossEntropyOp::forward(Saved& saved, std::span<Grad
   Tensor d_logits = !training || hidden.dtype() == logits.dtype()
                         ? logits
                         : Tensor::empty(logits.shape(), hidden.dtype(), hidden.device(), Purpose::Workspace);
-  Tensor losses = Tensor::empty({tokens, 2}, DType::F64, hidden.device(), Purpose::Workspace);
+  const Tensor losses = token_losses.defined()
+                            ? token_losses
+                            : Tensor::empty({tokens, 2}, DType::F64, hidden.device(), Purpose::Workspace);
   Tensor d_hidden = training ? Tensor::empty(hidden.shape(), hidden.dtype(), hidden.device()) : Tensor{};
   const Tensor flat_labels = labels.reshape({tokens, 1});
   for (int64_t first = 0; first < tokens; first += chunk) {

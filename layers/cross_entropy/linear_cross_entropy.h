@@ -36,6 +36,9 @@ struct LinearCrossEntropyOp {
   Tensor labels;
   double label_weight;
   double z_loss = 0;
+  // float64 (tokens, 2) beside the head: receives the parts of both sums, loss and cross-entropy of each token; or
+  // undefined
+  Tensor token_losses = {};
 
   // Tokens of one chunk (which may be more than there are).
   static int64_t chunk_rows(int64_t tokens, int64_t vocab, DeviceType device);

@@ -120,7 +120,8 @@ CausalLm::Losses CausalLm::losses(Tape& tape, const Tensor& tokens, const Tensor
   const Tensor h = hidden(tape, tokens, {.document_starts = options.document_starts});
   ensure(labels.dtype() == DType::I32, "model", "expected int32 labels, got {}", describe(labels));
   require_labels(labels, config_.vocab_size);
-  const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss};
+  const LinearCrossEntropyOp op{labels.to(space_.device(), Purpose::Data), options.label_weight, options.z_loss,
+                                options.token_losses};
   const auto [total, cross_entropy] = tape.apply(op, h, tape.use(head()));
   return {total, cross_entropy};
 }

@@ -40,6 +40,7 @@ class CausalLm {
   CausalLm(ParameterSpace& space, const ModelConfig& config);
 
   const ModelConfig& config() const { return config_; }
+  Device device() const { return space_.device(); }
   // The embedding where the head has a matrix of its own: no product reads it. Else nullptr.
   const Weight* only_looked_up() const { return head_ ? embedding_ : nullptr; }
 
@@ -55,6 +56,9 @@ class CausalLm {
     double label_weight = 1;  // 1 / labels of the whole global batch
     double z_loss = 0;
     Tensor document_starts = {};
+    // float64 (batch * sequence, 2) on the model's device: receives what total and cross_entropy are the sums of, 0
+    // where a token has no label; or undefined
+    Tensor token_losses = {};
   };
   Losses losses(Tape& tape, const Tensor& tokens, const Tensor& labels, const LossOptions& options) const;
   // Without z-loss: total and cross-entropy are one.

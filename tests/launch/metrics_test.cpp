@@ -141,8 +141,9 @@ TEST_F(MetricsOfARun, AreReadBackInOrder) {
   EXPECT_EQ(steps["step"].size(), 12u);
   EXPECT_EQ(steps["validation"], (std::vector<int64_t>{6, 12}));
   EXPECT_EQ(steps["diagnosis"], (std::vector<int64_t>{4, 8, 12}));
+  EXPECT_EQ(steps["breakdown"], steps["validation"]);
   publish_text(path, text + "{\"kind\":\"step\",\"step\":13,\"lo");
-  EXPECT_EQ(read_metrics(path).size(), 17u) << "a torn row is none";
+  EXPECT_EQ(read_metrics(path).size(), 19u) << "a torn row is none";
 }
 
 TEST(MetricsPage, IsNotStale) {
