@@ -23,36 +23,8 @@ namespace {
 
 constexpr const char* kLock = "/run.lock";  // in the folder of every run
 constexpr const char* kNote = "/last_checkpoint.json";
-constexpr const char* kFiles[] = {kLock, kNote, "/config.yaml", "/environment.json", "/log.txt", "/metrics.jsonl"};
-
-// Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
-// returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
-// (torn by a kill) is left out.
-void each_row_from_the_end(const std::string& path, const std::function<bool(const MetricsRow&, int64_t)>& take) {
-  constexpr int64_t kBlock = 1 << 16;
-  if (!exists(path)) return;
-  const File file(path, File::Mode::Read);
-  int64_t begin = file.size();
-  std::string text;  // what is not taken yet of the bytes from `begin` on
-  while (true) {
-    const size_t end = text.rfind('\n'),
-                 before = end == std::string::npos || end == 0 ? std::string::npos : text.rfind('\n', end - 1);
-    if (before == std::string::npos && begin > 0) {
-      const int64_t bytes = std::min(kBlock, begin);
-      std::string block(static_cast<size_t>(bytes), '\0');
-      file.read_at(block.data(), bytes, begin - bytes);
-      begin -= bytes;
-      text.insert(0, block);
-      continue;
-    }
-    if (end == std::string::npos) return;
-    const size_t first = before == std::string::npos ? 0 : before + 1;
-    const std::optional<MetricsRow> row = parse_row(std::string_view(text).substr(first, end - first));
-    if (row && !take(*row, begin + static_cast<int64_t>(end) + 1)) return;
-    text.resize(first);
-    if (first == 0 && begin == 0) return;
-  }
-}
+constexpr const char* kFiles[] = {kLock,           kNote,      "/config.yaml",  "/environment.json",
+                                  "/initial.json", "/log.txt", "/metrics.jsonl"};
 
 // Bytes of metrics.jsonl up to the last row of a step.
 int64_t rows_up_to(const std::string& path, int64_t step) {
@@ -196,6 +168,32 @@ bool has_validation(const std::string& metrics_file, int64_t step) {
     return step_of(row) >= step && !found;
   });
   return found;
+}
+
+void each_row_from_the_end(const std::string& path, const std::function<bool(const MetricsRow&, int64_t)>& take) {
+  constexpr int64_t kBlock = 1 << 16;
+  if (!exists(path)) return;
+  const File file(path, File::Mode::Read);
+  int64_t begin = file.size();
+  std::string text;  // what is not taken yet of the bytes from `begin` on
+  while (true) {
+    const size_t end = text.rfind('\n'),
+                 before = end == std::string::npos || end == 0 ? std::string::npos : text.rfind('\n', end - 1);
+    if (before == std::string::npos && begin > 0) {
+      const int64_t bytes = std::min(kBlock, begin);
+      std::string block(static_cast<size_t>(bytes), '\0');
+      file.read_at(block.data(), bytes, begin - bytes);
+      begin -= bytes;
+      text.insert(0, block);
+      continue;
+    }
+    if (end == std::string::npos) return;
+    const size_t first = before == std::string::npos ? 0 : before + 1;
+    const std::optional<MetricsRow> row = parse_row(std::string_view(text).substr(first, end - first));
+    if (row && !take(*row, begin + static_cast<int64_t>(end) + 1)) return;
+    text.resize(first);
+    if (first == 0 && begin == 0) return;
+  }
 }
 
 bool is_run_folder(const std::string& path) {

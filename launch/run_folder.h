@@ -1,9 +1,10 @@
-// A run's folder: config.yaml, environment.json, log.txt, metrics.jsonl, tensorboard/, samples/, checkpoints/,
-// last_checkpoint.json. One process at a time: a lock, run.lock, refuses the second one, where locks work; and a fence,
-// run.fence, ends the first one where they do not (launch/fence.h).
+// A run's folder: config.yaml, environment.json, initial.json, log.txt, metrics.jsonl, tensorboard/, samples/,
+// checkpoints/, last_checkpoint.json. One process at a time: a lock, run.lock, refuses the second one, where locks
+// work; and a fence, run.fence, ends the first one where they do not (launch/fence.h).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -76,6 +77,11 @@ class RunFolder {
   std::optional<AppendFile> metrics_;
   std::optional<TensorBoard> tensorboard_;
 };
+
+// Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
+// returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
+// (torn by a kill) is left out.
+void each_row_from_the_end(const std::string& path, const std::function<bool(const MetricsRow&, int64_t)>& take);
 
 // Whether metrics.jsonl has a row of validation at this step.
 bool has_validation(const std::string& metrics_file, int64_t step);

@@ -25,6 +25,7 @@
 #include "launch/train_hooks.h"
 #include "launch/training/agreement.h"
 #include "launch/training/announcement.h"
+#include "launch/training/initial_values.h"
 #include "launch/training/looks.h"
 #include "launch/training/replicas.h"
 #include "launch/training/run_saver.h"
@@ -192,6 +193,10 @@ class Trainer {
         notes_.push_back(change);
     fence_->check();
     publish_text(environment, environment_json(training_.device));
+    if (!resumed) {
+      fence_->check();
+      publish_text(run_dir_ + "/initial.json", initial_values_json(training_));
+    }
     folder_->begin(training_.position.step);
   }
 

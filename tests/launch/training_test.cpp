@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/sanitizer.h"
+#include "layers/transformer/causal_lm.h"
 #include "tests/launch/small_run.h"
 
 namespace gta {
@@ -177,6 +178,46 @@ TEST_F(Training, SeveralTrainingsInOneProcessDoNotKnowOfEachOther) {
   EXPECT_GT(memory_of("large"), 1.5 * memory_of("first"));
   EXPECT_LT(memory_of("last"), 1.2 * memory_of("first"));
   EXPECT_EQ(read_file(folder_ + "/first/log.txt"), log);
+}
+
+// What comparisons of runs show by it is only as good as these are those of the weights.
+TEST_F(Training, TheInitialWeightsAreKeptAsHashes) {
+  const auto initial = [&](const std::string& run) {
+    return nlohmann::json::parse(read_file(folder_ + "/" + run + "/initial.json"));
+  };
+  for (const std::string type : {"gta", "gqa"}) {
+    const LoadedRun run = load({"model.attention.type=" + type, "train.steps=2", "train.dtype=bfloat16"});
+    train(run, options(type));
+    RunConfig config = run.config;
+    config.model.vocab_size = 320;
+    ParameterSpace space;
+    const CausalLm model(space, config.model);
+    space.allocate(DType::BF16, Device{}, SpaceUse::Inference);
+    space.initialize(static_cast<uint64_t>(config.seed));
+    const nlohmann::json kept = initial(type);
+    EXPECT_EQ(kept["seed"], config.seed);
+    EXPECT_EQ(kept["dtype"], "bfloat16");
+    EXPECT_EQ(kept["parameters"].size(), space.parameters().size());
+    for (const Parameter& parameter : space.parameters()) {
+      const Tensor value = space.view(space.weights(parameter.kind), parameter);
+      EXPECT_EQ(kept["parameters"][parameter.name]["hash"],
+                hash_text(hash_bytes(value.raw_data(), value.elements() * size_of(value.dtype()))))
+          << parameter.name;
+      EXPECT_EQ(kept["parameters"][parameter.name]["shape"].size(), parameter.shape.rank()) << parameter.name;
+    }
+  }
+  const char* const shared = "model.layers.1.mlp.gate_proj.weight";
+  EXPECT_EQ(initial("gta")["parameters"][shared], initial("gqa")["parameters"][shared]);
+
+  // A run that goes on began with what it began with.
+  const std::string before = read_file(folder_ + "/gqa/initial.json");
+  train(load({"model.attention.type=gqa", "train.steps=4", "train.dtype=bfloat16", "seed=1234"}), options("gqa"));
+  EXPECT_EQ(read_file(folder_ + "/gqa/initial.json"), before);
+  train(load({"model.attention.type=gqa", "train.steps=2", "seed=5"}), options("other"));
+  EXPECT_NE(initial("other")["parameters"][shared], initial("gqa")["parameters"][shared]);
+  // Weights of another run are what it begins with.
+  train(load({"model.attention.type=gqa", "train.steps=2", "train.init_from=" + folder_ + "/other"}), options("from"));
+  EXPECT_NE(initial("from")["parameters"][shared], initial("other")["parameters"][shared]);
 }
 
 TEST_F(Training, MicroBatchesOfAnySizeTrainTheSame) {
