@@ -18,7 +18,7 @@
 #include "core/parallel.h"
 #include "core/processors.h"
 #include "core/thread.h"
-#include "launch/ablation/cost.h"
+#include "launch/ablate/cost.h"
 #include "launch/arguments.h"
 #include "launch/commands/commands.h"
 #include "launch/commands_page.h"
@@ -51,6 +51,7 @@ struct Choices {
   ImportCommand from_format;
   DataCommand data;
   PlanCommand plan;
+  AblateCommand ablate;
   CompareCommand compare;
   InspectCommand inspect;
   DevicesCommand devices;
@@ -310,6 +311,39 @@ void add_data(CLI::App& app, Choices& c) {
 }
 
 // Returns the options that only count beside --gpus.
+void add_ablate(CLI::App& app, Choices& c) {
+  CLI::App* ablate = app.add_subcommand(
+      "ablate", "train the variants of an ablation's file over its seeds, at equal budgets, and compare them");
+  add_path(ablate, "file", c.ablate.file, "YAML, docs/ablations.md")->required();
+  add_path(ablate, "--run-dir", c.ablate.run_dir, "instead of runs/NAME");
+  ablate->add_flag("--dry-run", c.ablate.dry_run, "print the plan, and start nothing");
+  ablate->add_flag("--status", c.ablate.status, "say where each cell stands, and start nothing");
+  ablate
+      ->add_option("--jobs", c.ablate.jobs,
+                   "cells that are trained side by side; processors, or GPUs, are divided among them")
+      ->capture_default_str()
+      ->check(integer_value(1, 1024));
+  ablate->add_flag("--retry-failed", c.ablate.retry_failed, "try failed cells again");
+  ablate->add_flag("--slurm", c.ablate.slurm,
+                   "hand the cells that are not done to sbatch, as an array with --jobs at once; run again without it "
+                   "for the report when they are");
+  ablate->add_option("--slurm-option", c.ablate.slurm_options, "of sbatch, like --partition=gpu (repeatable)")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)
+      ->needs("--slurm");
+  ablate->add_option("--cell", c.ablate.cell, "train this cell alone, as the jobs of --slurm do")->check(some_text());
+  ablate->add_option("--price", c.ablate.price, "of an hour of the device, in any currency: adds the cost")
+      ->check(number_value(0, LeastValue::Excluded, 1e6));
+  add_overrides(ablate, c.ablate.overrides);
+  add_device(ablate, c.ablate.device);
+  ablate->footer("example: gta ablate configs/ablations/quickstart.yaml --dry-run");
+  ablate->final_callback([&c] {
+    c.saves_when_signalled = c.trains = !c.ablate.dry_run && !c.ablate.status;
+    c.run = [&c] { return run_ablate(c.ablate); };
+  });
+}
+
 std::vector<CLI::Option*> add_scaling(CLI::App* plan, PlanCommand& command) {
   constexpr double kFast = 1e6;  // GB/s, and microseconds
   const auto rate = number_value(0, LeastValue::Excluded, kFast);
@@ -622,8 +656,8 @@ void add_commands(CLI::App& app, Choices& choices) {
   app.add_option("--threads", choices.threads, "of the CPU backend; results do not depend on it")
       ->check(integer_value(1, 1024));
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_generate, add_export, add_import, add_data, add_plan, add_compare,
-                         add_bench, add_checks})
+  for (const auto add : {add_train, add_eval, add_generate, add_export, add_import, add_data, add_plan, add_ablate,
+                         add_compare, add_bench, add_checks})
     add(app, choices);
 }
 

@@ -82,6 +82,16 @@ struct PlanCommand {
 };
 int run_plan(const PlanCommand& command);
 
+struct AblateCommand {
+  std::string file, run_dir, device = "auto";
+  std::vector<std::string> overrides;
+  int64_t jobs = 1;
+  double price = 0;  // 0: not given
+  std::string cell;  // this one alone
+  std::vector<std::string> slurm_options;
+  bool dry_run = false, status = false, retry_failed = false, slurm = false;
+};
+int run_ablate(const AblateCommand& command);
 struct CompareCommand {
   std::vector<std::string> runs, varied;
   std::string out, name = "comparison", baseline, equal = "none";

@@ -1,13 +1,9 @@
 #include "launch/commands/export_reader.h"
 
-#include <fcntl.h>
 #include <fmt/ranges.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -16,6 +12,7 @@
 #include "core/io/file.h"
 #include "core/log.h"
 #include "launch/commands/export_check.h"
+#include "launch/run_program.h"
 
 namespace gta {
 namespace {
@@ -50,34 +47,6 @@ class ScratchFile {
   std::string path_;
 };
 
-// Runs a program with both its outputs in `log`; whether it ended with 0.
-bool run(std::vector<std::string> words, const std::string& log) {
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
-  // Signals are blocked in this program (core/signal_mask.h): a reader that inherits that could not be stopped.
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  pid_t child = 0;
-  const int error = ::posix_spawnp(&child, arguments[0], &files, &attributes, arguments.data(), environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  if (error != 0) return false;
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 std::string last_line(const std::string& text) {
   const size_t end = text.find_last_not_of('\n');
   if (end == std::string::npos) return "";
@@ -109,9 +78,9 @@ ReaderResult compare(const std::string& name, const std::string& path, const Loa
   Tensor prompt = reference_prompt(model);
   if (prompt.elements() == model.config.model.max_sequence_length && prompt.elements() > 1)
     prompt = prompt.column_slice(0, prompt.elements() - 1);
-  const bool ended = run({python_of(reader), "-c", reader.script, path,
-                          fmt::format("{}", fmt::join(prompt.to_vector<int32_t>(), ",")), out.path()},
-                         log.path());
+  const bool ended = run_program({python_of(reader), "-c", reader.script, path,
+                                  fmt::format("{}", fmt::join(prompt.to_vector<int32_t>(), ",")), out.path()},
+                                 log.path());
   const std::string said = exists(log.path()) ? read_file(log.path(), 1 << 26) : "";
   if (!ended) fail("--verify-with", "{} could not read it: {}", name, last_line(said));
   const std::string bytes = read_file(out.path());
@@ -138,7 +107,7 @@ void check_reader_for(const ExportCommand& command, const std::string& reader_of
           command.verify_with, command.format, reader_of_format);
   const Reader& reader = reader_named(command.verify_with);
   const ScratchFile log(command.out + temporary_name(".log"));
-  require(run({python_of(reader), "-c", std::string("import ") + reader.modules}, log.path()), "--verify-with",
+  require(run_program({python_of(reader), "-c", std::string("import ") + reader.modules}, log.path()), "--verify-with",
           "{} cannot import {}: name a Python that can in {} (launch/install_interop makes one)", python_of(reader),
           reader.modules, reader.variable);
 }

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/ablation/cost.h"
+#include "launch/ablate/cost.h"
 #include "launch/compare/difference.h"
 #include "launch/compare/run_record.h"
 

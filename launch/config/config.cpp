@@ -186,23 +186,6 @@ class Resolver {
                        steps));
   }
 
-  void throw_problems() const {
-    if (problems.empty()) return;
-    std::string text;
-    for (const ConfigProblem& p : problems) {
-      text += (text.empty() ? "" : "\n") + p.file;
-      if (p.file.starts_with(kOverride)) {  // names the key itself
-        const size_t begin = std::string(kOverride).size();
-        const std::string name = p.file.substr(begin, p.file.find('=') - begin) + ": ";
-        text += ": " + (p.text.starts_with(name) ? p.text.substr(name.size()) : p.text);
-        continue;
-      }
-      if (p.line) text += p.column ? fmt::format(":{}:{}", p.line, p.column) : fmt::format(":{}", p.line);
-      text += ": " + p.text;
-    }
-    throw Error(ErrorKind::BadInput, "", text);
-  }
-
   RunConfig config;
 
  private:
@@ -248,16 +231,13 @@ std::string key_yaml(const RunConfig& config, const std::string& section, size_t
 
 }  // namespace
 
-LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides, DataFiles files,
-                          int64_t ranks) {
-  Resolver resolver(path);
-  resolver.ranks = ranks;
-  read_yaml_file(path, "", resolver.values, resolver.problems);
-  for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
+namespace {
+
+LoadedRun conclude(Resolver& resolver, DataFiles files) {
   resolver.apply("", files);
   resolver.check_model();
   resolver.check_run(files);
-  resolver.throw_problems();
+  throw_problems(resolver.problems);
   LoadedRun loaded{resolver.config, {}, resolver.tokens};
   const std::string type = name_of(loaded.config.model.attention.type);
   for (const auto& [key_path, placed] : resolver.values) {
@@ -266,6 +246,24 @@ LoadedRun load_run_config(const std::string& path, const std::vector<std::string
       loaded.unused_attention_keys.push_back(key_path.substr(std::string("model.").size()));
   }
   return loaded;
+}
+
+}  // namespace
+
+LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides, DataFiles files,
+                          int64_t ranks) {
+  Resolver resolver(path);
+  resolver.ranks = ranks;
+  read_yaml_file(path, "", resolver.values, resolver.problems);
+  for (const std::string& text : overrides) read_override(text, resolver.values, resolver.problems);
+  return conclude(resolver, files);
+}
+
+LoadedRun load_varied_config(const std::string& path, const PlacedValues& over, DataFiles files) {
+  Resolver resolver(path);
+  read_yaml_file(path, "", resolver.values, resolver.problems);
+  for (const auto& [key, placed] : over) resolver.values[key] = placed;
+  return conclude(resolver, files);
 }
 
 RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides, int64_t ranks) {
@@ -281,7 +279,7 @@ RunConfig load_planned_config(const std::string& path, const std::vector<std::st
   if (config.data.sequence_length == 0) config.data.sequence_length = config.model.max_sequence_length;
   if (train.micro_batch_size == 0 && train.global_batch_size == 0) train.micro_batch_size = 1;
   resolver.check_together();
-  resolver.throw_problems();
+  throw_problems(resolver.problems);
   return config;
 }
 
@@ -291,7 +289,7 @@ RunConfig parse_run_config(const std::string& text, const std::string& name) {
   resolver.apply("", DataFiles::Ignore);
   resolver.check_model();
   resolver.check_run(DataFiles::Ignore);
-  resolver.throw_problems();
+  throw_problems(resolver.problems);
   return resolver.config;
 }
 
@@ -308,7 +306,7 @@ RunConfig parse_trained_config(const std::string& text, const std::string& name,
   resolver.apply("", DataFiles::Ignore);
   resolver.check_model();
   of_a_run ? resolver.check_run(DataFiles::Ignore) : resolver.check_model_alone(trained);
-  resolver.throw_problems();
+  throw_problems(resolver.problems);
   return resolver.config;
 }
 
@@ -324,7 +322,7 @@ ModelConfig load_model_config(const std::string& path, const std::vector<std::st
         resolver.problem(key, "changes nothing: " + path + " holds a model alone; give a run's file, or leave it out");
   resolver.apply("model.", DataFiles::Ignore);
   resolver.check_model();
-  resolver.throw_problems();
+  throw_problems(resolver.problems);
   return resolver.config.model;
 }
 
@@ -333,7 +331,7 @@ ModelConfig parse_model_config(const std::string& text, const std::string& name)
   read_yaml_text(text, name, "model.", resolver.values, resolver.problems);
   resolver.apply("model.", DataFiles::Ignore);
   resolver.check_model();
-  resolver.throw_problems();
+  throw_problems(resolver.problems);
   return resolver.config.model;
 }
 

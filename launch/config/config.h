@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "launch/config/schema.h"
+#include "launch/config/yaml_reader.h"
 
 namespace gta {
 
@@ -21,6 +22,8 @@ struct LoadedRun {
 // checked like the file. ranks: that train together.
 LoadedRun load_run_config(const std::string& path, const std::vector<std::string>& overrides,
                           DataFiles files = DataFiles::Expand, int64_t ranks = 1);
+// The same with another file's values (an ablation's) laid over the configuration's.
+LoadedRun load_varied_config(const std::string& path, const PlacedValues& over, DataFiles files = DataFiles::Expand);
 // For whoever only counts: a run's file, or a model's, which is then a run of nothing but steps of one sequence of
 // model.max_sequence_length (or 0) tokens as far as the overrides, which may be any keys, say nothing else.
 RunConfig load_planned_config(const std::string& path, const std::vector<std::string>& overrides, int64_t ranks = 1);

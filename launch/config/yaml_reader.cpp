@@ -117,32 +117,29 @@ class Reader {
   Reader(PlacedValues& values, std::vector<ConfigProblem>& problems) : values_(values), problems_(problems) {}
 
   void read_file(const std::string& path, const std::string& prefix, int depth) {
-    std::string text;
-    try {
-      text = gta::read_file(path, kLargestFile);
-    } catch (const Error& error) {
-      problems_.push_back({path, 0, 0, std::string("cannot be read: ") + error.what(), prefix});
-      return;
-    }
-    read_text(text, path, prefix, depth);
+    if (const std::optional<std::string> text = text_of(path, prefix)) read_text(*text, path, prefix, depth);
+  }
+
+  // The mapping of a file, or null.
+  YAML::Node load_file(const std::string& path) {
+    file_ = path;
+    const std::optional<std::string> text = text_of(path, "");
+    return text ? load(*text, "") : YAML::Node();
   }
 
   void read_text(const std::string& text, const std::string& name, const std::string& prefix, int depth) {
     file_ = name;
-    if (const YamlTextProblem found = check_yaml_text(text); !found.text.empty()) {
-      problems_.push_back({file_, found.line, found.column, found.text, prefix});
-      return;
-    }
-    YAML::Node root;
-    try {
-      root = YAML::Load(text);
-    } catch (const YAML::Exception& error) {
-      return problem(prefix, error.mark, yaml_problem(error));
-    }
-    if (!root.IsMap()) return problem(prefix, root.Mark(), "expected a mapping of keys");
+    const YAML::Node root = load(text, prefix);
+    if (!root.IsMap()) return;
     if (prefix.empty()) follow_include(root, depth);
     file_ = name;
     read_mapping(root, prefix, depth, 0);
+  }
+
+  void read_part(const YAML::Node& map, const std::string& file) {
+    file_ = file;
+    if (!map.IsMap()) return problem("", map.Mark(), "expected a mapping of keys, like {train.steps: 100}");
+    read_mapping(map, "", 0, 0);
   }
 
   void read_value(const ConfigKey& key, const YAML::Node& node, const std::string& file) {
@@ -153,6 +150,31 @@ class Reader {
   }
 
  private:
+  std::optional<std::string> text_of(const std::string& path, const std::string& prefix) {
+    try {
+      return gta::read_file(path, kLargestFile);
+    } catch (const Error& error) {
+      problems_.push_back({path, 0, 0, std::string("cannot be read: ") + error.what(), prefix});
+      return std::nullopt;
+    }
+  }
+
+  // A mapping, or null where there is none.
+  YAML::Node load(const std::string& text, const std::string& prefix) {
+    if (const YamlTextProblem found = check_yaml_text(text); !found.text.empty()) {
+      problems_.push_back({file_, found.line, found.column, found.text, prefix});
+      return {};
+    }
+    try {
+      YAML::Node root = YAML::Load(text);
+      if (root.IsMap()) return root;
+      problem(prefix, root.Mark(), "expected a mapping of keys");
+    } catch (const YAML::Exception& error) {
+      problem(prefix, error.mark, yaml_problem(error));
+    }
+    return {};
+  }
+
   static int line_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.line + 1; }
   static int column_of(const YAML::Mark& mark) { return mark.is_null() ? 0 : mark.column + 1; }
   // A problem of data.train[1].weight leaves data.train unknown.
@@ -467,6 +489,48 @@ void read_override(const std::string& text, PlacedValues& values, std::vector<Co
   } catch (const YAML::Exception& error) {
     problems.push_back({shown, 0, 0, path + ": " + yaml_problem(error), path});
   }
+}
+
+void read_yaml_part(const YAML::Node& map, const std::string& file, PlacedValues& values,
+                    std::vector<ConfigProblem>& problems) {
+  Reader(values, problems).read_part(map, file);
+}
+
+bool read_yaml_value(const ConfigKey& key, const YAML::Node& node, const std::string& file, ConfigValue& value,
+                     std::vector<ConfigProblem>& problems) {
+  PlacedValues values;
+  Reader(values, problems).read_value(key, node, file);
+  const auto found = values.find(key.path);
+  if (found == values.end()) return false;
+  value = std::move(found->second.value);
+  return true;
+}
+
+YAML::Node load_yaml_file(const std::string& path, std::vector<ConfigProblem>& problems) {
+  PlacedValues none;
+  return Reader(none, problems).load_file(path);
+}
+
+ConfigProblem problem_at(const YAML::Node& node, const std::string& file, const std::string& text) {
+  const YAML::Mark mark = node.Mark();
+  return {file, mark.is_null() ? 0 : mark.line + 1, mark.is_null() ? 0 : mark.column + 1, text, ""};
+}
+
+void throw_problems(const std::vector<ConfigProblem>& problems) {
+  if (problems.empty()) return;
+  std::string text;
+  for (const ConfigProblem& p : problems) {
+    text += (text.empty() ? "" : "\n") + p.file;
+    if (p.file.starts_with(kOverride)) {  // names the key itself
+      const size_t begin = std::string(kOverride).size();
+      const std::string name = p.file.substr(begin, p.file.find('=') - begin) + ": ";
+      text += ": " + (p.text.starts_with(name) ? p.text.substr(name.size()) : p.text);
+      continue;
+    }
+    if (p.line) text += p.column ? fmt::format(":{}:{}", p.line, p.column) : fmt::format(":{}", p.line);
+    text += ": " + p.text;
+  }
+  throw Error(ErrorKind::BadInput, "", text);
 }
 
 bool yaml_has_section(const std::string& path) {

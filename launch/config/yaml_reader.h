@@ -1,4 +1,4 @@
-// YAML text -> values of the schema's keys with their places. The only part of the program that knows yaml-cpp.
+// YAML text -> values of the schema's keys with their places.
 #pragma once
 
 #include <map>
@@ -6,6 +6,10 @@
 #include <vector>
 
 #include "launch/config/schema.h"
+
+namespace YAML {
+class Node;
+}
 
 namespace gta {
 
@@ -33,6 +37,19 @@ void read_yaml_text(const std::string& text, const std::string& name, const std:
                     std::vector<ConfigProblem>& problems);
 // key.path=value
 void read_override(const std::string& text, PlacedValues& values, std::vector<ConfigProblem>& problems);
+// A mapping within another file (an ablation's) whose keys lie below no prefix, dotted or nested; paths are relative to
+// that file.
+void read_yaml_part(const YAML::Node& map, const std::string& file, PlacedValues& values,
+                    std::vector<ConfigProblem>& problems);
+// A value of a key that need not be one of the schema's. False where it is wrong, which is then a problem.
+bool read_yaml_value(const ConfigKey& key, const YAML::Node& node, const std::string& file, ConfigValue& value,
+                     std::vector<ConfigProblem>& problems);
+// The mapping of a whole file, whose text was checked; undefined where that is a problem.
+YAML::Node load_yaml_file(const std::string& path, std::vector<ConfigProblem>& problems);
+// At a key or a value.
+ConfigProblem problem_at(const YAML::Node& node, const std::string& file, const std::string& text);
+// Error(BadInput) with a line for each, where there are any.
+void throw_problems(const std::vector<ConfigProblem>& problems);
 // The mapping of a file has a key of a run, as `model`, `train` or `include`: it is not a model alone.
 bool yaml_has_section(const std::string& path);
 

@@ -1,4 +1,4 @@
-#include "launch/ablation/cost.h"
+#include "launch/ablate/cost.h"
 
 #include <fmt/ranges.h>
 

@@ -1,0 +1,145 @@
+#include "launch/ablate/ablation_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "checkpoints/reader.h"
+#include "core/error.h"
+#include "core/io/file.h"
+#include "launch/compare/variants.h"
+#include "launch/config/config.h"
+#include "launch/run_folder.h"
+
+namespace gta {
+namespace {
+
+constexpr int64_t kLargestConfig = 1 << 24, kLargestReason = 1 << 14;
+constexpr int64_t kStepsForSpeed = 20, kMostRows = 2000;  // that are looked at
+
+// Whether a process trains there.
+bool is_locked(const std::string& run) {
+  const int file = ::open((run + "/run.lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  const bool locked = ::flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(file);
+  return locked;
+}
+
+// Of a run that is there and one that is wanted: what would be learnt differently, "" where nothing.
+std::string what_differs(const std::string& config_file, const RunConfig& wanted) {
+  RunConfig before = parse_run_config(read_file(config_file, kLargestConfig), config_file), after = wanted;
+  if (after.model.vocab_size == 0) after.model.vocab_size = before.model.vocab_size;
+  std::string text;
+  if (before.seed != after.seed) text = fmt::format("seed: {} there, {} here", before.seed, after.seed);
+  const std::vector<std::map<std::string, std::string>> settings = {settings_of(before), settings_of(after)};
+  for (const std::string& key : differing_keys(settings)) {
+    const auto value = [&](size_t i) {
+      const auto found = settings[i].find(key);
+      return found == settings[i].end() ? std::string("not used") : found->second;
+    };
+    text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "; ", key, value(0), value(1));
+  }
+  return text;
+}
+
+}  // namespace
+
+const char* name_of(CellState state) {
+  switch (state) {
+    case CellState::Waiting:
+      return "waiting";
+    case CellState::Running:
+      return "running";
+    case CellState::Interrupted:
+      return "interrupted";
+    case CellState::Done:
+      return "done";
+    case CellState::Failed:
+      return "failed";
+  }
+  return "?";
+}
+
+void CellFolder::check(const std::vector<CellPlan>& cells) const {
+  std::string problems;
+  for (const CellPlan& cell : cells) {
+    const std::string file = run(cell.name) + "/config.yaml";
+    if (!exists(file)) continue;
+    if (const std::string differs = what_differs(file, cell.config); !differs.empty())
+      problems += fmt::format("{}[{}] is there with another configuration: {}", problems.empty() ? "" : "\n",
+                              run(cell.name), differs);
+  }
+  if (problems.empty()) return;
+  throw Error(ErrorKind::BadInput, "",
+              problems + "\nchange `name:` for another ablation, or move these folders away to train them anew");
+}
+
+void CellFolder::prepare(const std::vector<CellPlan>& cells) const {
+  for (const char* part : {"/configs", "/cells", "/output", "/failed"}) make_directories(path_ + part);
+  for (const CellPlan& cell : cells) publish_text(config_file(cell.name), to_yaml(cell.config));
+}
+
+CellStatus CellFolder::status(const CellPlan& cell) const {
+  CellStatus status;
+  status.loss = status.validation_loss = status.seconds_per_step = std::numeric_limits<double>::quiet_NaN();
+  const std::string folder = run(cell.name);
+  const int64_t steps = cell.config.train.steps;
+  const bool validates = !cell.config.data.validation.empty();
+  double seconds = 0;
+  int64_t timed = 0, rows = 0;
+  each_row_from_the_end(folder + "/metrics.jsonl", [&](const MetricsRow& row, int64_t) {
+    if (const auto* validation = std::get_if<ValidationRow>(&row))
+      if (std::isnan(status.validation_loss)) status.validation_loss = validation->loss;
+    if (const auto* step = std::get_if<StepRow>(&row)) {
+      if (status.step == 0) std::tie(status.step, status.loss) = std::pair(step->step, step->loss);
+      if (std::isfinite(step->step_seconds) && timed < kStepsForSpeed) {
+        seconds += step->step_seconds;
+        ++timed;
+      }
+    }
+    return ++rows < kMostRows && (timed < kStepsForSpeed || (validates && std::isnan(status.validation_loss)));
+  });
+  if (timed > 0) status.seconds_per_step = seconds / static_cast<double>(timed);
+  const bool trained = status.step >= steps && (!validates || has_validation(folder + "/metrics.jsonl", steps));
+  const std::vector<std::string> checkpoints =
+      trained ? list_checkpoints(folder + "/checkpoints") : std::vector<std::string>{};
+  if (!checkpoints.empty() && step_of(checkpoints.back()) >= steps)
+    status.state = CellState::Done;
+  else if (is_locked(folder))
+    status.state = CellState::Running;
+  else if (exists(failure_file(cell.name)))
+    status.state = CellState::Failed;
+  else if (exists(folder))
+    status.state = CellState::Interrupted;
+  if (status.state == CellState::Failed) status.reason = read_file(failure_file(cell.name), kLargestReason);
+  return status;
+}
+
+void CellFolder::note_failure(const CellPlan& cell, const std::string& reason) const {
+  publish_text(failure_file(cell.name), reason);
+}
+
+void CellFolder::forget_failure(const CellPlan& cell) const {
+  const std::string file = failure_file(cell.name);
+  if (::unlink(file.c_str()) != 0 && errno != ENOENT) fail(file, "cannot be removed: {}", std::strerror(errno));
+}
+
+AblationLock::AblationLock(const std::string& folder) {
+  const std::string path = folder + "/ablation.lock";
+  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file_ < 0) fail(path, "cannot be opened: {}", std::strerror(errno));
+  if (::flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // some file systems have no locks
+  ::close(file_);
+  fail(folder, "another process runs this ablation: 'gta ablate FILE --status' says where it stands");
+}
+
+AblationLock::~AblationLock() { ::close(file_); }
+
+}  // namespace gta

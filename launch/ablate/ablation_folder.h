@@ -1,0 +1,78 @@
+// What an ablation writes, and where its cells stand, which the files alone tell: whoever is killed and started again, and
+// whoever looks on from another terminal, sees the same.
+//
+//   FOLDER/ablation.yaml       the file it was made from, as it was given
+//   FOLDER/configs/CELL.yaml   a cell's whole configuration: `gta train` alone repeats it
+//   FOLDER/cells/CELL/         its run
+//   FOLDER/output/CELL.txt     what its commands said
+//   FOLDER/failed/CELL.txt     why it failed; not there otherwise
+//   FOLDER/trials/             of a search, the same: configs/, cells/, output/, failed/
+//   FOLDER/report/             written when cells are done
+//   FOLDER/ablation.lock       held by the process that runs the cells
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "launch/ablate/cells.h"
+
+namespace gta {
+
+enum class CellState : uint8_t {
+  Waiting,      // nothing is there
+  Running,      // a process trains in its folder
+  Interrupted,  // it goes on from its newest checkpoint
+  Done,
+  Failed
+};
+const char* name_of(CellState state);
+
+struct CellStatus {
+  CellState state = CellState::Waiting;
+  int64_t step = 0;             // that has a row
+  double loss = 0;              // of that step
+  double validation_loss = 0;   // the last one; NaN where there is none
+  double seconds_per_step = 0;  // of the last steps; NaN where there are none
+  std::string reason;           // of a failure
+};
+
+// The part of an ablation's folder that holds its cells, or its trials.
+class CellFolder {
+ public:
+  explicit CellFolder(std::string path) : path_(std::move(path)) {}
+
+  const std::string& path() const { return path_; }
+  std::string config_file(const std::string& cell) const { return path_ + "/configs/" + cell + ".yaml"; }
+  std::string run(const std::string& cell) const { return path_ + "/cells/" + cell; }
+  std::string output_file(const std::string& cell) const { return path_ + "/output/" + cell + ".txt"; }
+  std::string failure_file(const std::string& cell) const { return path_ + "/failed/" + cell + ".txt"; }
+  std::string test_file(const std::string& cell) const { return run(cell) + "/test.json"; }
+
+  // Error(BadInput) where cells are there already under configurations that would train something else: all of them,
+  // with what differs.
+  void check(const std::vector<CellPlan>& cells) const;
+  // The folders and the configurations.
+  void prepare(const std::vector<CellPlan>& cells) const;
+
+  CellStatus status(const CellPlan& cell) const;
+  void note_failure(const CellPlan& cell, const std::string& reason) const;
+  void forget_failure(const CellPlan& cell) const;
+
+ private:
+  std::string path_;
+};
+
+// Held by the process that runs an ablation's cells. Error(Failed) where another one has it.
+class AblationLock {
+ public:
+  explicit AblationLock(const std::string& folder);
+  ~AblationLock();
+  AblationLock(const AblationLock&) = delete;
+  AblationLock& operator=(const AblationLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
+}  // namespace gta

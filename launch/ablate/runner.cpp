@@ -1,0 +1,301 @@
+#include "launch/ablate/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <list>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "core/io/file.h"
+#include "core/log.h"
+#include "core/processors.h"
+#include "launch/ablate/child_process.h"
+#include "launch/progress.h"
+#include "launch/signals.h"
+
+namespace gta {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kBetweenLooks = std::chrono::milliseconds(100), kBetweenLines = std::chrono::milliseconds(30'000);
+constexpr int kSaved = 75;  // the exit code of a training that a signal ended
+
+// The last thing that a command called an error; else the end of what it said.
+std::string reason_in(const std::string& output, int code) {
+  std::string last, error;
+  if (exists(output)) {
+    std::istringstream lines(read_file(output));
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("gta: error: ")) error = line.substr(12);
+      if (!line.empty()) last = line;
+    }
+  }
+  const std::string said = !error.empty() ? error : last;
+  return code > 128 ? fmt::format("ended by signal {}{}", code - 128, said.empty() ? "" : "; it last said: " + said)
+                    : fmt::format("{} (exit code {})", said.empty() ? "it said nothing" : said, code);
+}
+
+// Seconds of work that are left, of a cell whose speed others of its arm tell where it has not begun; nothing where
+// none has.
+class Estimate {
+ public:
+  void add(const CellPlan& cell, const CellStatus& status) {
+    if (status.step == 0 || !std::isfinite(status.seconds_per_step)) return;
+    speeds_[cell.arm] = status.seconds_per_step;
+  }
+  std::optional<double> seconds_left(const CellPlan& cell, const CellStatus& status) const {
+    if (status.state == CellState::Done || status.state == CellState::Failed) return 0.0;
+    if (speeds_.empty()) return std::nullopt;
+    double sum = 0;
+    for (const auto& [arm, speed] : speeds_) sum += speed;
+    const auto own = speeds_.find(cell.arm);
+    const double speed = own != speeds_.end() ? own->second : sum / static_cast<double>(speeds_.size());
+    return speed * static_cast<double>(cell.config.train.steps - status.step);
+  }
+
+ private:
+  std::map<size_t, double> speeds_;
+};
+
+class Runner {
+ public:
+  Runner(const CellFolder& folder, const std::vector<CellPlan>& cells, const RunOptions& options)
+      : folder_(folder), cells_(cells), options_(options) {}
+
+  RunOutcome run() {
+    int64_t done = 0;
+    for (size_t i = 0; i < cells_.size(); ++i) {
+      CellStatus status = folder_.status(cells_[i]);
+      done += status.state == CellState::Done;
+      if (status.state == CellState::Failed && options_.failed == OnFailed::Retry) {
+        folder_.forget_failure(cells_[i]);
+        status = folder_.status(cells_[i]);
+      }
+      if (status.state == CellState::Failed || (status.state == CellState::Done && !wants_test(cells_[i]))) continue;
+      waiting_.push_back(i);
+    }
+    log::info("{} of {} cells are done{}", done, cells_.size(),
+              options_.jobs > 1 ? fmt::format("; {} side by side", options_.jobs) : "");
+    said_ = Clock::now();
+    while (!running_.empty() || (!waiting_.empty() && !stopping_)) {
+      if (stop_requested() && !stopping_) stop();
+      start_some();
+      std::this_thread::sleep_for(kBetweenLooks);
+      collect();
+      if (Clock::now() - said_ > kBetweenLines) say_progress();
+    }
+    return stopping_ ? RunOutcome::Interrupted : RunOutcome::Finished;
+  }
+
+ private:
+  enum class Stage : uint8_t { Train, Test };
+  struct Job {
+    size_t cell;
+    int64_t slot;
+    Stage stage;
+    ChildProcess process;
+  };
+
+  bool wants_test(const CellPlan& cell) const {
+    return !options_.test.empty() && !exists(folder_.test_file(cell.name));
+  }
+
+  void start_some() {
+    for (auto next = waiting_.begin(); !stopping_ && next != waiting_.end();) {
+      if (static_cast<int64_t>(running_.size()) >= options_.jobs) return;
+      const CellStatus status = folder_.status(cells_[*next]);
+      if (status.state == CellState::Running) {  // of an earlier start, which saves
+        ++next;
+        continue;
+      }
+      start(*next, status);
+      next = waiting_.erase(next);
+    }
+  }
+
+  void start(size_t cell, const CellStatus& status) {
+    int64_t slot = 0;
+    while (std::any_of(running_.begin(), running_.end(), [&](const Job& job) { return job.slot == slot; })) ++slot;
+    const CellPlan& plan = cells_[cell];
+    if (status.state == CellState::Done) return start_test(cell, slot);
+    log::info("{} {}", plan.name,
+              status.state == CellState::Interrupted && status.step > 0
+                  ? fmt::format("goes on from step {} or before", status.step)
+                  : "begins");
+    std::vector<std::string> words = threads();
+    words.insert(words.end(), {"train", folder_.config_file(plan.name), "--run-dir", folder_.run(plan.name), "--device",
+                               device(slot)});
+    running_.push_back({cell, slot, Stage::Train, ChildProcess(words, folder_.output_file(plan.name))});
+  }
+
+  // Its result is the command's output, under its name when it is whole.
+  void start_test(size_t cell, int64_t slot) {
+    const CellPlan& plan = cells_[cell];
+    std::vector<std::string> words = threads();
+    words.insert(words.end(),
+                 {"eval", folder_.run(plan.name), "--json", "--device", device(slot), "--log-level", "error"});
+    for (const std::string& file : options_.test) words.insert(words.end(), {"--data", file});
+    const std::string output = test_output(plan);
+    remove_tree(output);
+    running_.push_back({cell, slot, Stage::Test, ChildProcess(words, output)});
+  }
+
+  // Processors are divided among the jobs.
+  std::vector<std::string> threads() const {
+    return {"--threads", std::to_string(std::max<int64_t>(1, available_processors() / options_.jobs))};
+  }
+
+  // With several GPUs each job has one of its own.
+  std::string device(int64_t slot) const {
+    const int gpus = options_.device == "auto" || options_.device == "cuda" ? cuda_device_count() : 0;
+    return gpus > 0 && options_.jobs > 1 ? fmt::format("cuda:{}", slot % gpus) : options_.device;
+  }
+
+  void collect() {
+    for (auto next = running_.begin(); next != running_.end();) {
+      const auto job = next++;
+      const std::optional<int> code = job->process.ended();
+      if (!code) continue;
+      std::list<Job> ended;
+      ended.splice(ended.begin(), running_, job);
+      ended.front().stage == Stage::Train ? trained(ended.front(), *code) : tested(ended.front(), *code);
+    }
+  }
+
+  void trained(const Job& job, int code) {
+    const CellPlan& cell = cells_[job.cell];
+    const CellStatus status = folder_.status(cell);
+    if (code == kSaved) {
+      log::info("{} is saved at step {} of {}", cell.name, status.step, cell.config.train.steps);
+    } else if (code != 0 && stopping_ && code > 128) {
+      log::warning("{} was ended by signal {}; it goes on from its last checkpoint", cell.name, code - 128);
+    } else if (code != 0) {
+      failed(cell, reason_in(folder_.output_file(cell.name), code));
+    } else if (status.state != CellState::Done) {
+      failed(cell, fmt::format("ended without an error at step {} of {}, and is not whole", status.step,
+                               cell.config.train.steps));
+    } else {
+      log::info("{} is done: validation loss {:.4f}{}", cell.name, status.validation_loss, whole());
+      if (wants_test(cell) && !stopping_) start_test(job.cell, job.slot);
+    }
+  }
+
+  void tested(const Job& job, int code) {
+    const CellPlan& cell = cells_[job.cell];
+    const std::string output = test_output(cell);
+    if (code == 0) return rename_path(output, folder_.test_file(cell.name));
+    if (!stopping_) log::warning("{} is done, and its test failed: {}", cell.name, reason_in(output, code));
+  }
+
+  std::string test_output(const CellPlan& cell) const { return folder_.output_file(cell.name) + ".test"; }
+
+  void failed(const CellPlan& cell, const std::string& reason) {
+    log::warning("{} failed: {}", cell.name, reason);
+    folder_.note_failure(cell, reason);
+  }
+
+  void stop() {
+    stopping_ = true;
+    for (const Job& job : running_) job.process.signal(SIGTERM);
+  }
+
+  // " | 3 of 9 done, ETA 20:12"
+  std::string whole() {
+    std::vector<CellStatus> statuses;
+    Estimate estimate;
+    for (const CellPlan& cell : cells_) {
+      statuses.push_back(folder_.status(cell));
+      estimate.add(cell, statuses.back());
+    }
+    int64_t done = 0, failed = 0;
+    double seconds = 0;
+    bool known = true;
+    for (size_t i = 0; i < cells_.size(); ++i) {
+      done += statuses[i].state == CellState::Done;
+      failed += statuses[i].state == CellState::Failed;
+      const std::optional<double> left = estimate.seconds_left(cells_[i], statuses[i]);
+      known = known && left;
+      seconds += left.value_or(0);
+    }
+    const int64_t jobs =
+        std::max<int64_t>(1, std::min<int64_t>(options_.jobs, static_cast<int64_t>(cells_.size()) - done));
+    return fmt::format(" | {} of {} done{}{}", done, cells_.size(),
+                       failed > 0 ? fmt::format(", {} failed", failed) : "",
+                       known && seconds > 0 ? ", ETA " + duration_text(seconds / static_cast<double>(jobs)) : "");
+  }
+
+  void say_progress() {
+    said_ = Clock::now();
+    for (const Job& job : running_) {
+      const CellPlan& cell = cells_[job.cell];
+      if (job.stage == Stage::Test) {
+        log::info("{} is tested", cell.name);
+        continue;
+      }
+      const CellStatus status = folder_.status(cell);
+      log::info("{} step {}/{} | loss {:.3f}{}", cell.name, status.step, cell.config.train.steps, status.loss,
+                &job == &running_.back() ? whole() : "");
+    }
+  }
+
+  const CellFolder& folder_;
+  const std::vector<CellPlan>& cells_;
+  const RunOptions& options_;
+  std::vector<size_t> waiting_;
+  std::list<Job> running_;
+  bool stopping_ = false;
+  Clock::time_point said_;
+};
+
+}  // namespace
+
+RunOutcome run_cells(const CellFolder& folder, const std::vector<CellPlan>& cells, const RunOptions& options) {
+  return Runner(folder, cells, options).run();
+}
+
+std::string status_table(const CellFolder& folder, const std::vector<CellPlan>& cells) {
+  size_t width = 4;
+  for (const CellPlan& cell : cells) width = std::max(width, cell.name.size());
+  std::vector<CellStatus> statuses;
+  Estimate estimate;
+  for (const CellPlan& cell : cells) {
+    statuses.push_back(folder.status(cell));
+    estimate.add(cell, statuses.back());
+  }
+  std::string text = fmt::format("{:<{}}  {:<11}  {:>15}  {:>8}  {:>10}  {:>8}\n", "cell", width, "state", "step",
+                                 "loss", "validation", "time left");
+  std::map<CellState, int64_t> counts;
+  double seconds = 0;
+  bool known = true;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const CellStatus& s = statuses[i];
+    const std::optional<double> left = estimate.seconds_left(cells[i], s);
+    const auto number = [](double value) { return std::isfinite(value) ? fmt::format("{:.4f}", value) : "-"; };
+    text += fmt::format("{:<{}}  {:<11}  {:>15}  {:>8}  {:>10}  {:>8}\n", cells[i].name, width, name_of(s.state),
+                        fmt::format("{}/{}", s.step, cells[i].config.train.steps), s.step > 0 ? number(s.loss) : "-",
+                        number(s.validation_loss),
+                        s.state == CellState::Done || s.state == CellState::Failed ? ""
+                        : left                                                     ? duration_text(*left)
+                                                                                   : "-");
+    if (!s.reason.empty()) text += fmt::format("{:<{}}  {}\n", "", width, s.reason);
+    ++counts[s.state];
+    known = known && left;
+    seconds += left.value_or(0);
+  }
+  text += fmt::format("{} of {} done", counts[CellState::Done], cells.size());
+  for (CellState state : {CellState::Running, CellState::Interrupted, CellState::Failed, CellState::Waiting})
+    if (counts[state] > 0) text += fmt::format(", {} {}", counts[state], name_of(state));
+  if (known && seconds > 0) text += fmt::format("; {} of work left, one after the other", duration_text(seconds));
+  return text + "\n";
+}
+
+}  // namespace gta

@@ -1,0 +1,13 @@
+// Another program, run to its end.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace gta {
+
+// Looks the first word up in PATH; both its outputs go into the file `log`, which is emptied first. Whether it ended with
+// 0.
+bool run_program(std::vector<std::string> words, const std::string& log);
+
+}  // namespace gta
