@@ -371,6 +371,27 @@ std::vector<CLI::Option*> add_scaling(CLI::App* plan, PlanCommand& command) {
               ->check(rate)};
 }
 
+void add_match(CLI::App* plan, PlanCommand& command) {
+  CLI::Option* match =
+      plan->add_option("--match", command.match,
+                       "another run's or model's YAML: say what has to change for this one to cost as much")
+          ->check(some_text());
+  plan->add_option("--equal", command.equal, "of --match: what is made equal")
+      ->capture_default_str()
+      ->check(one_of({"parameters", "flops", "attention_flops", "cache_bytes"}))
+      ->needs(match);
+  plan->add_option("--adjust", command.adjust, "of --match: a key that may change (repeatable)")
+      ->capture_default_str()
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)
+      ->needs(match);
+  plan->add_option("--tolerance", command.tolerance, "of --match: how far off it may be")
+      ->capture_default_str()
+      ->check(number_value(0, LeastValue::Included, 1))
+      ->needs(match);
+}
+
 void add_plan(CLI::App& app, Choices& c) {
   CLI::App* plan =
       app.add_subcommand("plan", "parameters, FLOPs, memory, time and cost of a run before anything is spent");
@@ -392,6 +413,7 @@ void add_plan(CLI::App& app, Choices& c) {
   plan->add_option("--price", c.plan.price, "of an hour of the device, in any currency: adds the run's cost")
       ->check(number_value(0, LeastValue::Excluded, 1e6));
   const std::vector<CLI::Option*> of_several = add_scaling(plan, c.plan);
+  add_match(plan, c.plan);
   plan->add_flag("--json", c.json, "for programs");
   add_overrides(plan, c.plan.overrides);
   plan->footer("example: gta plan configs/runs/gta-1b.yaml --gpu h100-80gb --set train.dtype=bfloat16 --price 2.5");

@@ -1,6 +1,7 @@
 #include "launch/tensorboard.h"
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <optional>
@@ -10,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/io/crc32c.h"
+#include "core/io/file.h"
 #include "core/io/varint.h"
 #include "core/log.h"
 
@@ -48,11 +50,15 @@ void put_bytes(std::string& to, int number, std::string_view bytes) {
   to += bytes;
 }
 
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 // An Event without its content, which the caller appends.
 std::string event_at(int64_t step) {
   std::string event;
   put_field(event, 1, Wire::Fixed64);
-  put(event, std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count());
+  put(event, seconds_now());
   put_field(event, 2, Wire::Varint);
   put_varint(event, static_cast<uint64_t>(step));
   return event;
@@ -207,6 +213,42 @@ void TensorBoard::add(const MetricsRow& row) {
   std::string event = event_at(step_of(row));
   put_bytes(event, 5, summary);
   file_->add(record_of(event));
+}
+
+void write_hyperparameters(const std::string& folder, const std::string& group,
+                           const std::map<std::string, std::string>& values) {
+  std::string info;
+  for (const auto& [key, text] : values) {
+    double number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    std::string value;
+    if (error == std::errc() && end == text.data() + text.size()) {
+      put_field(value, 2, Wire::Fixed64);
+      put(value, number);
+    } else {
+      put_bytes(value, 3, text);
+    }
+    std::string entry;
+    put_bytes(entry, 1, key);
+    put_bytes(entry, 2, value);
+    put_bytes(info, 1, entry);
+  }
+  put_bytes(info, 4, group);
+  put_field(info, 5, Wire::Fixed64);
+  put(info, seconds_now());
+  std::string content, plugin, metadata, value, summary;
+  put_bytes(content, 3, info);
+  put_bytes(plugin, 1, "hparams");
+  put_bytes(plugin, 2, content);
+  put_bytes(metadata, 1, plugin);
+  put_bytes(value, 1, "_hparams_/session_start_info");
+  put_bytes(value, 8, std::string_view("\x08\x01\x12\x04\x12\x02\x08\x01\x2a\x04\0\0\0\0", 14));  // float32 (1): 0
+  put_bytes(value, 9, metadata);
+  put_bytes(summary, 1, value);
+  std::string version = event_at(0), event = event_at(0);
+  put_bytes(version, 3, "brain.Event:2");
+  put_bytes(event, 5, summary);
+  publish_text(fmt::format("{}/{}000000", folder, kName), record_of(version) + record_of(event));
 }
 
 }  // namespace gta

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "launch/ablate/matcher.h"
+#include "launch/config/config.h"
 #include "launch/config/file_pattern.h"
 #include "launch/suggestion.h"
 
@@ -100,7 +101,7 @@ class FileReader {
     } else if (key == "base") {
       take({key, KeyType::Path, ""}, node, file_.base);
       if (!file_.base.empty())
-        file_.base = (std::filesystem::absolute(file_.path).parent_path() / file_.base).lexically_normal();
+        file_.base = (std::filesystem::absolute(file_.path).parent_path() / file_.base).lexically_normal().string();
     } else if (key == "baseline") {
       take({key, KeyType::Text, ""}, node, file_.baseline);
       baseline_ = node;
@@ -254,7 +255,44 @@ class FileReader {
   YAML::Node baseline_;
 };
 
+std::string quoted(const std::string& text) { return value_text({"", KeyType::Text, ""}, text); }
+
+std::string list_of(const std::vector<std::string>& texts) { return value_text({"", KeyType::TextList, ""}, texts); }
+
+std::string keys_text(const PlacedValues& keys, const std::string& indent) {
+  std::string text;
+  for (const auto& [path, placed] : keys)
+    text += fmt::format("{}{}: {}\n", indent, path, placed_text(*find_config_key(path), placed));
+  return text;
+}
+
+std::string variations_text(const std::string& key, const std::vector<Variation>& variations) {
+  std::string text = key + ":\n";
+  for (const Variation& variation : variations)
+    text += variation.keys.empty()
+                ? fmt::format("  {}: {{}}\n", quoted(variation.name))
+                : fmt::format("  {}:\n{}", quoted(variation.name), keys_text(variation.keys, "    "));
+  return text;
+}
+
 }  // namespace
+
+std::string to_yaml(const AblationFile& file) {
+  std::string text = fmt::format("name: {}\nbase: {}\nbaseline: {}\nseeds: [{}]\n", quoted(file.name),
+                                 quoted(file.base), quoted(file.baseline), fmt::join(file.seeds, ", "));
+  if (!file.set.empty()) text += "set:\n" + keys_text(file.set, "  ");
+  text += variations_text("variants", file.variants);
+  text += fmt::format("equal: {}\n", name_of(file.equal));
+  if (!file.adjust.empty()) text += fmt::format("adjust: {}\n", list_of(file.adjust));
+  text += fmt::format("tolerance: {}\nunmatched: {}\n", file.tolerance, file.unmatched);
+  if (!file.sizes.empty()) text += variations_text("sizes", file.sizes);
+  if (file.tune)
+    text += fmt::format("tune: {{keys: {{{}: [{}]}}, seeds: [{}]{}}}\n", file.tune->key,
+                        fmt::join(file.tune->values, ", "), fmt::join(file.tune->seeds, ", "),
+                        file.tune->steps > 0 ? fmt::format(", steps: {}", file.tune->steps) : "");
+  if (!file.test.empty()) text += fmt::format("test: {}\n", value_text({"", KeyType::PathList, ""}, file.test));
+  return text + fmt::format("compare: {{practical_difference: {}}}\n", file.practical_difference);
+}
 
 AblationFile read_ablation(const std::string& path, const std::vector<std::string>& overrides) {
   return FileReader(path).read(overrides);

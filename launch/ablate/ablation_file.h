@@ -63,4 +63,7 @@ struct AblationFile {
 // Overrides are `key.path=value` of the configurations, over `set`. Error(BadInput) with all problems, a line each.
 AblationFile read_ablation(const std::string& path, const std::vector<std::string>& overrides);
 
+// Every key, with absolute paths: what read_ablation() reads to the same cells, wherever it lies.
+std::string to_yaml(const AblationFile& file);
+
 }  // namespace gta

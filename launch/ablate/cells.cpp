@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "launch/compare/variants.h"
 #include "launch/config/config.h"
 #include "launch/vocabulary.h"
 
@@ -88,6 +89,19 @@ CellPlan cell_of(const Arm& arm, size_t index, const std::string& name, int64_t 
   return cell;
 }
 
+void add_keys(const std::vector<Arm>& arms, std::vector<CellPlan>& cells) {
+  std::vector<std::map<std::string, std::string>> settings;
+  for (const Arm& arm : arms) settings.push_back(settings_of(arm.config));
+  const std::vector<std::string> differing = differing_keys(settings);
+  for (CellPlan& cell : cells) {
+    cell.keys = {{"variant", arms[cell.arm].variant}, {"seed", std::to_string(cell.seed)}};
+    if (const std::string& size = arms[cell.arm].size; !size.empty()) cell.keys["size"] = size;
+    for (const std::string& key : differing)
+      if (const auto found = settings[cell.arm].find(key); found != settings[cell.arm].end())
+        cell.keys[key] = found->second;
+  }
+}
+
 }  // namespace
 
 std::vector<Arm> arms_of(const AblationFile& file) {
@@ -108,6 +122,7 @@ std::vector<CellPlan> cells_of(const AblationFile& file, const std::vector<Arm>&
   for (int64_t seed : file.seeds)
     for (size_t i = 0; i < arms.size(); ++i)
       cells.push_back(cell_of(arms[i], i, fmt::format("{}-seed-{}", arms[i].name, seed), seed));
+  add_keys(arms, cells);
   return cells;
 }
 

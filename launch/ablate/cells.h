@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,7 @@ struct CellPlan {
   size_t arm;
   int64_t seed;
   RunConfig config;
+  std::map<std::string, std::string> keys = {};  // that tell it from others: its variant, seed and what differs
 };
 
 // Seed after seed, so that what is there after a while compares all arms.

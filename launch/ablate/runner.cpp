@@ -20,6 +20,7 @@
 #include "launch/ablate/child_process.h"
 #include "launch/progress.h"
 #include "launch/signals.h"
+#include "launch/tensorboard.h"
 
 namespace gta {
 namespace {
@@ -103,6 +104,7 @@ class Runner {
     int64_t slot;
     Stage stage;
     ChildProcess process;
+    bool described = false;  // to TensorBoard
   };
 
   bool wants_test(const CellPlan& cell) const {
@@ -164,11 +166,21 @@ class Runner {
     for (auto next = running_.begin(); next != running_.end();) {
       const auto job = next++;
       const std::optional<int> code = job->process.ended();
+      describe(*job);
       if (!code) continue;
       std::list<Job> ended;
       ended.splice(ended.begin(), running_, job);
       ended.front().stage == Stage::Train ? trained(ended.front(), *code) : tested(ended.front(), *code);
     }
+  }
+
+  // As soon as its run has begun to write for TensorBoard.
+  void describe(Job& job) const {
+    const CellPlan& cell = cells_[job.cell];
+    const std::string folder = folder_.run(cell.name) + "/tensorboard";
+    if (job.described || !is_directory(folder)) return;
+    write_hyperparameters(folder, cell.name, cell.keys);
+    job.described = true;
   }
 
   void trained(const Job& job, int code) {

@@ -129,7 +129,7 @@ class Ablation {
     if (!file_.tune) folder_.check(cells_of(file_, arms_));  // before anything is written
     make_directories(path_);
     const AblationLock lock(path_);
-    publish_text(path_ + "/ablation.yaml", read_file(file_.path));
+    publish_text(path_ + "/ablation.yaml", to_yaml(file_));
     if (file_.tune)
       if (const Progressed so_far = search(); so_far != Progressed::Finished) return said(so_far);
     const std::vector<CellPlan> cells = cells_of(file_, arms_);

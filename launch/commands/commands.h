@@ -78,6 +78,10 @@ struct PlanCommand {
   // Of a training by several ranks; 0: not given. GB/s are 10^9 bytes a second.
   int64_t gpus = 0, gpus_per_node = 8;
   double network_gbs = 0, node_network_gbs = 0, latency_us = 3, storage_gbs = 0;
+  // The configuration whose budget this one is brought to; "": nothing is brought to anything.
+  std::string match, equal = "parameters";
+  std::vector<std::string> adjust = {"model.intermediate_size"};
+  double tolerance = 0.005;
   Output output = Output::Text;
 };
 int run_plan(const PlanCommand& command);

@@ -13,6 +13,7 @@
 #include "core/measure/timing.h"
 #include "launch/budget.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/plan_match.h"
 #include "launch/commands/plan_ranks.h"
 #include "launch/config/config.h"
 #include "launch/config/gpus.h"
@@ -384,6 +385,7 @@ void print_run(const Subject& s, const Answer& a, double price) {
 }  // namespace
 
 int run_plan(const PlanCommand& command) {
+  if (!command.match.empty()) return run_plan_match(command);
   const Subject s = load_subject(command);
   const Answer a = answer(s, command);
   if (command.price > 0)

@@ -335,6 +335,24 @@ ModelConfig parse_model_config(const std::string& text, const std::string& name)
   return resolver.config.model;
 }
 
+std::string placed_text(const ConfigKey& key, const PlacedValue& placed) {
+  ConfigValue value = placed.value;
+  const auto expand = [&](std::vector<std::string>& patterns) {
+    std::vector<std::string> files;
+    for (const std::string& pattern : patterns) {
+      const std::vector<std::string> found = matching_files(absolute_pattern(pattern, placed.file));
+      files.insert(files.end(), found.begin(), found.end());
+    }
+    patterns = std::move(files);
+  };
+  if (key.type == KeyType::Path)
+    if (std::string& path = std::get<std::string>(value); !path.empty()) path = absolute_path(path, placed.file);
+  if (key.type == KeyType::PathList) expand(std::get<std::vector<std::string>>(value));
+  if (key.type == KeyType::SourceList)
+    for (DataSource& source : std::get<std::vector<DataSource>>(value)) expand(source.shards);
+  return value_text(key, value);
+}
+
 std::string to_yaml(const RunConfig& config) {
   size_t next = 0;
   return key_yaml(config, "", next, 0);

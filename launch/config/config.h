@@ -44,6 +44,9 @@ std::string to_yaml(const RunConfig& config);
 // spaces.
 std::string to_yaml(const ModelConfig& model, int indent = 0);
 
+// A value as YAML that means the same in any file: paths are absolute, patterns are the files that match them now.
+std::string placed_text(const ConfigKey& key, const PlacedValue& placed);
+
 struct ConfigDifference {
   std::string key, before, after;
   OnResume on_resume;

@@ -64,6 +64,28 @@ TEST_F(AblationFiles, ExpandToOrdinaryRunsSeedAfterSeedTheBaselineFirst) {
   EXPECT_TRUE(differences(config, again).empty());
 }
 
+TEST_F(AblationFiles, ResolvedTheyMeanTheSameElsewhere) {
+  ASSERT_EQ(std::system(("mkdir " + folder_ + "/other").c_str()), 0);
+  for (const std::string& more :
+       {std::string(),
+        std::string("equal: flops\nadjust: [train.steps, model.layers]\ntolerance: 0.3\nunmatched: true\n"
+                    "sizes: {small: {model.layers: 1}, '7': {}}\ncompare: {practical_difference: 0.01}\n"
+                    "tune: {keys: {optimizer.learning_rate: [1.0e-3, 2.0e-3]}, seeds: [8, 9], steps: 3}\n"
+                    "test: [shards/train-*.h5]\n")}) {
+    std::string text = kFile + more;
+    text.replace(text.find("train.steps: 10"), 15, "train.steps: 10, data.train: [shards/*.h5]");
+    const AblationFile file = read(text);
+    const std::string resolved = to_yaml(file);
+    publish_text(folder_ + "/other/resolved.yaml", resolved);
+    const AblationFile again = read_ablation(folder_ + "/other/resolved.yaml", {});
+    EXPECT_EQ(to_yaml(again), resolved);
+    const std::vector<CellPlan> cells = cells_of(file, arms_of(file)), others = cells_of(again, arms_of(again));
+    ASSERT_EQ(cells.size(), others.size());
+    for (size_t i = 0; i < cells.size(); ++i) EXPECT_EQ(to_yaml(cells[i].config), to_yaml(others[i].config));
+    if (!more.empty()) EXPECT_EQ(again.test.size(), 1u);
+  }
+}
+
 TEST_F(AblationFiles, SizesAndUnmatchedVariantsAreArmsOfTheirOwn) {
   const std::string text = std::string(kFile) +
                            "equal: parameters\nadjust: [model.intermediate_size]\nunmatched: true\ntolerance: 0.01\n"
