@@ -259,6 +259,7 @@ class Comparing {
       all.push_back(&*variant.difference);
     }
     conclude(all, c_.practical_difference);
+    add_power(all);
   }
 
   // Against the lowest mean, corrected for as many comparisons.

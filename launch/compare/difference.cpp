@@ -78,9 +78,6 @@ Difference difference_between(const Estimate& variant, const Estimate& reference
   d.p_sign_flip = statistics::sign_flip_p(pairs);
   d.p_t = statistics::paired_t_p(pairs);
   d.correlation = statistics::correlation(of_variant, of_reference);
-  const auto count = static_cast<int64_t>(pairs.size());
-  d.smallest_shown = statistics::smallest_shown(d.of_pairs.deviation, count);
-  if (count > 1) d.seeds_needed = statistics::pairs_needed(d.of_pairs.mean, d.of_pairs.deviation);
   return d;
 }
 
@@ -94,17 +91,26 @@ void conclude(const std::vector<Difference*>& differences, double practical) {
       by_t.push_back(*d->p_t);
     }
   const std::vector<double> signs_corrected = statistics::holm(by_signs), t_corrected = statistics::holm(by_t);
-  const double level = statistics::kLevel / static_cast<double>(std::max<size_t>(1, tested.size()));
   for (size_t i = 0; i < tested.size(); ++i) {
-    Difference& d = *tested[i];
-    d.p_holm = signs_corrected[i];
-    d.p_t_holm = t_corrected[i];
-    const Estimate& pairs = d.of_pairs;
-    d.smallest_shown_corrected = statistics::smallest_shown(pairs.deviation, static_cast<int64_t>(pairs.values.size()),
-                                                            statistics::kPower, level);
-    d.seeds_needed_corrected = statistics::pairs_needed(pairs.mean, pairs.deviation, statistics::kPower, level);
+    tested[i]->p_holm = signs_corrected[i];
+    tested[i]->p_t_holm = t_corrected[i];
   }
   for (Difference* d : differences) d->finding = finding_of(*d, practical);
+}
+
+void add_power(const std::vector<Difference*>& differences) {
+  const auto tested =
+      std::count_if(differences.begin(), differences.end(), [](const Difference* d) { return d->p_t.has_value(); });
+  const double corrected = statistics::kLevel / static_cast<double>(std::max<int64_t>(1, tested));
+  for (Difference* d : differences) {
+    if (!d->p_t) continue;
+    const double mean = d->of_pairs.mean, deviation = d->of_pairs.deviation;
+    const auto pairs = static_cast<int64_t>(d->of_pairs.values.size());
+    d->smallest_shown = statistics::smallest_shown(deviation, pairs);
+    d->seeds_needed = statistics::pairs_needed(mean, deviation);
+    d->smallest_shown_corrected = statistics::smallest_shown(deviation, pairs, statistics::kPower, corrected);
+    d->seeds_needed_corrected = statistics::pairs_needed(mean, deviation, statistics::kPower, corrected);
+  }
 }
 
 }  // namespace gta

@@ -54,9 +54,11 @@ struct Difference {
   Finding finding = Finding::NoPair;
 };
 
-// Without corrections and finding.
+// Without corrections, finding and what it would take to show it.
 Difference difference_between(const Estimate& variant, const Estimate& reference);
 // Corrects all of them for each other, and finds what they show. practical: what is too small to matter.
 void conclude(const std::vector<Difference*>& differences, double practical);
+// What so many pairs could have shown, and how many would show the difference seen.
+void add_power(const std::vector<Difference*>& differences);
 
 }  // namespace gta

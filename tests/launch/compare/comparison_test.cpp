@@ -92,7 +92,7 @@ TEST_F(Compare, TheBaselineIsAVariantsNameOrARunsFolder) {
   const std::vector<std::string> runs = make_six();
   EXPECT_EQ(compare_runs(runs).options.baseline, "gqa");
   CompareOptions options;
-  for (const std::string baseline : {std::string("gta"), at("gta-2"), at("gta-2/"), at("gqa-1/../gta-3")}) {
+  for (const std::string& baseline : {std::string("gta"), at("gta-2"), at("gta-2/"), at("gqa-1/../gta-3")}) {
     options.baseline = baseline;
     const Comparison c = compare_runs(runs, options);
     EXPECT_EQ(c.baseline().name, "gta") << baseline;
@@ -226,6 +226,7 @@ Difference of(std::map<int64_t, double> values, std::vector<Difference*> others 
   Difference d = difference_between(Estimate(std::move(values)), Estimate(std::move(zeros)));
   others.insert(others.begin(), &d);
   conclude(others, kPracticalDifference);
+  add_power(others);
   return d;
 }
 
