@@ -12,7 +12,7 @@ namespace gta {
 class NewOutput {
  public:
   enum class Kind : uint8_t { File, Folder };
-  // Error(BadInput) about `option` where something has the name already, or nothing can be made there. may_replace(path):
+  // Error(BadInput) about `option` where something has the name, or nothing can be made there. may_replace(path):
   // what has the name goes once the new one is whole; its Error says why it may not.
   NewOutput(const std::string& option, const std::string& path, Kind kind,
             std::function<void(const std::string&)> may_replace = {});

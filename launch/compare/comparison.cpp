@@ -95,7 +95,7 @@ class Comparing {
     return found == c_.options.cells.end() ? nullptr : &found->second;
   }
 
-  // Runs of the same settings, and where there are several tokenizers of the same one, are a variant; in an ablation those
+  // Runs of the same settings, and where there are several tokenizers of one, are a variant; in an ablation those
   // of a name.
   void group() {
     std::set<std::string> tokenizers;

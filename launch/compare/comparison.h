@@ -1,7 +1,7 @@
 // Runs side by side: which of them are the same variant, what each variant reached over its seeds, how far it is from
 // the baseline and how sure that is, and whether the comparison is fair.
 //
-// Runs whose configurations differ in nothing but the seed, and in keys that change no training, are one variant. Of two
+// Runs whose configurations differ in nothing but the seed, and keys that change no training, are one variant. Of two
 // variants the runs of one seed are a pair: they saw the same batches in the same order. What is said of a difference
 // rests on the differences within pairs (launch/statistics/paired.h).
 #pragma once
@@ -42,7 +42,7 @@ enum class Measure : uint8_t { LossPerToken, BitsPerByte };
 const char* name_of(Measure measure);  // "validation_loss", "bits_per_byte"
 const char* unit_of(Measure measure);  // "nats per token", "bits per byte"
 
-// A curve's point: over the seeds the mean, and the lowest and the highest; of a difference its 95% interval, which with
+// A curve's point: over the seeds the mean, and the lowest and the highest; of a difference its 95% interval, which of
 // one pair is the difference itself.
 struct CurvePoint {
   int64_t step = 0;
@@ -98,7 +98,7 @@ struct Comparison {
   }
 };
 
-// Error(BadInput) where no run counts, where there is no such baseline, and where runs cannot be compared: of other data
+// Error(BadInput) where no run counts, there is no such baseline, and where runs cannot be compared: of other data
 // with the same tokenizer, or scored on other tokens.
 Comparison compare(std::vector<RunRecord> runs, const CompareOptions& options);
 

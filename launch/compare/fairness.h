@@ -7,7 +7,7 @@
 
 namespace gta {
 
-// Error(BadInput) naming runs and values where those that count cannot be compared at all: of one tokenizer, and trained
+// Error(BadInput) naming runs and values where those that count cannot be compared: of one tokenizer, and trained
 // on other data, or scored on other tokens.
 void require_comparable(const Comparison& comparison);
 

@@ -8,7 +8,7 @@
 
 namespace gta {
 
-// RFC 4180, every digit; a number that is none is an empty field. A text that a spreadsheet would take for a formula has
+// RFC 4180, every digit; a number that is none is an empty field. A text that could be a spreadsheet's formula has
 // a ' before it.
 std::string table_csv(const Comparison& comparison);
 // A tabular of booktabs, everything escaped.

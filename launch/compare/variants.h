@@ -12,7 +12,7 @@ namespace gta {
 // Whether a key counts for what is learnt, beside the seed.
 bool changes_training(const std::string& key);
 
-// Every key of a configuration that counts for what is learnt, but for the seed, and its value as YAML. Left out are keys
+// Every key of a configuration that counts for what is learnt, but the seed, and its value as YAML. Left out are keys
 // that the type of attention does not use, that change nothing but speed, rounding, files and what is shown, and where
 // data lie (their content is compared).
 std::map<std::string, std::string> settings_of(const RunConfig& config);

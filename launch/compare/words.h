@@ -1,4 +1,4 @@
-// A comparison in words: which variant ended where, whether that shows a difference, and what it would take to show one.
+// A comparison in words: which variant ended where, whether that shows a difference, and what would show one.
 #pragma once
 
 #include <string>
