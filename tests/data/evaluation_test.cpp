@@ -96,6 +96,47 @@ TEST(EvaluationSet, RowsKnowWhereTheirDocumentBegins) {
   }
 }
 
+// Also in windows that show a part of one, and in a set that is a part of the shards.
+TEST(EvaluationSet, LabelsKnowHowLongTheirDocumentIs) {
+  const Files files(30);
+  std::vector<int32_t> stream;
+  std::vector<int64_t> lengths;  // of the document of each token
+  for (const std::string& document : documents()) {
+    const std::vector<int32_t> ids = small_tokenizer().encode_document(document);
+    stream.insert(stream.end(), ids.begin(), ids.end());
+    lengths.resize(stream.size(), static_cast<int64_t>(ids.size()));
+  }
+  const auto expect_lengths = [&](const EvaluationSet& set, const std::string& what) {
+    const int64_t length = set.sequence_length();
+    std::vector<int32_t> tokens(length), labels(length);
+    std::vector<int64_t> of_labels(length);
+    int64_t found = 0;
+    for (int64_t w = 0; w < set.windows(); ++w) {
+      set.window(w, tokens.data(), labels.data(), nullptr, of_labels.data());
+      // Where the window is: at the one place that has its tokens.
+      const auto inside = std::find(tokens.begin(), tokens.end(), 0);
+      const auto at = std::search(stream.begin(), stream.end(), tokens.begin(), inside);
+      ASSERT_TRUE(at != stream.end()) << what << ", window " << w;
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t expected = labels[i] == kNoLabel ? 0 : lengths[at - stream.begin() + i];
+        EXPECT_EQ(of_labels[i], expected) << what << ", window " << w << ", row " << i;
+        found += of_labels[i] > 0;
+      }
+    }
+    EXPECT_EQ(found, set.scored_tokens()) << what;
+  };
+  for (const int64_t asked : {16, 40, 1000}) {
+    const EvaluationSet whole = EvaluationSet::from_shards(files.shards, small_tokenizer(), asked, 0);
+    expect_lengths(whole, fmt::format("shards, windows of {}", asked));
+    expect_lengths(whole.with_stride(whole.sequence_length() / 3 + 1), fmt::format("a stride in {}", asked));
+    expect_lengths(EvaluationSet::from_files(files.inputs, {}, small_tokenizer(), asked),
+                   fmt::format("files, {}", asked));
+  }
+  for (const int64_t most : {20, 50, 100})
+    expect_lengths(EvaluationSet::from_shards(files.shards, small_tokenizer(), 16, most),
+                   fmt::format("{} tokens", most));
+}
+
 TEST(EvaluationSet, ScoredBytesOfWholeDocumentsAreThoseOfTheText) {
   const Files files;
   EXPECT_EQ(EvaluationSet::from_shards(files.shards, small_tokenizer(), 16, 0).scored_bytes(), text_bytes());

@@ -26,9 +26,9 @@ def expected():
     scalars = {}
     with open(run + "/metrics.jsonl") as file:
         for row in map(json.loads, file):
-            kind = "validation" if row["kind"] == "validation" else "train"
+            kind = "validation" if row["kind"] in ("validation", "breakdown") else "train"
             for key, value in row.items():
-                if key in ("step", "kind"):
+                if key in ("step", "kind", "time"):
                     continue
                 group, _, rest = key.partition("_")
                 tag = f"{group}/{rest}" if group in ("validation", "memory") else f"{kind}/{key}"

@@ -134,7 +134,7 @@ ReadScalars expected_scalars(const std::string& run) {
   std::ifstream file(run + "/metrics.jsonl");
   for (std::string line; std::getline(file, line);) {
     const json row = json::parse(line);
-    const bool validation = row.contains("validation_loss");
+    const bool validation = row.at("kind") == "validation" || row.at("kind") == "breakdown";
     for (const auto& [key, value] : row.items()) {
       if (key == "step" || key == "kind" || key == "time") continue;
       std::string tag = (validation ? "validation/" : "train/") + key;

@@ -71,7 +71,7 @@ TEST_F(WideTraining, DiagnosticsAreOneRowOfMetricsWithEveryLayer) {
     if (const auto* diagnosis = std::get_if<DiagnosisRow>(&row)) {
       steps.push_back(diagnosis->step);
       for (const char* key :
-           {"gradient_norm/layers.1", "weight_norm/embed_tokens", "weight_norm/norm", "update_norm/lm_head",
+           {"gradient_norm/layers.1", "weight_norm/embed_tokens", "weight_norm/norm", "update_norm/embed_tokens",
             "stream_rms/layers.0", "largest_score/layers.1", "map_entropy/layers.0", "map_similarity/layers.1",
             "key_rank/layers.0", "value_rank/layers.1", "latent_rank/layers.0"})
         EXPECT_TRUE(diagnosis->values.count(key) && std::isfinite(diagnosis->values.at(key))) << key;
