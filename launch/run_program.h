@@ -6,8 +6,8 @@
 
 namespace gta {
 
-// Looks the first word up in PATH; both its outputs go into the file `log`, which is emptied first. Whether it ended with
-// 0.
+// Looks the first word up in PATH; both its outputs go into the file `log`, which is emptied first. Whether it ended
+// with 0.
 bool run_program(std::vector<std::string> words, const std::string& log);
 
 }  // namespace gta

@@ -39,7 +39,8 @@ class TensorBoard {
 // What tells a run from others beside it, for TensorBoard's HParams page: FOLDER/events.out.tfevents.000000, which no
 // start of the run touches. A value that is a number is one there.
 //
-//   summary value {1 tag: "_hparams_/session_start_info", 8 tensor: of nothing, 9 metadata {1 plugin {1 name: "hparams",
+//   summary value {1 tag: "_hparams_/session_start_info", 8 tensor: of nothing, 9 metadata {1 plugin {1 name:
+// "hparams",
 //                  2 content {1 version: 0, 3 start info {1 {1 key, 2 value} ..., 4 group, 5 start time}}}}}
 void write_hyperparameters(const std::string& folder, const std::string& group,
                            const std::map<std::string, std::string>& values);

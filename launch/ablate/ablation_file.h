@@ -17,7 +17,8 @@
 //   test: [shards/test-*.h5]               # evaluated once, at the end
 //   compare: {practical_difference: 0.005} # nats; smaller ones are called practically equal
 //
-// Read strictly: unknown keys, wrong types and values out of range are refused, all at once, with file, line and column.
+// Read strictly: unknown keys, wrong types and values out of range are refused, all at once, with file, line and
+// column.
 #pragma once
 
 #include <cstdint>

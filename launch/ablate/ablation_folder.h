@@ -1,5 +1,5 @@
-// What an ablation writes, and where its cells stand, which the files alone tell: whoever is killed and started again, and
-// whoever looks on from another terminal, sees the same.
+// What an ablation writes, and where its cells stand, which the files alone tell: whoever is killed and started
+// again, and whoever looks on from another terminal, sees the same.
 //
 //   FOLDER/ablation.yaml       the file it was made from, resolved
 //   FOLDER/configs/CELL.yaml   a cell's whole configuration: `gta train` alone repeats it

@@ -21,8 +21,8 @@ struct Arm {
   Match match;       // its config is what is counted
 };
 
-// Of the size's baseline first, then as in the file; size after size. Error(BadInput) with all that is wrong with any of
-// them: a configuration, a budget that cannot be met.
+// Of the size's baseline first, then as in the file; size after size. Error(BadInput) with all that is wrong with any
+// of them: a configuration, a budget that cannot be met.
 std::vector<Arm> arms_of(const AblationFile& file);
 
 struct CellPlan {

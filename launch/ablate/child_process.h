@@ -13,8 +13,8 @@ namespace gta {
 
 class ChildProcess {
  public:
-  // `gta WORDS`; output: appended to. From the thread that stays for as long as it runs. Error(Failed) where it cannot be
-  // started.
+  // `gta WORDS`; output: appended to. From the thread that stays for as long as it runs. Error(Failed) where it
+  // cannot be started.
   ChildProcess(const std::vector<std::string>& words, const std::string& output);
   ~ChildProcess();  // waits for it
   ChildProcess(ChildProcess&& other) noexcept;

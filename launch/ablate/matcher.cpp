@@ -129,8 +129,8 @@ class Matcher {
     return best;
   }
 
-  // use(match) where `first` takes some values from half to twice its own and `second` meets the target, in the coarsest
-  // of its steps that does.
+  // use(match) where `first` takes some values from half to twice its own and `second` meets the target, in the
+  // coarsest of its steps that does.
   template <class Use>
   void each_of_pair(const std::string& first, const std::string& second, Use&& use) const {
     constexpr int64_t kValues = 48, kWidth = 32;

@@ -37,8 +37,8 @@ struct MatchRequest {
   std::vector<std::string> keys;  // that may change
 };
 
-// Of a run whose vocabulary and lengths are resolved; name: of it, for messages. Error(BadInput) where the budget cannot
-// be met names the nearest there is.
+// Of a run whose vocabulary and lengths are resolved; name: of it, for messages. Error(BadInput) where the budget
+// cannot be met names the nearest there is.
 Match match_budget(const RunConfig& config, const MatchRequest& request, const std::string& name);
 
 // A run of another length: the schedule's warm-up and decay keep their share of it.

@@ -1,8 +1,8 @@
 // Runs an ablation's cells, each by `gta train` in a process of its own, several side by side where asked to.
 //
 // Finished cells are left alone, interrupted ones go on from their checkpoints, failed ones stay failed unless they are
-// to be tried again; one that fails stops no other. At a signal every cell that runs saves and ends. A cell whose folder
-// another process still trains in (a start that was killed, whose cells are saving) is waited for.
+// to be tried again; one that fails stops no other. At a signal every cell that runs saves and ends. A cell whose
+// folder another process still trains in (a start that was killed, whose cells are saving) is waited for.
 #pragma once
 
 #include <string>
