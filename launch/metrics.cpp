@@ -7,6 +7,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
@@ -165,6 +166,7 @@ class PlainLine {
       if (digits() == 0) return false;
     }
     text = line.substr(begin, at - begin);
+    if (text == "-0") return false;  // an integer, which has no sign there
     double value = 0;
     return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc();
   }
@@ -213,8 +215,13 @@ std::optional<MetricsRow> plain_row(std::string_view text) {
 void take_number(const Json& json, double& value) {
   if (json.is_number()) value = json.get<double>();
 }
+// One that an int64_t holds.
+bool is_integer(const Json& json) {
+  return json.is_number_integer() &&
+         (!json.is_number_unsigned() || json.get<uint64_t>() <= uint64_t{std::numeric_limits<int64_t>::max()});
+}
 void take_number(const Json& json, int64_t& value) {
-  if (json.is_number_integer()) value = json.get<int64_t>();
+  if (is_integer(json)) value = json.get<int64_t>();
 }
 
 template <class Row>
@@ -294,8 +301,9 @@ std::string to_line(const MetricsRow& row) { return json_of(row).dump() + "\n"; 
 
 std::optional<MetricsRow> parse_row(std::string_view line) {
   if (std::optional<MetricsRow> row = plain_row(line)) return row;
+  if (line.find('\0') != std::string_view::npos) return std::nullopt;  // where the library would end
   const Json json = Json::parse(line, nullptr, false);
-  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) return std::nullopt;
+  if (!json.is_object() || !json.contains("step") || !is_integer(json["step"])) return std::nullopt;
   const std::string kind = kind_in(json);
   if (kind == kKind<StepRow>) return row_of<StepRow>(json);
   if (kind == kKind<ValidationRow>) return row_of<ValidationRow>(json);

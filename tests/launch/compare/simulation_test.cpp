@@ -53,7 +53,7 @@ Simulated simulate(int64_t seeds, int comparisons, double effect) {
 // Of a share of `expected` among so many ablations; intervals of one ablation share its baseline, and count as one.
 double error_of(double expected) { return std::sqrt(expected * (1 - expected) / kAblations); }
 
-TEST(SimulatedAblations, WithoutADifferenceShowOneInFewerThanOneOfTwenty) {
+TEST(SimulatedComparisons, WithoutADifferenceShowOneInFewerThanOneOfTwenty) {
   for (const int64_t seeds : {3, 5})
     for (const int comparisons : {2, 3, 4, 5, 6}) {
       const Simulated result = simulate(seeds, comparisons, 0);
@@ -65,7 +65,7 @@ TEST(SimulatedAblations, WithoutADifferenceShowOneInFewerThanOneOfTwenty) {
     }
 }
 
-TEST(SimulatedAblations, WithADifferenceHaveItInTheirIntervalsAsOftenAsTheySay) {
+TEST(SimulatedComparisons, WithADifferenceHaveItInTheirIntervalsAsOftenAsTheySay) {
   for (const int64_t seeds : {3, 5}) {
     const Simulated result = simulate(seeds, 3, 0.06);
     const double covered = static_cast<double>(result.covering) / result.intervals;
