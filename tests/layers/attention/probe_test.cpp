@@ -295,6 +295,30 @@ TEST(Probe, HasEveryVariantsNumbersInEveryDtype) {
   }
 }
 
+TEST(Probe, CudaIsNearTheCpu) {
+  GTA_NEEDS_CUDA();
+  std::vector<int32_t> ids, starts;
+  for (int64_t i = 0; i < 40; ++i) {
+    ids.push_back(static_cast<int32_t>(RandomStream(3, "tokens").bits(i) % 50));
+    starts.push_back(i % 20 < 7 ? 0 : 7);
+  }
+  const Tensor tokens = Tensor::from<int32_t>({2, 20}, ids), documents = Tensor::from<int32_t>({40}, starts);
+  for (const AttentionType type : {AttentionType::Gqa, AttentionType::Mla, AttentionType::Gta})
+    for (const auto& [dtype, tolerance] : {std::pair{DType::F32, 1e-5}, {DType::BF16, 3e-2}}) {
+      const auto probed = [&, dtype = dtype](const Device& device) {
+        ParameterSpace space;
+        const CausalLm model(space, small_model(type));
+        space.allocate(dtype, device, SpaceUse::Inference);
+        space.initialize(7);
+        return numbers_of(model.probe(tokens, documents).blocks[1]);
+      };
+      const std::map<std::string, double> expected = probed({}), got = probed(*cuda_device());
+      ASSERT_EQ(got.size(), expected.size());
+      for (const auto& [name, value] : expected)
+        EXPECT_NEAR(got.at(name), value, tolerance * value) << name << " " << name_of(type) << " " << name_of(dtype);
+    }
+}
+
 // Of two documents in one window what is seen is what two windows show.
 TEST(Probe, KeepsDocumentsApart) {
   ParameterSpace space;

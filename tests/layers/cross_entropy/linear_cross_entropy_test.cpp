@@ -112,6 +112,48 @@ TEST(LinearCrossEntropy, AddsToTheWeightGradientItIsGivenAndToNothingBeside) {
   EXPECT_TRUE(gradient.surroundings_untouched());
 }
 
+// In chunks too: the logits of 130 tokens are cut into pieces of 64.
+void expect_losses_of_tokens(const Device& device) {
+  for (const auto& [tokens, width, vocab] : std::vector<std::array<int64_t, 3>>{{9, 8, 64}, {130, 3, 65537}}) {
+    const Tensor hidden = from_doubles({tokens, width}, random_values("hidden", tokens * width), DType::F32)
+                              .to(device, Purpose::Data),
+                 weight = from_doubles({vocab, width}, random_values("weight", vocab * width), DType::F32)
+                              .to(device, Purpose::Data),
+                 of_tokens = Tensor::empty({tokens, 2}, DType::F64, device);
+    const std::vector<int32_t> of_labels = labels_for(tokens, vocab);
+    const Tensor labels = Tensor::from<int32_t>({tokens}, of_labels).to(device, Purpose::Data);
+    Tape tape(TapeMode::Inference);
+    const auto plain = tape.apply(LinearCrossEntropyOp{labels, 1, 0.1}, hidden, weight),
+               watched = tape.apply(LinearCrossEntropyOp{labels, 1, 0.1, of_tokens}, hidden, weight);
+    const std::vector<double> losses = of_tokens.to_vector<double>();
+    for (size_t i = 0; i < 2; ++i) {
+      const double total = plain[i].to_vector<double>()[0];
+      EXPECT_EQ(watched[i].to_vector<double>()[0], total) << "the same bits";
+      double sum = 0;
+      for (int64_t t = 0; t < tokens; ++t) {
+        EXPECT_EQ(losses[2 * t + i] == 0, of_labels[t] == kIgnoredLabel) << t;
+        sum += losses[2 * t + i];
+      }
+      EXPECT_NEAR(sum, total, 1e-12 * total);
+    }
+  }
+}
+
+TEST(LinearCrossEntropy, SaysTheLossOfEachToken) { expect_losses_of_tokens({}); }
+
+TEST(LinearCrossEntropy, CudaSaysTheLossOfEachToken) {
+  GTA_NEEDS_CUDA();
+  expect_losses_of_tokens(*cuda_device());
+}
+
+TEST(LinearCrossEntropy, RefusesRoomForTheLossesOfOtherTokens) {
+  const Tensor hidden = Tensor::zeros({2, 3}, DType::F32, {}), weight = Tensor::zeros({5, 3}, DType::F32, {}),
+               labels = Tensor::from<int32_t>({2}, {0, 4});
+  for (const auto& [shape, dtype] :
+       {std::pair{Shape{3, 2}, DType::F64}, {Shape{2, 2}, DType::F32}, {Shape{2, 1}, DType::F64}})
+    EXPECT_THROW((LinearCrossEntropyOp{labels, 1, 0, Tensor::zeros(shape, dtype, {})}.check(hidden, weight)), Error);
+}
+
 TEST(LinearCrossEntropy, RefusesLabelsOutsideTheVocabulary) {
   const Tensor hidden = Tensor::zeros({2, 3}, DType::F32, {}), weight = Tensor::zeros({5, 3}, DType::F32, {});
   for (int32_t bad : {5, -2})
