@@ -7,17 +7,19 @@
 
 # Runs a command; `code` is then its exit code, and `asked` the number of signals that asked this script to end. The
 # first INT, TERM, HUP or USR1 goes to the command as USR1, at which a training saves and ends, whether it is one process
-# or under a launcher (mpirun ends its ranks two seconds after a TERM, whatever they save). An INT after that goes to it as
-# the signal $1.
+# or under a launcher (mpirun ends its ranks two seconds after a TERM, whatever they save). An INT a second after that or
+# later goes to it as the signal $1; one that comes sooner is the same one twice, as for gta itself. Where this script is
+# killed, the command gets USR1 too: nobody would know of a training that goes on.
 run_child() {
-  local last=$1 interrupted
+  local last=$1 interrupted with=()
   shift
   asked=0 child=
+  ! setpriv --pdeathsig USR1 true 2>/dev/null || with=(setpriv --pdeathsig USR1 --)
   trap 'interrupted=1; ask USR1' TERM HUP USR1
   trap "interrupted=1; ask $last" INT
   # A process group of its own: what the terminal sends at Ctrl-C does not reach it.
   set -m
-  "$@" </dev/null &
+  "${with[@]}" "$@" </dev/null &
   child=$!
   set +m
   [ "$asked" = 0 ] || ask USR1  # before there was a child
@@ -31,8 +33,9 @@ run_child() {
 }
 
 ask() {
-  local signal=$1
+  local signal=$1 now=${EPOCHREALTIME/[.,]/}  # microseconds
+  if [ "$signal" != USR1 ] && [ "$asked" -gt 0 ] && [ $((now - asked_at)) -lt 1000000 ]; then return 0; fi
+  [ "$asked" -gt 0 ] || { signal=USR1 asked_at=$now; }
   asked=$((asked + 1))
-  [ $asked -gt 1 ] || signal=USR1
   [ -z "$child" ] || kill "-$signal" "$child" 2>/dev/null || true
 }

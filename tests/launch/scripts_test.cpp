@@ -18,6 +18,12 @@ namespace {
 
 const std::string kLaunch = GTA_SOURCE_DIR "/launch/";
 
+std::string shell_quoted(const std::string& text) {
+  std::string quoted = "'";
+  for (char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 class Scripts : public SmallRun {
  protected:
   // A command in the folder, written in bash.
@@ -186,7 +192,12 @@ TEST_F(Scripts, ASignalToSuperviseReachesTheTrainingAndEndsBoth) {
 
 TEST_F(Scripts, SuperviseFindsTheRunsFolder) {
   publish_text(folder_ + "/quoted.yaml", "name: \"a b\"  # of the run\nmodel: {}\n");
-  publish_text(folder_ + "/nameless.yaml", "include: run.yaml\n");
+  publish_text(folder_ + "/hash.yaml", "name: a#b # of the run\n");
+  publish_text(folder_ + "/nameless.yaml", "# name: none\nmodel: {}\n");
+  make_directories(folder_ + "/sub");
+  publish_text(folder_ + "/sub/based.yaml", "include: '../more.yaml'  # the rest\ntrain: {}\n");
+  publish_text(folder_ + "/more.yaml", "include: " + folder_ + "/run.yaml\n");
+  publish_text(folder_ + "/renamed.yaml", "include: run.yaml\nname: other\n");
   command("fails", "exit 9\n");
   for (const auto& [arguments, folder] : std::vector<std::pair<std::string, std::string>>{
            {"./fails train run.yaml", "runs/tiny"},
@@ -194,6 +205,9 @@ TEST_F(Scripts, SuperviseFindsTheRunsFolder) {
            {"./fails train run.yaml --set name=x --set train.steps=3", "runs/x"},
            {"./fails 2 run.yaml --set=name=y", "runs/y"},
            {"./fails train run.yaml --run-dir there --set name=x", "there"},
+           {"./fails train hash.yaml", "runs/a#b"},
+           {"./fails train sub/based.yaml", "runs/tiny"},
+           {"./fails train renamed.yaml", "runs/other"},
            {"./fails train nameless.yaml --run-dir=there", "there"},
            {"--run-dir here ./fails train run.yaml --run-dir there", "here"}}) {
     make_directories(folder_ + "/" + folder + "/checkpoints/step-00000012");
@@ -205,10 +219,12 @@ TEST_F(Scripts, SuperviseFindsTheRunsFolder) {
 }
 
 TEST_F(Scripts, SuperviseSaysWhatIsWrongWithItsArguments) {
+  publish_text(folder_ + "/circle.yaml", "include: circle.yaml\n");
   for (const auto& [arguments, part] : std::vector<std::pair<std::string, std::string>>{
            {"", "expected a command: launch/supervise gta train CONFIG"},
            {"gta train absent.yaml",
             "the run's folder cannot be told from 'gta train absent.yaml': give --run-dir DIR"},
+           {"gta train circle.yaml", "the run's folder cannot be told from 'gta train circle.yaml'"},
            {"--restarts many gta", "--restarts: expected a whole number, got 'many'"},
            {"--restarts", "--restarts needs a value"},
            {"--forever gta",
@@ -285,9 +301,54 @@ TEST_F(Local, PassesOnHowTheRanksEnd) {
   const pid_t child = start(kLaunch + "local 2 a b");
   wait_until(child, [&] { return exists(folder_ + "/begun0") && exists(folder_ + "/begun1"); });
   ::kill(child, SIGINT);
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // two at once are one
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // two within a second are one
   ::kill(child, SIGINT);
   EXPECT_EQ(code_of(child), 130) << errors();
+}
+
+// A key that bounces, or a terminal and a script that both send what was typed. The rank saves for longer than mpirun
+// gives one that it ends.
+TEST_F(Local, TwoInterruptsWithinASecondAreOne) {
+  ::setenv(
+      "GTA",
+      command("rank", "trap 'sleep 4; : > saved; exit 75' USR1\n: > begun\nwhile :; do sleep 0.01; done\n").c_str(), 1);
+  const pid_t child = start(kLaunch + "local 1 a b");
+  wait_until(child, [&] { return exists(folder_ + "/begun"); });
+  ::kill(child, SIGINT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  ::kill(child, SIGINT);
+  EXPECT_EQ(code_of(child), 75) << errors();
+  EXPECT_TRUE(exists(folder_ + "/saved"));
+}
+
+// Nobody would know of ranks that go on, whose lock keeps the next start out.
+TEST_F(Local, WhereTheScriptIsKilledTheTrainingSavesAndEnds) {
+  if (run("setpriv --pdeathsig USR1 true") != 0) GTEST_SKIP() << "there is no setpriv here";
+  const pid_t child = start("env GTA=" + kGta + " " + kLaunch +
+                            "local 2 run.yaml --device cpu --run-dir r --set train.steps=1000000 --set "
+                            "train.checkpoint.every_steps=0 --set train.micro_batch_size=1");
+  wait_until(child, [&] { return exists(folder_ + "/r/metrics.jsonl") && !read("r/metrics.jsonl").empty(); });
+  ::kill(child, SIGKILL);
+  EXPECT_EQ(code_of(child), 128 + SIGKILL);
+  EXPECT_EQ(run("flock r/run.lock true"), 0);
+  EXPECT_FALSE(read("r/last_checkpoint.json").empty()) << errors();
+}
+
+TEST_F(Local, FewOpenFilesAreRaisedOrRefusedAndNeverMakeItHang) {
+  const std::string train = kLaunch + "local 2 run.yaml --device cpu --run-dir r --set train.steps=2";
+  EXPECT_EQ(run("bash -c 'ulimit -Sn 24; exec env GTA=" + kGta + " " + train + "'"), 0) << errors();
+  EXPECT_EQ(run("bash -c 'ulimit -n 24; exec env GTA=" + kGta + " " + train + "'"), 2);
+  expect_said("2 ranks need 96 open files, 24 are allowed: raise the limit (ulimit -n)");
+}
+
+// Paths with spaces, and what a shell would read otherwise.
+TEST_F(Local, TheCommandThatItNamesCanBePasted) {
+  ::setenv("GTA", command("a rank", "[ \"$*\" = 'train a b [c] d' ] || exit 4\nexit 7\n").c_str(), 1);
+  EXPECT_EQ(run(kLaunch + "local 1 a 'b [c]' d"), 7);
+  const std::string marker = "is left out, but for: ", text = errors();
+  const size_t at = text.find(marker);
+  ASSERT_NE(at, std::string::npos) << text;
+  EXPECT_EQ(run("bash -c " + shell_quoted(text.substr(at + marker.size()))), 7) << text;
 }
 
 TEST_F(Local, SaysWhatIsWrongWithItsArguments) {
