@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "core/io/file.h"
 #include "core/io/hash.h"
 #include "core/io/hdf5.h"
+#include "core/io/unfinished.h"
 #include "core/log.h"
 #include "data/encoded_corpus.h"
 #include "data/held_out.h"
@@ -163,6 +165,7 @@ class ShardWriter {
  private:
   struct Shard {
     std::string path, file;  // its name, and where that leads
+    std::unique_ptr<Unfinished> unfinished;
   };
   std::string file_name(int64_t number) const { return shard_file_name(name_, number); }
   int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }  // of the documents that ended
@@ -190,8 +193,8 @@ class ShardWriter {
     if (offsets_.size() == 1) return;
     const auto shard_bytes = static_cast<size_t>(tokens() * width());
     const std::string name = directory_ + "/" + file_name(static_cast<int64_t>(shards_.size()));
-    shards_.push_back({name, output_file(name)});
-    const std::string path = temporary_name(shards_.back().file);
+    const std::string file_of_shard = output_file(name), path = temporary_name(file_of_shard);
+    shards_.push_back({name, file_of_shard, std::make_unique<Unfinished>(path)});
     const auto bytes = std::span<const char>(bytes_).first(shard_bytes);
     const std::vector<uint64_t> blocks = hash_pieces(bytes, shard_format::kBlockBytes),
                                 pages = hash_pieces(bytes, shard_format::kPageBytes);

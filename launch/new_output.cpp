@@ -37,6 +37,7 @@ NewOutput::NewOutput(const std::string& option, const std::string& path, Kind ki
     : option_(option),
       path_(without_last_slash(path)),
       temporary_(temporary_name(path_)),
+      unfinished_(temporary_),
       kind_(kind),
       may_replace_(std::move(may_replace)) {
   check();

@@ -1,11 +1,13 @@
 // A file or folder that a command makes: written under a temporary name, and given its own when all of it is there and
 // has been seen to hold. Nothing is written over but what the command may replace, and nothing half written has the
-// name.
+// name; where a signal ends the program (launch/signals.h), nothing of it is left. After SIGKILL PATH.tmp-PID is.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
+
+#include "core/io/unfinished.h"
 
 namespace gta {
 
@@ -29,6 +31,7 @@ class NewOutput {
   void check() const;
 
   std::string option_, path_, temporary_;
+  Unfinished unfinished_;
   Kind kind_;
   std::function<void(const std::string&)> may_replace_;
   bool published_ = false;

@@ -1,6 +1,6 @@
 // Signals are taken by a thread that computes nothing (core/signal_mask.h says why). In a training SIGINT, SIGTERM,
 // SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a save, between two micro-batches at the latest; a second SIGINT ends
-// the program at once with code 130.
+// the program at once with code 130. Any other command they end, and what it had not finished goes with it.
 #pragma once
 
 namespace gta {
@@ -12,6 +12,9 @@ void take_signals_aside();
 // A training's. SIGINT and SIGHUP stay ignored where they were when the program began (nohup, background jobs); SIGPIPE
 // is ignored: that no one reads what is printed any more is no reason to end.
 void install_signal_handlers();
+// Any other command's: before SIGINT, SIGHUP, SIGTERM or SIGXCPU ends it as it ends any program, what is unfinished
+// (core/io/unfinished.h) is removed; a second one does not wait for that. What was ignored stays so.
+void install_removal_of_unfinished();
 // Whether the first one is answered on the terminal, as it is unless this says otherwise: not by ranks beside the lead,
 // nor where nothing is left to save.
 void acknowledge_stops(bool yes);

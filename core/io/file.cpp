@@ -14,6 +14,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/io/refusal.h"
+#include "core/io/unfinished.h"
 
 namespace gta {
 namespace {
@@ -40,6 +42,7 @@ bool lies_in(const std::filesystem::path& file, const struct stat& folder) {
 // False where there is nothing of this name.
 bool find(const std::string& path, struct stat& info) {
   if (::stat(path.c_str(), &info) == 0) return true;
+  if (errno == EACCES) bad_input(path, "cannot look at it: {}", std::strerror(errno));
   if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG && errno != ELOOP) fail_system(path, "look at it");
   return false;
 }
@@ -150,9 +153,16 @@ std::vector<std::string> list_directory(const std::string& path) {
   return names;
 }
 
+bool refuses_the_name(int code) {
+  for (int refusal : {ENOENT, ENOTDIR, EISDIR, EEXIST, EACCES, EPERM, EROFS, ELOOP, ENAMETOOLONG, EINVAL})
+    if (code == refusal) return true;
+  return false;
+}
+
 void make_directories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
+  if (error && refuses_the_name(error.value())) bad_input(path, "cannot make the folder: {}", error.message());
   if (error) fail(path, "cannot make the folder: {}", error.message());
 }
 
@@ -244,6 +254,7 @@ std::string temporary_name(const std::string& file) {
 
 void publish_file(const std::string& path, const std::function<void(const std::string&)>& write) {
   const std::string target = output_file(path), temporary = temporary_name(target);
+  const Unfinished unfinished(temporary);
   try {
     write(temporary);
     File file(temporary, File::Mode::ReadWrite);

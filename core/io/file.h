@@ -36,8 +36,8 @@ class File {
 // other end.
 void require_file(const std::string& path);
 std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40);  // a larger file is refused
-bool exists(const std::string& path);        // Error(Failed) where the system does not let us know
-bool is_directory(const std::string& path);  // the same
+bool exists(const std::string& path);                              // an Error where the system does not let us know
+bool is_directory(const std::string& path);                        // the same
 std::vector<std::string> list_directory(const std::string& path);  // names, sorted, without . and ..
 void make_directories(const std::string& path);
 void remove_tree(const std::string& path);  // no error when absent

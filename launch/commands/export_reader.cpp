@@ -10,6 +10,7 @@
 
 #include <export_readers.h>
 #include "core/io/file.h"
+#include "core/io/unfinished.h"
 #include "core/log.h"
 #include "launch/commands/export_check.h"
 #include "launch/run_program.h"
@@ -37,7 +38,7 @@ std::string python_of(const Reader& reader) {
 // A file that goes with this object.
 class ScratchFile {
  public:
-  explicit ScratchFile(std::string path) : path_(std::move(path)) {}
+  explicit ScratchFile(std::string path) : path_(std::move(path)), unfinished_(path_) {}
   ~ScratchFile() { ::unlink(path_.c_str()); }
   ScratchFile(const ScratchFile&) = delete;
   ScratchFile& operator=(const ScratchFile&) = delete;
@@ -45,6 +46,7 @@ class ScratchFile {
 
  private:
   std::string path_;
+  Unfinished unfinished_;
 };
 
 std::string last_line(const std::string& text) {

@@ -1,4 +1,9 @@
 // gta export: the folder, what is refused, and what transformers makes of it where it is installed.
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <filesystem>
 
 #include "checkpoints/exports/hf_model.h"
@@ -27,6 +32,45 @@ class Export : public SmallRun {
     return folder_ + "/" + name;
   }
 };
+
+// A reader that does not end leaves an export that is written and has no name yet.
+TEST_F(Export, ASignalLeavesNothingUnfinished) {
+  const std::string run_folder = train("r", ""), python = folder_ + "/python", begun = folder_ + "/begun",
+                    asked = folder_ + "/asked";
+  publish_text(python, "#!/bin/sh\n[ -e " + asked + " ] || { : > " + asked + "; exit 0; }\n: > " + begun +
+                           "\nwhile [ -e " + begun + " ]; do sleep 0.05; done\n");
+  ASSERT_EQ(::chmod(python.c_str(), 0755), 0);
+  const auto unfinished = [&] {
+    int64_t count = 0;
+    for (const std::string& name : list_directory(folder_)) count += name.find(".tmp-") != std::string::npos ? 1 : 0;
+    return count;
+  };
+  for (const std::string format : {"hf --verify-with transformers", "gguf --verify-with llama.cpp"})
+    for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGXCPU}) {
+      ::unlink(asked.c_str());
+      const pid_t child = ::fork();
+      if (child == 0) {
+        for (int each : {SIGINT, SIGHUP}) ::signal(each, SIG_DFL);
+        const std::string text = "ulimit -c 0; exec env GTA_TRANSFORMERS_PYTHON=" + python +
+                                 " GTA_LLAMA_CPP_PYTHON=" + python + " " + kGta + " export " + run_folder + " --out " +
+                                 folder_ + "/out --format " + format + " >/dev/null 2>" + folder_ + "/err.txt";
+        ::execl("/bin/sh", "sh", "-c", text.c_str(), nullptr);
+        ::_exit(127);
+      }
+      for (int status = 0; !exists(begun);) {
+        ASSERT_EQ(::waitpid(child, &status, WNOHANG), 0) << said();
+        ::usleep(5000);
+      }
+      EXPECT_GE(unfinished(), 1);
+      ::kill(child, signal);
+      int status = 0;
+      ::waitpid(child, &status, 0);
+      EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal) << format << " " << status;
+      EXPECT_EQ(unfinished(), 0) << format;
+      EXPECT_FALSE(exists(folder_ + "/out")) << format;
+      ::unlink(begun.c_str());
+    }
+}
 
 // Of the mean loss of tokens[:, 1:] given those before, under the names and in the shapes that the export has.
 void write_gradients(const std::string& run_folder, const std::string& tokens_file, const std::string& path) {
