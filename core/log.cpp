@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/log_file.h"
 
 namespace gta::log {
 namespace {
@@ -77,6 +78,15 @@ void write_to(spdlog::logger& to, Level level, std::string_view message) {
 void write(Level level, std::string_view message) {
   std::lock_guard lock(mutex);
   write_to(logger(), level, message);
+}
+
+void write_to_file(Level level, std::string_view message) {
+  std::lock_guard lock(mutex);
+  const auto& sinks = logger().sinks();
+  if (sinks.size() < 2) return;
+  spdlog::logger to("file", sinks.back());
+  to.flush_on(spdlog::level::info);
+  write_to(to, level, message);
 }
 
 void set_level(Level level) {

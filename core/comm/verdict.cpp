@@ -32,6 +32,11 @@ static_assert(std::has_unique_object_representations_v<RankReport>);
 Judge::Judge(std::vector<std::string> hosts, double timeout, double mute_after)
     : hosts_(std::move(hosts)), timeout_(timeout), mute_after_(mute_after), ranks_(hosts_.size()) {}
 
+std::string what_it_does(const RankReport& r) {
+  return fmt::format("in '{}' of step {}, {} collective {}", r.phase.data(), r.step, r.inside != 0 ? "inside" : "after",
+                     collective_of(r));
+}
+
 std::string rank_name(const std::vector<std::string>& hosts, int64_t rank) {
   return fmt::format("rank {} ({})", rank, hosts[static_cast<size_t>(rank)]);
 }
@@ -108,11 +113,7 @@ bool Judge::hung() const {
   return all_stand || (all_stand_or_wait && one_is_missing);
 }
 
-std::string Judge::did(int64_t rank) const {
-  const RankReport& r = at(rank).report;
-  return fmt::format("in '{}' of step {}, {} collective {}", r.phase.data(), r.step, r.inside != 0 ? "inside" : "after",
-                     collective_of(r));
-}
+std::string Judge::did(int64_t rank) const { return what_it_does(at(rank).report); }
 
 std::string Judge::names(const Ranks& ranks) const {
   return list(ranks, [&](int64_t r) { return name(r); });

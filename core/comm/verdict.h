@@ -21,6 +21,8 @@ struct RankReport {
   std::array<char, 48> collective{};  // the name of `number`
 };
 
+// "in 'forward' of step 7, inside collective 5 'loss'"
+std::string what_it_does(const RankReport& report);
 std::string rank_name(const std::vector<std::string>& hosts, int64_t rank);  // "rank 3 (node1)"
 
 class Judge {

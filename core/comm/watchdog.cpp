@@ -23,7 +23,7 @@
 #include "core/comm/verdict.h"
 #include "core/error.h"
 #include "core/io/open_files.h"
-#include "core/log.h"
+#include "core/log_file.h"
 #include "core/thread.h"
 
 namespace gta {
@@ -167,15 +167,19 @@ class Watchdog::Watch {
   }
   // Nothing is left to watch.
   void leave() { left_ = true; }
+  enum class Shown : uint8_t { Here, ByRank0 };
   // The training is over: says so and ends the process, unless its caller is about to.
-  void end(const std::string& verdict) {
+  void end(const std::string& verdict, Shown shown = Shown::Here) {
     left_ = true;
     const bool speaks = asked().speaks;
     if (!speaks) try {
         guard_ = start_thread("ends a process whose log is stuck", [this] { end_late(); });
       } catch (const Error&) {  // then the log has to work
       }
-    log::write(log::Level::Error, verdict);
+    if (shown == Shown::ByRank0)
+      log::write_to_file(log::Level::Error, verdict);
+    else
+      log::write(log::Level::Error, verdict);
     std::fflush(nullptr);
     communicator_.abort_device();
     part();
@@ -459,17 +463,24 @@ class Watchdog::Follower : public Watch {
     char kind = 0;
     for (std::string body; link_.take(kind, body);) {
       heard_ = now_;
-      if (kind == kVerdict) return end(body);
+      if (kind == kVerdict) return end(body, Shown::ByRank0);
       if (kind == kBye) return leave();
     }
     if (said_bye_ && (!link_.open() || now_ - bye_ > kTold)) return leave();
+    // Each rank says it: nobody knows who is left.
     if (!link_.open())
-      end(fmt::format("lost {}: {}", name(0),
-                      link_.why().empty() ? "its process ended without a word; its log or its host's may say more"
-                                          : "the connection failed: " + link_.why()));
+      end_without_rank_0("lost " + name(0) + ": " +
+                         (link_.why().empty() ? "its process ended without a word; its log or its host's may say more"
+                                              : "the connection failed: " + link_.why()));
     else if (options_.timeout > 0 && now_ - heard_ >= options_.timeout)
-      end(fmt::format("{} has sent nothing for {:.4g} s: its process is stopped, or its host or network is down",
+      end_without_rank_0(
+          fmt::format("{} has sent nothing for {:.4g} s: its process is stopped, or its host or network is down",
                       name(0), now_ - heard_));
+  }
+
+  // What each of the others did is not known to anyone else.
+  void end_without_rank_0(const std::string& why) {
+    end(fmt::format("{}, {}: {}", name(communicator_.rank()), what_it_does(report()), why));
   }
 
   void part() override { link_.close(); }

@@ -1,9 +1,9 @@
 // Ends a training of several ranks that cannot go on, and says why: a rank died, hangs, or met an error of its own.
 //
 // A thread of every rank tells rank 0's once a second, over TCP and not through the communicator's transport, what its
-// rank does: step, phase, collective. Rank 0 judges (verdict.h). The verdict goes to all ranks' logs, with a table of
-// all of them to rank 0's, and every rank ends with 1. A rank that loses rank 0 ends itself. Seconds count while the
-// watching thread runs: a job that was stopped as a whole and goes on is not hung.
+// rank does: step, phase, collective. Rank 0 judges (verdict.h) and shows the verdict, with a table of all; the others
+// have it in their files alone, and all end with 1. A rank that loses rank 0 says what it did itself, and ends. Seconds
+// count while the watching thread runs: a job that was stopped as a whole and goes on is not hung.
 #pragma once
 
 #include <cstdint>

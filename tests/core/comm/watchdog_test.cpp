@@ -556,11 +556,31 @@ TEST_F(ProcessRanks, OneThatExitsWithoutAWordEndsAll) {
   expect_told(6, "lost rank 6 (");
 }
 
-TEST_F(ProcessRanks, WithoutRank0TheOthersEndThemselves) {
+// A terminal is everybody's: of a thousand ranks each would say the same.
+TEST_F(ProcessRanks, OnTheTerminalTheVerdictIsRank0s) {
+  const auto terminal = [&](int64_t rank) { return folder_ + "/terminal-" + std::to_string(rank); };
+  start(trains(), 0, [&](int64_t rank) {
+    const int file = ::open(terminal(rank).c_str(), O_WRONLY | O_CREAT, 0644);
+    ::dup2(file, STDERR_FILENO);
+  });
+  wait_for_step(5);
+  send(3, SIGKILL);
+  expect_told(3, "lost rank 3 (");
+  for (int64_t r = 0; r < kRanks; ++r)
+    EXPECT_EQ(has(read_file(terminal(r)), "lost rank 3 ("), r == 0) << r << ": " << read_file(terminal(r));
+}
+
+// What the others did only they know: rank 0 makes no table of it.
+TEST_F(ProcessRanks, WithoutRank0TheOthersEndThemselvesAndSayWhatTheyDid) {
   start(trains(), 0);
   wait_for_step(5);
   send(0, SIGKILL);
   expect_told(0, "lost rank 0 (");
+  for (int64_t r = 1; r < kRanks; ++r) {
+    EXPECT_TRUE(has(first_line(r), "gta: error: rank " + std::to_string(r) + " (")) << log_of(r);
+    EXPECT_TRUE(has(first_line(r), "ward' of step ")) << log_of(r);
+    EXPECT_TRUE(has(first_line(r), " 'gradients': lost rank 0 (")) << log_of(r);
+  }
 }
 
 TEST_F(ProcessRanks, AStoppedOneIsNamedAndEndsWhenItGoesOn) {
