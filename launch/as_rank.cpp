@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <optional>
+#include <thread>
 
+#include "core/clock.h"
 #include "core/comm/launcher.h"
 #include "core/comm/mpi_transport.h"
 #include "core/error.h"
@@ -54,6 +57,19 @@ void require_all(const Launcher& launcher, const Communicator& found) {
 
 }  // namespace
 
+int report_after_lead(const Error& error) {
+  constexpr std::chrono::seconds kPatience{2};
+  const std::optional<Launcher> started_by = launcher();
+  if (started_by && started_by->rank != 0) {
+    const auto start = Clock::now();
+    while (Clock::now() - start < kPatience) {
+      if (stop_requested() != 0) return exit_code(error.kind());
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+  return report(error);
+}
+
 int work_as_rank(const std::function<int(Communicator&)>& command) {
   const std::optional<Launcher> started_by = launcher();
   if (!started_by || started_by->ranks == 1) {
@@ -64,10 +80,16 @@ int work_as_rank(const std::function<int(Communicator&)>& command) {
     log::set_console_level(log::Level::Error);
     acknowledge_stops(false);
   }
-  require_connection(*started_by);
-  Communicator ranks(mpi_transport());
+  std::optional<Communicator> joined;
   try {
-    require_all(*started_by, ranks);
+    require_connection(*started_by);
+    joined.emplace(mpi_transport());
+    require_all(*started_by, *joined);
+  } catch (const Error& error) {
+    end_process(report_after_lead(error));
+  }
+  Communicator& ranks = *joined;
+  try {
     share_processors(ranks);
     const int code = command(ranks);
     ranks.finish();

@@ -20,6 +20,7 @@
 #include "core/thread.h"
 #include "launch/ablate/cost.h"
 #include "launch/arguments.h"
+#include "launch/as_rank.h"
 #include "launch/commands/commands.h"
 #include "launch/commands_page.h"
 #include "launch/config/config.h"
@@ -698,7 +699,7 @@ int parse_and_run(int argc, char** argv) {
     fmt::print("{}", out.str());
     return code;
   } catch (const CLI::ParseError& error) {
-    return report(Error(ErrorKind::BadInput, "", usage_problem(app, error)));
+    return report_after_lead(Error(ErrorKind::BadInput, "", usage_problem(app, error)));
   }
   if (!choices.run) {
     fmt::print("{}", app.help());
@@ -710,7 +711,10 @@ int parse_and_run(int argc, char** argv) {
                  : level == "error"   ? log::Level::Error
                                       : log::Level::Info);
   // before anyone takes signals: none that comes early ends the program
-  if (choices.saves_when_signalled) install_signal_handlers();
+  if (choices.saves_when_signalled)
+    install_signal_handlers();
+  else
+    install_removal_of_unfinished();
   take_signals_aside();
   run_on_available_processors();
   if (choices.threads > 0) set_threads(choices.threads);

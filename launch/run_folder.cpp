@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "core/io/refusal.h"
 #include "core/log.h"
 
 namespace gta {
@@ -56,7 +57,10 @@ RunFolder::RunFolder(std::string path, FolderLock lock) : path_(std::move(path))
 void RunFolder::take_lock() {
   const std::string lock = path_ + kLock;
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) fail(lock, "cannot open: {}", std::strerror(errno));
+  const int code = errno;
+  if (lock_ < 0 && refuses_the_name(code))
+    bad_input(lock, "cannot be written: {}: give this run another --run-dir", std::strerror(code));
+  if (lock_ < 0) fail(lock, "cannot open: {}", std::strerror(code));
   // Some file systems of clusters have no locks: there the fence is alone.
   const auto locks = [&] {
     if (use_lock_ == FolderLock::Leave || ::flock(lock_, LOCK_EX | LOCK_NB) == 0) return true;

@@ -450,6 +450,31 @@ TEST_F(Mpirun, WhatIsWrongIsSaidEachTimeAndNothingOfSaving) {
       << errors();
 }
 
+// Before the ranks know each other, too.
+TEST_F(Mpirun, WrongUsageIsSaidOnce) {
+  struct Case {
+    std::string run, rest, part;
+  };
+  for (const auto& [run, rest, part] : {Case{"refused", "--nonsense", "'--nonsense' is no option of 'gta train'"},
+                                        Case{"refused", "--profile=0", "--profile: expected"},
+                                        Case{"run.yaml/r", "", "/run.yaml/r] cannot make the folder"}}) {
+    publish_text(folder_ + "/err.txt", "");
+    EXPECT_EQ(mpirun(2, run, rest), 2) << errors();
+    const size_t first = errors().find(part);
+    EXPECT_NE(first, std::string::npos) << errors();
+    EXPECT_EQ(errors().find(part, first + 1), std::string::npos) << errors();
+  }
+  EXPECT_FALSE(exists(folder_ + "/refused"));
+  // What is wrong for one alone nobody else says.
+  const std::string train = fmt::format("{} train {}/run.yaml --run-dir {}/run", kGta, folder_, folder_);
+  EXPECT_EQ(
+      shell(fmt::format("env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -n 1 {0} "
+                        ": -n 1 {0} --only-here",
+                        train)),
+      2);
+  EXPECT_NE(errors().find("'--only-here' is no option of 'gta train'"), std::string::npos) << errors();
+}
+
 TEST_F(Mpirun, OptionsThatOneRankAloneHasAreNamed) {
   ASSERT_EQ(mpirun(2, "run", "--set train.steps=2"), 0) << errors();
   const std::string train = fmt::format(
@@ -474,7 +499,9 @@ TEST_F(Mpirun, OneThatDiesEndsAllAndIsNamed) {
   EXPECT_NE(shell("env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -n 3 sh -c '" +
                   rank + "'"),
             0);
-  EXPECT_NE(errors().find("lost rank 1 ("), std::string::npos) << errors();
+  const size_t said = errors().find("lost rank 1 (");
+  EXPECT_NE(said, std::string::npos) << errors();
+  EXPECT_EQ(errors().find("lost rank 1 (", said + 1), std::string::npos) << errors();
   EXPECT_NE(read_file(run + "/log.txt").find("lost rank 1 ("), std::string::npos);
   EXPECT_NE(read_file(run + "/rank-0002.txt").find("lost rank 1 ("), std::string::npos);
   ASSERT_EQ(mpirun(2, "dies",

@@ -335,6 +335,27 @@ TEST_F(Training, AFolderThatIsNoRunsIsLeftAlone) {
   EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + folder_ + "/empty"), 0) << errors();
 }
 
+TEST_F(Training, ANameThatCannotBeARunsFolderIsWrongUsage) {
+  for (const std::string& run : {folder_ + "/run.yaml", folder_ + "/run.yaml/r", std::string("/proc/absent")}) {
+    EXPECT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run), 2) << errors();
+    EXPECT_NE(errors().find("[" + run + "] cannot make the folder: "), std::string::npos) << errors();
+  }
+}
+
+TEST_F(Training, ARunOnAReadOnlyDiskIsRefusedAndStaysAsItIs) {
+  if (std::system("unshare -m true 2>/dev/null") != 0) GTEST_SKIP() << "this machine makes no mounts";
+  const std::string run = folder_ + "/r",
+                    train = kGta + " train " + folder_ + "/run.yaml --device cpu --run-dir " + run;
+  ASSERT_EQ(gta("train " + folder_ + "/run.yaml --run-dir " + run), 0) << errors();
+  const int status =
+      std::system(("unshare -m sh -c 'mount --bind " + run + " " + run + " && mount -o remount,ro,bind " + run +
+                   " && exec " + train + " --set train.steps=100' 2>" + folder_ + "/said")
+                      .c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 2);
+  EXPECT_NE(read_file(folder_ + "/said").find("/run.lock] cannot be written: Read-only file system"), std::string::npos)
+      << read_file(folder_ + "/said");
+}
+
 // A checkpoint holds the configuration as text, in which no other bytes can stand: every save would fail.
 TEST_F(Training, PathsThatAreNotUtf8AreRefusedBeforeAnythingIsWritten) {
   const std::string run = folder_ + "/caf\xe9";

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -11,6 +12,8 @@
 
 #include "core/error.h"
 #include "core/io/hash.h"
+#include "core/io/refusal.h"
+#include "core/io/unfinished.h"
 
 namespace gta {
 namespace {
@@ -167,6 +170,44 @@ TEST_F(Files, foldersAreMadeListedAndRemoved) {
   EXPECT_EQ(parent_of("a"), ".");
   publish_text(path("file"), "");
   EXPECT_THROW(make_directories(path("file/sub")), Error);
+}
+
+TEST_F(Files, aNameUnderWhichNoFolderCanBeIsBadInput) {
+  publish_text(path("file"), "");
+  for (const std::string& name :
+       {path("file"), path("file/sub"), std::string("/proc/absent"), path(std::string(300, 'x'))}) {
+    try {
+      make_directories(name);
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+    }
+  }
+  for (int code : {ENOSPC, EDQUOT, EIO, ENOMEM, EMFILE}) EXPECT_FALSE(refuses_the_name(code)) << code;
+}
+
+TEST_F(Files, whatIsUnfinishedIsRemovedAndNothingElse) {
+  publish_text(path("kept"), "");
+  publish_text(path("file"), "");
+  make_directories(path("tree/sub"));
+  publish_text(path("tree/sub/file"), "");
+  { const Unfinished ended(path("kept")); }
+  const Unfinished file(path("file")), tree(path("tree")), absent(path("absent"));
+  remove_unfinished();
+  EXPECT_EQ(list_directory(folder_), std::vector<std::string>{"kept"});
+}
+
+TEST_F(Files, aFileIsUnfinishedAsLongAsItHasNoNameOfItsOwn) {
+  EXPECT_THROW(publish_file(path("a"),
+                            [&](const std::string& temporary) {
+                              write_synced(temporary, "half");
+                              remove_unfinished();
+                              EXPECT_FALSE(exists(temporary));
+                            }),
+               Error);
+  publish_text(path("a"), "whole");
+  remove_unfinished();
+  EXPECT_EQ(read_file(path("a")), "whole");
 }
 
 // Values of the reference implementation, so that files hashed by one build verify with the next.
