@@ -90,9 +90,10 @@ void CheckpointSaver::conclude() {
   const auto has_failed = [](const std::string& word) { return word.front() == '0'; };
   if (const auto first = std::find_if(words.begin(), words.end(), has_failed); first != words.end()) {
     const auto others = std::count_if(first + 1, words.end(), has_failed);
-    return fail_save(state_.position.step,
-                     fmt::format("{}: {}{}", rank_name(ranks_.hosts(), first - words.begin()), first->substr(1),
-                                 others > 0 ? fmt::format(" (and {} more ranks)", others) : ""));
+    return fail_save(
+        state_.position.step,
+        fmt::format("{}: {}{}", rank_name(ranks_.hosts(), first - words.begin()), first->substr(1),
+                    others > 0 ? fmt::format(" (and {} more rank{})", others, others == 1 ? "" : "s") : ""));
   }
   if (!ranks_.leads()) {
     std::lock_guard lock(mutex_);

@@ -58,8 +58,8 @@ void announce_ranks(const Training& t) {
     }
     hosts += fmt::format("{}{} ({})", hosts.empty() ? "" : ", ", host, count);
   }
-  log::info("ranks    {} on {} host{}: {}; {} threads each; {}; {}", ranks.ranks(), by_host.size(),
-            by_host.size() == 1 ? "" : "s", hosts, threads(), ranks.transport_of(t.device),
+  log::info("ranks    {} on {} host{}: {}; {} thread{} each; {}; {}", ranks.ranks(), by_host.size(),
+            by_host.size() == 1 ? "" : "s", hosts, threads(), threads() == 1 ? "" : "s", ranks.transport_of(t.device),
             t.config.train.sharding == Sharding::Optimizer ? "each updates its share of the weights"
                                                            : "each updates all weights");
 }

@@ -48,7 +48,8 @@ std::string SlowRanks::add(const std::vector<double>& computed_seconds, double n
                 ? fmt::format("{} takes {:.1f} times as long as the median of the ranks to compute a step", name, times)
                 : fmt::format(", {} {:.1f} times", name, times);
   }
-  if (slow.size() > kMostNamed) text += fmt::format(", and {} more ranks are slow", slow.size() - kMostNamed);
+  if (const size_t more = slow.size() - std::min(slow.size(), kMostNamed); more > 0)
+    text += fmt::format(", and {} more rank{} slow", more, more == 1 ? " is" : "s are");
   return text;
 }
 

@@ -234,8 +234,9 @@ TEST_P(SaverOfRanks, WhereNoneCanWriteOneIsNamedAndTheOthersCounted) {
       EXPECT_FALSE(one.saver().finish());
     });
   });
-  const std::string named = fmt::format("could not be saved: rank 0 ({}): [disk] is full, says 0 (and {} more ranks); ",
-                                        Communicator().hosts()[0], ranks() - 1);
+  const std::string named =
+      fmt::format("could not be saved: rank 0 ({}): [disk] is full, says 0 (and {} more rank{}); ",
+                  Communicator().hosts()[0], ranks() - 1, ranks() == 2 ? "" : "s");
   EXPECT_NE(said.find(named), std::string::npos) << said;
   EXPECT_EQ(count(said, "warning"), 1) << said;
   expect_only({1});
