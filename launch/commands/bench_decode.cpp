@@ -9,7 +9,7 @@
 #include "core/io/file.h"
 #include "core/measure/peak.h"
 #include "core/parallel.h"
-#include "launch/chart.h"
+#include "launch/chart/chart.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
 #include "launch/plan.h"
@@ -115,13 +115,14 @@ std::vector<Chart> charts_of(const DecodeBenchCommand& command, const std::vecto
       prefill{"Prefill", "tokens of the prompt", "seconds", {}, Scale::Logarithmic},
       cache{"Cache", "tokens cached", "MiB", {}, Scale::Logarithmic};
   for (const Measured& m : all) {
-    ChartLine token{m.name, {}}, prompt{m.name, {}}, bytes{m.name, {}};
+    const size_t style = 1 + static_cast<size_t>(&m - all.data());
+    ChartLine token{m.name, {}, style}, prompt{m.name, {}, style}, bytes{m.name, {}, style};
     for (const DecodeMeasurement& p : m.points) {
       if (p.at.sequences != command.sequences.front()) continue;
       const auto x = static_cast<double>(p.at.context);
-      token.points.emplace_back(x, 1e3 * p.step.median);
-      bytes.points.emplace_back(x, static_cast<double>(p.cache_bytes) / kMib);
-      if (p.prefill_seconds > 0) prompt.points.emplace_back(x, p.prefill_seconds);
+      token.points.push_back({x, 1e3 * p.step.median});
+      bytes.points.push_back({x, static_cast<double>(p.cache_bytes) / kMib});
+      if (p.prefill_seconds > 0) prompt.points.push_back({x, p.prefill_seconds});
     }
     decode.lines.push_back(token);
     cache.lines.push_back(bytes);

@@ -1,19 +1,21 @@
 // Charts: well-formed, everything of a user's escaped, every point inside.
-#include "launch/chart.h"
+#include "launch/chart/chart.h"
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <regex>
+
+#include "launch/chart/forest.h"
+#include "tests/launch/well_formed.h"
 
 namespace gta {
 namespace {
 
+const std::string kHostile = "<script>alert(1)</script>\"'&\x01\xff\xe2\x80\xae";
+
 TEST(Chart, IsOneElementThatNeedsNothingElseAndTakesNoMarkupFromNames) {
-  const Chart chart{"A <title> & more",
-                    "tokens",
-                    "ms",
-                    {{"<script>alert(1)</script>", {{512, 3.5}, {4096, 20}}}},
-                    Scale::Logarithmic};
+  const Chart chart{"A <title> & more", "tokens", "ms", {{kHostile, {{512, 3.5}, {4096, 20}}}}, Scale::Logarithmic};
   const std::string text = svg_of({chart, chart}, "Said in \"words\" & <tags>.");
   EXPECT_TRUE(text.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"")) << text.substr(0, 80);
   EXPECT_TRUE(text.ends_with("</svg>\n"));
@@ -22,36 +24,99 @@ TEST(Chart, IsOneElementThatNeedsNothingElseAndTakesNoMarkupFromNames) {
   EXPECT_NE(text.find("<desc>Said in &quot;words&quot; &amp; &lt;tags&gt;.</desc>"), std::string::npos);
   EXPECT_EQ(text.find("href"), std::string::npos);
   EXPECT_EQ(text.find("nan"), std::string::npos);
-  // Tags close in the order in which they were opened.
-  std::vector<std::string> open;
-  const std::regex tag("<(/?)([a-z]+)[^>]*?(/?)>");
-  for (std::sregex_iterator at(text.begin(), text.end(), tag), end; at != end; ++at) {
-    if ((*at)[3].length() > 0) continue;
-    if ((*at)[1].length() == 0) {
-      open.push_back((*at)[2]);
-      continue;
-    }
-    ASSERT_FALSE(open.empty());
-    EXPECT_EQ(open.back(), (*at)[2]);
-    open.pop_back();
-  }
-  EXPECT_TRUE(open.empty());
+  EXPECT_EQ(what_is_malformed(text), "");
+}
+
+// The middles of all marks.
+std::vector<std::pair<double, double>> marks_of(const std::string& text) {
+  std::vector<std::pair<double, double>> marks;
+  const std::regex mark("class=\"mark\" d=\"M([-0-9.]+) ([-0-9.]+)m");
+  for (std::sregex_iterator at(text.begin(), text.end(), mark), end; at != end; ++at)
+    marks.emplace_back(std::stod((*at)[1]), std::stod((*at)[2]));
+  return marks;
 }
 
 TEST(Chart, EveryPointLiesInsideItsPlot) {
-  const std::string text =
-      svg_of({{"t", "x", "y", {{"a", {{1, 0}, {10, 7}, {100, 123456}}}, {"flat", {{1, 0}, {100, 0}}}}, Scale::Linear},
-              {"one point", "x", "y", {{"a", {{5, 0}}}}, Scale::Logarithmic}},
-             "");
-  const std::regex circle("cx=\"([-0-9.]+)\" cy=\"([-0-9.]+)\"");
-  int points = 0;
-  for (std::sregex_iterator at(text.begin(), text.end(), circle), end; at != end; ++at, ++points) {
-    EXPECT_GE(std::stod((*at)[1]), 0);
-    EXPECT_LE(std::stod((*at)[1]), 520);
-    EXPECT_GE(std::stod((*at)[2]), 0);
-    EXPECT_LE(std::stod((*at)[2]), 340);
+  const Chart charts[] = {
+      {"t", "x", "y", {{"a", {{1, 0}, {10, 7}, {100, 123456}}}, {"flat", {{1, 0}, {100, 0}}}}},
+      {"one point", "x", "y", {{"a", {{5, 0}}}}, Scale::Logarithmic},
+      {"negative", "x", "y", {{"a", {{1, -5}, {2, 3}}}}, Scale::Linear, Scale::Linear, Origin::Data},
+      {"named",
+       "x",
+       "y",
+       {{"a name", {{1e9, 3.2}}, 2, Draw::NamedMarks}, {"another", {{1e3, 3.2}}, 3, Draw::NamedMarks}},
+       Scale::Logarithmic,
+       Scale::Logarithmic}};
+  size_t points = 0;
+  for (const Chart& chart : charts) {
+    const auto marks = marks_of(chart_markup(chart, "id", "").text());
+    points += marks.size();
+    for (const auto& [x, y] : marks) {
+      EXPECT_GE(x, 50) << chart.title;
+      EXPECT_LE(x, 390) << chart.title;
+      EXPECT_GE(y, 40) << chart.title;
+      EXPECT_LE(y, 260) << chart.title;
+    }
   }
-  EXPECT_EQ(points, 6);
+  EXPECT_EQ(points, 10u);
+}
+
+TEST(Chart, WhatIsNoNumberOrHasNoPlaceOnTheScaleIsNotDrawn) {
+  const double nan = std::nan(""), infinite = INFINITY;
+  const Chart chart{
+      "t",
+      "x",
+      "y",
+      {{"a", {{1, nan}, {nan, 1}, {infinite, 1}, {1, -infinite}, {0, 1}, {-3, 1}, {7, 0}, {2, 3, nan, 4}}}},
+      Scale::Logarithmic,
+      Scale::Logarithmic};
+  const std::string text = chart_markup(chart, "id", "").text();
+  EXPECT_EQ(marks_of(text).size(), 1u);
+  EXPECT_EQ(text.find("nan"), std::string::npos);
+  EXPECT_EQ(text.find("inf"), std::string::npos);
+  const Chart empty{"t", "x", "y", {{"a", {}}, {"b", {{nan, nan}}}}};
+  EXPECT_EQ(what_is_malformed(chart_markup(empty, "id", "").text()), "");
+}
+
+TEST(Chart, HugeNumbersMakeNoHugePicture) {
+  const Chart chart{"t", "x", "y", {{"a", {{-1e308, -1e308}, {0, 0}, {1e308, 1e308}}}}};
+  const std::string text = chart_markup(chart, "id", "").text();
+  EXPECT_LT(text.size(), 10000u);
+  EXPECT_EQ(text.find("nan"), std::string::npos);
+  EXPECT_EQ(text.find("inf"), std::string::npos);
+}
+
+TEST(Axis, WritesRoundNumbersFromOneEndToTheOther) {
+  const auto texts = [](const Axis& axis) {
+    std::string all;
+    for (const Axis::Tick& tick : axis.ticks(5)) all += tick.text + " ";
+    return all;
+  };
+  EXPECT_EQ(texts({3.21, 3.29, Scale::Linear, 0, 100}), "3.22 3.24 3.26 3.28 ");
+  EXPECT_EQ(texts({0, 1'638'400, Scale::Linear, 0, 100}), "0 500k 1M 1.5M ");
+  EXPECT_EQ(texts({-0.02, 0.03, Scale::Linear, 0, 100}), "\u22120.02 \u22120.01 0.00 0.01 0.02 0.03 ");
+  EXPECT_EQ(texts({1e12, 1e18, Scale::Logarithmic, 0, 100}), "1T 100T 10P 1E ");
+  EXPECT_EQ(texts({100, 900, Scale::Logarithmic, 0, 100}), "100 200 500 ");
+}
+
+TEST(Forest, HasAMarkAnIntervalAndADotForEachSeed) {
+  Forest forest{"Differences",
+                "nats",
+                0.005,
+                {{kHostile, "said", 1, -0.03, {{-0.04, -0.02}}, {-0.035, -0.03, -0.025}},
+                 {"one seed", "said", 2, 0.01, {}, {0.01}}}};
+  const std::string text = forest_markup(forest, "id", kHostile).text();
+  EXPECT_EQ(what_is_malformed(text), "");
+  EXPECT_EQ(text.find("<script"), std::string::npos);
+  const auto count = [&](const std::string& what) {
+    size_t n = 0;
+    for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
+    return n;
+  };
+  EXPECT_EQ(count("class=\"dot\""), 4u);
+  EXPECT_EQ(count("class=\"bar\""), 1u);
+  EXPECT_EQ(count("class=\"mark\""), 2u);
+  EXPECT_EQ(count("class=\"zone\""), 1u);
 }
 
 }  // namespace
