@@ -92,7 +92,9 @@ class Plot {
                ? Axis(x_.low() - room, x_.high() + room, Scale::Linear, kLeft, kPlotRight)
                : Axis(x_.low() / 1.3, x_.high() * 1.3, Scale::Logarithmic, kLeft, kPlotRight);
     }
-    if (chart_.categories.empty() && xs.size() <= 8 && !none && !room_beside_points()) x_values_ = xs;
+    const bool measured = std::all_of(chart_.lines.begin(), chart_.lines.end(),
+                                      [](const ChartLine& line) { return line.draw == Draw::LineWithMarks; });
+    if (chart_.categories.empty() && measured && xs.size() <= 8 && !none) x_values_ = xs;
     const auto [low, high] = std::minmax_element(ys.begin(), ys.end());
     y_ = Axis(*low, *high, chart_.y_scale, kPlotBottom, kTop);
     if (chart_.y_scale == Scale::Linear && !chart_.shown) y_.widen_to_ticks(kTicks);
@@ -213,7 +215,7 @@ class Plot {
             }
           }
         taken.push_back({best, width});
-        all += label(best.first, best.second + 4, "start", name);
+        all += label(best.first, best.second + 4, "start", name, "halo");
       }
     }
     return all;

@@ -18,7 +18,7 @@ const char* mark_of(size_t style);
 std::string class_of(size_t style);
 
 // For a <style> element, of a page or of a picture. Its elements' classes: chart (the picture), grid, rule, band, bar,
-// line, mark, dot, frame, title, unit; of a style (class_of) above them.
+// line, mark, dot, zone, ground, title, unit, halo; of a style (class_of) above them.
 Markup chart_css();
 // A short piece of line with its mark, for legends.
 Markup swatch_of(size_t style);

@@ -1,4 +1,4 @@
-// Whether elements close in the order in which they were opened, attributes are quoted and names are no element's twice.
+// Whether elements close in the order in which they were opened, attributes are quoted, and no two elements have one id.
 #pragma once
 
 #include <regex>
@@ -8,7 +8,7 @@
 
 namespace gta {
 
-// "" or the first complaint. Of HTML the elements that are never closed are known, and what a <style> has is left alone.
+// "" or the first complaint. Of HTML the elements that are never closed are known; a <style>'s content is left alone.
 inline std::string what_is_malformed(const std::string& text) {
   static const std::set<std::string> kNeverClosed = {"meta", "br", "hr"};
   const std::regex attributes("( [a-zA-Z:-]+(=\"[^\"<>]*\")?)*/?");

@@ -15,7 +15,7 @@ a{color:var(--link)}
 code,pre{font:.92em ui-monospace,monospace}
 pre{max-width:100%;padding:8px 10px;background:var(--shade);border-radius:4px}
 .subtitle,.note,figcaption,.meanings{color:var(--soft);font-size:.9rem}
-.lead p:first-child{font-size:1.15rem}
+.lead{margin:1em 0}
 nav ul{display:flex;flex-wrap:wrap;gap:4px 16px;margin:.8em 0;padding:0;list-style:none;font-size:.95rem}
 .banner,.warning{margin:1em 0;padding:8px 16px;border-left:5px solid var(--red);background:var(--red-ground);border-radius:4px}
 .banner p,.banner b{color:var(--red)}
@@ -23,8 +23,9 @@ nav ul{display:flex;flex-wrap:wrap;gap:4px 16px;margin:.8em 0;padding:0;list-sty
 .banner ul,.warning ul{margin:.4em 0;padding-left:1.3em}
 .scroll{max-width:100%;overflow-x:auto;margin:1em 0}
 .scroll:focus-visible,summary:focus-visible,a:focus-visible{outline:2px solid var(--link);outline-offset:2px}
-table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
+table{border-collapse:separate;border-spacing:0;font-size:.88rem;font-variant-numeric:tabular-nums}
 caption{padding:0 0 6px;text-align:left;font-weight:600}
+caption span{display:inline-block;position:sticky;left:0;max-width:min(76ch,calc(100vw - 40px))}
 th,td{padding:5px 10px;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{vertical-align:bottom;text-align:right;font-weight:600;font-size:.82rem;line-height:1.25;min-width:6.5em}
 thead th:first-child,tbody th,.words th,.words td{text-align:left}
@@ -39,6 +40,8 @@ tbody th{font-weight:500;position:sticky;left:0;background:var(--ground)}
 figure{margin:1em 0 1.6em}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:14px 18px}
 .panel{max-width:520px}
+.single{grid-template-columns:minmax(0,560px)}
+.single .panel{max-width:560px}
 .panel svg{display:block;width:100%;height:auto}
 figcaption{max-width:86ch;margin-top:6px}
 details{margin:1em 0}
@@ -46,7 +49,7 @@ summary{cursor:pointer;color:var(--link)}
 footer{margin-top:3em;color:var(--soft);font-size:.85rem}
 @media (max-width:600px){body{padding:10px 14px 32px}h1{font-size:1.5rem}tbody th{max-width:9.5em}.variant{white-space:normal}th,td{padding:5px 7px}}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e4e4e4;--soft:#a8a8a8;--ground:#181818;--line:#3d3d3d;--shade:#242424;--link:#7db8f5;--red:#ff9b93;--red-ground:#3a1714;--amber:#f0c66b;--amber-ground:#332a12;--green:#5fd3a2}}
-@media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:2px 3px}thead th{min-width:0;font-size:6.5pt}tbody th{position:static}figure,tr{break-inside:avoid}h2{break-after:avoid}.panels{grid-template-columns:repeat(3,1fr)}details::details-content{content-visibility:visible;display:block}}
+@media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:2px 3px}thead th{min-width:0;font-size:6.5pt}tbody th{position:static}figure,tr{break-inside:avoid}h2{break-after:avoid}.panels{grid-template-columns:repeat(3,1fr)}}
 )");
 }
 

@@ -49,7 +49,7 @@ Markup differences_section(const Comparison& comparison) {
   const std::string& baseline = comparison.baseline().name;
   const double practical = comparison.practical_difference;
   const std::string unit = unit_of(comparison.measure);
-  Forest forest{"Differences to " + baseline, unit + "; to the left the variant is better", practical, {}};
+  Forest forest{"Pairs of one seed", unit + "; to the left the variant is better", practical, {}};
   std::string description;
   for (size_t i = 0; i < comparison.variants.size(); ++i) {
     const Variant& variant = comparison.variants[i];

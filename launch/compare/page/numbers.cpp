@@ -53,7 +53,7 @@ std::string in_units(double value) {
 
 std::string p_value(double p) {
   if (!std::isfinite(p)) return kNoNumber;
-  return p < 1e-4 ? "< 0.0001" : fmt::format("{:.{}f}", p, p < 0.01 ? 4 : 3);
+  return p < 1e-4 ? "< 0.0001" : fmt::format("{:.3g}", p);
 }
 
 NumberText decimals(int count) {

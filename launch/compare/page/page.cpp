@@ -65,7 +65,7 @@ std::string report_page(const Comparison& comparison, const std::vector<std::str
                         {"differences", "Differences", differences_section(comparison)},
                         {"curves", "Training", curves_section(comparison)},
                         {"tradeoffs", "Trade-offs", tradeoffs_section(comparison, supplements)},
-                        {"profiles", "Inside", profiles_section(comparison, supplements)},
+                        {"profiles", "By position and by layer", profiles_section(comparison, supplements)},
                         {"scaling", "Sizes", scaling_section(comparison, supplements)},
                         {"runs", "Runs", runs_section(comparison)},
                         {"repeat", "To repeat this", repeat_section(comparison)}};

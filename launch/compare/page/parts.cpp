@@ -39,14 +39,16 @@ Markup Table::markup() const {
   for (const std::string& column : columns_) heads += element("th", {{"scope", "col"}}, {column});
   return element("div", {{"class", "scroll"}, {"role", "region"}, {"aria-label", caption_}, {"tabindex", "0"}},
                  {element("table", {{"class", words_ ? "words" : "numbers"}},
-                          {element("caption", {}, {caption_}), element("thead", {}, {element("tr", {}, {heads})}),
-                           element("tbody", {}, {rows_})})});
+                          {element("caption", {}, {element("span", {}, {caption_})}),
+                           element("thead", {}, {element("tr", {}, {heads})}), element("tbody", {}, {rows_})})});
 }
 
 Markup figure(const std::vector<Markup>& panels, std::initializer_list<Markup> caption) {
   Markup all;
   for (const Markup& panel : panels) all += element("div", {{"class", "panel"}}, {panel});
-  return element("figure", {}, {element("div", {{"class", "panels"}}, {all}), element("figcaption", {}, caption)});
+  return element("figure", {},
+                 {element("div", {{"class", panels.size() == 1 ? "panels single" : "panels"}}, {all}),
+                  element("figcaption", {}, caption)});
 }
 
 size_t style_of_variant(size_t index) { return style_of(index); }
@@ -61,7 +63,7 @@ Markup legend(const Comparison& comparison) {
   Markup all;
   for (size_t i = 0; i < comparison.variants.size(); ++i)
     all += element("li", {}, {swatch_of(style_of_variant(i)), " " + comparison.variants[i].name});
-  return element("ul", {{"class", "legend"}, {"aria-label", "Lines and marks of the variants"}}, {all});
+  return element("ul", {{"class", "legend"}}, {all});
 }
 
 Markup name_with_mark(const Comparison& comparison, const std::string& name) {

@@ -91,7 +91,7 @@ Markup profiles_section(const Comparison& comparison, const Supplements& supplem
                "Where in a text the loss lies, from the validation at the end.");
   all += group(comparison, of_model, "Numbers by layer and part",
                "What train.diagnose_every_steps measured, on the tokens of its own step.");
-  return section("profiles", "Inside", all);
+  return section("profiles", "By position and by layer", all);
 }
 
 }  // namespace gta::page

@@ -13,7 +13,7 @@ namespace gta::page {
 namespace {
 
 enum class Better : uint8_t { Less, More };
-constexpr double kWide = 10;  // a range that takes a logarithmic scale
+constexpr double kWide = 4;  // a range that takes a logarithmic scale
 
 struct Tradeoff {
   const char *id, *title, *x;

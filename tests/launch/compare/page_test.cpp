@@ -8,7 +8,7 @@
 
 #include "core/io/file.h"
 #include "launch/compare/words.h"
-#include "tests/launch/compare/made_runs.h"
+#include "tests/launch/compare/made_records.h"
 #include "tests/launch/well_formed.h"
 
 namespace gta {
@@ -31,7 +31,7 @@ CompareOptions named(const std::string& name) {
 }
 
 TEST(ReportPage, HasEverySectionAndIsWellFormedAndSmall) {
-  const Comparison comparison = compare(made_runs(kSevenVariants, 5), named("Seven variants"));
+  const Comparison comparison = compare(made_records(kSevenVariants, 5), named("Seven variants"));
   const std::string page = page_of(comparison);
   EXPECT_EQ(what_is_malformed(page), "");
   EXPECT_LT(page.size(), 400'000u);
@@ -44,14 +44,14 @@ TEST(ReportPage, HasEverySectionAndIsWellFormedAndSmall) {
 }
 
 TEST(ReportPage, NeedsNoNetworkAndNoScript) {
-  const std::string page = page_of(compare(made_runs(kSevenVariants, 2), named("x")));
+  const std::string page = page_of(compare(made_records(kSevenVariants, 2), named("x")));
   for (const char* word : {"http:", "https:", "src=", "<script", "<link", "@import", "url(", "javascript:"})
     EXPECT_EQ(count_of(page, word), 0u) << word;
   EXPECT_NE(page.find("default-src 'none'"), std::string::npos);
 }
 
 TEST(ReportPage, EveryPictureHasANameAndADescription) {
-  const std::string page = page_of(compare(made_runs(kSevenVariants, 3), named("x")));
+  const std::string page = page_of(compare(made_records(kSevenVariants, 3), named("x")));
   const size_t pictures = count_of(page, "role=\"img\"");
   EXPECT_GE(pictures, 20u);
   EXPECT_EQ(count_of(page, "aria-labelledby=\""), pictures + 8);  // and of the sections
@@ -65,7 +65,7 @@ TEST(ReportPage, EveryPictureHasANameAndADescription) {
 
 TEST(ReportPage, TextOfRunsIsNeverMarkup) {
   const std::string hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&\x01\xff\xe2\x80\xae\x1b[2J";
-  std::vector<RunRecord> runs = made_runs({{"gqa", 0}, {"gta", -0.02}}, 3);
+  std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", -0.02}}, 3);
   for (RunRecord& run : runs) {
     run.folder = "runs/" + hostile + std::to_string(run.config.seed) + run.config.name;
     run.config.name = hostile;
@@ -104,7 +104,7 @@ TEST(ReportPage, TextOfRunsIsNeverMarkup) {
 }
 
 TEST(ReportPage, WhatIsNotFairIsSaidBeforeAnythingElse) {
-  std::vector<RunRecord> runs = made_runs({{"gqa", 0}, {"gta", -0.02}}, 3);
+  std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", -0.02}}, 3);
   EXPECT_EQ(count_of(page_of(compare(runs, named("x"))), "class=\"banner\""), 0u);
   runs.back().environment["compiler"] = "another compiler";
   const Comparison comparison = compare(runs, named("x"));
@@ -117,7 +117,7 @@ TEST(ReportPage, WhatIsNotFairIsSaidBeforeAnythingElse) {
 }
 
 TEST(ReportPage, OfOneSeedThereAreNumbersAndNoIntervalsAndNoStars) {
-  const Comparison comparison = compare(made_runs({{"gqa", 0}, {"gta", -0.02}}, 1), named("x"));
+  const Comparison comparison = compare(made_records({{"gqa", 0}, {"gta", -0.02}}, 1), named("x"));
   const std::string page = report_page(comparison, {words_of(comparison)});
   EXPECT_EQ(what_is_malformed(page), "");
   EXPECT_EQ(count_of(page, "\u00b1 0"), 0u);
@@ -129,7 +129,7 @@ TEST(ReportPage, OfOneSeedThereAreNumbersAndNoIntervalsAndNoStars) {
 }
 
 TEST(ReportPage, OneVariantAndRunsWithoutNumbersMakeAPage) {
-  std::vector<RunRecord> runs = made_runs({{"gta", 0}}, 1);
+  std::vector<RunRecord> runs = made_records({{"gta", 0}}, 1);
   runs.front().training.clear();
   runs.front().validation.clear();
   runs.front().seconds_per_step = runs.front().tokens_per_second = runs.front().memory_bytes = runs.front().seconds =
@@ -143,7 +143,7 @@ TEST(ReportPage, OneVariantAndRunsWithoutNumbersMakeAPage) {
 }
 
 TEST(ReportPage, LeavesOutNoRunSilently) {
-  std::vector<RunRecord> runs = made_runs({{"gqa", 0}, {"gta", -0.02}}, 3);
+  std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", -0.02}}, 3);
   runs.back().state = RunState::Diverged;
   runs.back().reason = "its validation loss at the end is no number";
   const std::string page = page_of(compare(runs, named("x")));
@@ -155,8 +155,8 @@ TEST(ReportPage, LeavesOutNoRunSilently) {
 TEST(ReportPage, ValidatorsAndABrowserHaveNothingToSayOfIt) {
   const std::string folder = testing::TempDir() + "/gta-report-page";
   std::filesystem::create_directories(folder);
-  publish_text(folder + "/seven.html", page_of(compare(made_runs(kSevenVariants, 5), named("Seven variants"))));
-  std::vector<RunRecord> runs = made_runs({{"gqa", 0}, {"gta", -0.02}}, 2);
+  publish_text(folder + "/seven.html", page_of(compare(made_records(kSevenVariants, 5), named("Seven variants"))));
+  std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", -0.02}}, 2);
   runs.back().environment["compiler"] = "<another> & \"compiler\"";
   runs.front().state = RunState::Unfinished;
   runs.front().reason = "ends at step 7 of 800";

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "core/io/file.h"
-#include "tests/launch/compare/made_runs.h"
+#include "tests/launch/compare/made_records.h"
 
 namespace gta {
 namespace {
@@ -60,7 +60,7 @@ TEST_F(Profiles, WhatIsNoRowIsLeftOut) {
 }
 
 TEST_F(Profiles, ValuesAreMeansOverTheSeedsThatCount) {
-  std::vector<RunRecord> runs = made_runs({{"gqa", 0}, {"gta", -0.02}}, 3);
+  std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", -0.02}}, 3);
   runs[1].state = RunState::Diverged;  // gqa, seed 2
   runs[1].reason = "diverged";
   const Comparison comparison = compare(runs, {});
@@ -90,7 +90,7 @@ TEST_F(Profiles, ValuesAreMeansOverTheSeedsThatCount) {
 }
 
 TEST_F(Profiles, PositionsAndPartsAreInTheirOrder) {
-  const Comparison comparison = compare(made_runs({{"gqa", 0}}, 1), {});
+  const Comparison comparison = compare(made_records({{"gqa", 0}}, 1), {});
   LastRows rows;
   for (const char* bucket : {"1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "129+"})
     rows.breakdown[std::string("loss/position/") + bucket] = 3;
@@ -104,7 +104,7 @@ TEST_F(Profiles, PositionsAndPartsAreInTheirOrder) {
 }
 
 TEST_F(Profiles, NamesThatAreNoPartsAreNotTaken) {
-  const Comparison comparison = compare(made_runs({{"gqa", 0}}, 1), {});
+  const Comparison comparison = compare(made_records({{"gqa", 0}}, 1), {});
   LastRows rows;
   for (const char* name :
        {"loss/position/<script>", "loss/position/-3", "loss/position/3-", "loss/position/", "loss/position/1e3"})
@@ -118,7 +118,7 @@ TEST_F(Profiles, NamesThatAreNoPartsAreNotTaken) {
 }
 
 TEST_F(Profiles, AreReadFromTheRunsFolders) {
-  std::vector<RunRecord> runs = made_runs({{"gqa", 0}, {"gta", 0}}, 1);
+  std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", 0}}, 1);
   for (RunRecord& run : runs) {
     run.folder = folder_ + "/" + run.config.name;
     std::filesystem::create_directories(run.folder);

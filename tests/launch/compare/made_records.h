@@ -35,7 +35,7 @@ train: {{steps: {2}, global_batch_size: 16, micro_batch_size: 16, evaluate_every
                      type, seed, steps, std::max<int64_t>(1, steps / 8));
 }
 
-inline RunRecord made_run(const MadeVariant& variant, int64_t seed, int64_t steps) {
+inline RunRecord made_record(const MadeVariant& variant, int64_t seed, int64_t steps) {
   RunRecord run;
   run.folder = fmt::format("runs/made/cells/{}-seed-{}", variant.type, seed);
   run.state = RunState::Done;
@@ -79,10 +79,11 @@ inline RunRecord made_run(const MadeVariant& variant, int64_t seed, int64_t step
   return run;
 }
 
-inline std::vector<RunRecord> made_runs(const std::vector<MadeVariant>& variants, int64_t seeds, int64_t steps = 800) {
+inline std::vector<RunRecord> made_records(const std::vector<MadeVariant>& variants, int64_t seeds,
+                                           int64_t steps = 800) {
   std::vector<RunRecord> runs;
   for (const MadeVariant& variant : variants)
-    for (int64_t seed = 1; seed <= seeds; ++seed) runs.push_back(made_run(variant, seed, steps));
+    for (int64_t seed = 1; seed <= seeds; ++seed) runs.push_back(made_record(variant, seed, steps));
   return runs;
 }
 
