@@ -170,10 +170,8 @@ class Plot {
           fmt::format("M{} {}", coordinate(points.back().first), coordinate(points.back().second));
       // Those of different lines at different places.
       if ((k + apart * line.style / kStyles) % apart == 0) few += place + mark;
-      const std::string x =
-          chart_.categories.empty()
-              ? axis_number(point.x)
-              : chart_.categories[std::min(static_cast<size_t>(std::max(0.0, point.x)), chart_.categories.size() - 1)];
+      const auto category = static_cast<size_t>(std::max(0.0, std::round(point.x)));
+      const std::string x = category < chart_.categories.size() ? chart_.categories[category] : axis_number(point.x);
       if (line.draw != Draw::Line && line.draw != Draw::PlainLine)
         each += element("path", {{"class", "mark"}, {"d", place + mark}},
                         {element("title", {}, {fmt::format("{}: {}, {}", line.name, x, axis_number(point.y))})});
@@ -215,7 +213,7 @@ class Plot {
             }
           }
         taken.push_back({best, width});
-        all += label(best.first, best.second + 4, "start", name, "halo");
+        all += words_over(best.first, best.second + 4, "start", "tick", name);
       }
     }
     return all;
@@ -274,6 +272,12 @@ std::string coordinate(double value) {
 double width_of(const std::string& text) {
   const auto characters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
   return 7.2 * static_cast<double>(characters);
+}
+
+Markup words_over(double x, double y, const char* anchor, const char* css, const std::string& words) {
+  Markup both = label(x, y, anchor, words, std::string(css) + " halo");
+  both += label(x, y, anchor, words, css);
+  return both;
 }
 
 std::string path_of(const std::vector<std::pair<double, double>>& points) {

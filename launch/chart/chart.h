@@ -45,7 +45,7 @@ struct Chart {
   Scale x_scale = Scale::Linear, y_scale = Scale::Linear;
   Origin origin = Origin::Zero;                         // where y begins
   std::optional<std::pair<double, double>> shown = {};  // of y: what lies elsewhere is cut off
-  std::vector<std::string> categories = {};             // x is an index of them
+  std::vector<std::string> categories = {};             // x is, rounded, an index of them
   std::optional<double> rule = {};                      // a horizontal line
 };
 
@@ -58,6 +58,8 @@ std::string svg_of(const std::vector<Chart>& charts, const std::string& descript
 std::string path_of(const std::vector<std::pair<double, double>>& points);
 // A number in tenths: "1.5", "2".
 std::string coordinate(double value);
+// Words that lie over lines, on a ground of their own shape. anchor, css: of the <text>.
+Markup words_over(double x, double y, const char* anchor, const char* css, const std::string& words);
 // Some 7 units of a chart's width a character.
 double width_of(const std::string& text);
 

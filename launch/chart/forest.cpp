@@ -85,8 +85,8 @@ Markup forest_markup(const Forest& forest, const std::string& id, const std::str
     drawn += empty_element(
         "path", {{"class", "mark"},
                  {"d", fmt::format("M{} {}{}", coordinate(at(row.middle)), coordinate(middle), mark_of(row.style))}});
-    all += text(kLeft, top + 12, "start", "title halo", row.name);
-    all += text(kWidth - kRight, top + 12, "end", "halo", row.text);
+    all += words_over(kLeft, top + 12, "start", "title", row.name);
+    all += words_over(kWidth - kRight, top + 12, "end", "tick", row.text);
     all += element("g", {{"class", class_of(row.style)}}, {drawn});
   }
   return element("svg",

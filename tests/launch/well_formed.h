@@ -1,4 +1,4 @@
-// Whether elements close in the order in which they were opened, attributes are quoted, and no two elements have one id.
+// Whether elements close in the order in which they were opened, attributes are quoted, and ids are one element's each.
 #pragma once
 
 #include <regex>

@@ -15,6 +15,8 @@
 namespace gta::page {
 namespace {
 
+constexpr double kApart = 0.06;  // of the distance of two categories
+
 std::string id_of(const Profile& profile) {
   std::string id = profile.key;
   std::replace(id.begin(), id.end(), '/', '-');
@@ -28,11 +30,14 @@ Markup picture_of(const Comparison& comparison, const Profile& profile) {
   std::string words = "The last part, mean over seeds:";
   for (const Profile::Line& of : profile.lines) {
     ChartLine line{of.variant, {}, style_of_variant(comparison, of.variant)};
+    // Beside each other, so that no bar hides another.
+    const double aside =
+        kApart * (static_cast<double>(&of - profile.lines.data()) - static_cast<double>(profile.lines.size() - 1) / 2);
     for (size_t i = 0; i < of.values.size(); ++i) {
       if (of.values[i].values.empty()) continue;
       const std::vector<double> values = of.values[i].list();
       const auto [low, high] = std::minmax_element(values.begin(), values.end());
-      line.points.push_back({static_cast<double>(i), of.values[i].mean, *low, *high});
+      line.points.push_back({static_cast<double>(i) + aside, of.values[i].mean, *low, *high});
     }
     words += fmt::format(" {} {};", of.variant, fixed(line.points.back().y, 4));
     chart.lines.push_back(std::move(line));

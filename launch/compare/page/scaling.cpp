@@ -67,15 +67,27 @@ Markup fits_table(const Comparison& comparison, const ScalingStudy& study) {
 
 Markup gains_table(const Comparison& comparison, const ScalingStudy& study) {
   const std::string& baseline = study.curves.front().variant;
-  Table table("Compute that " + baseline + " needs for a variant\u2019s loss, over the variant\u2019s own",
-              {"variant", "size", "training FLOPs", "compute-equivalent gain"});
+  std::vector<std::string> sizes;
   for (const ScalingCurve& curve : study.curves)
-    for (size_t i = 0; i < curve.gains.size(); ++i) {
-      const ComputeGain& gain = curve.gains[i];
-      table.row(name_with_mark(comparison, curve.variant),
-                {gain.size, in_units(curve.points[i].compute),
-                 gain.gain ? with_interval(*gain.gain, gain.interval, 2) : "not known: " + gain.why_not});
+    for (const ComputeGain& gain : curve.gains)
+      if (std::find(sizes.begin(), sizes.end(), gain.size) == sizes.end()) sizes.push_back(gain.size);
+  std::vector<std::string> columns = {"variant"};
+  columns.insert(columns.end(), sizes.begin(), sizes.end());
+  Table table("Compute-equivalent gain by size: the compute that " + baseline +
+                  " needs for a variant\u2019s loss, over the variant\u2019s own",
+              columns);
+  for (const ScalingCurve& curve : study.curves) {
+    if (curve.gains.empty()) continue;
+    std::vector<Markup> cells;
+    for (const std::string& size : sizes) {
+      const auto gain = std::find_if(curve.gains.begin(), curve.gains.end(),
+                                     [&](const ComputeGain& other) { return other.size == size; });
+      cells.emplace_back(gain == curve.gains.end() ? kNoNumber
+                         : gain->gain              ? with_interval(*gain->gain, gain->interval, 2)
+                                                   : "not known: " + gain->why_not);
     }
+    table.row(name_with_mark(comparison, curve.variant), cells);
+  }
   return table.empty() ? Markup() : table.markup();
 }
 

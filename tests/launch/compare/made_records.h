@@ -25,9 +25,10 @@ inline const std::vector<MadeVariant> kSevenVariants = {
 inline std::string made_config(const std::string& type, int64_t seed, int64_t steps) {
   return fmt::format(R"(name: made-{0}
 seed: {1}
-model: {{hidden_size: 256, layers: 4, intermediate_size: 512, heads: 8, head_dim: 32, vocab_size: 2048, max_sequence_length: 128,
-  attention: {{type: {0}, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 64, kv_heads: 2, value_heads: 4, kv_lora_rank: 64,
-    nope_dim: 32, rope_dim: 16, value_dim: 32}}}}
+model: {{hidden_size: 256, layers: 4, intermediate_size: 512, heads: 8, head_dim: 32,
+  vocab_size: 2048, max_sequence_length: 128,
+  attention: {{type: {0}, query_heads: 2, key_heads: 1, latent_heads: 1, latent_dim: 64, kv_heads: 2,
+    value_heads: 4, kv_lora_rank: 64, nope_dim: 32, rope_dim: 16, value_dim: 32}}}}
 data: {{tokenizer: kjv.model, train: [train-0.h5], validation: [validation-0.h5], sequence_length: 128}}
 optimizer: {{learning_rate: 3.0e-3, schedule: {{type: cosine, warmup_steps: 50, final_ratio: 0.1}}}}
 train: {{steps: {2}, global_batch_size: 16, micro_batch_size: 16, evaluate_every_steps: {3}}}
