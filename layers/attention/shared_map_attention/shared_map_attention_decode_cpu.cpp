@@ -1,13 +1,13 @@
 // Few queries against a cache: the time is that of reading keys and values, so each is read from memory once, for all
-// the maps that share it.
+// the maps that share it, in the order in which it lies there.
 //
-//   work item     (sequence, chunk of keys): scores of all maps, then of each map and query
-//                 m = max s, l = sum e^(s - m), u = sum e^(s - m) v        of the chunk
+//   work item     (sequence, chunk of keys), block by block: scores s of all maps, then of each map and query
+//                 m' = max(m, max s), l = e^(m - m') l + sum e^(s - m'), u = e^(m - m') u + sum e^(s - m') v
 //   second pass   (sequence, map, query): M = max m, U = sum e^(m - M) u / sum e^(m - M) l      over chunks, in order
 //
-// A row of the cache is read from its first head to its last: memory gives a stream sooner than pieces of one. Chunks
-// are cut from a sequence's first key on, by size: neither the number of threads nor the rest of the batch changes a
-// bit. bfloat16 keys and values are widened as they are read.
+// While a block's scores are computed its values are fetched, and while its values are added the next block's keys.
+//
+// A sequence is cut by its own length alone: neither the number of threads nor the rest of the batch changes a bit.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -16,85 +16,71 @@
 #include "core/backends/cpu/vector_math.h"
 #include "core/elementwise.h"
 #include "core/parallel.h"
+#include "layers/attention/shared_map_attention/cached_tiles_cpu.h"
 #include "layers/attention/shared_map_attention/shared_map_attention_cpu.h"
 
 namespace gta::cpu {
 namespace {
 
 constexpr int64_t kMostQueries = 4;
-constexpr int64_t kChunkKeys = 64;
+constexpr int64_t kBlockKeys = 32;
+// Keys of a chunk: long ones leave fewer sums to put together, sixteen are enough for as many threads.
+constexpr int64_t kLeastChunk = 64, kMostChunk = 512, kWantedChunks = 16;
 
-int64_t pieces(int64_t size, int64_t piece) { return (size + piece - 1) / piece; }
-
-// out[r] = q_r . key for R rows of q: the key is read once.
-template <int R, class T, class C>
-void dots(const C* q, int64_t dim, const T* key, C* out, int64_t out_pitch) {
-  C s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  const C *const q1 = q + (R > 1 ? dim : 0), *const q2 = q + (R > 2 ? 2 * dim : 0),
-                 *const q3 = q + (R > 3 ? 3 * dim : 0);
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-  for (int64_t c = 0; c < dim; ++c) {
-    const C x = static_cast<C>(key[c]);
-    s0 += q[c] * x;
-    if constexpr (R > 1) s1 += q1[c] * x;
-    if constexpr (R > 2) s2 += q2[c] * x;
-    if constexpr (R > 3) s3 += q3[c] * x;
-  }
-  out[0] = s0;
-  if constexpr (R > 1) out[out_pitch] = s1;
-  if constexpr (R > 2) out[2 * out_pitch] = s2;
-  if constexpr (R > 3) out[3 * out_pitch] = s3;
+constexpr int64_t pieces(int64_t size, int64_t piece) { return (size + piece - 1) / piece; }
+constexpr int64_t chunk_keys(int64_t keys) {
+  return std::clamp(pieces(keys, kWantedChunks * kLeastChunk) * kLeastChunk, kLeastChunk, kMostChunk);
 }
 
-template <class T, class C>
-void dots_of_rows(const C* q, int64_t rows, int64_t dim, const T* key, C* out, int64_t out_pitch) {
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) dots<4>(q + r * dim, dim, key, out + r * out_pitch, out_pitch);
-  q += r * dim;
-  out += r * out_pitch;
-  switch (rows - r) {
-    case 1:
-      return dots<1>(q, dim, key, out, out_pitch);
-    case 2:
-      return dots<2>(q, dim, key, out, out_pitch);
-    case 3:
-      return dots<3>(q, dim, key, out, out_pitch);
-    default:
-      return;
+// Fetches a stretch of memory into the second nearest cache, bit by bit while something else is computed in `steps`
+// steps: without a loop, so that a step's sums stay in registers, and so two lines at most; finish() fetches the rest.
+class Ahead {
+ public:
+  Ahead(const void* first, int64_t bytes, int64_t steps)
+      : at_(static_cast<const char*>(first)), end_(at_ + bytes), two_(pieces(bytes, kLine) > steps) {}
+  void operator()() {
+    if (at_ >= end_) return;
+    __builtin_prefetch(at_, 0, 2);
+    at_ += kLine;
+    if (!two_) return;
+    __builtin_prefetch(at_, 0, 2);
+    at_ += kLine;
   }
-}
-
-// u += p_0 v_0 + ... of up to four rows of values.
-template <class T, class C>
-void add_values(C* u, const C* p, const T* v, int64_t pitch, int64_t count, int64_t dim) {
-  if (count == 4) {
-    const T *const v1 = v + pitch, *const v2 = v + 2 * pitch, *const v3 = v + 3 * pitch;
-#pragma omp simd
-    for (int64_t c = 0; c < dim; ++c)
-      u[c] += p[0] * static_cast<C>(v[c]) + p[1] * static_cast<C>(v1[c]) + p[2] * static_cast<C>(v2[c]) +
-              p[3] * static_cast<C>(v3[c]);
-    return;
+  void finish() {
+    for (; at_ < end_; at_ += kLine) __builtin_prefetch(at_, 0, 2);
   }
-  for (int64_t key = 0; key < count; ++key)
-#pragma omp simd
-    for (int64_t c = 0; c < dim; ++c) u[c] += p[key] * static_cast<C>(v[key * pitch + c]);
-}
 
-template <class T>
+ private:
+  static constexpr int64_t kLine = 64;
+  const char *at_, *end_;
+  bool two_;
+};
+
+// Q: queries and U; T: keys and values.
+template <class Q, class T>
 class Decode {
  public:
   using C = compute_type<T>;
+  using Wide = Widened<T>;
 
   explicit Decode(const AttentionForward& a)
       : a_(a),
         s_(a.shape),
         queries_(a.queries()),
         rows_(s_.query_heads * queries_),
-        chunks_(pieces(a.most_keys(), kChunkKeys)),
-        part_(s_.value_dim + 2),
-        parts_(Tensor::empty({s_.batch * rows_, chunks_ * part_}, dtype_of<C>, a.q.device(), Purpose::Workspace)) {}
+        padded_rows_(pieces(rows_, kLanes<C>) * kLanes<C>),
+        q_pitch_(Wide::padded(s_.head_dim)),
+        u_pitch_(Wide::padded(s_.value_dim)),
+        chunks_(0),
+        values_in_keys_(a.k.raw_data() == a.v.raw_data()) {
+    for (int64_t sequence = 0; sequence < s_.batch; ++sequence) chunks_ = std::max(chunks_, chunks_of(sequence));
+    q_ = Tensor::empty({s_.batch * rows_, q_pitch_}, dtype_of<C>, a.q.device(), Purpose::Workspace);
+    sums_ = Tensor::empty({s_.batch * chunks_ * rows_, u_pitch_}, dtype_of<C>, a.q.device(), Purpose::Workspace);
+    states_ = Tensor::empty({s_.batch * chunks_ * 2, padded_rows_}, dtype_of<C>, a.q.device(), Purpose::Workspace);
+  }
 
   void run() const {
+    parallel_for(s_.batch, [&](int64_t sequence) { load_queries(sequence); });
     parallel_for(s_.batch * chunks_, [&](int64_t item) { chunk(item / chunks_, item % chunks_); });
     parallel_for(s_.batch * s_.query_heads, [&](int64_t item) {
       for (int64_t query = 0; query < queries_; ++query)
@@ -103,93 +89,168 @@ class Decode {
   }
 
  private:
+  static constexpr int64_t kStep = Wide::kStep;
+  struct States {      // of all rows, and of none up to a whole vector of them
+    C *largest, *sum;  // m and l
+  };
   int64_t keys_of(int64_t sequence) const { return a_.keys.count.template data<int32_t>()[sequence]; }
-  // (u, m, l) of one chunk. A row is a map and a query: map * queries + query.
-  C* part(int64_t sequence, int64_t row, int64_t chunk) const {
-    return parts_.template data<C>() + (sequence * rows_ + row) * parts_.pitch() + chunk * part_;
+  int64_t chunks_of(int64_t sequence) const { return pieces(keys_of(sequence), chunk_keys(keys_of(sequence))); }
+  // Of one chunk, row after row. A row is a map and a query: map * queries + query.
+  C* sums_of(int64_t sequence, int64_t chunk) const {
+    return sums_.template data<C>() + (sequence * chunks_ + chunk) * rows_ * u_pitch_;
+  }
+  States states_of(int64_t sequence, int64_t chunk) const {
+    C* const largest = states_.template data<C>() + (sequence * chunks_ + chunk) * 2 * padded_rows_;
+    return {largest, largest + padded_rows_};
   }
 
-  // Queries of all rows, widened.
-  void load_queries(int64_t sequence, C* to) const {
+  void load_queries(int64_t sequence) const {
     for (int64_t row = 0; row < rows_; ++row) {
-      const T* const from = a_.q.template data<T>() + (sequence * queries_ + row % queries_) * a_.q.pitch() +
+      const Q* const from = a_.q.template data<Q>() + (sequence * queries_ + row % queries_) * a_.q.pitch() +
                             row / queries_ * s_.head_dim;
-      for (int64_t c = 0; c < s_.head_dim; ++c) to[row * s_.head_dim + c] = static_cast<C>(from[c]);
+      C* const to = q_.template data<C>() + (sequence * rows_ + row) * q_pitch_;
+      std::fill_n(to, q_pitch_, C{0});
+      for (int64_t c = 0; c < s_.head_dim; ++c) to[Wide::place(c)] = static_cast<C>(from[c]);
     }
+  }
+
+  // Whole rows of the cache.
+  static const T* cached(const Tensor& of, int64_t row) { return of.template data<T>() + row * of.pitch(); }
+  static Ahead ahead_of(const Tensor& of, int64_t row, int64_t count, int64_t steps) {
+    const int64_t numbers = count > 0 ? (count - 1) * of.pitch() + of.columns() : 0;
+    return {of.template data<T>() + row * of.pitch(), numbers * static_cast<int64_t>(sizeof(T)), steps};
   }
 
   void chunk(int64_t sequence, int64_t chunk) const {
-    const int64_t keys = keys_of(sequence), first = chunk * kChunkKeys, count = std::min(kChunkKeys, keys - first);
-    if (count <= 0) return;
-    thread_local std::vector<C> q, scores;
-    q.resize(static_cast<size_t>(rows_ * s_.head_dim));
-    scores.resize(static_cast<size_t>(rows_ * kChunkKeys));
-    load_queries(sequence, q.data());
-    const int64_t first_row = a_.keys.first.template data<int32_t>()[sequence] + first;
-    const int64_t sharing_key = rows_ / s_.key_heads, sharing_value = rows_ / s_.value_heads;
-    for (int64_t key = 0; key < count; ++key) {
-      const T* const k = a_.k.template data<T>() + (first_row + key) * a_.k.pitch();
-      for (int64_t head = 0; head < s_.key_heads; ++head)
-        dots_of_rows(q.data() + head * sharing_key * s_.head_dim, sharing_key, s_.head_dim, k + head * s_.head_dim,
-                     scores.data() + head * sharing_key * kChunkKeys + key, kChunkKeys);
+    const int64_t keys = keys_of(sequence), size = chunk_keys(keys), begin = chunk * size,
+                  end = std::min(keys, begin + size);
+    if (begin >= end) return;
+    thread_local std::vector<C> scores, factors;
+    scores.resize(static_cast<size_t>(padded_rows_ * kBlockKeys));
+    factors.resize(static_cast<size_t>(padded_rows_));
+    const C* const q = q_.template data<C>() + sequence * rows_ * q_pitch_;
+    const States states = states_of(sequence, chunk);
+    C* const sums = sums_of(sequence, chunk);
+    std::fill_n(states.largest, padded_rows_, -std::numeric_limits<C>::infinity());
+    std::fill_n(states.sum, padded_rows_, C{0});
+    std::fill_n(sums, rows_ * u_pitch_, C{0});
+    const int64_t first_row = a_.keys.first.template data<int32_t>()[sequence];
+    for (int64_t first = begin; first < end; first += kBlockKeys) {
+      const int64_t count = std::min(kBlockKeys, end - first), next = std::min(kBlockKeys, end - first - count);
+      score_block(q, first_row + first, count, scores.data());
+      weigh_block(scores.data(), keys - queries_ + 1 - first, count, states, factors.data());
+      add_block(scores.data(), factors.data(), first_row + first, count, next, sums);
     }
-    for (int64_t row = 0; row < rows_; ++row) {
-      const int64_t visible = std::clamp<int64_t>(keys - queries_ + row % queries_ + 1 - first, 0, count);
-      C* const out = part(sequence, row, chunk);
-      weigh(scores.data() + row * kChunkKeys, visible, count, out);
-      std::fill_n(out, s_.value_dim, C{0});
-    }
-    // Four values at a time, for every row that shares them: the next one finds them in the nearest cache.
-    for (int64_t key = 0; key < count; key += 4)
-      for (int64_t row = 0; row < rows_; ++row) {
-        const T* const v =
-            a_.v.template data<T>() + (first_row + key) * a_.v.pitch() + row / sharing_value * s_.value_dim;
-        add_values(part(sequence, row, chunk), scores.data() + row * kChunkKeys + key, v, a_.v.pitch(),
-                   std::min<int64_t>(4, count - key), s_.value_dim);
-      }
   }
 
-  // Scores become e^(scale (s - m)), those of keys that the query does not see 0; m and l go behind u.
-  void weigh(C* row, int64_t visible, int64_t count, C* part) const {
-    const C scale = static_cast<C>(s_.scale);
-    C largest = -std::numeric_limits<C>::infinity(), sum = 0;
-#pragma omp simd reduction(max : largest)
-    for (int64_t c = 0; c < visible; ++c) largest = std::max(largest, row[c]);
-#pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < visible; ++c) {
-      row[c] = fast_exp((row[c] - largest) * scale);
-      sum += row[c];
+  // Scores of a block's keys, a few whole rows of the cache at a time.
+  void score_block(const C* q, int64_t first_row, int64_t count, C* scores) const {
+    const int64_t sharing = rows_ / s_.key_heads, groups = pieces(count, kScoreMultiple);
+    Ahead values = ahead_of(a_.v, first_row, values_in_keys_ ? 0 : count,
+                            groups * kScoreMultiple * s_.key_heads * pieces(sharing, kTileRows<C>) * q_pitch_ / kStep);
+    for (int64_t first = 0; first < count; first += kScoreMultiple) {
+      const int64_t end = std::min(count, first + kScoreMultiple);
+      for (int64_t head = 0; head < s_.key_heads; ++head)
+        for_row_tiles<C>(sharing, [&](auto rows, int64_t row) {
+          constexpr int R = decltype(rows)::value;
+          row += head * sharing;
+          for (int64_t key = first; key < end; key += kTileKeys<C, R>)
+            score<R, T, C>({q + row * q_pitch_, q_pitch_},
+                           {cached(a_.k, first_row + key) + head * s_.head_dim, a_.k.pitch(), s_.head_dim}, end - key,
+                           {scores + row * kBlockKeys + key, kBlockKeys}, values);
+        });
     }
-    std::fill(row + visible, row + count, C{0});
-    part[s_.value_dim] = largest;
-    part[s_.value_dim + 1] = sum;
+    values.finish();
+  }
+
+  // Scores become e^(scale (s - m')), those of keys that a row does not see 0; factors are e^(m - m'). Query i sees
+  // `visible` + i of the block's keys, none below zero. As many rows at once as a vector has lanes.
+  void weigh_block(C* scores, int64_t visible, int64_t count, const States& states, C* factors) const {
+    const C scale = static_cast<C>(s_.scale);
+    for (int64_t first = 0; first < rows_; first += kLanes<C>) {
+      const int64_t rows = std::min<int64_t>(kLanes<C>, rows_ - first);
+      C* const block = scores + first * kBlockKeys;
+      const auto seen = [&](int64_t row) { return std::clamp<int64_t>(visible + (first + row) % queries_, 0, count); };
+      const auto hide = [&](C with) {
+        if (visible >= kBlockKeys && count == kBlockKeys) return;
+        for (int64_t row = 0; row < rows; ++row)
+          std::fill(block + row * kBlockKeys + seen(row), block + (row + 1) * kBlockKeys, with);
+      };
+      C *const largest = states.largest + first, *const sum = states.sum + first, *const factor = factors + first;
+      Vector<C> of_rows[kLanes<C>] = {};
+      hide(-std::numeric_limits<C>::infinity());
+      for (int64_t row = 0; row < rows; ++row) {
+        const C* const s = block + row * kBlockKeys;
+        of_rows[row] = load_vector<C>(s);
+        for (int64_t c = kLanes<C>; c < kBlockKeys; c += kLanes<C>) {
+          const Vector<C> other = load_vector<C>(s + c);
+          of_rows[row] = of_rows[row] > other ? of_rows[row] : other;
+        }
+      }
+      C of_block[kLanes<C>];
+      store_vector(of_block, largest_lanes<C>(of_rows));
+#pragma omp simd
+      for (int64_t row = 0; row < kLanes<C>; ++row) {
+        const C before = largest[row], now = std::max(before, of_block[row]);
+        factor[row] = now == before ? C{1} : fast_exp((before - now) * scale);
+        largest[row] = now;
+      }
+      for (int64_t row = 0; row < rows; ++row) {
+        C* const s = block + row * kBlockKeys;
+        const C base = largest[row];
+#pragma omp simd
+        for (int64_t c = 0; c < kBlockKeys; ++c) s[c] = fast_exp((s[c] - base) * scale);
+      }
+      hide(0);
+      for (int64_t row = 0; row < rows; ++row) {
+        of_rows[row] = load_vector<C>(block + row * kBlockKeys);
+        for (int64_t c = kLanes<C>; c < kBlockKeys; c += kLanes<C>)
+          of_rows[row] += load_vector<C>(block + row * kBlockKeys + c);
+      }
+      store_vector(sum, load_vector<C>(factor) * load_vector<C>(sum) + sum_lanes<C>(of_rows));
+    }
+  }
+
+  // A block's values to the sums, while `next` keys behind them are fetched.
+  void add_block(const C* weights, const C* factors, int64_t first_row, int64_t count, int64_t next, C* sums) const {
+    const int64_t sharing = rows_ / s_.value_heads;
+    Ahead keys = ahead_of(a_.k, first_row + count, next,
+                          count * s_.value_heads * pieces(sharing, kTileRows<C>) * u_pitch_ / kStep);
+    for (int64_t head = 0; head < s_.value_heads; ++head)
+      for_row_tiles<C>(sharing, [&](auto rows, int64_t row) {
+        row += head * sharing;
+        add_values<decltype(rows)::value, T, C>(
+            {sums + row * u_pitch_, u_pitch_}, factors + row, {weights + row * kBlockKeys, kBlockKeys},
+            {cached(a_.v, first_row) + head * s_.value_dim, a_.v.pitch(), s_.value_dim}, count, keys);
+      });
   }
 
   void combine(int64_t sequence, int64_t row) const {
-    const int64_t chunks = pieces(keys_of(sequence), kChunkKeys), dim = s_.value_dim;
+    const int64_t chunks = chunks_of(sequence), dim = s_.value_dim;
     const C scale = static_cast<C>(s_.scale);
-    const C* const parts = part(sequence, row, 0);
     C largest = -std::numeric_limits<C>::infinity(), sum = 0;
-    for (int64_t i = 0; i < chunks; ++i) largest = std::max(largest, parts[i * part_ + dim]);
+    for (int64_t i = 0; i < chunks; ++i) largest = std::max(largest, states_of(sequence, i).largest[row]);
     thread_local std::vector<C> u;
-    u.assign(static_cast<size_t>(dim), C{0});
+    u.assign(static_cast<size_t>(u_pitch_), C{0});
     for (int64_t i = 0; i < chunks; ++i) {
-      const C* const p = parts + i * part_;
-      if (p[dim + 1] == 0) continue;  // the query sees none of its keys
-      const C weight = fast_exp((p[dim] - largest) * scale);
-      sum += weight * p[dim + 1];
+      const States states = states_of(sequence, i);
+      if (states.sum[row] == 0) continue;  // the query sees none of its keys
+      const C weight = fast_exp((states.largest[row] - largest) * scale);
+      const C* const part = sums_of(sequence, i) + row * u_pitch_;
+      sum += weight * states.sum[row];
 #pragma omp simd
-      for (int64_t c = 0; c < dim; ++c) u[static_cast<size_t>(c)] += weight * p[c];
+      for (int64_t c = 0; c < u_pitch_; ++c) u[static_cast<size_t>(c)] += weight * part[c];
     }
-    T* const to =
-        a_.u.template data<T>() + (sequence * queries_ + row % queries_) * a_.u.pitch() + row / queries_ * dim;
-    for (int64_t c = 0; c < dim; ++c) store(to[c], u[static_cast<size_t>(c)] / sum);
+    Q* const to =
+        a_.u.template data<Q>() + (sequence * queries_ + row % queries_) * a_.u.pitch() + row / queries_ * dim;
+    for (int64_t c = 0; c < dim; ++c) store(to[c], u[static_cast<size_t>(Wide::place(c))] / sum);
   }
 
   const AttentionForward& a_;
   const AttentionShape& s_;
-  int64_t queries_, rows_, chunks_, part_;
-  Tensor parts_;
+  int64_t queries_, rows_, padded_rows_, q_pitch_, u_pitch_, chunks_;
+  bool values_in_keys_;
+  Tensor q_, sums_, states_;
 };
 
 }  // namespace
@@ -197,7 +258,8 @@ class Decode {
 bool decode_few_queries(const AttentionForward& a) {
   if (!a.keys.defined() || a.logsumexp.defined() || a.queries() > kMostQueries || a.q.device().type != DeviceType::Cpu)
     return false;
-  dispatch_floating(a.q.dtype(), "shared_map_attention", [&](auto zero) { Decode<decltype(zero)>(a).run(); });
+  dispatch_floating(a.q.dtype(), "shared_map_attention",
+                    [&](auto zero) { Decode<decltype(zero), decltype(zero)>(a).run(); });
   return true;
 }
 

@@ -115,9 +115,10 @@ struct CachedCase {
 };
 
 // Sequences of unequal length, anywhere in a cache whose other rows are NaN.
-void check_cached(const CachedCase& c, DType dtype, Device device, double tolerance) {
-  const std::vector<int64_t> counts = {c.queries, c.queries + 6, 64, 65, 127, c.queries + 1, 200};
-  const int64_t capacity = 203, slots = 11, batch = static_cast<int64_t>(counts.size());
+void check_cached(const CachedCase& c, DType dtype, Device device, double tolerance, std::vector<int64_t> counts = {}) {
+  if (counts.empty()) counts = {c.queries, c.queries + 6, 64, 65, 127, c.queries + 1, 200};
+  const int64_t capacity = *std::max_element(counts.begin(), counts.end()) + 3, slots = 11,
+                batch = static_cast<int64_t>(counts.size());
   const AttentionShape s{batch,
                          c.query_heads,
                          c.key_heads,
@@ -180,6 +181,33 @@ TEST(CachedSharedMapAttention, ReadsTheKeysOfEachSequenceAndNoOthers) {
     check_cached(c, DType::F64, Device{}, 1e-13);
     check_cached(c, DType::F32, Device{}, 5e-6);
     check_cached(c, DType::BF16, Device{}, 0.01);
+  }
+}
+
+// One to five rows of queries that share a head, heads of whole and of broken steps of vectors, few and many values.
+TEST(CachedSharedMapAttention, ReadsThemForAnyNumberOfSharingMapsAndAnyWidth) {
+  for (const CachedCase& c : std::vector<CachedCase>{{12, 3, 3, 64, 64, 1},
+                                                     {4, 4, 4, 64, 64, 1},
+                                                     {2, 1, 1, 64, 128, 1},
+                                                     {3, 1, 1, 64, 128, 1},
+                                                     {5, 1, 1, 64, 128, 1},
+                                                     {5, 5, 5, 24, 40, 3},
+                                                     {6, 2, 1, 17, 100, 4},
+                                                     {6, 1, 6, 33, 200, 1},
+                                                     {12, 1, 1, 288, 256, 1, true}}) {
+    check_cached(c, DType::F64, Device{}, 1e-13);
+    check_cached(c, DType::F32, Device{}, 5e-6);
+    check_cached(c, DType::BF16, Device{}, 0.01);
+  }
+}
+
+// Chunks of 64 keys, of more, and of the longest.
+TEST(CachedSharedMapAttention, ReadsLongCaches) {
+  for (const CachedCase& c :
+       std::vector<CachedCase>{{3, 1, 1, 16, 32, 1}, {2, 2, 2, 16, 16, 3}, {3, 1, 1, 32, 16, 2, true}}) {
+    check_cached(c, DType::F64, Device{}, 1e-13, {1024, 3, 1025, 2300});
+    check_cached(c, DType::F32, Device{}, 5e-6, {9001, 4});
+    check_cached(c, DType::BF16, Device{}, 0.01, {1500, 8192});
   }
 }
 
