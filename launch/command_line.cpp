@@ -217,7 +217,8 @@ void add_generate(CLI::App& app, Choices& c) {
 }
 
 void add_export(CLI::App& app, Choices& c) {
-  CLI::App* to = app.add_subcommand("export", "a checkpoint for transformers or llama.cpp, read back and compared");
+  CLI::App* to =
+      app.add_subcommand("export", "a checkpoint for transformers, vLLM or llama.cpp, read back and compared");
   add_path(to, "checkpoint", c.to_format.checkpoint, "a run's folder or a checkpoint")->required();
   add_path(to, "--out", c.to_format.out, "a new folder, or of gguf a new file")->required();
   to->add_option("--format", c.to_format.format,
@@ -228,8 +229,8 @@ void add_export(CLI::App& app, Choices& c) {
       ->capture_default_str()
       ->check(one_of({"float32", "bfloat16", "float16", "q8_0"}));
   to->add_option("--verify-with", c.to_format.verify_with,
-                 "has transformers read the folder, or llama.cpp the file, and compares (docs/exports.md)")
-      ->check(one_of({"transformers", "llama.cpp"}));
+                 "has transformers or vllm read the folder, or llama.cpp the file, and compares (docs/exports.md)")
+      ->check(one_of({"transformers", "vllm", "llama.cpp"}));
   to->footer("example: gta export runs/kjv-gta --format gguf --dtype q8_0 --out kjv-gta.gguf");
   to->final_callback([&c] { c.run = [&c] { return run_export(c.to_format); }; });
 }

@@ -63,7 +63,7 @@ std::string first_difference(const ParameterSpace& ours, const ParameterSpace& r
 
 int export_hf(const ExportCommand& command) {
   NewOutput out("--out", command.out, NewOutput::Kind::Folder);
-  check_reader_for(command, "transformers");
+  check_reader(command);
   require(command.dtype != "q8_0", "--dtype", "q8_0 is a type of gguf: expected float32, bfloat16 or float16 for hf");
   const NumberFormat format = number_format_named(command.dtype);
   const LoadedModel model = load_model(command.checkpoint, "cpu", {"train.dtype=float32"});

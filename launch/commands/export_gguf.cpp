@@ -31,7 +31,7 @@ GgufKeys provenance(const Checkpoint& checkpoint) {
 
 int export_gguf(const ExportCommand& command) {
   NewOutput out("--out", command.out, NewOutput::Kind::File);
-  check_reader_for(command, "llama.cpp");
+  check_reader(command);
   const GgufType type = gguf_type_named(command.dtype);
   const LoadedModel model = load_model(command.checkpoint, "cpu", {"train.dtype=float32"});
   const ModelConfig& config = model.config.model;

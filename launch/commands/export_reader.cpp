@@ -19,15 +19,25 @@ namespace gta {
 namespace {
 
 struct Reader {
-  const char *name, *variable, *modules, *script;
+  const char *name, *format, *variable, *modules, *script;
 };
-constexpr Reader kReaders[] = {{"transformers", "GTA_TRANSFORMERS_PYTHON", "torch, transformers", kTransformersReader},
-                               {"llama.cpp", "GTA_LLAMA_CPP_PYTHON", "xllamacpp", kLlamaCppReader}};
+constexpr Reader kReaders[] = {
+    {"transformers", "hf", "GTA_TRANSFORMERS_PYTHON", "torch, transformers", kTransformersReader},
+    {"vllm", "hf", "GTA_VLLM_PYTHON", "vllm", kVllmReader},
+    {"llama.cpp", "gguf", "GTA_LLAMA_CPP_PYTHON", "xllamacpp", kLlamaCppReader}};
+
+// Of one format, or of "" all: "a or b".
+std::string readers_of(const std::string& format) {
+  std::string names;
+  for (const Reader& reader : kReaders)
+    if (format.empty() || format == reader.format) names += (names.empty() ? "" : " or ") + std::string(reader.name);
+  return names;
+}
 
 const Reader& reader_named(const std::string& name) {
   for (const Reader& reader : kReaders)
     if (name == reader.name) return reader;
-  bad_input("--verify-with", "expected transformers or llama.cpp, got '{}'", name);
+  bad_input("--verify-with", "expected {}, got '{}'", readers_of(""), name);
 }
 
 std::string python_of(const Reader& reader) {
@@ -103,11 +113,11 @@ ReaderResult compare(const std::string& name, const std::string& path, const Loa
 
 }  // namespace
 
-void check_reader_for(const ExportCommand& command, const std::string& reader_of_format) {
+void check_reader(const ExportCommand& command) {
   if (command.verify_with.empty()) return;
-  require(command.verify_with == reader_of_format, "--verify-with", "{} does not read --format {}: expected {}",
-          command.verify_with, command.format, reader_of_format);
   const Reader& reader = reader_named(command.verify_with);
+  require(command.format == reader.format, "--verify-with", "{} does not read --format {}: expected {}", reader.name,
+          command.format, readers_of(command.format));
   const ScratchFile log(command.out + temporary_name(".log"));
   require(run_program({python_of(reader), "-c", std::string("import ") + reader.modules}, log.path()), "--verify-with",
           "{} cannot import {}: name a Python that can in {} (launch/install_interop makes one)", python_of(reader),

@@ -1,4 +1,4 @@
-// The real reader of an export, run on the reference prompt: transformers of a folder, llama.cpp of a GGUF file.
+// The real reader of an export, run on the reference prompt: transformers or vLLM of a folder, llama.cpp of a file.
 #pragma once
 
 #include <string>
@@ -8,10 +8,9 @@
 
 namespace gta {
 
-// Error(BadInput) where --verify-with names another reader than the format's, or the Python that
-// GTA_TRANSFORMERS_PYTHON or GTA_LLAMA_CPP_PYTHON names, else python3, has not the packages: asked before anything is
-// written.
-void check_reader_for(const ExportCommand& command, const std::string& reader);
+// Error(BadInput) where --verify-with names a reader of another format, or the Python that GTA_TRANSFORMERS_PYTHON,
+// GTA_VLLM_PYTHON or GTA_LLAMA_CPP_PYTHON names, else python3, has not the packages: asked before anything is written.
+void check_reader(const ExportCommand& command);
 // "" where --verify-with is not given, or what it names computes the logits that the model has; else what it computes.
 // Says which version it was. Error(Failed) where it ends with an error.
 std::string difference_of_reader(const ExportCommand& command, const std::string& path, const LoadedModel& model,

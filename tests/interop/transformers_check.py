@@ -1,4 +1,4 @@
-"""An exported folder in transformers: logits, generation with and without a cache, the tokenizer.
+"""An exported folder in transformers: logits, gradients, generation with and without a cache, the tokenizer, and the way engines call it.
 
     transformers_check.py FOLDER TOKENS.npy LOGITS.npy TEXT.txt GENERATED.txt PROMPT GRADIENTS.safetensors
 
@@ -12,10 +12,39 @@ import sentencepiece
 import torch
 import transformers
 from safetensors.numpy import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AttentionInterface, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 TOLERANCE = 1e-4  # of the largest logit
 GRADIENT_TOLERANCE = 1e-3  # of a tensor's largest gradient
+
+
+def engine_attention(module, query, key, value, attention_mask, scaling=None, sequences=None, **kwargs):
+    """The attention function of an engine, as vLLM's Transformers backend registers one: it has the masks and the cache itself, takes
+    (1, heads, tokens, width) of all sequences behind each other, gives (tokens, heads * width), and plans with three keys of config.json."""
+    config = module.config
+    planned = (config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads)
+    assert attention_mask is None and module.is_causal and isinstance(module.layer_idx, int)
+    assert (query.shape[1], key.shape[1], value.shape[1]) == planned, "heads are those of the configuration"
+    if config.model_type == "gta":  # DeepseekV2's values have a width of their own, for which an engine pads
+        assert {t.shape[-1] for t in (query, key, value)} == {config.head_dim}, "widths are that of the configuration"
+    seen = (sequences[:, None] == sequences[None, :]).tril()
+    groups = query.shape[1] // key.shape[1]
+    scores = query[0] @ key[0].repeat_interleave(groups, 0).transpose(1, 2) * scaling
+    maps = torch.softmax(scores.masked_fill(~seen, float("-inf")), -1)
+    return (maps @ value[0].repeat_interleave(groups, 0)).transpose(0, 1).flatten(1), None
+
+
+def engine_logits(folder, tokens, head):
+    """Of (batch, sequence) tokens, called as one batch of all of them, by tokens and by their embeddings."""
+    AttentionInterface.register("engine", engine_attention)
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32, attn_implementation="engine")
+    batch, length = tokens.shape
+    flat = torch.from_numpy(tokens).long().reshape(1, -1)
+    common = dict(position_ids=torch.arange(length).repeat(batch)[None], use_cache=False, return_dict=False,
+                  sequences=torch.arange(batch).repeat_interleave(length))
+    with torch.no_grad():
+        hidden = [model(**given, **common)[0][0] for given in ({"input_ids": flat}, {"inputs_embeds": model.get_input_embeddings()(flat)})]
+        return [head(h).reshape(batch, length, -1).numpy() for h in hidden]
 
 
 def main(folder, tokens_file, logits_file, text_file, generated_file, prompt, gradients_file):
@@ -37,6 +66,9 @@ def main(folder, tokens_file, logits_file, text_file, generated_file, prompt, gr
             logits = model(torch.from_numpy(tokens).long()).logits.numpy()
         error = np.abs(logits - expected).max() / np.abs(expected).max()
         check(f"{implementation}: logits of {type(model).__name__}", error <= TOLERANCE, f"{error:.1e} of the largest")
+
+    error = max(np.abs(logits - expected).max() for logits in engine_logits(folder, tokens, model.lm_head)) / np.abs(expected).max()
+    check("logits as an engine calls it", error <= TOLERANCE, f"{error:.1e} of the largest")
 
     model.train()
     inputs = torch.from_numpy(tokens).long()

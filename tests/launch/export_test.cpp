@@ -185,7 +185,13 @@ TEST_F(Export, WhatLlamaCppCannotComputeIsRefusedAndNothingIsWrittenOver) {
   EXPECT_EQ(run(kGta + " export " + run_folder + " --dtype q8_0 --out " + folder_ + "/hf"), 2);
   EXPECT_NE(said().find("q8_0 is a type of gguf"), std::string::npos) << said();
   EXPECT_EQ(run(kGta + " export " + run_folder + " --verify-with llama.cpp --out " + folder_ + "/hf"), 2);
-  EXPECT_NE(said().find("llama.cpp does not read --format hf: expected transformers"), std::string::npos) << said();
+  EXPECT_NE(said().find("llama.cpp does not read --format hf: expected transformers or vllm"), std::string::npos)
+      << said();
+  EXPECT_EQ(
+      run("GTA_VLLM_PYTHON=false " + kGta + " export " + run_folder + " --verify-with vllm --out " + folder_ + "/hf"),
+      2);
+  EXPECT_NE(said().find("false cannot import vllm: name a Python that can in GTA_VLLM_PYTHON"), std::string::npos)
+      << said();
   EXPECT_EQ(run("GTA_TRANSFORMERS_PYTHON=false " + kGta + " export " + run_folder +
                 " --verify-with transformers --out " + folder_ + "/hf"),
             2);
@@ -286,6 +292,42 @@ TEST_F(Export, TransformersComputesGeneratesAndTokenizesAsWeDo) {
                 0)
           << type << "\n"
           << said();
+  }
+}
+
+// The real reader, where GTA_VLLM_PYTHON names a Python that has vllm and numpy.
+TEST_F(Export, VllmComputesAndGeneratesAsWeDo) {
+  const char* const named = std::getenv("GTA_VLLM_PYTHON");
+  const std::string python = named ? named : "python3";
+  if (run(python + " -c 'import numpy, vllm'") != 0)
+    GTEST_SKIP() << python << " has no vllm and numpy: name one with GTA_VLLM_PYTHON";
+  const std::string tokens = folder_ + "/tokens.npy";
+  ASSERT_EQ(run(python + " -c 'import numpy as n; n.save(\"" + tokens +
+                "\", n.random.default_rng(1).integers(3, 300, (2, 12)).astype(n.int32))'"),
+            0)
+      << said();
+  // Its attention on a CPU knows heads of 32 columns, and none of 8.
+  for (const std::string keys :
+       {"gqa", "gha --set model.tie_embeddings=false", "gta --set model.attention.latent_dim=32"}) {
+    const std::string run_folder = train(keys.substr(0, 3),
+                                         "--set model.rope_theta=50000 --set model.norm_eps=1e-5 --set "
+                                         "model.head_dim=32 --set model.attention.type=" +
+                                             keys),
+                      out = run_folder + "-hf", logits = run_folder + ".npy", text = run_folder + ".txt";
+    ASSERT_EQ(
+        run("GTA_VLLM_PYTHON=" + python + " " + kGta + " export " + run_folder + " --verify-with vllm --out " + out), 0)
+        << said();
+    EXPECT_NE(said().find("vllm "), std::string::npos) << said();
+    ASSERT_EQ(run(kGta + " eval " + run_folder + " --device cpu --tokens " + tokens + " --logits-out " + logits), 0)
+        << said();
+    ASSERT_EQ(run(kGta + " generate " + run_folder + " --device cpu --prompt 'ab' --max-tokens 10 --temperature 0"), 0)
+        << said();
+    publish_text(text, read_file(folder_ + "/out.txt"));
+    EXPECT_EQ(run(python + " " GTA_SOURCE_DIR "/tests/interop/vllm_check.py " + out + " " + tokens + " " + logits +
+                  " " + text + " ab"),
+              0)
+        << keys << "\n"
+        << said();
   }
 }
 
