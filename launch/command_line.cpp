@@ -37,7 +37,8 @@ namespace gta {
 namespace {
 
 // The most that numbers of the command line may be; of those that configurations have too, as there.
-constexpr int64_t kMany = 1'000'000'000'000'000, kLongestSequence = 1 << 24, kLargestBatch = 1 << 20;
+constexpr int64_t kMany = 1'000'000'000'000'000, kLongestSequence = 1 << 24, kLargestBatch = 1 << 20,
+                  kMostExamples = 1000;
 
 // Everything the command line can fill in; `run` is what the chosen command does.
 struct Choices {
@@ -138,6 +139,10 @@ void add_eval(CLI::App& app, Choices& c) {
       ->check(one_of(task_field_names()));
   eval->add_option("--task-type", c.eval.task_type, "of --task: refuses a file of another type")
       ->check(one_of({"multiple_choice", "last_word"}));
+  eval->add_option("--few-shot", c.eval.few_shot,
+                   "of --task: solved examples before each question, drawn as lm-evaluation-harness does")
+      ->check(integer_value(1, kMostExamples));
+  add_path(eval, "--few-shot-from", c.eval.few_shot_from, "of --few-shot: JSON lines as those of --task");
   eval->add_flag("--json", c.json, "for programs");
   add_model_overrides(eval, c.eval.overrides);
   add_device(eval, c.eval.device);

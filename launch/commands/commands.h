@@ -30,6 +30,8 @@ struct EvalCommand {
   int64_t stride = 0;  // 0: the window
   bool by_position = false;
   std::string task, task_type, task_fields;
+  int64_t few_shot = 0;  // solved examples before each question, of:
+  std::string few_shot_from;
   Output output = Output::Text;
 };
 int run_eval(const EvalCommand& command);

@@ -16,6 +16,7 @@
 #include "launch/config/config.h"
 #include "launch/loaded_model.h"
 #include "launch/npy.h"
+#include "launch/tasks/few_shot.h"
 #include "launch/tasks/task_scores.h"
 
 namespace gta {
@@ -30,6 +31,10 @@ void check_options(const EvalCommand& command) {
   require(given <= 1, "eval", "expected one of --text FILE, --data SHARDS, --tokens IN.npy, --task FILE, not several");
   require(!command.task.empty() || (command.task_type.empty() && command.task_fields.empty()), "eval",
           "--task-type and --task-fields are for --task FILE: leave them out");
+  require(!command.task.empty() || (command.few_shot == 0 && command.few_shot_from.empty()), "eval",
+          "--few-shot and --few-shot-from are for --task FILE: leave them out");
+  require((command.few_shot == 0) == command.few_shot_from.empty(), "eval",
+          "--few-shot N and --few-shot-from FILE go together");
   require(command.task.empty() || (command.window == 0 && command.stride == 0), "eval",
           "--window and --stride are for --text and --data: an item of --task sees as much as the model does");
   require(command.stride == 0 || command.tokens.empty(), "eval", "--stride is for --text and --data: leave it out");
@@ -118,8 +123,10 @@ void evaluate_task(const EvalCommand& command) {
   const std::optional<TaskFields> named =
       command.task_fields.empty() ? std::nullopt : task_fields_named(command.task_fields);
   if (named) check_task(command, *named);
-  const Task task = read_task(command.task, named);
+  Task task = read_task(command.task, named);
   check_task(command, task.fields);
+  if (command.few_shot > 0)
+    add_examples(task, read_task(command.few_shot_from, task.fields), command.few_shot, command.few_shot_from);
   const LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
   if (!loaded.tokenizer.gives_text_back())
     log::warning(
@@ -175,7 +182,7 @@ void print_text(const EvaluationResult& result, const EvaluationSet& set, const 
 int run_eval(const EvalCommand& command) {
   check_options(command);
   if (!command.logits_out.empty()) output_file(command.logits_out, {command.tokens, command.checkpoint});
-  for (const std::string& path : {command.text, command.tokens, command.task})
+  for (const std::string& path : {command.text, command.tokens, command.task, command.few_shot_from})
     if (!path.empty()) require_input_file(path);
   if (!command.task.empty()) {
     evaluate_task(command);

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """gta eval --task beside lm-evaluation-harness on the same model and the same made items.
 
-    lm_eval_check.py RUN --gta build/release/bin/gta [--items 84]    accuracies of six kinds of task, equal or not
-    lm_eval_check.py --prompts                                       what the harness asks for the lines of task_items_test.cpp
+    lm_eval_check.py RUN --gta build/release/bin/gta [--items 84] [--few-shot N]
+                                 accuracies of six kinds of task, equal or not, with N of 50 solved examples before each item
+    lm_eval_check.py --prompts   what the harness asks for the lines of task_items_test.cpp, and with two examples, for few_shot_test.cpp
 
 Needs lm-eval 0.4.13 (pip install lm-eval==0.4.13 transformers torch). The harness reads its own task files, with our
 lines in place of their data sets, and loads what `gta export` writes."""
@@ -41,8 +42,8 @@ WORDS = ("the and of that he LORD unto shall for his in to a they be is him not 
          "Über naïve 中文 [title] 12 7").split(" ")
 
 
-def made_items(kind, count):
-    draw = random.Random("items of " + kind)
+def made_items(kind, count, what="items"):
+    draw = random.Random(f"{what} of {kind}")
 
     def text(least, most):
         words = [draw.choice(WORDS) for _ in range(draw.randint(least, most))]
@@ -70,30 +71,37 @@ def made_items(kind, count):
     return items
 
 
-def harness_task(folder, kind, items):
-    """The harness's own task, with our lines as its data."""
-    data = os.path.join(folder, kind + ".jsonl")
-    with open(data, "w") as file:
-        file.writelines(json.dumps(item) + "\n" for item in items)
+def harness_task(folder, kind, items, examples):
+    """The harness's own task, with our lines as its data. The files of both."""
+    data, solved = (os.path.join(folder, f"{kind}{name}.jsonl") for name in ("", "-examples"))
+    for path, lines in ((data, items), (solved, examples)):
+        with open(path, "w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
     metrics = ["perplexity", "acc"] if kind == "lambada" else ["acc", "acc_norm", "acc_bytes"]
     shipped = os.path.join(os.path.dirname(lm_eval.__file__), "tasks", KINDS[kind])
     with open(os.path.join(folder, kind + ".yaml"), "w") as file:
         file.write(f"include: {shipped}\ntask: our_{kind}\ndataset_path: json\ndataset_name: null\n"
-                   f"dataset_kwargs:\n  data_files:\n    validation: {data}\n"
-                   "training_split: null\nvalidation_split: validation\ntest_split: null\nfewshot_split: validation\nmetric_list:\n" +
+                   f"dataset_kwargs:\n  data_files:\n    validation: {data}\n    train: {solved}\n"
+                   "training_split: train\nvalidation_split: validation\ntest_split: null\nfewshot_split: train\nmetric_list:\n" +
                    "".join(f"  - metric: {name}\n    aggregation: {'perplexity' if name == 'perplexity' else 'mean'}\n"
                            f"    higher_is_better: {str(name != 'perplexity').lower()}\n" for name in metrics))
-    return data
+    return data, solved
 
 
-def print_prompts():
+def print_prompts(few_shot):
+    """Of the lines one by one, with so many of three made examples."""
     with tempfile.TemporaryDirectory() as folder:
         for kind, line in TEST_LINES.items():
-            harness_task(folder, kind, [line])
+            examples = [{**line, **made} for made in made_items(kind, 3, "examples")]
+            if few_shot:
+                print(*(json.dumps(example, ensure_ascii=False) for example in examples), sep="\n")
+            harness_task(folder, kind, [line], examples)
         manager = TaskManager(include_path=folder)
         for kind in TEST_LINES:
             loaded = manager.load_task_or_group([f"our_{kind}"]) if hasattr(manager, "load_task_or_group") else manager.load([f"our_{kind}"])["tasks"]
             task = list(loaded.values())[0]
+            task.set_config("num_fewshot", few_shot)
+            task.set_fewshot_seed(1234)
             task.build_all_requests(limit=None, rank=0, world_size=1)
             for instance in task.instances:
                 print(kind, *(repr(argument) for argument in instance.args))
@@ -104,20 +112,24 @@ def main():
     arguments.add_argument("run", nargs="?")
     arguments.add_argument("--gta", default="build/release/bin/gta")
     arguments.add_argument("--items", type=int, default=84)
+    arguments.add_argument("--few-shot", type=int, default=0)
     arguments.add_argument("--prompts", action="store_true")
     given = arguments.parse_args()
     if given.prompts:
-        return print_prompts()
+        for few_shot in (0, 2):
+            print_prompts(few_shot)
+        return
     different = 0
     with tempfile.TemporaryDirectory() as folder:
         exported = os.path.join(folder, "exported")
         subprocess.run([given.gta, "export", given.run, "--out", exported], check=True)
-        files = {kind: harness_task(folder, kind, made_items(kind, given.items)) for kind in KINDS}
+        files = {kind: harness_task(folder, kind, made_items(kind, given.items), made_items(kind, 50, "examples")) for kind in KINDS}
         results = lm_eval.simple_evaluate(
-            model="hf", model_args=dict(pretrained=exported, trust_remote_code=True, dtype="float32"), device="cpu", batch_size=8,
+            model="hf", model_args=dict(pretrained=exported, trust_remote_code=True, dtype="float32"), device="cpu", batch_size=8, num_fewshot=given.few_shot,
             tasks=[f"our_{kind}" for kind in KINDS], task_manager=TaskManager(include_path=folder), bootstrap_iters=1000)["results"]
-        for kind, file in files.items():
-            ours = json.loads(subprocess.run([given.gta, "eval", given.run, "--task", file, "--task-fields", kind, "--device", "cpu", "--json"],
+        for kind, (file, examples) in files.items():
+            shots = ["--few-shot", str(given.few_shot), "--few-shot-from", examples] if given.few_shot else []
+            ours = json.loads(subprocess.run([given.gta, "eval", given.run, "--task", file, "--task-fields", kind, "--device", "cpu", "--json", *shots],
                                              check=True, capture_output=True, text=True).stdout)
             theirs = {name.split(",")[0]: value for name, value in results[f"our_{kind}"].items() if name.endswith(",none")}
             for name, value in theirs.items():

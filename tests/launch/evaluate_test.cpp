@@ -122,6 +122,16 @@ TEST_F(Evaluate, ATaskIsAFileOfQuestions) {
   EXPECT_NE(errors().find("1 texts are longer than the model's 64 tokens: their beginning was cut off"),
             std::string::npos)
       << errors();
+  const std::string solved = folder_ + "/solved.jsonl", from = " --few-shot-from " + solved;
+  publish_text(solved, "{\"context\": \"" + letters + "\", \"choices\": [\"c\", \"d\"], \"answer\": 0}\n");
+  said(two, "--few-shot 1" + from);
+  EXPECT_NE(errors().find("4 texts are longer than the model's 64 tokens"), std::string::npos) << errors();
+  said(two, "--few-shot 2" + from, 2);
+  EXPECT_NE(errors().find("solved.jsonl] has 1 examples: expected at least the 2 of --few-shot"), std::string::npos)
+      << errors();
+  said(two, "--few-shot 1", 2);
+  EXPECT_NE(errors().find("--few-shot N and --few-shot-from FILE go together"), std::string::npos) << errors();
+  EXPECT_EQ(gta("eval " + folder_ + "/run --few-shot 1" + from), 2);
   said(two, "--task-type last_word", 2);
   EXPECT_NE(errors().find("--task-type last_word does not go with the fields of plain"), std::string::npos) << errors();
   said(two, "--task-fields piqa", 2);
