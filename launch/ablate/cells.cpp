@@ -70,6 +70,7 @@ void add_arms(const AblationFile& file, const Variation* size, std::vector<Arm>&
       if (file.unmatched && !match.adjustments.empty()) {
         unmatched.push_back(arm);
         unmatched.back().variant += "-unmatched";
+        unmatched.back().unmatched = true;
         unmatched.back().name = size ? unmatched.back().variant + "-" + size->name : unmatched.back().variant;
       }
       arm.match = std::move(match);

@@ -17,8 +17,9 @@ struct Arm {
   std::string name;           // VARIANT, VARIANT-unmatched, with a size VARIANT-SIZE
   std::string variant, size;  // "" where there are no sizes
   bool is_baseline = false;
-  RunConfig config;  // without a seed of its own; vocabulary and lengths are resolved for counting alone
-  Match match;       // its config is what is counted
+  bool unmatched = false;  // as it was, beside what was made equal
+  RunConfig config;        // without a seed of its own; vocabulary and lengths are resolved for counting alone
+  Match match;             // its config is what is counted
 };
 
 // Of the size's baseline first, then as in the file; size after size. Error(BadInput) with all that is wrong with any

@@ -8,7 +8,8 @@ namespace gta {
 
 enum class Scale : uint8_t { Linear, Logarithmic };
 
-// Whether a value lies anywhere on such an axis: it is a number, above 0 where that is needed, and no larger than 1e150.
+// Whether a value lies anywhere on such an axis: it is a number, above 0 where that is needed, and no larger than
+// 1e150.
 bool has_place(double value, Scale scale);
 
 class Axis {

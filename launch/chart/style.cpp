@@ -45,7 +45,8 @@ Markup chart_css() {
 .s4 .line{stroke-dasharray:16 4}.s5 .line{stroke-dasharray:5 2}.s6 .line{stroke-dasharray:1.5 2.5}
 .s7 .line{stroke-dasharray:9 2 2 2 2 2}.s8 .line{stroke-dasharray:14 3 4 3}
 @media screen and (prefers-color-scheme:dark){
-.chart text{fill:#e0e0e0}.chart .grid{stroke:#3d3d3d}.chart .rule{stroke:#a5a5a5}.chart .ground{fill:#181818}.chart .halo{fill:#181818;stroke:#181818}
+.chart text{fill:#e0e0e0}.chart .grid{stroke:#3d3d3d}.chart .rule{stroke:#a5a5a5}.chart .ground{fill:#181818}
+.chart .halo{fill:#181818;stroke:#181818}
 .s0{color:#f2f2f2}.s1{color:#56b4e9}.s2{color:#ff9a5c}.s3{color:#35c99a}.s4{color:#ee9ccb}
 .s5{color:#e6c445}.s6{color:#b7a2ff}.s7{color:#a9a9a9}.s8{color:#9bd3f5}
 })");

@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "bench/decode.h"
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/log.h"
@@ -66,7 +68,7 @@ void print_plan(const AblationFile& file, const std::vector<Arm>& arms, const Ab
                cost.parameters, cost.flops_per_token_training, cost.attention_flops_per_token,
                cost.cache_bytes_per_token, cost.steps, static_cast<double>(of_cell.memory) / (1 << 20),
                duration_text(*of_cell.seconds));
-    if (file.equal != Budget::None && !arm.is_baseline && !arm.variant.ends_with("-unmatched"))
+    if (file.equal != Budget::None && !arm.is_baseline && !arm.unmatched)
       fmt::print("{:<{}}  {}{:+.3f}% of the baseline's {}\n", "", width,
                  arm.match.adjustments.empty() ? "" : describe(arm.match.adjustments) + ": ", 100 * arm.match.off,
                  name_of(file.equal));
@@ -142,22 +144,111 @@ class Ablation {
   }
 
  private:
-  // Of all cells, also of those that failed, which it names.
-  void report(const std::vector<CellPlan>& cells) const {
+  // A report for each size, and for the variants as they were before they were adjusted; each names the cells that
+  // failed.
+  void report(const std::vector<CellPlan>& cells) {
+    std::map<std::string, std::vector<CellPlan>> groups;  // by what the report's folder is called
+    for (const CellPlan& cell : cells) {
+      const Arm& arm = arms_[cell.arm];
+      const std::string of_size = arm.size.empty() ? "report" : "report-" + arm.size;
+      if (!arm.unmatched) groups[of_size].push_back(cell);
+      if (arm.unmatched || arm.is_baseline) groups[of_size + "-unmatched"].push_back(cell);
+    }
+    std::map<std::string, Comparison> comparisons;
+    for (const auto& [name, group] : groups) {
+      const bool unmatched = name.ends_with("-unmatched");
+      if (unmatched && !file_.unmatched) continue;
+      if (std::none_of(group.begin(), group.end(),
+                       [&](const CellPlan& cell) { return folder_.status(cell).state == CellState::Done; })) {
+        log::warning("{}: no cell is done", name);
+        continue;
+      }
+      comparisons.emplace(name, compare_cells(group, unmatched ? Budget::None : file_.equal));
+    }
+    std::vector<ScalingPoint> points;
+    for (const auto& [name, comparison] : comparisons)
+      if (!name.ends_with("-unmatched")) add_points(comparison, name, points);
+    for (const auto& [name, comparison] : comparisons) {
+      Supplements supplements{read_profiles(comparison), scaling_study(points, file_.baseline)};
+      supplements.decode_tokens_per_second = decoding_speeds(comparison);
+      supplements.search = search_;
+      supplements.test = test_of(comparison);
+      ReportFolder(path_ + "/" + name, Existing::Replace).write(comparison, supplements);
+      fmt::print("{}report: {}/{}/report.html\n\n", comparison_text(comparison), path_, name);
+    }
+  }
+
+  static void add_points(const Comparison& comparison, const std::string& size, std::vector<ScalingPoint>& points) {
+    for (const Variant& variant : comparison.variants)
+      points.push_back({variant.name, size, variant.cost.training_flops(), static_cast<double>(variant.cost.parameters),
+                        variant.validation_loss.values});
+  }
+
+  // Tokens a second of one sequence after so many cached tokens, with random weights: the best of rounds in which all
+  // variants take their turn. None of models that take long on this device.
+  std::map<std::string, double> decoding_speeds(const Comparison& comparison) const {
+    constexpr int64_t kTokens = 32, kLeastContext = 1024, kMostBytes = int64_t{1} << 30;
+    constexpr int kRounds = 3;
+    const Device device = device_from_name(command_.device);
+    std::map<std::string, double> speeds;
+    for (int round = 0; round < kRounds; ++round)
+      for (const Variant& variant : comparison.variants) {
+        const DType dtype = variant.config.train.dtype;
+        if (device.type == DeviceType::Cpu &&
+            variant.cost.parameters * static_cast<int64_t>(size_of(dtype)) > kMostBytes)
+          return {};
+        ModelConfig model = variant.config.model;
+        const int64_t context = std::max(kLeastContext, variant.config.data.sequence_length);
+        model.max_sequence_length = std::max(model.max_sequence_length, context + kTokens + 1);
+        const DecodeMeasurement measured =
+            DecodeBenchmark(model, dtype, WeightFormat::AsComputed, device).measure({context, 1}, kTokens);
+        speeds[variant.name] = std::max(speeds[variant.name], measured.tokens_per_second());
+      }
+    return speeds;
+  }
+
+  // What `gta eval` said of each cell.
+  std::map<std::string, TestSet> test_of(const Comparison& comparison) const {
+    std::map<std::string, TestSet> sets;
+    if (file_.test.empty()) return sets;
+    for (const Variant& variant : comparison.variants) {
+      std::map<int64_t, double> losses;
+      for (const size_t run : variant.runs) {
+        const RunRecord& record = comparison.runs[run];
+        if (const std::optional<double> loss = tested_loss(record.folder + "/test.json"))
+          losses[record.config.seed] = *loss;
+      }
+      if (!losses.empty()) sets[variant.name] = {Estimate(losses), {}};
+    }
+    const auto baseline = sets.find(comparison.baseline().name);
+    for (auto& [name, set] : sets)
+      if (baseline != sets.end() && name != baseline->first)
+        set.difference = difference_between(set.loss, baseline->second.loss).of_pairs;
+    return sets;
+  }
+
+  static std::optional<double> tested_loss(const std::string& path) {
+    constexpr int64_t kLargest = 1 << 20;
+    if (!exists(path)) return std::nullopt;
+    const nlohmann::json json = nlohmann::json::parse(read_file(path, kLargest), nullptr, false);
+    const auto loss = json.is_object() ? json.find("loss") : json.end();
+    return json.is_object() && loss != json.end() && loss->is_number() ? std::optional(loss->get<double>())
+                                                                       : std::nullopt;
+  }
+
+  Comparison compare_cells(const std::vector<CellPlan>& cells, Budget equal) const {
     CompareOptions options;
     options.name = file_.name;
     options.baseline = file_.baseline;
-    options.equal = file_.equal;
+    options.equal = equal;
     options.tolerance = file_.tolerance;
     options.practical_difference = file_.practical_difference;
     std::vector<std::string> runs;
     for (const CellPlan& cell : cells) {
       runs.push_back(folder_.run(cell.name));
-      options.cells[runs.back()] = {arms_[cell.arm].name, cell.seed, folder_.status(cell).reason};
+      options.cells[runs.back()] = {arms_[cell.arm].variant, cell.seed, folder_.status(cell).reason};
     }
-    const Comparison comparison = compare(read_runs(runs), options);
-    ReportFolder(path_ + "/report", Existing::Replace).write(comparison);
-    fmt::print("{}report: {}/report\n", comparison_text(comparison), path_);
+    return compare(read_runs(runs), options);
   }
 
   RunOptions run_options() const {
@@ -243,6 +334,15 @@ class Ablation {
     return true;
   }
 
+  void keep_search(const std::vector<Trial>& trials) {
+    search_.emplace().key = file_.tune->key;
+    const std::vector<TrialResult> results = results_of(trials);
+    for (const TrialResult& result : results) {
+      search_->trials.push_back({result.arm, result.value, result.seed, result.loss});
+      if (const std::optional<double> best = best_value(results, result.arm)) search_->taken[result.arm] = *best;
+    }
+  }
+
   Progressed search() {
     while (true) {
       const std::vector<Trial> trials = trials_so_far();
@@ -250,6 +350,7 @@ class Ablation {
       if (const Progressed so_far = work(trials_, cells_in(trials), run_options()); so_far != Progressed::Finished)
         return so_far;
       if (trials_so_far().size() > trials.size()) continue;  // the best of an arm was at the edge
+      keep_search(trials);
       take_best(results_of(trials));
       for (const Arm& arm : arms_)
         log::info("{}: {} {}", arm.name, file_.tune->key,
@@ -263,6 +364,7 @@ class Ablation {
   std::vector<Arm> arms_;
   std::string path_;
   CellFolder folder_, trials_;
+  std::optional<Search> search_;
 };
 
 }  // namespace

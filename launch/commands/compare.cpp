@@ -30,9 +30,10 @@ int run_compare(const CompareCommand& command) {
   std::optional<ReportFolder> folder;
   if (!command.out.empty()) folder.emplace(command.out, command.replace ? Existing::Replace : Existing::Refuse);
   const Comparison comparison = compare(read_runs(command.runs), options);
-  if (folder) folder->write(comparison);
+  const Supplements supplements{read_profiles(comparison)};
+  if (folder) folder->write(comparison, supplements);
   if (command.output == Output::Json)
-    fmt::print("{}", report_text(comparison));
+    fmt::print("{}", report_text(comparison, supplements));
   else
     fmt::print("{}", comparison_text(comparison));
   return 0;

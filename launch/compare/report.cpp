@@ -6,17 +6,30 @@
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "launch/compare/page/page.h"
 #include "launch/compare/report_json.h"
 #include "launch/compare/tables.h"
+#include "launch/compare/words.h"
 
 namespace gta {
 namespace {
 
+std::vector<std::string> paragraphs_of(const Comparison& comparison, const Supplements& supplements) {
+  std::vector<std::string> paragraphs = {words_of(comparison)};
+  if (!supplements.test.empty()) paragraphs.push_back(words_of(supplements.test));
+  if (supplements.search) paragraphs.push_back(words_of(*supplements.search));
+  return paragraphs;
+}
+
 struct ReportFile {
   const char* name;
-  std::string (*text)(const Comparison&);
+  std::string (*text)(const Comparison&, const Supplements&);
 };
-constexpr ReportFile kFiles[] = {{"report.json", report_text}, {"table.csv", table_csv}, {"table.tex", table_tex}};
+constexpr ReportFile kFiles[] = {
+    {"report.html", [](const Comparison& c, const Supplements& s) { return report_page(c, paragraphs_of(c, s), s); }},
+    {"report.json", [](const Comparison& c, const Supplements& s) { return report_text(c, s); }},
+    {"table.csv", [](const Comparison& c, const Supplements&) { return table_csv(c); }},
+    {"table.tex", [](const Comparison& c, const Supplements&) { return table_tex(c); }}};
 constexpr int64_t kLargestReport = int64_t{1} << 32;
 
 void require_report(const std::string& folder) {
@@ -39,9 +52,9 @@ ReportFolder::ReportFolder(const std::string& path, Existing existing)
     : output_("--out", path, NewOutput::Kind::Folder,
               existing == Existing::Replace ? require_report : std::function<void(const std::string&)>()) {}
 
-void ReportFolder::write(const Comparison& comparison) {
+void ReportFolder::write(const Comparison& comparison, const Supplements& supplements) {
   const std::string folder = output_.begin();
-  for (const ReportFile& file : kFiles) write_synced(folder + "/" + file.name, file.text(comparison));
+  for (const ReportFile& file : kFiles) write_synced(folder + "/" + file.name, file.text(comparison, supplements));
   output_.publish();
 }
 

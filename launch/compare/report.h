@@ -1,10 +1,11 @@
-// A comparison's folder: report.json, table.csv, table.tex. Whole or not at all, and never over anything but an earlier
-// report.
+// A comparison's folder: report.html, report.json, table.csv, table.tex. Whole or not at all, and never over anything
+// but an earlier report.
 #pragma once
 
 #include <string>
 
 #include "launch/compare/comparison.h"
+#include "launch/compare/supplements.h"
 #include "launch/new_output.h"
 
 namespace gta {
@@ -15,7 +16,7 @@ class ReportFolder {
  public:
   // Error(BadInput) about --out where nothing can be made there.
   ReportFolder(const std::string& path, Existing existing);
-  void write(const Comparison& comparison);
+  void write(const Comparison& comparison, const Supplements& supplements = {});
 
  private:
   NewOutput output_;

@@ -185,7 +185,7 @@ Json json_of(const std::vector<Remark>& remarks) {
 
 }  // namespace
 
-nlohmann::ordered_json report_json(const Comparison& c) {
+nlohmann::ordered_json report_json(const Comparison& c, const Supplements& supplements) {
   const std::string program = version_text();
   Json budgets = Json::array(), cells = Json::array(), runs = Json::array(), variants = Json::object();
   for (const Budget budget : c.equal_budgets) budgets.push_back(name_of(budget));
@@ -199,27 +199,29 @@ nlohmann::ordered_json report_json(const Comparison& c) {
                      {"reason", cell.reason}});
     runs.push_back(json_of(c.runs[i], cell));
   }
-  return {{"made_by", kMadeBy},
-          {"program", program.substr(0, program.find('\n'))},
-          {"name", c.options.name},
-          {"baseline", c.baseline().name},
-          {"equal", name_of(c.options.equal)},
-          {"tolerance", c.options.tolerance},
-          {"equal_budgets", budgets},
-          {"measure", name_of(c.measure)},
-          {"unit", unit_of(c.measure)},
-          {"practical_difference", c.practical_difference},
-          {"fair", c.fair()},
-          {"problems", json_of(c.problems)},
-          {"notes", json_of(c.notes)},
-          {"words", words_of(c)},
-          {"variants", variants},
-          {"cells", cells},
-          {"runs", runs}};
+  Json json = {{"made_by", kMadeBy},
+               {"program", program.substr(0, program.find('\n'))},
+               {"name", c.options.name},
+               {"baseline", c.baseline().name},
+               {"equal", name_of(c.options.equal)},
+               {"tolerance", c.options.tolerance},
+               {"equal_budgets", budgets},
+               {"measure", name_of(c.measure)},
+               {"unit", unit_of(c.measure)},
+               {"practical_difference", c.practical_difference},
+               {"fair", c.fair()},
+               {"problems", json_of(c.problems)},
+               {"notes", json_of(c.notes)},
+               {"words", words_of(c)},
+               {"variants", variants},
+               {"cells", cells},
+               {"runs", runs}};
+  json.update(json_of(supplements));
+  return json;
 }
 
-std::string report_text(const Comparison& comparison) {
-  return report_json(comparison).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+std::string report_text(const Comparison& comparison, const Supplements& supplements) {
+  return report_json(comparison, supplements).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 bool is_report(const std::string& text) {

@@ -2,7 +2,8 @@
 //
 //   L(C) = E + A C^-a over the compute C of a training (FLOPs), and over its parameters: launch/statistics/power_law.h,
 //   of the mean losses over seeds.
-//   Compute-equivalent gain of a variant at a size: the compute at which the baseline's curve reaches the variant's loss,
+//   Compute-equivalent gain of a variant at a size: the compute at which the baseline's curve reaches the variant's
+// loss,
 //   over the variant's compute. 1.2: the baseline needs 1.2 times as much for the same loss.
 //
 // Intervals are 95%, by bootstrap over seeds, all cells of one seed together (launch/statistics/bootstrap.h). What the

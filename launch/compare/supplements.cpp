@@ -1,8 +1,11 @@
 #include "launch/compare/supplements.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace gta {
 namespace {
@@ -69,7 +72,58 @@ Json json_of(const Profile& profile) {
           {"variants", variants}};
 }
 
+Json json_of(const Search& search) {
+  Json trials = Json::array(), taken = Json::object();
+  for (const Search::Trial& trial : search.trials)
+    trials.push_back(
+        {{"variant", trial.variant}, {"value", trial.value}, {"seed", trial.seed}, {"loss", number(trial.loss)}});
+  for (const auto& [variant, value] : search.taken) taken[variant] = value;
+  return {{"key", search.key}, {"taken", taken}, {"trials", trials}};
+}
+
 }  // namespace
+
+std::string words_of(const Search& search) {
+  std::set<double> values;
+  std::set<int64_t> seeds;
+  std::map<std::string, std::map<double, std::vector<double>>> losses;
+  for (const Search::Trial& trial : search.trials) {
+    values.insert(trial.value);
+    seeds.insert(trial.seed);
+    losses[trial.variant][trial.value].push_back(trial.loss);
+  }
+  std::vector<std::string> variants;
+  for (const auto& [variant, by_value] : losses) {
+    const auto taken = search.taken.find(variant);
+    if (taken == search.taken.end()) continue;
+    std::vector<std::string> others;
+    for (const auto& [value, of_value] : by_value)
+      if (value != taken->second) others.push_back(fmt::format("{:.4f} at {:.4g}", statistics::mean(of_value), value));
+    variants.push_back(fmt::format("{} took {:.4g} ({:.4f}; {})", variant, taken->second,
+                                   statistics::mean(by_value.at(taken->second)), fmt::join(others, ", ")));
+  }
+  return fmt::format(
+      "Before, every variant tried {} {:.4g} on the seeds {}, which do not count below, and trained with the value "
+      "that "
+      "ended with the lowest mean validation loss: {}.",
+      search.key, fmt::join(values, ", "), fmt::join(seeds, ", "), fmt::join(variants, ", "));
+}
+
+std::string words_of(const std::map<std::string, TestSet>& by_variant) {
+  std::vector<std::string> parts;
+  for (const auto& [variant, set] : by_variant) {
+    std::string text = fmt::format("{} {:.4f}", variant, set.loss.mean);
+    if (const std::optional<Estimate>& d = set.difference)
+      text += fmt::format(
+          " ({:+.4f}{})", d->mean,
+          d->interval ? fmt::format(", 95% interval {:+.4f} to {:+.4f}", d->interval->low, d->interval->high) : "");
+    parts.push_back(text);
+  }
+  return fmt::format(
+      "On the test set, which was evaluated once and decided nothing, the mean losses in nats per token are {}; in "
+      "brackets the difference to the baseline, pair by pair.",
+      fmt::join(parts, ", "));
+}
 
 Json json_of(const Supplements& supplements) {
   Json profiles = Json::object(), scaling = nullptr, warnings = Json::array(), decoding = Json::object();
@@ -80,10 +134,16 @@ Json json_of(const Supplements& supplements) {
     for (const std::string& warning : supplements.scaling->warnings) warnings.push_back(warning);
   }
   for (const auto& [variant, value] : supplements.decode_tokens_per_second) decoding[variant] = number(value);
+  Json test = Json::object();
+  for (const auto& [variant, set] : supplements.test)
+    test[variant] = {{"loss", json_of(set.loss)},
+                     {"difference", set.difference ? json_of(*set.difference) : Json(nullptr)}};
   return {{"profiles", profiles},
           {"scaling", scaling},
           {"scaling_warnings", warnings},
-          {"decode_tokens_per_second", decoding}};
+          {"decode_tokens_per_second", decoding},
+          {"search", supplements.search ? json_of(*supplements.search) : Json(nullptr)},
+          {"test", test}};
 }
 
 }  // namespace gta

@@ -5,9 +5,11 @@ namespace gta::page {
 
 Markup page_css() {
   return Markup::literal(R"(
-:root{--ink:#222;--soft:#5a5a5a;--ground:#fff;--line:#d9d9d9;--shade:#f5f5f3;--link:#0b5cad;--red:#a3140c;--red-ground:#fdeceb;--amber:#7a5200;--amber-ground:#fff6df;--green:#0a6b46}
+:root{--ink:#222;--soft:#5a5a5a;--ground:#fff;--line:#d9d9d9;--shade:#f5f5f3;--link:#0b5cad;--red:#a3140c;
+--red-ground:#fdeceb;--amber:#7a5200;--amber-ground:#fff6df;--green:#0a6b46}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:1240px;padding:16px 20px 48px;color:var(--ink);background:var(--ground);font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}
+body{margin:0 auto;max-width:1240px;padding:16px 20px 48px;color:var(--ink);background:var(--ground);
+font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}
 h1{margin:.4em 0 0;font-size:1.9rem;line-height:1.2}
 h2{margin:2em 0 .5em;padding-top:.5em;border-top:1px solid var(--line);font-size:1.35rem}
 p{max-width:76ch;margin:.6em 0}
@@ -17,7 +19,8 @@ pre{max-width:100%;padding:8px 10px;background:var(--shade);border-radius:4px}
 .subtitle,.note,figcaption,.meanings{color:var(--soft);font-size:.9rem}
 .lead{margin:1em 0}
 nav ul{display:flex;flex-wrap:wrap;gap:4px 16px;margin:.8em 0;padding:0;list-style:none;font-size:.95rem}
-.banner,.warning{margin:1em 0;padding:8px 16px;border-left:5px solid var(--red);background:var(--red-ground);border-radius:4px}
+.banner,.warning{margin:1em 0;padding:8px 16px;border-left:5px solid var(--red);background:var(--red-ground);
+border-radius:4px}
 .banner p,.banner b{color:var(--red)}
 .warning{border-color:var(--amber);background:var(--amber-ground)}
 .banner ul,.warning ul{margin:.4em 0;padding-left:1.3em}
@@ -33,7 +36,8 @@ tbody th{font-weight:500;position:sticky;left:0;background:var(--ground)}
 .numbers td{text-align:right;white-space:nowrap}
 .pm{color:var(--soft);font-size:.92em}
 .variant{white-space:nowrap}
-.tag{display:inline-block;padding:0 6px;border:1px solid currentColor;border-radius:9px;font-size:.74rem;line-height:1.5;color:var(--soft);white-space:nowrap}
+.tag{display:inline-block;padding:0 6px;border:1px solid currentColor;border-radius:9px;font-size:.74rem;
+line-height:1.5;color:var(--soft);white-space:nowrap}
 .tag.best{color:var(--green);font-weight:600}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:.6em 0;padding:0;list-style:none;font-size:.92rem}
 .swatch{vertical-align:-1px}
@@ -47,9 +51,14 @@ figcaption{max-width:86ch;margin-top:6px}
 details{margin:1em 0}
 summary{cursor:pointer;color:var(--link)}
 footer{margin-top:3em;color:var(--soft);font-size:.85rem}
-@media (max-width:600px){body{padding:10px 14px 32px}h1{font-size:1.5rem}tbody th{max-width:9.5em}.variant{white-space:normal}th,td{padding:5px 7px}}
-@media screen and (prefers-color-scheme:dark){:root{--ink:#e4e4e4;--soft:#a8a8a8;--ground:#181818;--line:#3d3d3d;--shade:#242424;--link:#7db8f5;--red:#ff9b93;--red-ground:#3a1714;--amber:#f0c66b;--amber-ground:#332a12;--green:#5fd3a2}}
-@media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:2px 3px}thead th{min-width:0;font-size:6.5pt}tbody th{position:static}figure,tr{break-inside:avoid}h2{break-after:avoid}.panels{grid-template-columns:repeat(3,1fr)}}
+@media (max-width:600px){body{padding:10px 14px 32px}h1{font-size:1.5rem}tbody th{max-width:9.5em}.variant{
+white-space:normal}th,td{padding:5px 7px}}
+@media screen and (prefers-color-scheme:dark){:root{--ink:#e4e4e4;--soft:#a8a8a8;--ground:#181818;--line:#3d3d3d;
+
+
+@media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}table{
+font-size:7pt}th,td{padding:2px 3px}thead th{min-width:0;font-size:6.5pt}tbody th{position:static}figure,tr{
+break-inside:avoid}h2{break-after:avoid}.panels{grid-template-columns:repeat(3,1fr)}}
 )");
 }
 

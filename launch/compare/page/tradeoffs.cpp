@@ -1,4 +1,5 @@
-// What a lower loss costs when the model is used: the loss over the cache, over attention's FLOPs, over the speed of decoding.
+// What a lower loss costs when the model is used: the loss over the cache, over attention's FLOPs, over the speed of
+// decoding.
 #include <fmt/format.h>
 
 #include <algorithm>
