@@ -54,8 +54,8 @@ footer{margin-top:3em;color:var(--soft);font-size:.85rem}
 @media (max-width:600px){body{padding:10px 14px 32px}h1{font-size:1.5rem}tbody th{max-width:9.5em}.variant{
 white-space:normal}th,td{padding:5px 7px}}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e4e4e4;--soft:#a8a8a8;--ground:#181818;--line:#3d3d3d;
-
-
+--shade:#242424;--link:#7db8f5;--red:#ff9b93;--red-ground:#3a1714;--amber:#f0c66b;--amber-ground:#332a12;
+--green:#5fd3a2}}
 @media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}table{
 font-size:7pt}th,td{padding:2px 3px}thead th{min-width:0;font-size:6.5pt}tbody th{position:static}figure,tr{
 break-inside:avoid}h2{break-after:avoid}.panels{grid-template-columns:repeat(3,1fr)}}
