@@ -43,6 +43,18 @@ TEST(ReportPage, HasEverySectionAndIsWellFormedAndSmall) {
   EXPECT_EQ(count_of(page, ">inf"), 0u);
 }
 
+// A browser says nothing of a rule that is cut: it leaves out what follows.
+TEST(ReportPage, ItsStyleIsWhole) {
+  const std::string page = page_of(compare(made_records(kSevenVariants, 2), named("x")));
+  const size_t begin = page.find("<style>") + 7, end = page.find("</style>");
+  int open = 0;
+  for (size_t at = begin; at < end; ++at) {
+    open += page[at] == '{' ? 1 : page[at] == '}' ? -1 : 0;
+    EXPECT_TRUE(open >= 0 && open <= 2) << page.substr(at < 60 ? 0 : at - 60, 120);  // rules, and those of @media
+  }
+  EXPECT_EQ(open, 0);
+}
+
 TEST(ReportPage, NeedsNoNetworkAndNoScript) {
   const std::string page = page_of(compare(made_records(kSevenVariants, 2), named("x")));
   for (const char* word : {"http:", "https:", "src=", "<script", "<link", "@import", "url(", "javascript:"})
