@@ -94,7 +94,8 @@ TEST_F(Report, TablesEscapeWhatNamesHold) {
 TEST_F(Report, ACommandWritesAFolderOrNothing) {
   make_six();
   EXPECT_EQ(gta_compare(runs() + " --baseline gqa --name trial --out " + at("report")), 0) << err_;
-  EXPECT_EQ(list_directory(at("report")), (std::vector<std::string>{"report.json", "table.csv", "table.tex"}));
+  EXPECT_EQ(list_directory(at("report")),
+            (std::vector<std::string>{"report.html", "report.json", "table.csv", "table.tex"}));
   EXPECT_EQ(out_.substr(0, 27), "2 variants, seeds 1, 2, 3. ");
   EXPECT_EQ(gta_compare(runs() + " --json --name trial --out " + at("report2")), 0) << err_;
   EXPECT_EQ(out_, read_file(at("report/report.json"))) << "the same runs, the same bytes";
