@@ -11,7 +11,7 @@
 namespace gta {
 namespace {
 
-constexpr int64_t kPiece = int64_t{1} << 22;  // masters of which an update is seen at once
+constexpr int64_t kPiece = int64_t{1} << 18;  // masters of which an update is seen at once
 
 // "model.layers.3.mlp.up_proj.weight" -> "layers.3"; "model.embed_tokens.weight" -> "embed_tokens"
 std::string part_of(const std::string& name) {

@@ -24,7 +24,7 @@ namespace gta {
 //   DiagnosisRow row = diagnosis.row();
 //
 // All ranks, the first and the last line together: what one cannot compute is the same Error on each. The update may
-// not fail, so it has its memory from the beginning on: 16 MiB of masters at most, and a number for each part.
+// not fail, so it has its memory from the beginning on: a MiB of masters, and a number for each part.
 class Diagnosis {
  public:
   Diagnosis(const CausalLm& model, const ParameterSpace& space, Communicator& ranks, int64_t step, const Tensor& tokens,
