@@ -15,6 +15,7 @@
 #include "core/gemm.h"
 #include "core/io/file.h"
 #include "core/parallel.h"
+#include "launch/run_program.h"
 #include "optim/schedule.h"
 
 namespace gta {
@@ -48,9 +49,12 @@ const char* vector_width() {
 
 std::string command_line() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), {});
-  for (char& c : text)
-    if (c == '\0') c = ' ';
+  std::string text;
+  for (std::string word; std::getline(file, word, '\0');) {
+    // As one types it: what lies in folders with spaces is told from its neighbours.
+    const bool plain = !word.empty() && word.find_first_of(" \t\n'\"") == std::string::npos;
+    text += (text.empty() ? "" : " ") + (plain ? word : in_single_quotes(word));
+  }
   return text;
 }
 

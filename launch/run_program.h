@@ -10,4 +10,7 @@ namespace gta {
 // with 0.
 bool run_program(std::vector<std::string> words, const std::string& log);
 
+// A word as a shell is given it, in single quotes.
+std::string in_single_quotes(const std::string& word);
+
 }  // namespace gta

@@ -16,7 +16,7 @@
 namespace gta {
 namespace {
 
-constexpr double kLargestSeed = 9007199254740992.0;  // 2^53
+constexpr const char* kUnmatched = "unmatched";
 constexpr double kLongest = 1e12;
 constexpr size_t kMostNames = 64, kMostSeeds = 1000, kMostTrials = 64;
 
@@ -151,7 +151,7 @@ class FileReader {
                      fmt::format("{}: expected a list of 1 to {} whole numbers, like [1, 2, 3]", key, kMostSeeds));
     for (const auto& item : node) {
       int64_t value = -1;
-      take(number(key, 0, kLargestSeed, KeyType::Integer), item, value);
+      take(number(key, 0, find_config_key("seed")->most, KeyType::Integer), item, value);
       if (value < 0) continue;
       if (std::find(numbers.begin(), numbers.end(), value) != numbers.end())
         problem(item, fmt::format("{}: {} is given twice: remove one", key, value));
@@ -165,6 +165,10 @@ class FileReader {
       return problem(node, fmt::format("{}: expected 1 to {} names, got {}", key, kMostNames, node.size()));
     each_key(node, key + ".", {}, [&](const std::string& name, const YAML::Node& place, const YAML::Node& keys) {
       if (!is_name(name)) wrong_name(key, place, name);
+      if (key == "sizes" && (name == kUnmatched || name.ends_with("-" + std::string(kUnmatched))))
+        problem(
+            place,
+            fmt::format("sizes.{}: is what the report of unmatched variants is called: expected another name", name));
       variations.push_back({name, {}});
       read_yaml_part(keys, file_.path, variations.back().keys, problems);
       for (const char* own : {"name", "seed"})

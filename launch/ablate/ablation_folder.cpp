@@ -8,11 +8,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "checkpoints/reader.h"
 #include "core/error.h"
 #include "core/io/file.h"
+#include "launch/compare/text.h"
 #include "launch/compare/variants.h"
 #include "launch/config/config.h"
 #include "launch/run_folder.h"
@@ -47,6 +49,15 @@ std::string what_differs(const std::string& config_file, const RunConfig& wanted
     text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : "; ", key, value(0), value(1));
   }
   return text;
+}
+
+// Of a failure's file; that it cannot be read is told in its place, and ends nothing.
+std::string reason_in(const std::string& file) {
+  try {
+    return printable(read_file(file, kLargestReason), kLargestReason);
+  } catch (const Error& error) {
+    return printable(error.what());
+  }
 }
 
 }  // namespace
@@ -118,7 +129,7 @@ CellStatus CellFolder::status(const CellPlan& cell) const {
     status.state = CellState::Failed;
   else if (exists(folder))
     status.state = CellState::Interrupted;
-  if (status.state == CellState::Failed) status.reason = read_file(failure_file(cell.name), kLargestReason);
+  if (status.state == CellState::Failed) status.reason = reason_in(failure_file(cell.name));
   return status;
 }
 
@@ -129,6 +140,24 @@ void CellFolder::note_failure(const CellPlan& cell, const std::string& reason) c
 void CellFolder::forget_failure(const CellPlan& cell) const {
   const std::string file = failure_file(cell.name);
   if (::unlink(file.c_str()) != 0 && errno != ENOENT) fail(file, "cannot be removed: {}", std::strerror(errno));
+}
+
+void CellFolder::keep_test(const CellPlan& cell, const std::vector<std::string>& shards,
+                           const std::string& said) const {
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(said, nullptr, false);
+  require(json.is_object(), "test", "{} was evaluated, and what came is no result: {}", cell.name, printable(said));
+  json["shards"] = shards;
+  publish_text(test_file(cell.name), json.dump() + "\n");
+}
+
+std::optional<double> CellFolder::tested_loss(const CellPlan& cell, const std::vector<std::string>& shards) const {
+  constexpr int64_t kLargest = 1 << 24;
+  const std::string file = test_file(cell.name);
+  if (!exists(file)) return std::nullopt;
+  const nlohmann::json json = nlohmann::json::parse(read_file(file, kLargest), nullptr, false);
+  if (!json.is_object() || !json.contains("loss") || !json["loss"].is_number()) return std::nullopt;
+  if (!json.contains("shards") || json["shards"] != nlohmann::json(shards)) return std::nullopt;
+  return json["loss"].get<double>();
 }
 
 AblationLock::AblationLock(const std::string& folder) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,11 @@ class CellFolder {
   CellStatus status(const CellPlan& cell) const;
   void note_failure(const CellPlan& cell, const std::string& reason) const;
   void forget_failure(const CellPlan& cell) const;
+
+  // What `gta eval --json` said of a cell on these shards, into its test_file().
+  void keep_test(const CellPlan& cell, const std::vector<std::string>& shards, const std::string& said) const;
+  // Its loss; nothing where the cell was not evaluated, or on other shards.
+  std::optional<double> tested_loss(const CellPlan& cell, const std::vector<std::string>& shards) const;
 
  private:
   std::string path_;

@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/processors.h"
 #include "launch/ablate/child_process.h"
+#include "launch/compare/text.h"
 #include "launch/progress.h"
 #include "launch/signals.h"
 #include "launch/tensorboard.h"
@@ -30,17 +31,22 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kBetweenLooks = std::chrono::milliseconds(100), kBetweenLines = std::chrono::milliseconds(30'000);
 constexpr int kSaved = 75;  // the exit code of a training that a signal ended
 
-// The last thing that a command called an error; else the end of what it said.
-std::string reason_in(const std::string& output, int code) {
+int64_t size_of(const std::string& output) { return exists(output) ? File(output, File::Mode::Read).size() : 0; }
+
+// The last thing that a command called an error; else the end of what it said. What stands before the byte `from` was
+// said by earlier ones.
+std::string reason_in(const std::string& output, int64_t from, int code) {
+  constexpr size_t kLongestReason = 2000;
   std::string last, error;
   if (exists(output)) {
-    std::istringstream lines(read_file(output));
+    const std::string text = read_file(output);
+    std::istringstream lines(text.substr(std::min(text.size(), static_cast<size_t>(from))));
     for (std::string line; std::getline(lines, line);) {
       if (line.starts_with("gta: error: ")) error = line.substr(12);
       if (!line.empty()) last = line;
     }
   }
-  const std::string said = !error.empty() ? error : last;
+  const std::string said = printable(!error.empty() ? error : last, kLongestReason);
   return code > 128 ? fmt::format("ended by signal {}{}", code - 128, said.empty() ? "" : "; it last said: " + said)
                     : fmt::format("{} (exit code {})", said.empty() ? "it said nothing" : said, code);
 }
@@ -104,11 +110,12 @@ class Runner {
     int64_t slot;
     Stage stage;
     ChildProcess process;
-    bool described = false;  // to TensorBoard
+    int64_t said_before = 0;  // bytes that are in its output from earlier starts
+    bool described = false;   // to TensorBoard
   };
 
   bool wants_test(const CellPlan& cell) const {
-    return !options_.test.empty() && !exists(folder_.test_file(cell.name));
+    return !options_.test.empty() && !folder_.tested_loss(cell, options_.test);
   }
 
   void start_some() {
@@ -119,7 +126,7 @@ class Runner {
         ++next;
         continue;
       }
-      start(*next, status);
+      if (status.state != CellState::Done || wants_test(cells_[*next])) start(*next, status);
       next = waiting_.erase(next);
     }
   }
@@ -136,10 +143,12 @@ class Runner {
     std::vector<std::string> words = threads();
     words.insert(words.end(), {"train", folder_.config_file(plan.name), "--run-dir", folder_.run(plan.name), "--device",
                                device(slot)});
-    running_.push_back({cell, slot, Stage::Train, ChildProcess(words, folder_.output_file(plan.name))});
+    const std::string output = folder_.output_file(plan.name);
+    const int64_t said_before = size_of(output);
+    running_.push_back({cell, slot, Stage::Train, ChildProcess(words, output), said_before});
   }
 
-  // Its result is the command's output, under its name when it is whole.
+  // Its result is the command's output, when it is whole.
   void start_test(size_t cell, int64_t slot) {
     const CellPlan& plan = cells_[cell];
     std::vector<std::string> words = threads();
@@ -191,7 +200,7 @@ class Runner {
     } else if (code != 0 && stopping_ && code > 128) {
       log::warning("{} was ended by signal {}; it goes on from its last checkpoint", cell.name, code - 128);
     } else if (code != 0) {
-      failed(cell, reason_in(folder_.output_file(cell.name), code));
+      failed(cell, reason_in(folder_.output_file(cell.name), job.said_before, code));
     } else if (status.state != CellState::Done) {
       failed(cell, fmt::format("ended without an error at step {} of {}, and is not whole", status.step,
                                cell.config.train.steps));
@@ -204,8 +213,8 @@ class Runner {
   void tested(const Job& job, int code) {
     const CellPlan& cell = cells_[job.cell];
     const std::string output = test_output(cell);
-    if (code == 0) return rename_path(output, folder_.test_file(cell.name));
-    if (!stopping_) log::warning("{} is done, and its test failed: {}", cell.name, reason_in(output, code));
+    if (code == 0) return folder_.keep_test(cell, options_.test, read_file(output));
+    if (!stopping_) log::warning("{} is done, and its test failed: {}", cell.name, reason_in(output, 0, code));
   }
 
   std::string test_output(const CellPlan& cell) const { return folder_.output_file(cell.name) + ".test"; }

@@ -29,7 +29,8 @@ std::optional<double> best_value(const std::vector<TrialResult>& results, const 
   return best;
 }
 
-std::vector<double> widened(const std::vector<double>& values, const std::vector<TrialResult>& results) {
+std::vector<double> widened(const std::vector<double>& values, const std::vector<TrialResult>& results,
+                            const ConfigKey& key) {
   std::set<std::string> arms;
   for (const TrialResult& result : results) arms.insert(result.arm);
   const auto any_best_is = [&](double value) {
@@ -40,8 +41,12 @@ std::vector<double> widened(const std::vector<double>& values, const std::vector
   };
   std::vector<double> wider = values;
   const size_t n = values.size();
-  if (any_best_is(values.front())) wider.insert(wider.begin(), values[0] * values[0] / values[1]);
-  if (any_best_is(values.back())) wider.push_back(values[n - 1] * values[n - 1] / values[n - 2]);
+  const auto fits = [&](double value) {
+    return value <= key.most && (key.above_least ? value > key.least : value >= key.least);
+  };
+  const double below = values[0] * values[0] / values[1], above = values[n - 1] * values[n - 1] / values[n - 2];
+  if (below < values.front() && fits(below) && any_best_is(values.front())) wider.insert(wider.begin(), below);
+  if (above > values.back() && fits(above) && any_best_is(values.back())) wider.push_back(above);
   return wider;
 }
 

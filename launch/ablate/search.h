@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "launch/ablate/cells.h"
+#include "launch/config/schema.h"
 
 namespace gta {
 
@@ -23,7 +24,8 @@ struct TrialResult {
 std::optional<double> best_value(const std::vector<TrialResult>& results, const std::string& arm);
 
 // The values with one more at each end where an arm's best stands, in the ratio of the two beside it; as they are where
-// none does. values: rising.
-std::vector<double> widened(const std::vector<double>& values, const std::vector<TrialResult>& results);
+// none does, and at an end beyond which there is none: the key's least or most, or a first value of 0. values: rising.
+std::vector<double> widened(const std::vector<double>& values, const std::vector<TrialResult>& results,
+                            const ConfigKey& key);
 
 }  // namespace gta

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "bench/decode.h"
@@ -22,6 +21,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/comparison_text.h"
 #include "launch/compare/report.h"
+#include "launch/compare/text.h"
 #include "launch/config/config.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
@@ -112,15 +112,14 @@ class Ablation {
     options.failed = OnFailed::Retry;
     if (file_.tune) {
       for (const Trial& trial : trials_so_far())
-        if (trial.cell.name == command_.cell)
-          return code_of(run_cells(trials_, {trial.cell}, options), trials_, {trial.cell});
+        if (trial.cell.name == command_.cell) return alone(trials_, trial.cell, options);
       if (!take_best(results_of(trials_so_far())))
         fail(command_.cell, "the search of {} is not finished, on which its configuration depends", file_.tune->key);
     }
     options.test = file_.test;
     std::vector<std::string> names;
     for (const CellPlan& cell : cells_of(file_, arms_)) {
-      if (cell.name == command_.cell) return code_of(run_cells(folder_, {cell}, options), folder_, {cell});
+      if (cell.name == command_.cell) return alone(folder_, cell, options);
       names.push_back(cell.name);
     }
     bad_input("--cell", "expected one of {}, got '{}'{}", fmt::join(names, ", "), command_.cell,
@@ -139,14 +138,21 @@ class Ablation {
     options.test = file_.test;
     if (const Progressed so_far = work(folder_, cells, options); so_far != Progressed::Finished) return said(so_far);
     fmt::print("{}\n", status_table(folder_, cells));
-    report(cells);
-    return code_of(RunOutcome::Finished, folder_, cells);
+    const bool all = report(cells);
+    return all ? code_of(RunOutcome::Finished, folder_, cells) : 1;
   }
 
  private:
+  // Where `--slurm` has not prepared the folders, here.
+  static int alone(const CellFolder& folder, const CellPlan& cell, const RunOptions& options) {
+    folder.check({cell});
+    if (!exists(folder.config_file(cell.name))) folder.prepare({cell});
+    return code_of(run_cells(folder, {cell}, options), folder, {cell});
+  }
+
   // A report for each size, and for the variants as they were before they were adjusted; each names the cells that
-  // failed.
-  void report(const std::vector<CellPlan>& cells) {
+  // failed. False where one could not be written, which is told and stops no other.
+  bool report(const std::vector<CellPlan>& cells) {
     std::map<std::string, std::vector<CellPlan>> groups;  // by what the report's folder is called
     for (const CellPlan& cell : cells) {
       const Arm& arm = arms_[cell.arm];
@@ -154,6 +160,7 @@ class Ablation {
       if (!arm.unmatched) groups[of_size].push_back(cell);
       if (arm.unmatched || arm.is_baseline) groups[of_size + "-unmatched"].push_back(cell);
     }
+    bool all = true;
     std::map<std::string, Comparison> comparisons;
     for (const auto& [name, group] : groups) {
       const bool unmatched = name.ends_with("-unmatched");
@@ -163,7 +170,19 @@ class Ablation {
         log::warning("{}: no cell is done", name);
         continue;
       }
-      comparisons.emplace(name, compare_cells(group, unmatched ? Budget::None : file_.equal));
+      if (std::none_of(group.begin(), group.end(), [&](const CellPlan& cell) {
+            return arms_[cell.arm].is_baseline && folder_.status(cell).state == CellState::Done;
+          })) {
+        log::warning("{} is not written: no cell of the baseline {} is done", name, file_.baseline);
+        all = false;
+        continue;
+      }
+      try {
+        comparisons.emplace(name, compare_cells(group, unmatched ? Budget::None : file_.equal));
+      } catch (const Error& error) {  // the other reports can be written
+        log::warning("{} cannot be written: {}", name, one_line(error.what()));
+        all = false;
+      }
     }
     std::vector<ScalingPoint> points;
     for (const auto& [name, comparison] : comparisons)
@@ -172,10 +191,17 @@ class Ablation {
       Supplements supplements{read_profiles(comparison), scaling_study(points, file_.baseline)};
       supplements.decode_tokens_per_second = decoding_speeds(comparison);
       supplements.search = search_;
-      supplements.test = test_of(comparison);
-      ReportFolder(path_ + "/" + name, Existing::Replace).write(comparison, supplements);
-      fmt::print("{}report: {}/{}/report.html\n\n", comparison_text(comparison), path_, name);
+      supplements.test = test_of(comparison, cells);
+      fmt::print("{}", comparison_text(comparison));
+      try {
+        ReportFolder(path_ + "/" + name, Existing::Replace).write(comparison, supplements);
+        fmt::print("report: {}/{}/report.html\n\n", path_, name);
+      } catch (const Error& error) {
+        log::warning("{} cannot be written: {}", name, one_line(error.what()));
+        all = false;
+      }
     }
+    return all;
   }
 
   static void add_points(const Comparison& comparison, const std::string& size, std::vector<ScalingPoint>& points) {
@@ -208,14 +234,15 @@ class Ablation {
   }
 
   // What `gta eval` said of each cell.
-  std::map<std::string, TestSet> test_of(const Comparison& comparison) const {
+  std::map<std::string, TestSet> test_of(const Comparison& comparison, const std::vector<CellPlan>& cells) const {
     std::map<std::string, TestSet> sets;
     if (file_.test.empty()) return sets;
     for (const Variant& variant : comparison.variants) {
       std::map<int64_t, double> losses;
       for (const size_t run : variant.runs) {
         const RunRecord& record = comparison.runs[run];
-        if (const std::optional<double> loss = tested_loss(record.folder + "/test.json"))
+        const CellPlan* const cell = cell_of(record.folder, cells);
+        if (const std::optional<double> loss = cell ? folder_.tested_loss(*cell, file_.test) : std::nullopt)
           losses[record.config.seed] = *loss;
       }
       if (!losses.empty()) sets[variant.name] = {Estimate(losses), {}};
@@ -227,13 +254,10 @@ class Ablation {
     return sets;
   }
 
-  static std::optional<double> tested_loss(const std::string& path) {
-    constexpr int64_t kLargest = 1 << 20;
-    if (!exists(path)) return std::nullopt;
-    const nlohmann::json json = nlohmann::json::parse(read_file(path, kLargest), nullptr, false);
-    const auto loss = json.is_object() ? json.find("loss") : json.end();
-    return json.is_object() && loss != json.end() && loss->is_number() ? std::optional(loss->get<double>())
-                                                                       : std::nullopt;
+  const CellPlan* cell_of(const std::string& folder, const std::vector<CellPlan>& cells) const {
+    for (const CellPlan& cell : cells)
+      if (folder_.run(cell.name) == folder) return &cell;
+    return nullptr;
   }
 
   Comparison compare_cells(const std::vector<CellPlan>& cells, Budget equal) const {
@@ -243,6 +267,7 @@ class Ablation {
     options.equal = equal;
     options.tolerance = file_.tolerance;
     options.practical_difference = file_.practical_difference;
+    if (file_.tune) options.searched = {file_.tune->key};
     std::vector<std::string> runs;
     for (const CellPlan& cell : cells) {
       runs.push_back(folder_.run(cell.name));
@@ -318,7 +343,8 @@ class Ablation {
     const std::vector<double>& values = file_.tune->values;
     std::vector<Trial> trials = trials_of(file_, arms_, values);
     const std::vector<TrialResult> results = results_of(trials);
-    return results.empty() ? trials : trials_of(file_, arms_, widened(values, results));
+    return results.empty() ? trials
+                           : trials_of(file_, arms_, widened(values, results, *find_config_key(file_.tune->key)));
   }
 
   // Gives each arm its best value; false where there are no results.

@@ -34,6 +34,8 @@ struct CompareOptions {
   // Keys that are meant to differ, or their sections ("optimizer."); without any, those below "model." where one of
   // them differs, else all that differ. Where FLOPs have to be equal, train.steps and a schedule that is as long may.
   std::vector<std::string> varied;
+  // Keys whose value each variant took from a search of its own: they may differ too.
+  std::vector<std::string> searched;
   std::map<std::string, NamedCell> cells;  // by the folder of a run
 };
 

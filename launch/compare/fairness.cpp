@@ -20,6 +20,7 @@ namespace {
 // Two quotients of the same counts differ by the rounding of doubles alone.
 constexpr double kSameRatio = 1e-9;
 constexpr const char* kTokenizer = "data.tokenizer";  // its content has a check of its own
+constexpr const char* kLearningRate = "optimizer.learning_rate";
 constexpr double kNoCorrelation = 0.2;
 
 class Fairness {
@@ -60,7 +61,12 @@ class Fairness {
       note(kind, fmt::format("{} is not recorded of {}", what, groups.silent()));
   }
 
+  bool is_searched(const std::string& key) const {
+    return std::find(c_.options.searched.begin(), c_.options.searched.end(), key) != c_.options.searched.end();
+  }
+
   bool is_varied(const std::string& key, bool models_differ) const {
+    if (is_searched(key)) return true;
     if (!c_.options.varied.empty())
       return std::any_of(c_.options.varied.begin(), c_.options.varied.end(), [&](const std::string& varied) {
         return key == varied || (varied.ends_with('.') && key.starts_with(varied));
@@ -96,7 +102,7 @@ class Fairness {
         std::any_of(keys.begin(), keys.end(), [](const std::string& key) { return key.starts_with("model."); });
     bool rates_differ = false;
     for (const std::string& key : keys) {
-      rates_differ = rates_differ || key == "optimizer.learning_rate";
+      rates_differ = rates_differ || key == kLearningRate;
       if (key == kTokenizer || is_varied(key, models_differ) || is_in_proportion(key)) continue;
       std::map<std::string, std::vector<std::string>> by_value;
       for (const Variant& variant : c_.variants) {
@@ -109,7 +115,7 @@ class Fairness {
       if (!run->edited.empty())
         problem("configuration", fmt::format("{}: config.yaml has other values than the newest checkpoint of {}",
                                              run->label, shortened(run->edited)));
-    if (c_.variants.size() > 1 && !rates_differ)
+    if (c_.variants.size() > 1 && !rates_differ && !is_searched(kLearningRate))
       note("learning rate",
            "one learning rate served all variants: one that would do better with another is at a disadvantage");
   }

@@ -36,6 +36,18 @@ bool begins_path(const std::string& text, size_t at) {
 }
 bool ends_path(char c) { return std::string(" \t\"'],){}:;<>|").find(c) != std::string::npos; }
 
+// Where the path that begins at `at` ends; one that stands in quotes or brackets, as in YAML and in errors, may hold
+// spaces, and ends where they do.
+size_t end_of_path(const std::string& text, size_t at) {
+  const char before = at > 0 ? text[at - 1] : ' ';
+  if (before == '"' || before == '\'' || before == '[')
+    if (const size_t closing = text.find(before == '[' ? ']' : before, at); closing != std::string::npos)
+      if (before != '[' || text.find_first_of(",\"'", at) > closing) return closing;
+  size_t end = at;
+  while (end < text.size() && !ends_path(text[end])) ++end;
+  return end;
+}
+
 std::vector<std::string> names_of(const std::string& folder) {
   std::error_code error;
   std::filesystem::path path = std::filesystem::absolute(folder, error);
@@ -74,8 +86,7 @@ std::string without_directories(const std::string& text) {
       out += text[at++];
       continue;
     }
-    size_t end = at;
-    while (end < text.size() && !ends_path(text[end])) ++end;
+    const size_t end = end_of_path(text, at);
     size_t last = end;  // of the path without slashes at its end
     while (last > at + 1 && text[last - 1] == '/') --last;
     const size_t name = text.rfind('/', last - 1) + 1;

@@ -1,9 +1,12 @@
 // gta ablate, as a program: what a kill, a signal, a failing cell and a changed file leave.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "launch/metrics.h"
@@ -165,6 +168,85 @@ TEST_F(Ablate, EachCellIsTestedOnceAtItsEnd) {
   ASSERT_EQ(ablate("a"), 0) << errors();
   const std::string test = read_file(folder_ + "/a/cells/gta-seed-1/test.json");
   EXPECT_NE(test.find("\"loss\":"), std::string::npos) << test;
+}
+
+TEST_F(Ablate, AnotherTestSetIsEvaluatedAnew) {
+  write(1, "test: [shards/train-*.h5]\n");
+  ASSERT_EQ(ablate("a"), 0) << errors();
+  const std::string before = read_file(folder_ + "/a/cells/gta-seed-1/test.json");
+  ASSERT_EQ(ablate("a"), 0) << errors();
+  EXPECT_EQ(read_file(folder_ + "/a/cells/gta-seed-1/test.json"), before);
+  write(1, "test: [shards/documents-*.h5]\n");
+  ASSERT_EQ(ablate("a"), 0) << errors();
+  const auto after = nlohmann::json::parse(read_file(folder_ + "/a/cells/gta-seed-1/test.json"));
+  EXPECT_NE(after["loss"], nlohmann::json::parse(before)["loss"]);
+  const auto report = nlohmann::json::parse(read_file(folder_ + "/a/report/report.json"));
+  EXPECT_EQ(report["test"]["gta"]["loss"]["values"]["1"], after["loss"]);
+}
+
+TEST_F(Ablate, AReportThatCannotBeWrittenStopsNoOther) {
+  write(1, "sizes: {one: {model.layers: 1}, two: {model.layers: 2}, three: {model.layers: 3}}\n");
+  // Of one size the baseline fails; in the report's folder of another one stands what no report wrote.
+  ASSERT_EQ(std::system(("mkdir -p " + folder_ + "/a/cells " + folder_ + "/a/report-one && touch " + folder_ +
+                         "/a/cells/gqa-three-seed-1 " + folder_ + "/a/report-one/mine.txt")
+                            .c_str()),
+            0);
+  EXPECT_EQ(ablate("a"), 1);
+  EXPECT_TRUE(exists(folder_ + "/a/report-two/report.html")) << errors();
+  EXPECT_TRUE(exists(folder_ + "/a/report-one/mine.txt"));
+  EXPECT_FALSE(exists(folder_ + "/a/report-three"));
+  for (const char* said :
+       {"report-one cannot be written: ", "report-three is not written: no cell of the baseline gqa"})
+    EXPECT_NE(errors().find(said), std::string::npos) << errors();
+}
+
+TEST_F(Ablate, ACellThatAnotherProcessFinishesMeanwhileIsNotTestedUnasked) {
+  write(1, "");
+  ASSERT_EQ(ablate("a"), 0) << errors();
+  const std::string cell = folder_ + "/a/cells/gqa-seed-1", other = folder_ + "/running";
+  make_directories(other);
+  const int lock = open((other + "/run.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  ASSERT_EQ(flock(lock, LOCK_EX), 0);
+  const auto exchange = [&] {
+    ASSERT_EQ(renameat2(AT_FDCWD, cell.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE), 0);
+  };
+  exchange();  // now another process seems to train there
+  const pid_t child = start("a");
+  while (errors().find("1 of 2 cells are done") == std::string::npos)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  exchange();  // and has ended
+  EXPECT_EQ(wait(child), 0) << errors();
+  close(lock);
+  EXPECT_FALSE(exists(cell + "/test.json"));
+}
+
+TEST_F(Ablate, WhyACellFailedIsTakenFromItsLastStart) {
+  write(1, "");
+  make_directories(folder_ + "/a/output");
+  publish_text(folder_ + "/a/output/gqa-seed-1.txt", "gta: error: old trouble\n");
+  const pid_t child = start("a", "--set train.steps=3000");
+  wait_for_step("a/cells/gqa-seed-1", 1);
+  const std::string id = std::to_string(child);
+  kill(static_cast<pid_t>(std::stoi(read_file("/proc/" + id + "/task/" + id + "/children"))), SIGKILL);
+  while (!exists(folder_ + "/a/failed/gqa-seed-1.txt")) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  kill(child, SIGTERM);
+  wait(child);
+  const std::string reason = read_file(folder_ + "/a/failed/gqa-seed-1.txt");
+  EXPECT_TRUE(reason.starts_with("ended by signal 9")) << reason;
+  EXPECT_EQ(reason.find("old trouble"), std::string::npos) << reason;
+}
+
+TEST_F(Ablate, AReasonThatCannotBeReadDoesNotHideTheOtherCells) {
+  make_directories(folder_ + "/a/failed");
+  publish_text(folder_ + "/a/failed/gqa-seed-1.txt", std::string(20'000, 'x'));
+  EXPECT_EQ(ablate("a", "--status"), 0) << errors();
+  EXPECT_NE(output().find("0 of 4 done, 1 failed, 3 waiting"), std::string::npos) << output();
+}
+
+TEST_F(Ablate, OneCellNeedsNothingBefore) {
+  ASSERT_EQ(ablate("a", "--cell gta-seed-2"), 0) << errors();
+  EXPECT_TRUE(exists(folder_ + "/a/cells/gta-seed-2/checkpoints/latest"));
+  EXPECT_FALSE(exists(folder_ + "/a/cells/gqa-seed-1"));
 }
 
 }  // namespace

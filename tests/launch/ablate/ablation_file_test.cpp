@@ -133,6 +133,15 @@ name: b
                 .find(":3:11: baseline: expected one of the variants gqa, got 'gqq'; did you mean gqa?"),
             std::string::npos);
   EXPECT_NE(refusal("name: a\n").find("variants: is missing"), std::string::npos);
+  // Of sizes these would be the folders of reports without adjustments.
+  for (const char* name : {"unmatched", "a-unmatched"})
+    EXPECT_NE(refusal(std::string(kFile) + "sizes: {" + name + ": {model.layers: 1}}\n")
+                  .find(fmt::format("sizes.{}: is what the report of unmatched variants is called", name)),
+              std::string::npos);
+  // The largest seed of a configuration is the largest here.
+  EXPECT_NE(refusal("name: a\nbase: run.yaml\nbaseline: gqa\nseeds: [9000000000000001]\nvariants: {gqa: {}}\n")
+                .find("seeds: expected integer, 0 to 9000000000000000"),
+            std::string::npos);
   EXPECT_NE(refusal("[1]\n").find("expected a mapping"), std::string::npos);
 }
 
@@ -262,8 +271,18 @@ TEST(Search, TakesTheLowestMeanAndWidensOnceWhereABestIsAtTheEdge) {
   EXPECT_EQ(best_value(results, "b"), 1);
   EXPECT_FALSE(best_value(results, "c"));
   EXPECT_FALSE(best_value({{"a", 1, 7, NAN}}, "a"));
-  EXPECT_EQ(widened({1, 2, 4}, results), (std::vector<double>{0.5, 1, 2, 4, 8}));
-  EXPECT_EQ(widened({1, 2, 4}, {{"a", 1, 7, 3}, {"a", 2, 7, 2}, {"a", 4, 7, 3}}), (std::vector<double>{1, 2, 4}));
+  const ConfigKey& key = *find_config_key("optimizer.learning_rate");
+  EXPECT_EQ(widened({1, 2, 4}, results, key), (std::vector<double>{0.5, 1, 2, 4, 8}));
+  EXPECT_EQ(widened({1, 2, 4}, {{"a", 1, 7, 3}, {"a", 2, 7, 2}, {"a", 4, 7, 3}}, key), (std::vector<double>{1, 2, 4}));
+}
+
+TEST(Search, WidensToNoValueThatTheKeyCannotHave) {
+  const ConfigKey& decay = *find_config_key("optimizer.weight_decay");
+  EXPECT_EQ(widened({0, 0.1}, {{"a", 0, 7, 1}, {"a", 0.1, 7, 2}}, decay), (std::vector<double>{0, 0.1}));
+  const ConfigKey& ratio = *find_config_key("optimizer.schedule.final_ratio");
+  const std::vector<TrialResult> rising = {{"a", 0.5, 7, 2}, {"a", 1, 7, 1}};
+  EXPECT_EQ(widened({0.5, 1}, rising, ratio), (std::vector<double>{0.5, 1}));
+  EXPECT_EQ(widened({0.5, 1}, rising, *find_config_key("optimizer.learning_rate")), (std::vector<double>{0.5, 1, 2}));
 }
 
 }  // namespace

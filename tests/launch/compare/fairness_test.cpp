@@ -55,6 +55,25 @@ TEST_F(Fairness, AnotherSchedule) {
   expect_problem(change, "missing runs: gta warmup_steps=0 has no run of seed 2 that counts");
 }
 
+TEST_F(Fairness, ValuesOfASearchMayDiffer) {
+  const std::vector<std::string> runs = make_six([](MadeRun& run) {
+    if (run.type == "gta") run.change = [](RunConfig& config) { config.optimizer.learning_rate *= 2; };
+  });
+  EXPECT_NE(text_of(compare_runs(runs).problems).find("configuration: optimizer.learning_rate differs"),
+            std::string::npos);
+  CompareOptions options;
+  options.searched = {"optimizer.learning_rate"};
+  EXPECT_EQ(text_of(compare_runs(runs, options).problems), "");
+  options.searched = {"optimizer.weight_decay"};
+  EXPECT_FALSE(compare_runs(runs, options).fair());
+}
+
+TEST_F(Fairness, ThatOneLearningRateServedAllIsNotSaidAfterASearch) {
+  CompareOptions options;
+  options.searched = {"optimizer.learning_rate"};
+  EXPECT_EQ(text_of(compare_runs(make_six(), options).notes).find("one learning rate served all"), std::string::npos);
+}
+
 TEST_F(Fairness, AConfigurationThatWasEditedAfterTheTraining) {
   const std::vector<std::string> runs = make_six();
   MadeRun edited;

@@ -217,6 +217,11 @@ TEST(Text, IsPrintableAndWithoutFolders) {
   EXPECT_EQ(printable("\xed\xa0\x80\xf4\x90\x80\x80\xc0\x80"), "?????????");
   EXPECT_EQ(without_directories("/home/me/bin/gta train --set data.train=[/data/a.h5, '/b/c/'] --out x/y /"),
             "gta train --set data.train=[a.h5, 'c'] --out x/y ");
+  // In quotes and brackets folders may have spaces.
+  EXPECT_EQ(
+      without_directories("gta train '/my home/a b/c.yaml' --x [\"/my home/d\", \"/e f/\"]: [/g h/i j] is no file"),
+      "gta train 'c.yaml' --x [\"d\", \"f\"]: [i j] is no file");
+  EXPECT_EQ(without_directories("it's '/a, [/b/c, /d/e] /f"), "it's 'a, [c, e] f");
   EXPECT_EQ(short_names({"/a/x/run", "/a/y/run", "/a/y/other/"}),
             (std::vector<std::string>{"x/run", "y/run", "y/other"}));
   EXPECT_EQ(short_names({"/a/b\xff", "/a/b\xfe"}), (std::vector<std::string>{"b?", "b? (2)"}));
