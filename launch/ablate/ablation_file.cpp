@@ -16,7 +16,6 @@
 namespace gta {
 namespace {
 
-constexpr const char* kUnmatched = "unmatched";
 constexpr double kLongest = 1e12;
 constexpr size_t kMostNames = 64, kMostSeeds = 1000, kMostTrials = 64;
 
@@ -165,7 +164,7 @@ class FileReader {
       return problem(node, fmt::format("{}: expected 1 to {} names, got {}", key, kMostNames, node.size()));
     each_key(node, key + ".", {}, [&](const std::string& name, const YAML::Node& place, const YAML::Node& keys) {
       if (!is_name(name)) wrong_name(key, place, name);
-      if (key == "sizes" && (name == kUnmatched || name.ends_with("-" + std::string(kUnmatched))))
+      if (key == "sizes" && (name == "unmatched" || name.ends_with("-unmatched")))
         problem(
             place,
             fmt::format("sizes.{}: is what the report of unmatched variants is called: expected another name", name));

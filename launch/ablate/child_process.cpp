@@ -27,6 +27,9 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const std::str
     fail(output, "cannot be opened: {}", std::strerror(error));
   }
   const pid_t parent = ::getpid();
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   id_ = ::fork();
   if (id_ == 0) {  // only what is safe between fork and exec
     ::setpgid(0, 0);
@@ -50,6 +53,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const std::str
     ::_exit(127);
   }
   const int error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::close(null);
   ::close(log);
   if (id_ < 0) fail("gta " + words[0], "cannot be started: {}", std::strerror(error));

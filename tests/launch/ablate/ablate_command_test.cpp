@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -227,7 +228,9 @@ TEST_F(Ablate, WhyACellFailedIsTakenFromItsLastStart) {
   const pid_t child = start("a", "--set train.steps=3000");
   wait_for_step("a/cells/gqa-seed-1", 1);
   const std::string id = std::to_string(child);
-  kill(static_cast<pid_t>(std::stoi(read_file("/proc/" + id + "/task/" + id + "/children"))), SIGKILL);
+  pid_t trains = 0;
+  ASSERT_TRUE(std::ifstream("/proc/" + id + "/task/" + id + "/children") >> trains);
+  kill(trains, SIGKILL);
   while (!exists(folder_ + "/a/failed/gqa-seed-1.txt")) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   kill(child, SIGTERM);
   wait(child);
