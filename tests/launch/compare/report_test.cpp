@@ -220,7 +220,7 @@ TEST(Text, IsPrintableAndWithoutFolders) {
   // In quotes and brackets folders may have spaces.
   EXPECT_EQ(
       without_directories("gta train '/my home/a b/c.yaml' --x [\"/my home/d\", \"/e f/\"]: [/g h/i j] is no file"),
-      "gta train 'c.yaml' --x [\"d\", \"f\"]: [i j] is no file");
+      "gta train 'c.yaml' --x [\"d\", \"e f\"]: [i j] is no file");
   EXPECT_EQ(without_directories("it's '/a, [/b/c, /d/e] /f"), "it's 'a, [c, e] f");
   EXPECT_EQ(short_names({"/a/x/run", "/a/y/run", "/a/y/other/"}),
             (std::vector<std::string>{"x/run", "y/run", "y/other"}));
