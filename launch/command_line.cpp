@@ -327,8 +327,8 @@ void add_ablate(CLI::App& app, Choices& c) {
   ablate->add_flag("--status", c.ablate.status, "say where each cell stands, and start nothing");
   ablate
       ->add_option("--jobs", c.ablate.jobs,
-                   "cells that are trained side by side; processors, or GPUs, are divided among them")
-      ->capture_default_str()
+                   "cells that are trained side by side; processors, or GPUs, are divided among them; default: 1, with "
+                   "--slurm any number")
       ->check(integer_value(1, 1024));
   ablate->add_flag("--retry-failed", c.ablate.retry_failed, "try failed cells again");
   ablate->add_flag("--slurm", c.ablate.slurm,

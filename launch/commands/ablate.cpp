@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "bench/decode.h"
 #include "core/error.h"
@@ -260,6 +261,17 @@ class Ablation {
     return nullptr;
   }
 
+  // What the file itself has variants differ in, where that is not the model alone.
+  std::vector<std::string> varied() const {
+    std::set<std::string> keys;
+    for (const Variation& variant : file_.variants)
+      for (const auto& [key, placed] : variant.keys)
+        if (!key.starts_with("model.")) keys.insert(key);
+    std::vector<std::string> all(keys.begin(), keys.end());
+    if (!all.empty()) all.insert(all.begin(), "model.");
+    return all;
+  }
+
   Comparison compare_cells(const std::vector<CellPlan>& cells, Budget equal) const {
     CompareOptions options;
     options.name = file_.name;
@@ -267,6 +279,7 @@ class Ablation {
     options.equal = equal;
     options.tolerance = file_.tolerance;
     options.practical_difference = file_.practical_difference;
+    options.varied = varied();
     if (file_.tune) options.searched = {file_.tune->key};
     std::vector<std::string> runs;
     for (const CellPlan& cell : cells) {
@@ -278,7 +291,7 @@ class Ablation {
 
   RunOptions run_options() const {
     RunOptions options;
-    options.jobs = command_.jobs;
+    options.jobs = std::max<int64_t>(1, command_.jobs);
     options.device = command_.device;
     options.failed = command_.retry_failed ? OnFailed::Retry : OnFailed::Leave;
     return options;

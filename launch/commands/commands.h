@@ -91,7 +91,7 @@ int run_plan(const PlanCommand& command);
 struct AblateCommand {
   std::string file, run_dir, device = "auto";
   std::vector<std::string> overrides;
-  int64_t jobs = 1;
+  int64_t jobs = 0;  // not given: one here, any number by SLURM
   double price = 0;  // 0: not given
   std::string cell;  // this one alone
   std::vector<std::string> slurm_options;

@@ -164,6 +164,17 @@ TEST_F(Ablate, ASearchGivesEachVariantAsManyTrialsAndItsBestValue) {
   EXPECT_EQ(config.find("learning_rate: 1e-06"), std::string::npos) << config;
 }
 
+// What the file itself has its variants differ in is what is compared, also outside of the model.
+TEST_F(Ablate, VariantsMayDifferInWhateverTheFileSays) {
+  publish_text(folder_ + "/ablation.yaml",
+               "name: abc\nbase: run.yaml\nbaseline: a\nseeds: [1, 2]\n"
+               "set: {train.steps: 4, model.attention.type: gqa}\nvariants:\n"
+               "  a: {}\n  b: {optimizer.weight_decay: 0.0}\n"
+               "  c: {optimizer.weight_decay: 0.0, model.layers: 1}\n");
+  ASSERT_EQ(ablate("a"), 0) << errors();
+  EXPECT_NE(read_file(folder_ + "/a/report/report.json").find("\"fair\":true"), std::string::npos) << output();
+}
+
 TEST_F(Ablate, EachCellIsTestedOnceAtItsEnd) {
   write(1, "test: [shards/train-*.h5]\n");
   ASSERT_EQ(ablate("a"), 0) << errors();
