@@ -21,7 +21,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"checkpoints", {"core", "layers", "optim", "data", "checkpoints"}},
     {"bench", {"core", "layers", "optim", "data", "bench"}},
     {"launch", {"core", "layers", "optim", "data", "checkpoints", "launch"}},
-    {"launch/commands/ablate.cpp", {"core", "layers", "optim", "data", "checkpoints", "bench", "launch"}},
+    {"launch/commands/ablation_reports.cpp", {"core", "layers", "optim", "data", "checkpoints", "bench", "launch"}},
     {"launch/commands/bench.cpp", {"core", "layers", "optim", "data", "checkpoints", "bench", "launch"}},
     {"launch/commands/bench_decode.cpp", {"core", "layers", "optim", "data", "checkpoints", "bench", "launch"}},
     {"launch/commands/plan.cpp", {"core", "layers", "optim", "data", "checkpoints", "bench", "launch"}}};
