@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/log_file.h"
 
 namespace gta::log {
 namespace {

@@ -25,6 +25,9 @@ void detach_file();
 // One line at the end of a file that is there and not attached; what cannot be written is lost.
 void append_to(const std::string& path, Level level, std::string_view message);
 
+// To the file that is attached alone, if there is one: what a terminal that is everybody's need not show again.
+void write_to_file(Level level, std::string_view message);
+
 template <class... A>
 void debug(fmt::format_string<A...> format, A&&... a) {
   write(Level::Debug, fmt::format(format, std::forward<A>(a)...));

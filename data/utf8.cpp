@@ -27,6 +27,14 @@ int utf8_length(std::string_view text) {
   return static_cast<int>(length);
 }
 
+char32_t utf8_code(std::string_view character) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(character[i]); };
+  if (character.size() == 1) return byte(0);
+  char32_t code = byte(0) & (0x7Fu >> character.size());
+  for (size_t i = 1; i < character.size(); ++i) code = code << 6 | (byte(i) & 0x3Fu);
+  return code;
+}
+
 int64_t find_bad_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     // Most text is ASCII: eight bytes at once.

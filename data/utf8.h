@@ -14,6 +14,9 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 // U+10FFFF included), -1 when they are the beginning of a character that the text ends within. text is not empty.
 int utf8_length(std::string_view text);
 
+// The code point of a whole character in UTF-8.
+char32_t utf8_code(std::string_view character);
+
 // The offset of the first byte that is not UTF-8, or -1.
 int64_t find_bad_utf8(std::string_view text);
 

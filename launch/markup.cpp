@@ -7,15 +7,6 @@ namespace {
 
 constexpr const char* kReplacement = "\xef\xbf\xbd";  // U+FFFD
 
-// Of a whole character in UTF-8.
-char32_t code_of(std::string_view character) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(character[i]); };
-  if (character.size() == 1) return byte(0);
-  char32_t code = byte(0) & (0x7Fu >> character.size());
-  for (size_t i = 1; i < character.size(); ++i) code = code << 6 | (byte(i) & 0x3Fu);
-  return code;
-}
-
 bool may_stand_in_text(char32_t code) {
   if (code == '\t' || code == '\n') return true;
   if (code < 0x20 || (code >= 0x7F && code < 0xA0)) return false;
@@ -39,7 +30,7 @@ std::string escaped(std::string_view text) {
     const int length = utf8_length(text);
     const std::string_view character = text.substr(0, length > 0 ? static_cast<size_t>(length) : 1);
     text.remove_prefix(character.size());
-    if (length <= 0 || !may_stand_in_text(code_of(character)))
+    if (length <= 0 || !may_stand_in_text(utf8_code(character)))
       out += kReplacement;
     else if (character == "&")
       out += "&amp;";

@@ -15,7 +15,6 @@
 
 #include "core/error.h"
 #include "core/io/file.h"
-#include "core/io/refusal.h"
 #include "core/log.h"
 
 namespace gta {

@@ -18,6 +18,8 @@ void install_removal_of_unfinished();
 // Whether the first one is answered on the terminal, as it is unless this says otherwise: not by ranks beside the lead,
 // nor where nothing is left to save.
 void acknowledge_stops(bool yes);
+// What a command ends with that saved and stopped at a signal.
+inline constexpr int kExitInterrupted = 75;
 // The signal that asked to stop, or 0.
 int stop_requested();
 void forget_stop_request();  // once it has been answered: another training may follow in this process

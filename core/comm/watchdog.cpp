@@ -23,7 +23,7 @@
 #include "core/comm/verdict.h"
 #include "core/error.h"
 #include "core/io/open_files.h"
-#include "core/log_file.h"
+#include "core/log.h"
 #include "core/thread.h"
 
 namespace gta {

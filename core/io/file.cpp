@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/io/refusal.h"
 #include "core/io/unfinished.h"
 
 namespace gta {

@@ -51,6 +51,10 @@ std::string parent_of(const std::string& path);
 // before they begin to work, publish_file() asks again.
 std::string output_file(const std::string& path, const std::vector<std::string>& inputs = {});
 
+// Whether an errno says that nothing can be made under a name, now or later: its place is read-only, or no folder. Not
+// that there is no room, no memory, or a disk in trouble.
+bool refuses_the_name(int code);
+
 // Error(BadInput) where there is no folder `path` and none can be made, or no file can be made in it.
 void check_output_folder(const std::string& path);
 // Error(BadInput) where nothing can be made in a folder that is there: found by making something.

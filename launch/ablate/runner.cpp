@@ -29,7 +29,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kBetweenLooks = std::chrono::milliseconds(100), kBetweenLines = std::chrono::milliseconds(30'000);
-constexpr int kSaved = 75;  // the exit code of a training that a signal ended
 
 int64_t size_of(const std::string& output) { return exists(output) ? File(output, File::Mode::Read).size() : 0; }
 
@@ -72,6 +71,31 @@ class Estimate {
  private:
   std::map<size_t, double> speeds_;
 };
+
+// Where all of them stand.
+struct Overview {
+  std::vector<CellStatus> statuses;
+  std::vector<std::optional<double>> seconds_left;  // of each; nothing where no speed is known
+  std::map<CellState, int64_t> counts;
+  std::optional<double> all_seconds_left;
+};
+Overview overview_of(const CellFolder& folder, const std::vector<CellPlan>& cells) {
+  Overview overview;
+  Estimate estimate;
+  for (const CellPlan& cell : cells) {
+    overview.statuses.push_back(folder.status(cell));
+    estimate.add(cell, overview.statuses.back());
+    ++overview.counts[overview.statuses.back().state];
+  }
+  overview.all_seconds_left = 0;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const std::optional<double> left = estimate.seconds_left(cells[i], overview.statuses[i]);
+    overview.seconds_left.push_back(left);
+    if (!left) overview.all_seconds_left.reset();
+    if (overview.all_seconds_left) *overview.all_seconds_left += *left;
+  }
+  return overview;
+}
 
 class Runner {
  public:
@@ -195,7 +219,7 @@ class Runner {
   void trained(const Job& job, int code) {
     const CellPlan& cell = cells_[job.cell];
     const CellStatus status = folder_.status(cell);
-    if (code == kSaved) {
+    if (code == kExitInterrupted) {
       log::info("{} is saved at step {} of {}", cell.name, status.step, cell.config.train.steps);
     } else if (code != 0 && stopping_ && code > 128) {
       log::warning("{} was ended by signal {}; it goes on from its last checkpoint", cell.name, code - 128);
@@ -230,28 +254,19 @@ class Runner {
   }
 
   // " | 3 of 9 done, ETA 20:12"
-  std::string whole() {
-    std::vector<CellStatus> statuses;
-    Estimate estimate;
-    for (const CellPlan& cell : cells_) {
-      statuses.push_back(folder_.status(cell));
-      estimate.add(cell, statuses.back());
-    }
-    int64_t done = 0, failed = 0;
-    double seconds = 0;
-    bool known = true;
-    for (size_t i = 0; i < cells_.size(); ++i) {
-      done += statuses[i].state == CellState::Done;
-      failed += statuses[i].state == CellState::Failed;
-      const std::optional<double> left = estimate.seconds_left(cells_[i], statuses[i]);
-      known = known && left;
-      seconds += left.value_or(0);
-    }
+  std::string whole() const {
+    const Overview all = overview_of(folder_, cells_);
+    const auto count = [&](CellState state) {
+      const auto found = all.counts.find(state);
+      return found == all.counts.end() ? int64_t{0} : found->second;
+    };
+    const int64_t done = count(CellState::Done), failed = count(CellState::Failed);
     const int64_t jobs =
         std::max<int64_t>(1, std::min<int64_t>(options_.jobs, static_cast<int64_t>(cells_.size()) - done));
+    const double seconds = all.all_seconds_left.value_or(0);
     return fmt::format(" | {} of {} done{}{}", done, cells_.size(),
                        failed > 0 ? fmt::format(", {} failed", failed) : "",
-                       known && seconds > 0 ? ", ETA " + duration_text(seconds / static_cast<double>(jobs)) : "");
+                       seconds > 0 ? ", ETA " + duration_text(seconds / static_cast<double>(jobs)) : "");
   }
 
   void say_progress() {
@@ -286,20 +301,12 @@ RunOutcome run_cells(const CellFolder& folder, const std::vector<CellPlan>& cell
 std::string status_table(const CellFolder& folder, const std::vector<CellPlan>& cells) {
   size_t width = 4;
   for (const CellPlan& cell : cells) width = std::max(width, cell.name.size());
-  std::vector<CellStatus> statuses;
-  Estimate estimate;
-  for (const CellPlan& cell : cells) {
-    statuses.push_back(folder.status(cell));
-    estimate.add(cell, statuses.back());
-  }
+  Overview all = overview_of(folder, cells);
   std::string text = fmt::format("{:<{}}  {:<11}  {:>15}  {:>8}  {:>10}  {:>8}\n", "cell", width, "state", "step",
                                  "loss", "validation", "time left");
-  std::map<CellState, int64_t> counts;
-  double seconds = 0;
-  bool known = true;
   for (size_t i = 0; i < cells.size(); ++i) {
-    const CellStatus& s = statuses[i];
-    const std::optional<double> left = estimate.seconds_left(cells[i], s);
+    const CellStatus& s = all.statuses[i];
+    const std::optional<double>& left = all.seconds_left[i];
     const auto number = [](double value) { return std::isfinite(value) ? fmt::format("{:.4f}", value) : "-"; };
     text += fmt::format("{:<{}}  {:<11}  {:>15}  {:>8}  {:>10}  {:>8}\n", cells[i].name, width, name_of(s.state),
                         fmt::format("{}/{}", s.step, cells[i].config.train.steps), s.step > 0 ? number(s.loss) : "-",
@@ -308,14 +315,12 @@ std::string status_table(const CellFolder& folder, const std::vector<CellPlan>& 
                         : left                                                     ? duration_text(*left)
                                                                                    : "-");
     if (!s.reason.empty()) text += fmt::format("{:<{}}  {}\n", "", width, s.reason);
-    ++counts[s.state];
-    known = known && left;
-    seconds += left.value_or(0);
   }
-  text += fmt::format("{} of {} done", counts[CellState::Done], cells.size());
+  text += fmt::format("{} of {} done", all.counts[CellState::Done], cells.size());
   for (CellState state : {CellState::Running, CellState::Interrupted, CellState::Failed, CellState::Waiting})
-    if (counts[state] > 0) text += fmt::format(", {} {}", counts[state], name_of(state));
-  if (known && seconds > 0) text += fmt::format("; {} of work left, one after the other", duration_text(seconds));
+    if (all.counts[state] > 0) text += fmt::format(", {} {}", all.counts[state], name_of(state));
+  if (const double seconds = all.all_seconds_left.value_or(0); seconds > 0)
+    text += fmt::format("; {} of work left, one after the other", duration_text(seconds));
   return text + "\n";
 }
 

@@ -56,7 +56,7 @@ class ReportWriter {
     for (const auto& [name, comparison] : comparisons)
       if (!name.ends_with("-unmatched")) add_points(comparison, name, points);
     for (const auto& [name, comparison] : comparisons) {
-      Supplements supplements{read_profiles(comparison), scaling_study(points, a_.file.baseline)};
+      Supplements supplements{profiles_of(comparison), scaling_study(points, a_.file.baseline)};
       supplements.decode_tokens_per_second = decoding_speeds(comparison);
       supplements.search = a_.search;
       supplements.test = test_of(comparison);

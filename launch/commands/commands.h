@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "launch/signals.h"  // kExitInterrupted
+
 namespace gta {
 
 inline constexpr int kExitCheckFailed = 3;
-inline constexpr int kExitInterrupted = 75;
 
 enum class Output : uint8_t { Text, Json };
 

@@ -30,7 +30,7 @@ int run_compare(const CompareCommand& command) {
   std::optional<ReportFolder> folder;
   if (!command.out.empty()) folder.emplace(command.out, command.replace ? Existing::Replace : Existing::Refuse);
   const Comparison comparison = compare(read_runs(command.runs), options);
-  const Supplements supplements{read_profiles(comparison)};
+  const Supplements supplements{profiles_of(comparison)};
   if (folder) folder->write(comparison, supplements);
   if (command.output == Output::Json)
     fmt::print("{}", report_text(comparison, supplements));

@@ -15,9 +15,9 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/plan_match.h"
 #include "launch/commands/plan_ranks.h"
+#include "launch/commands/planned_run.h"
 #include "launch/config/config.h"
 #include "launch/config/gpus.h"
-#include "launch/vocabulary.h"
 
 namespace gta {
 namespace {
@@ -61,12 +61,9 @@ Subject load_subject(const PlanCommand& command) {
   else if (s.device == DeviceType::Cpu || cuda_device_count() > 0)
     s.here = Device{s.device};
   s.memory = s.gpu ? s.gpu->memory : s.here ? memory_report(*s.here).limit : 0;
-  if (const std::string note = take_vocabulary(s.run); !note.empty()) s.notes.push_back(note);
+  if (const std::string note = resolve_planned(s.run, command.sequence_length); !note.empty()) s.notes.push_back(note);
 
   RunConfig& run = s.run;
-  if (command.sequence_length > 0) run.data.sequence_length = command.sequence_length;
-  require(run.data.sequence_length > 0, "plan", "needs a sequence length: give --sequence-length N");
-  run.model.max_sequence_length = std::max(run.model.max_sequence_length, run.data.sequence_length);
   require(command.gpus == 0 || run.train.global_batch_size > 0, "--gpus",
           "needs the batch that they share: give a run's file, or --set train.global_batch_size=N");
   if (int64_t& size = run.train.micro_batch_size; size == kAutoMicroBatch) {

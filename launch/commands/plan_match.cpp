@@ -6,20 +6,17 @@
 
 #include "core/error.h"
 #include "launch/ablate/matcher.h"
+#include "launch/commands/planned_run.h"
 #include "launch/config/config.h"
-#include "launch/vocabulary.h"
 
 namespace gta {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-RunConfig load(const std::string& path, const std::vector<std::string>& overrides, int64_t sequence_length) {
-  RunConfig run = load_planned_config(path, overrides);
-  take_vocabulary(run);
-  if (sequence_length > 0) run.data.sequence_length = sequence_length;
-  require(run.data.sequence_length > 0, "plan", "needs a sequence length: give --sequence-length N");
-  run.model.max_sequence_length = std::max(run.model.max_sequence_length, run.data.sequence_length);
+RunConfig load(const PlanCommand& command, const std::string& path) {
+  RunConfig run = load_planned_config(path, command.overrides);
+  resolve_planned(run, command.sequence_length);
   return run;
 }
 
@@ -45,8 +42,7 @@ int run_plan_match(const PlanCommand& command) {
   for (const std::string& key : command.adjust)
     require(is_adjustable(key), "--adjust",
             "{} is no key that is adjusted: expected whole numbers of the model, or train.steps", key);
-  const RunConfig baseline = load(command.match, command.overrides, command.sequence_length),
-                  given = load(command.config, command.overrides, command.sequence_length);
+  const RunConfig baseline = load(command, command.match), given = load(command, command.config);
   const double target = cost_of(baseline).of(budget);
   const Match match = match_budget(given, {budget, target, command.tolerance, command.adjust}, command.config);
   if (command.output == Output::Json) {

@@ -3,13 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <tuple>
-
-#include "core/io/file.h"
-#include "core/parallel.h"
 
 namespace gta {
 namespace {
@@ -89,16 +85,14 @@ std::optional<Label> label_of(std::string_view part, Parts parts) {
   return std::nullopt;
 }
 
-std::optional<Profile> profile_of(const Subject& subject, const Comparison& comparison,
-                                  const std::vector<LastRows>& rows) {
+std::optional<Profile> profile_of(const Subject& subject, const Comparison& comparison) {
   const std::string prefix = std::string(subject.key) + "/";
   const bool breakdown = subject.parts == Parts::Lengths;
   std::map<Label, std::map<size_t, std::map<int64_t, double>>> found;  // by label, variant and seed
   std::set<int64_t> steps;
   for (size_t v = 0; v < comparison.variants.size(); ++v)
     for (size_t run : comparison.variants[v].runs) {
-      if (run >= rows.size()) continue;
-      const LastRows& last = rows[run];
+      const LastRows& last = comparison.runs[run].last_rows;
       const auto& values = breakdown ? last.breakdown : last.diagnosis;
       for (auto at = values.lower_bound(prefix); at != values.end() && at->first.starts_with(prefix); ++at) {
         const auto label = label_of(std::string_view(at->first).substr(prefix.size()), subject.parts);
@@ -126,68 +120,13 @@ std::optional<Profile> profile_of(const Subject& subject, const Comparison& comp
   return profile;
 }
 
-// The numbers of a row of the kind, and its step; nothing where the line is none.
-void take(std::string_view line, const char* kind, int64_t& step, std::map<std::string, double>& values) {
-  // Most rows are of steps, and need not be read.
-  if (line.find(std::string("\"") + kind + "\"") == std::string_view::npos) return;
-  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-  if (!json.is_object() || json.value("kind", nlohmann::json()) != kind) return;
-  const auto at = json.find("step");
-  if (at == json.end() || !at->is_number_integer()) return;
-  step = at->get<int64_t>();
-  values.clear();
-  for (const auto& [name, value] : json.items())
-    if (value.is_number() && name.find('/') != std::string::npos) values[name] = value.get<double>();
-}
-
 }  // namespace
 
-LastRows last_rows(const std::string& metrics_file) {
-  constexpr size_t kBlock = 1 << 20;
-  LastRows rows;
-  if (!exists(metrics_file)) return rows;
-  require_file(metrics_file);
-  const File file(metrics_file, File::Mode::Read);
-  const int64_t size = file.size();
-  std::string text;
-  for (int64_t offset = 0; offset < size;) {
-    const int64_t bytes = std::min(static_cast<int64_t>(kBlock), size - offset);
-    const size_t before = text.size();
-    text.resize(before + static_cast<size_t>(bytes));
-    file.read_at(text.data() + before, bytes, offset);
-    offset += bytes;
-    size_t begin = 0;
-    for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      const std::string_view line = std::string_view(text).substr(begin, end - begin);
-      if (line.size() > kBlock) continue;
-      take(line, "breakdown", rows.breakdown_step, rows.breakdown);
-      take(line, "diagnosis", rows.diagnosis_step, rows.diagnosis);
-    }
-    text.erase(0, begin);
-    if (text.size() > kBlock) text = " ";  // of a line that long the rest is no row either
-  }
-  return rows;
-}
-
-std::vector<Profile> profiles_of(const Comparison& comparison, const std::vector<LastRows>& rows) {
+std::vector<Profile> profiles_of(const Comparison& comparison) {
   std::vector<Profile> profiles;
   for (const Subject& subject : kSubjects)
-    if (std::optional<Profile> profile = profile_of(subject, comparison, rows)) profiles.push_back(std::move(*profile));
+    if (std::optional<Profile> profile = profile_of(subject, comparison)) profiles.push_back(std::move(*profile));
   return profiles;
-}
-
-std::vector<Profile> read_profiles(const Comparison& comparison) {
-  std::vector<LastRows> rows(comparison.runs.size());
-  parallel_for(static_cast<int64_t>(rows.size()), [&](int64_t i) {
-    const RunRecord& run = comparison.runs[static_cast<size_t>(i)];
-    if (run.state != RunState::Done) return;
-    try {
-      rows[static_cast<size_t>(i)] = last_rows(run.folder + "/metrics.jsonl");
-    } catch (const Error&) {
-      // It was read when the runs were; what is gone since has no profile.
-    }
-  });
-  return profiles_of(comparison, rows);
 }
 
 }  // namespace gta

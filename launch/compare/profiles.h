@@ -11,14 +11,6 @@
 
 namespace gta {
 
-// The last rows of a run's metrics.jsonl of the kinds "breakdown" and "diagnosis": "loss/position/3-4",
-// "map_entropy/layers.0". Empty where there are none.
-struct LastRows {
-  int64_t breakdown_step = 0, diagnosis_step = 0;
-  std::map<std::string, double> breakdown, diagnosis;
-};
-LastRows last_rows(const std::string& metrics_file);
-
 // One quantity over the parts of a model or of a text.
 struct Profile {
   std::string key;  // "loss/position"
@@ -36,10 +28,7 @@ struct Profile {
 
 inline constexpr size_t kMostLabels = 256;  // of a profile; no more are taken
 
-// rows: of each run, as Comparison::runs has them; those that count are taken. Profiles in an order of their own, those
-// without any number left out.
-std::vector<Profile> profiles_of(const Comparison& comparison, const std::vector<LastRows>& rows);
-// The same, of the runs' files.
-std::vector<Profile> read_profiles(const Comparison& comparison);
+// Of the runs that count (RunRecord::last_rows); in an order of their own, those without any number left out.
+std::vector<Profile> profiles_of(const Comparison& comparison);
 
 }  // namespace gta

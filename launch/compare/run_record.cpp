@@ -239,7 +239,10 @@ RunRecord read_run(const std::string& folder) {
             config);
     record.changes = history_of(text);
     Curves curves(record);
-    curves.conclude(each_row(metrics, [&](const MetricsRow& row) { curves.take(row); }));
+    curves.conclude(each_row(metrics, [&](const MetricsRow& row) {
+      curves.take(row);
+      record.last_rows.take(row);
+    }));
     read_environment(record);
     read_checkpoint(record);
     read_initial(record);

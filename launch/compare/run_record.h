@@ -11,6 +11,7 @@
 
 #include "data/sampler.h"
 #include "launch/compare/initial_parameters.h"
+#include "launch/compare/last_rows.h"
 #include "launch/compare/text.h"
 #include "launch/config/run_config.h"
 
@@ -62,6 +63,7 @@ struct RunRecord {
   // training loss.
   std::vector<ValidationPoint> validation;
   std::vector<TrainingPoint> training;
+  LastRows last_rows;
   // Of all steps; NaN where there are none.
   double seconds_per_step = 0;       // the median
   double tokens_per_second = 0;      // of such a step

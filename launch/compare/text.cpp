@@ -5,30 +5,24 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
+#include <string_view>
+
+#include "data/utf8.h"
 
 namespace gta {
 namespace {
 
+// Control characters, ends of lines, and what turns the direction of writing.
+bool may_be_shown(char32_t code) {
+  return code >= 0x20 && !(code >= 0x7F && code < 0xA0) && !(code >= 0x2028 && code <= 0x202E) &&
+         !(code >= 0x2066 && code <= 0x2069);
+}
+
 // Bytes of the UTF-8 character that begins at `at`; 0 where none does, or one that nobody should be shown.
-size_t character_at(const std::string& text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(at + i < text.size() ? text[at + i] : 0); };
-  const unsigned char first = byte(0), second = byte(1), third = byte(2);
-  if (first < 0x80) return first >= 0x20 && first != 0x7F ? 1 : 0;
-  const size_t length = first >= 0xC2 && first < 0xE0   ? 2
-                        : first >= 0xE0 && first < 0xF0 ? 3
-                        : first >= 0xF0 && first < 0xF5 ? 4
-                                                        : 0;
-  for (size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  // Overlong forms, surrogates, what is beyond Unicode; the control characters of Latin 1.
-  if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second >= 0xA0) || (first == 0xF0 && second < 0x90) ||
-      (first == 0xF4 && second >= 0x90) || (first == 0xC2 && second < 0xA0))
-    return 0;
-  // U+2028 to U+202E and U+2066 to U+2069: ends of lines, and directions of writing.
-  if (first == 0xE2 &&
-      ((second == 0x80 && third >= 0xA8 && third <= 0xAE) || (second == 0x81 && third >= 0xA6 && third <= 0xA9)))
-    return 0;
-  return length;
+size_t character_at(std::string_view text, size_t at) {
+  const int length = utf8_length(text.substr(at));
+  if (length <= 0) return 0;
+  return may_be_shown(utf8_code(text.substr(at, static_cast<size_t>(length)))) ? static_cast<size_t>(length) : 0;
 }
 
 bool begins_path(const std::string& text, size_t at) {

@@ -12,7 +12,6 @@
 
 #include "core/error.h"
 #include "core/io/hash.h"
-#include "core/io/refusal.h"
 #include "core/io/unfinished.h"
 
 namespace gta {

@@ -91,27 +91,28 @@ inline std::vector<RunRecord> made_records(const std::vector<MadeVariant>& varia
 // Everything that a comparison may have.
 inline Supplements made_supplements(const Comparison& comparison, int64_t sizes = 5) {
   Supplements all;
-  std::vector<LastRows> rows(comparison.runs.size());
+  Comparison with_rows = comparison;
   std::vector<ScalingPoint> points;
   for (const Variant& variant : comparison.variants) {
     const double effect = comparison.measured(variant).mean - 2.94;
     for (size_t run : variant.runs) {
       const RandomStream random(run, "rows");
-      rows[run].breakdown_step = rows[run].diagnosis_step = comparison.runs[run].last_step;
+      LastRows& rows = with_rows.runs[run].last_rows;
+      rows.breakdown_step = rows.diagnosis_step = comparison.runs[run].last_step;
       for (int64_t bucket = 0; bucket < 8; ++bucket) {
         const int64_t from = bucket == 0 ? 1 : (int64_t{1} << (bucket - 1)) + 1, to = int64_t{1} << bucket;
         const std::string label = from >= to ? std::to_string(to) : fmt::format("{}-{}", from, to);
         const auto b = static_cast<double>(bucket);
-        rows[run].breakdown["loss/position/" + label] =
+        rows.breakdown["loss/position/" + label] =
             2.8 + 2.5 * std::exp(-b) + effect + 0.02 * random.uniform(static_cast<uint64_t>(bucket));
         if (bucket > 3)
-          rows[run].breakdown["loss/document/" + label] =
+          rows.breakdown["loss/document/" + label] =
               3 - 0.05 * b + effect + 0.02 * random.uniform(20 + static_cast<uint64_t>(bucket));
       }
       for (int64_t layer = 0; layer < 4; ++layer) {
         const double noise = random.uniform(40 + static_cast<uint64_t>(layer));
         const auto at = [&](const char* key) -> double& {
-          return rows[run].diagnosis[fmt::format("{}/layers.{}", key, layer)];
+          return rows.diagnosis[fmt::format("{}/layers.{}", key, layer)];
         };
         const auto l = static_cast<double>(layer);
         at("map_entropy") = 2.5 - 0.3 * l + 0.1 * noise;
@@ -123,9 +124,9 @@ inline Supplements made_supplements(const Comparison& comparison, int64_t sizes 
         at("gradient_norm") = 0.2 + 0.02 * noise;
         at("update_norm") = 0.01 + 0.001 * noise;
       }
-      rows[run].diagnosis["gradient_norm/embed_tokens"] = 0.3;
-      rows[run].diagnosis["gradient_norm/norm"] = 0.05;
-      rows[run].diagnosis["gradient_norm/lm_head"] = 0.25;
+      rows.diagnosis["gradient_norm/embed_tokens"] = 0.3;
+      rows.diagnosis["gradient_norm/norm"] = 0.05;
+      rows.diagnosis["gradient_norm/lm_head"] = 0.25;
     }
     for (int64_t i = 0; i < sizes; ++i) {
       ScalingPoint point{variant.name, fmt::format("size-{}", i), 1e15 * std::pow(4, i), 1e6 * std::pow(2, i), {}};
@@ -135,7 +136,7 @@ inline Supplements made_supplements(const Comparison& comparison, int64_t sizes 
     }
     all.decode_tokens_per_second[variant.name] = 800 + 300 * effect + static_cast<double>(variant.name.size() * 10);
   }
-  all.profiles = profiles_of(comparison, rows);
+  all.profiles = profiles_of(with_rows);
   all.scaling = scaling_study(points, comparison.baseline().name, 200);
   return all;
 }

@@ -8,6 +8,7 @@
 
 #include "core/io/file.h"
 #include "tests/launch/compare/made_records.h"
+#include "tests/launch/compare/made_run.h"
 
 namespace gta {
 namespace {
@@ -25,6 +26,19 @@ class Profiles : public testing::Test {
   }
   std::string folder_;
 };
+
+using ProfilesOfRuns = MadeRuns;
+
+LastRows last_rows(const std::string& metrics_file) {
+  LastRows rows;
+  each_row(metrics_file, [&](const MetricsRow& row) { rows.take(row); });
+  return rows;
+}
+
+std::vector<Profile> profiles_of_one(Comparison comparison, const LastRows& rows) {
+  comparison.runs[0].last_rows = rows;
+  return profiles_of(comparison);
+}
 
 const Profile* find(const std::vector<Profile>& profiles, const std::string& key) {
   for (const Profile& profile : profiles)
@@ -63,16 +77,15 @@ TEST_F(Profiles, ValuesAreMeansOverTheSeedsThatCount) {
   std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", -0.02}}, 3);
   runs[1].state = RunState::Diverged;  // gqa, seed 2
   runs[1].reason = "diverged";
-  const Comparison comparison = compare(runs, {});
-  std::vector<LastRows> rows(runs.size());
   for (size_t i = 0; i < runs.size(); ++i) {
-    rows[i].diagnosis_step = 700 + static_cast<int64_t>(i);
-    rows[i].diagnosis = {{"map_entropy/layers.0", 1.0 + static_cast<double>(i)},
-                         {"map_entropy/layers.10", 5},
-                         {"map_entropy/layers.9", 4}};
+    LastRows& rows = runs[i].last_rows;
+    rows.diagnosis_step = 700 + static_cast<int64_t>(i);
+    rows.diagnosis = {{"map_entropy/layers.0", 1.0 + static_cast<double>(i)},
+                      {"map_entropy/layers.10", 5},
+                      {"map_entropy/layers.9", 4}};
   }
-  rows[5].diagnosis["latent_rank/layers.0"] = 30;
-  const std::vector<Profile> profiles = profiles_of(comparison, rows);
+  runs[5].last_rows.diagnosis["latent_rank/layers.0"] = 30;
+  const std::vector<Profile> profiles = profiles_of(compare(runs, {}));
   ASSERT_EQ(profiles.size(), 2u);
   const Profile& entropy = *find(profiles, "map_entropy");
   EXPECT_EQ(entropy.labels, (std::vector<std::string>{"0", "9", "10"}));
@@ -96,7 +109,7 @@ TEST_F(Profiles, PositionsAndPartsAreInTheirOrder) {
     rows.breakdown[std::string("loss/position/") + bucket] = 3;
   for (const char* part : {"embed_tokens", "layers.0", "layers.2", "layers.11", "norm", "lm_head"})
     rows.diagnosis[std::string("gradient_norm/") + part] = 1;
-  const std::vector<Profile> profiles = profiles_of(comparison, {rows});
+  const std::vector<Profile> profiles = profiles_of_one(comparison, rows);
   EXPECT_EQ(find(profiles, "loss/position")->labels,
             (std::vector<std::string>{"1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "129+"}));
   EXPECT_EQ(find(profiles, "gradient_norm")->labels,
@@ -112,19 +125,21 @@ TEST_F(Profiles, NamesThatAreNoPartsAreNotTaken) {
   for (const char* name : {"map_entropy/layers.", "map_entropy/layers.x", "map_entropy/norm", "map_entropy/layers.-1",
                            "gradient_norm/other", "unknown/layers.0"})
     rows.diagnosis[name] = 1;
-  EXPECT_TRUE(profiles_of(comparison, {rows}).empty());
+  EXPECT_TRUE(profiles_of_one(comparison, rows).empty());
   for (int i = 0; i < 10000; ++i) rows.breakdown["loss/position/" + std::to_string(i + 1)] = 3;
-  EXPECT_EQ(profiles_of(comparison, {rows}).front().labels.size(), kMostLabels);
+  EXPECT_EQ(profiles_of_one(comparison, rows).front().labels.size(), kMostLabels);
 }
 
-TEST_F(Profiles, AreReadFromTheRunsFolders) {
-  std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", 0}}, 1);
-  for (RunRecord& run : runs) {
-    run.folder = folder_ + "/" + run.config.name;
-    std::filesystem::create_directories(run.folder);
+TEST_F(ProfilesOfRuns, AreReadFromTheRunsFolders) {
+  std::vector<std::string> runs;
+  for (const std::string type : {"gqa", "gta"}) {
+    MadeRun made;
+    made.type = type;
+    runs.push_back(make(type, made));
   }
-  publish_text(runs[0].folder + "/metrics.jsonl", "{\"kind\":\"diagnosis\",\"step\":8,\"key_rank/layers.0\":20}\n");
-  const std::vector<Profile> profiles = read_profiles(compare(runs, {}));
+  publish_text(runs[0] + "/metrics.jsonl", read_file(runs[0] + "/metrics.jsonl") +
+                                               "{\"kind\":\"diagnosis\",\"step\":8,\"key_rank/layers.0\":20}\n");
+  const std::vector<Profile> profiles = profiles_of(compare_runs(runs));
   ASSERT_EQ(profiles.size(), 1u);
   EXPECT_EQ(profiles[0].lines.size(), 1u);
   EXPECT_EQ(profiles[0].lines[0].values[0].mean, 20);
