@@ -1,6 +1,7 @@
 // The two products of few queries with a block of a cache, in tiles of registers: a number of the cache is read and
 // widened once for up to four rows of queries, and there is one reduction across lanes for as many scores as a vector
-// has lanes.
+// has lanes. Rows of keys are read from their first number to their last, one after the other, which is what a
+// processor fetches ahead by itself into the nearest cache.
 //
 // Memory that is needed soon is fetched meanwhile: ahead() is called with every step of the cache's numbers.
 //
@@ -34,11 +35,11 @@ struct TileRows {
 // Rows of queries that a tile has at most.
 template <class C>
 inline constexpr int kTileRows = kLanes<C> < 4 ? kLanes<C> : 4;
-// Keys of a tile of R rows: with them it has as many sums as a vector has lanes.
+// Heads of a tile of R rows: with them it has as many sums as a vector has lanes.
 template <class C, int R>
-inline constexpr int kTileKeys = kLanes<C> / (R == 3 ? 4 : R);
-// A caller's block has a multiple of so many scores a row.
-inline constexpr int64_t kScoreMultiple = 16;
+inline constexpr int kTileHeads = kLanes<C> / (R == 3 ? 4 : R);
+// Scores that a tile writes behind those that are wanted, at most.
+inline constexpr int64_t kMostTileHeads = 16;
 
 // Whether a tile has numbers behind a head's last one to stay away from. Nothing may be called while sums are in
 // registers, so such tiles are others.
@@ -51,12 +52,75 @@ const T* padded(const T* from, int64_t count, T (&room)[size]) {
   return room;
 }
 
-// scores(r, i) = q_r . k_i of R rows. Of a tile that is not full the last key fills the rest.
+// A tile's sums, of each row one for each head or key, become scores.
+template <int R, class C>
+[[gnu::always_inline]] inline void store_scores(const Vector<C> (&sums)[kLanes<C>], const TileRows<C>& scores) {
+  const Vector<C> all = sum_lanes<C>(sums);
+  constexpr size_t bytes = kTileHeads<C, R> * sizeof(C);
+  for (int r = 0; r < R; ++r)
+    std::memcpy(scores.row(r), reinterpret_cast<const char*>(&all) + static_cast<size_t>(r) * bytes, bytes);
+}
+
+// All heads of rows of a cache in the order in which they lie, and the queries of each.
+template <class T, class C>
+struct CachedHeads {
+  const T* numbers;      // of the head that is next
+  const C* queries;      // of that head
+  int64_t dim, heads;    // of a head, and of a row
+  int64_t to_next_row;   // numbers between the last head of a row and the first of the next
+  int64_t query_stride;  // between the queries of two heads
+  int64_t left;          // heads of all rows that are still to come
+  int64_t head = 0;
+  void next() {
+    if (--left <= 0) return;  // whoever goes on has the last one again
+    numbers += dim;
+    queries += query_stride;
+    if (++head < heads) return;
+    head = 0;
+    numbers += to_next_row;
+    queries -= heads * query_stride;
+  }
+};
+
+// scores(r, i) = q_r . k_i of R rows, of the next heads, each with its own queries. Where fewer are left the last fills
+// the rest.
 template <int R, Steps steps, class T, class C, class F>
-void score_tile(const TileRows<const C>& q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores,
-                F& ahead) {
+void score_heads_tile(CachedHeads<T, C>& heads, int64_t q_pitch, const TileRows<C>& scores, F& ahead) {
   using Wide = Widened<T>;
-  constexpr int parts = Wide::kParts, n = kTileKeys<C, R>;
+  constexpr int parts = Wide::kParts, n = kTileHeads<C, R>;
+  Vector<C> sums[kLanes<C>] = {};
+  CachedHeads<T, C> at_head = heads;  // in registers, as is what fetches
+  F fetch = ahead;
+  const int64_t dim = heads.dim, whole = dim / Wide::kStep * Wide::kStep;
+  unrolled<n>([&](auto i) {
+    const auto add_step = [&](int64_t at, const T* from) __attribute__((always_inline)) {
+      Vector<C> k[parts];
+      Wide::load(from, k);
+      fetch();
+      unrolled<R * parts>([&](auto j) {
+        const C* const q = at_head.queries + j / parts * q_pitch + at;
+        sums[j / parts * n + i] += load_vector<C>(q + j % parts * kLanes<C>) * k[j % parts];
+      });
+    };
+    for (int64_t at = 0; at < whole; at += Wide::kStep) add_step(at, at_head.numbers + at);
+    if constexpr (steps == Steps::LastInPart) {
+      T rest[Wide::kStep];
+      add_step(whole, padded(at_head.numbers + whole, dim - whole, rest));
+    }
+    at_head.next();
+  });
+  heads = at_head;
+  ahead = fetch;
+  store_scores<R>(sums, scores);
+}
+
+// The same of `count` keys of one head, of all of them step by step: their queries are loaded once, which is faster
+// where there are more rows than a tile has and all but the first find the keys in the nearest cache.
+template <int R, Steps steps, class T, class C, class F>
+void score_keys_tile(const TileRows<const C>& q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores,
+                     F& ahead) {
+  using Wide = Widened<T>;
+  constexpr int parts = Wide::kParts, n = kTileHeads<C, R>;
   Vector<C> sums[kLanes<C>] = {};
   const T* key[n];
   unrolled<n>([&](auto i) { key[i] = keys.row(std::min<int64_t>(i, count - 1)); });
@@ -79,9 +143,7 @@ void score_tile(const TileRows<const C>& q, const CachedRows<T>& keys, int64_t c
     add_step(whole, [&](auto i) { return rest[i]; });
   }
   ahead = fetch;
-  const Vector<C> all = sum_lanes<C>(sums);
-  for (int r = 0; r < R; ++r)
-    std::memcpy(scores.row(r), reinterpret_cast<const char*>(&all) + r * n * sizeof(C), n * sizeof(C));
+  store_scores<R>(sums, scores);
 }
 
 // u_r = factors[r] u_r + sum over keys of p(r, key) v_key, of R rows, and of so many vectors of columns.
@@ -137,13 +199,21 @@ void for_row_tiles(int64_t rows, F&& f) {
   }
 }
 
-// score_tile() of any number of numbers, and value_tile() of all columns.
+// Tiles of any number of numbers, and all columns of values.
 template <int R, class T, class C, class F>
-void score(const TileRows<const C>& q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores, F& ahead) {
-  if (keys.dim % Widened<T>::kStep == 0)
-    score_tile<R, Steps::Whole>(q, keys, count, scores, ahead);
+void score_heads(CachedHeads<T, C>& heads, int64_t q_pitch, const TileRows<C>& scores, F& ahead) {
+  if (heads.dim % Widened<T>::kStep == 0)
+    score_heads_tile<R, Steps::Whole>(heads, q_pitch, scores, ahead);
   else
-    score_tile<R, Steps::LastInPart>(q, keys, count, scores, ahead);
+    score_heads_tile<R, Steps::LastInPart>(heads, q_pitch, scores, ahead);
+}
+template <int R, class T, class C, class F>
+void score_keys(const TileRows<const C>& q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores,
+                F& ahead) {
+  if (keys.dim % Widened<T>::kStep == 0)
+    score_keys_tile<R, Steps::Whole>(q, keys, count, scores, ahead);
+  else
+    score_keys_tile<R, Steps::LastInPart>(q, keys, count, scores, ahead);
 }
 
 template <int R, class T, class C, class F>
@@ -157,8 +227,8 @@ void add_values(TileRows<C> u, const C* factors, const TileRows<const C>& p, Cac
            u.data += n * kLanes<C>, values.data += n * kLanes<C>, values.dim -= n * kLanes<C>)
         value_tile<R, n, Steps::Whole>(u, factors, p, values, count, ahead);
   };
-  // As many sums as half of the registers hold.
-  constexpr int most = kVectorRegisters / 2 / (R == 3 ? 4 : R);
+  // As many sums as three quarters of the registers hold.
+  constexpr int most = kVectorRegisters * 3 / 4 / R;
   if constexpr (most >= 8) tiles(std::integral_constant<int, 8>{});
   if constexpr (most >= 4) tiles(std::integral_constant<int, 4>{});
   tiles(std::integral_constant<int, 2>{});
