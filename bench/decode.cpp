@@ -30,22 +30,23 @@ std::vector<int64_t> all(int64_t sequences) {
 
 }  // namespace
 
-DecodeBenchmark::DecodeBenchmark(const ModelConfig& model, DType dtype, WeightFormat weights, Device device)
-    : config_(model), space_(std::make_unique<ParameterSpace>()), device_(device) {
+DecodeBenchmark::DecodeBenchmark(const ModelConfig& model, const DecodeFormats& formats, Device device)
+    : config_(model), space_(std::make_unique<ParameterSpace>()), formats_(formats), device_(device) {
   model_ = std::make_unique<CausalLm>(*space_, config_);
-  space_->allocate(dtype, device, SpaceUse::Inference);
+  space_->allocate(formats.compute, device, SpaceUse::Inference);
   space_->initialize(1234);
   // The table of the embedding is looked up, not multiplied with, unless it is the head as well.
   for (const Parameter& parameter : space_->parameters())
     if (config_.tie_embeddings || parameter.name != "model.embed_tokens.weight") multiplying_ += parameter.elements();
-  weight_bytes_ = multiplying_ * (weights == WeightFormat::Int8 ? 1 : static_cast<int64_t>(size_of(dtype)));
-  if (weights == WeightFormat::Int8) space_->use_int8(model_->only_looked_up());
+  weight_bytes_ =
+      multiplying_ * (formats.weights == WeightFormat::Int8 ? 1 : static_cast<int64_t>(size_of(formats.compute)));
+  if (formats.weights == WeightFormat::Int8) space_->use_int8(model_->only_looked_up());
 }
 
 DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens) const {
   DecodeMeasurement measured{at, {}, 0, 0, 0, 0};
   const int64_t before = bytes_in_use(device_), capacity = at.context + tokens + 1;
-  DecodingCache cache = model_->make_cache(at.sequences, capacity);
+  DecodingCache cache = model_->make_cache(at.sequences, capacity, formats_.cache);
   measured.cache_bytes = (bytes_in_use(device_) - before) / capacity * at.context;
   fill(cache, config_.layers, at.context);
   const std::vector<int64_t> sequences = all(at.sequences);
@@ -65,7 +66,7 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
 }
 
 double DecodeBenchmark::measure_prefill(int64_t context, int64_t chunk) const {
-  DecodingCache cache = model_->make_cache(1, context);
+  DecodingCache cache = model_->make_cache(1, context, formats_.cache);
   const std::vector<int64_t> sequence = {0};
   const auto run = [&](int64_t tokens) {
     for (int64_t first = 0; first < tokens; first += chunk)

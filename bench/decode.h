@@ -29,10 +29,15 @@ struct DecodeMeasurement {
 
 enum class WeightFormat : uint8_t { AsComputed, Int8 };  // of matrices: the dtype of compute, or bytes
 
+struct DecodeFormats {
+  DType compute, cache;
+  WeightFormat weights = WeightFormat::AsComputed;
+};
+
 class DecodeBenchmark {
  public:
   // Random weights, the same for every variant's common parts.
-  DecodeBenchmark(const ModelConfig& model, DType dtype, WeightFormat weights, Device device);
+  DecodeBenchmark(const ModelConfig& model, const DecodeFormats& formats, Device device);
   DecodeMeasurement measure(const DecodePoint& at, int64_t tokens) const;
   double measure_prefill(int64_t context, int64_t chunk) const;  // seconds
   int64_t weight_bytes() const { return weight_bytes_; }         // that a token multiplies with
@@ -41,6 +46,7 @@ class DecodeBenchmark {
   ModelConfig config_;
   std::unique_ptr<ParameterSpace> space_;
   std::unique_ptr<CausalLm> model_;
+  DecodeFormats formats_;
   Device device_;
   int64_t weight_bytes_ = 0, multiplying_ = 0;  // weights that a token multiplies with
 };

@@ -187,6 +187,14 @@ void add_weights(CLI::App* app, std::string& weights) {
       ->check(one_of({"dtype", "int8"}));
 }
 
+void add_cache(CLI::App* app, std::string& cache) {
+  app->add_option("--cache", cache,
+                  "of keys, values and latents; dtype: as computed with, which float32 and bfloat16 may differ from "
+                  "(docs/inference.md)")
+      ->capture_default_str()
+      ->check(one_of({"dtype", "float32", "bfloat16"}));
+}
+
 void add_generate(CLI::App& app, Choices& c) {
   CLI::App* generate = app.add_subcommand("generate", "continue a text, streamed to the terminal, or many at once");
   add_path(generate, "checkpoint", c.generate.checkpoint, "a run's folder or a checkpoint")->required();
@@ -212,6 +220,7 @@ void add_generate(CLI::App& app, Choices& c) {
                      "of the picked tokens, as the model gives them; with --json or --batch");
   generate->add_flag("--json", c.json, "the answer to --prompt as --batch gives it, a line for each sample");
   add_weights(generate, c.generate.weights);
+  add_cache(generate, c.generate.cache);
   add_model_overrides(generate, c.generate.overrides);
   add_device(generate, c.generate.device);
   generate->footer("example: gta generate runs/kjv-gta --prompt 'In the beginning' --max-tokens 100");
@@ -493,10 +502,11 @@ void add_bench_decode(CLI::App* bench, Choices& c) {
   decode->add_option("--prefill-chunk", command.prefill_chunk, "tokens of a prompt that are read at once")
       ->capture_default_str()
       ->check(integer_value(1, kLongestSequence));
-  decode->add_option("--dtype", command.dtype, "of weights and cache")
+  decode->add_option("--dtype", command.dtype, "of compute, and of weights and cache where nothing else is said")
       ->capture_default_str()
       ->check(one_of({"float32", "bfloat16"}));
   add_weights(decode, command.weights);
+  add_cache(decode, command.cache);
   add_path(decode, "--svg", command.svg, "a picture of it");
   decode->add_flag("--json", c.json, "for programs");
   add_overrides(decode, command.overrides);

@@ -43,17 +43,17 @@ std::vector<float> append_tokens(const CausalLm& model, std::span<const int32_t>
 
 void generate(const CausalLm& model, const Tokenizer& tokenizer, const std::string& prompt,
               const SamplingOptions& options, const std::function<void(const std::string&)>& emit) {
-  generate_samples(model, tokenizer, prompt, options, 1, kPrefillChunk, {.emits = emit});
+  generate_samples(model, tokenizer, prompt, options, 1, {model.dtype()}, {.emits = emit});
 }
 
 void generate_samples(const CausalLm& model, const Tokenizer& tokenizer, const std::string& prompt,
-                      const SamplingOptions& options, int64_t samples, int64_t prefill_chunk,
+                      const SamplingOptions& options, int64_t samples, const CacheOptions& cached,
                       const SampleListener& listener) {
   const int64_t longest = model.config().max_sequence_length;
   const std::vector<int32_t> tokens = prompt_tokens(model.config(), tokenizer, prompt);
   const auto prompted = static_cast<int64_t>(tokens.size());
-  DecodingCache cache = model.make_cache(1, prompted + std::min(longest - prompted, options.max_tokens));
-  const std::vector<float> first = append_tokens(model, tokens, 0, cache, prefill_chunk);
+  DecodingCache cache = model.make_cache(1, prompted + std::min(longest - prompted, options.max_tokens), cached.dtype);
+  const std::vector<float> first = append_tokens(model, tokens, 0, cache, cached.prefill_chunk);
   for (int64_t sample = 0; sample < samples; ++sample) {
     SamplingOptions own = options;
     own.seed = options.seed + static_cast<uint64_t>(sample);
@@ -65,7 +65,7 @@ void generate_samples(const CausalLm& model, const Tokenizer& tokenizer, const s
       // The end of the document is no token of the text.
       if (listener.emits && (text.reason() != FinishReason::End || !piece.empty())) listener.emits(piece);
       if (text.finished()) break;
-      logits = append_tokens(model, std::span(text.tokens()).last(1), 0, cache, prefill_chunk);
+      logits = append_tokens(model, std::span(text.tokens()).last(1), 0, cache, cached.prefill_chunk);
     }
     if (listener.ends) listener.ends(text);
   }

@@ -7,13 +7,11 @@
 #include <vector>
 
 #include "data/tokenizer.h"
+#include "launch/generation/cache_options.h"
 #include "launch/generation/continuation.h"
 #include "layers/transformer/causal_lm.h"
 
 namespace gta {
-
-// Tokens of a prompt that are computed at once.
-inline constexpr int64_t kPrefillChunk = 512;
 
 // What a model is given to continue: BOS and the prompt's pieces. Error(BadInput) when it is longer than the context.
 std::vector<int32_t> prompt_tokens(const ModelConfig& config, const Tokenizer& tokenizer, const std::string& prompt);
@@ -25,9 +23,9 @@ std::vector<float> append_tokens(const CausalLm& model, std::span<const int32_t>
 // A row of logits on the host.
 std::vector<float> logits_row(const Tensor& logits, int64_t row);
 
-// Continues the prompt until max_tokens, a stop string, the end-of-document token or the model's longest sequence;
-// `emit` gets a piece of complete UTF-8 for each token (it may be empty), a last character that was not completed as
-// U+FFFD.
+// Continues the prompt, with a cache in the dtype of compute, until max_tokens, a stop string, the end-of-document
+// token or the model's longest sequence; `emit` gets a piece of complete UTF-8 for each token (it may be empty), a last
+// character that was not completed as U+FFFD.
 void generate(const CausalLm& model, const Tokenizer& tokenizer, const std::string& prompt,
               const SamplingOptions& options, const std::function<void(const std::string&)>& emit);
 
@@ -40,7 +38,7 @@ struct SampleListener {
 // The same `samples` times one after the other: sample i is, bit for bit, the one that options.seed + i gives alone.
 // The prompt is computed once.
 void generate_samples(const CausalLm& model, const Tokenizer& tokenizer, const std::string& prompt,
-                      const SamplingOptions& options, int64_t samples, int64_t prefill_chunk,
+                      const SamplingOptions& options, int64_t samples, const CacheOptions& cached,
                       const SampleListener& listener);
 
 }  // namespace gta

@@ -112,7 +112,7 @@ std::vector<double> decoded_logits(const Fixture& fixture, const Trained& traine
   std::vector<double> logits;
   for (int64_t b = 0; b < fixture.batch; ++b) {
     constexpr int64_t kOnly[] = {0};
-    DecodingCache cache = trained.model.make_cache(1, fixture.sequence);
+    DecodingCache cache = trained.model.make_cache(1, fixture.sequence, trained.model.dtype());
     for (int64_t at = 0, count = (fixture.sequence + 1) / 2; at < fixture.sequence; at += count, count = 1) {
       const auto from = tokens.begin() + b * fixture.sequence + at;
       const std::vector<double> last =

@@ -96,7 +96,7 @@ class ReportWriter {
         const int64_t context = std::max(kLeastContext, variant.config.data.sequence_length);
         model.max_sequence_length = std::max(model.max_sequence_length, context + kTokens + 1);
         const DecodeMeasurement measured =
-            DecodeBenchmark(model, dtype, WeightFormat::AsComputed, device).measure({context, 1}, kTokens);
+            DecodeBenchmark(model, {.compute = dtype, .cache = dtype}, device).measure({context, 1}, kTokens);
         speeds[variant.name] = std::max(speeds[variant.name], measured.tokens_per_second());
       }
     return speeds;

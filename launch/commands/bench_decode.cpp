@@ -12,6 +12,7 @@
 #include "launch/chart/chart.h"
 #include "launch/commands/commands.h"
 #include "launch/config/config.h"
+#include "launch/generation/cache_options.h"
 #include "launch/plan.h"
 
 namespace gta {
@@ -44,11 +45,16 @@ ModelConfig load_subject(const DecodeBenchCommand& command, const std::string& p
   return model;
 }
 
+DecodeFormats formats_of(const DecodeBenchCommand& command) {
+  const DType compute = dtype_from_name(command.dtype);
+  return {compute, cache_dtype(command.cache, compute),
+          command.weights == "int8" ? WeightFormat::Int8 : WeightFormat::AsComputed};
+}
+
 Measured measure(const DecodeBenchCommand& command, const std::string& path) {
   const Device device = device_from_name(command.device);
   Measured measured{name_of_file(path), load_subject(command, path), 0, measure_copy_bandwidth(device), {}};
-  const DecodeBenchmark benchmark(measured.model, dtype_from_name(command.dtype),
-                                  command.weights == "int8" ? WeightFormat::Int8 : WeightFormat::AsComputed, device);
+  const DecodeBenchmark benchmark(measured.model, formats_of(command), device);
   measured.weight_bytes = benchmark.weight_bytes();
   for (int64_t context : command.contexts)
     for (int64_t sequences : command.sequences) {
@@ -62,9 +68,10 @@ Measured measure(const DecodeBenchCommand& command, const std::string& path) {
 }
 
 void print_table(const DecodeBenchCommand& command, const std::vector<Measured>& all) {
-  fmt::print("{}{} on {}, {} threads; medians of {} tokens, random weights\n\n", command.dtype,
-             command.weights == "int8" ? " with int8 weights" : "", name_of(device_from_name(command.device)),
-             threads(), command.tokens);
+  const DecodeFormats formats = formats_of(command);
+  fmt::print("{}{}, cache {}, on {}, {} threads; medians of {} tokens, random weights\n\n", command.dtype,
+             formats.weights == WeightFormat::Int8 ? " with int8 weights" : "", name_of(formats.cache),
+             name_of(device_from_name(command.device)), threads(), command.tokens);
   constexpr const char* line = "{:<20} {:>8} {:>5} {:>9} {:>9} {:>8} {:>7} {:>10} {:>10} {:>12}\n";
   fmt::print(line, "model", "context", "seqs", "ms/token", "tokens/s", "GB/s", "copy", "cache MiB", "MFLOP",
              "prefill t/s");
@@ -81,8 +88,13 @@ void print_table(const DecodeBenchCommand& command, const std::vector<Measured>&
 }
 
 Json json_of(const DecodeBenchCommand& command, const std::vector<Measured>& all) {
-  Json json = {{"dtype", command.dtype}, {"weights", command.weights}, {"device", command.device},
-               {"threads", threads()},   {"tokens", command.tokens},   {"prefill_chunk", command.prefill_chunk},
+  Json json = {{"dtype", command.dtype},
+               {"weights", command.weights},
+               {"cache", name_of(formats_of(command).cache)},
+               {"device", command.device},
+               {"threads", threads()},
+               {"tokens", command.tokens},
+               {"prefill_chunk", command.prefill_chunk},
                {"models", Json::array()}};
   for (const Measured& m : all) {
     Json points = Json::array();

@@ -38,7 +38,7 @@ struct EvalCommand {
 int run_eval(const EvalCommand& command);
 
 struct GenerateCommand {
-  std::string checkpoint, batch, out, device = "auto", weights = "dtype";
+  std::string checkpoint, batch, out, device = "auto", weights = "dtype", cache = "dtype";
   std::optional<std::string> prompt;
   std::vector<std::string> overrides, stop;
   bool interactive = false, log_probabilities = false;
@@ -134,7 +134,7 @@ int run_bench_step(const BenchCommand& command);
 
 struct DecodeBenchCommand {
   std::vector<std::string> configs, overrides;
-  std::string device = "auto", dtype = "float32", weights = "dtype", svg;
+  std::string device = "auto", dtype = "float32", weights = "dtype", cache = "dtype", svg;
   std::vector<int64_t> contexts = {512, 2048, 8192}, sequences = {1};
   int64_t tokens = 16;
   int64_t longest_prefill = 2048, prefill_chunk = 512;

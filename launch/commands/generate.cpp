@@ -62,15 +62,14 @@ SamplingOptions sampling_of(const GenerateCommand& command) {
   return options;
 }
 
-void continue_prompt(const LoadedModel& loaded, const GenerateCommand& command) {
+void continue_prompt(const LoadedModel& loaded, const GenerateCommand& command, const CacheOptions& cached) {
   const SamplingOptions options = sampling_of(command);
   const std::string& prompt = *command.prompt;
   if (const std::string seen = loaded.tokenizer.decode(loaded.tokenizer.encode(prompt)); seen != prompt)
     log::warning("the tokenizer cannot give this prompt back: the model sees '{}'", seen);
   GenerationRequest request{prompt, {}, options};
   const auto generate = [&](const SampleListener& listener) {
-    generate_samples(*loaded.model, loaded.tokenizer, prompt, options, command.samples, command.prefill_chunk,
-                     listener);
+    generate_samples(*loaded.model, loaded.tokenizer, prompt, options, command.samples, cached, listener);
   };
   if (command.output == Output::Json) {
     generate({.ends = [&](const Continuation& answer) {
@@ -123,7 +122,7 @@ class Answers {
 
 double rate(int64_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 
-void answer_batch(const LoadedModel& loaded, const GenerateCommand& command) {
+void answer_batch(const LoadedModel& loaded, const GenerateCommand& command, const CacheOptions& cached) {
   const std::vector<GenerationRequest> requests =
       read_requests(command.batch, sampling_of(command), loaded.config.model, loaded.tokenizer);
   const auto lost = std::count_if(requests.begin(), requests.end(), [&](const GenerationRequest& request) {
@@ -133,7 +132,7 @@ void answer_batch(const LoadedModel& loaded, const GenerateCommand& command) {
   Answers answers(requests, command.out.empty());
   const BatchReport report =
       generate_batch(*loaded.model, loaded.tokenizer, requests,
-                     {.batch_size = command.batch_size.value_or(kBatchSize), .prefill_chunk = command.prefill_chunk},
+                     {.batch_size = command.batch_size.value_or(kBatchSize), .cache = cached},
                      [&](size_t index, const Continuation& answer) { answers.add(index, answer); });
   if (!command.out.empty()) {
     check_new_file(command.out);  // it may have come meanwhile
@@ -154,13 +153,14 @@ int run_generate(const GenerateCommand& command) {
   if (!command.batch.empty()) require_input_file(command.batch);
   if (!command.out.empty()) check_new_file(command.out);
   LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
+  const CacheOptions cached{cache_dtype(command.cache, loaded.model->dtype()), command.prefill_chunk};
   use_weights(loaded, command.weights);
   if (command.interactive)
-    converse(*loaded.model, loaded.tokenizer, sampling_of(command), command.prefill_chunk);
+    converse(*loaded.model, loaded.tokenizer, sampling_of(command), cached);
   else if (!command.batch.empty())
-    answer_batch(loaded, command);
+    answer_batch(loaded, command, cached);
   else
-    continue_prompt(loaded, command);
+    continue_prompt(loaded, command, cached);
   return 0;
 }
 

@@ -54,7 +54,7 @@ class Batch {
   DecodingCache make_cache() const {
     const int64_t longest = model_.config().max_sequence_length,
                   slots = std::min(options_.batch_size, static_cast<int64_t>(requests_.size()));
-    ensure(slots > 0 && options_.prefill_chunk > 0, "generate", "nothing to do for {} slots", slots);
+    ensure(slots > 0 && options_.cache.prefill_chunk > 0, "generate", "nothing to do for {} slots", slots);
     int64_t capacity = 0;
     for (const GenerationRequest& request : requests_) {
       const auto prompted = static_cast<int64_t>(request.tokens.size());
@@ -64,7 +64,7 @@ class Batch {
             "{} answers of {} tokens are more than a cache can hold at once: lower --batch-size or --max-tokens", slots,
             capacity);
     try {
-      return model_.make_cache(slots, capacity);
+      return model_.make_cache(slots, capacity, options_.cache.dtype);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::OutOfMemory) throw;
       throw Error(ErrorKind::OutOfMemory, "generate",
@@ -90,7 +90,7 @@ class Batch {
   // The prompts that joined first come first.
   void prefill() {
     const Clock::time_point begin = Clock::now();
-    for (int64_t left = options_.prefill_chunk; left > 0;) {
+    for (int64_t left = options_.cache.prefill_chunk; left > 0;) {
       std::optional<size_t> oldest;
       for (size_t i = 0; i < slots_.size(); ++i)
         if (slots_[i] && !slots_[i]->prompt_is_in() && (!oldest || slots_[i]->request < slots_[*oldest]->request))
@@ -98,7 +98,7 @@ class Batch {
       if (!oldest) break;
       const auto slot = static_cast<int64_t>(*oldest);
       Continuation& answer = slots_[*oldest]->answer;
-      const int64_t at = cache_.length(slot), count = std::min(options_.prefill_chunk, answer.prompted() - at);
+      const int64_t at = cache_.length(slot), count = std::min(options_.cache.prefill_chunk, answer.prompted() - at);
       const std::vector<float> logits =
           append_tokens(model_, std::span(answer.tokens()).subspan(static_cast<size_t>(at), static_cast<size_t>(count)),
                         slot, cache_, count);

@@ -1,24 +1,25 @@
 // Continuous batching: many prompts are answered at once, over one cache with a slot for each of those under way. A
 // prompt joins when a slot is free and leaves when its answer has ended, at any step; the others do not wait for it.
 //
-// A step computes prefill_chunk tokens of prompts at most, a chunk of one prompt at a time, and then one more token of
-// every answer under way in one pass. Prompts are cut where the same prompt alone is cut, and are computed one by one:
-// what an answer begins with are the same bits as alone. Passes of several answers round products otherwise than those
-// of one (docs/inference.md says what holds).
+// A step computes cache.prefill_chunk tokens of prompts at most, a chunk of one prompt at a time, and then one more
+// token of every answer under way in one pass. Prompts are cut where the same prompt alone is cut, and are computed one
+// by one: what an answer begins with are the same bits as alone. Passes of several answers round products otherwise
+// than those of one (docs/inference.md says what holds).
 #pragma once
 
 #include <cstddef>
 #include <functional>
 #include <span>
 
+#include "launch/generation/cache_options.h"
 #include "launch/generation/requests.h"
 #include "layers/transformer/causal_lm.h"
 
 namespace gta {
 
 struct BatchOptions {
-  int64_t batch_size = 8;       // answers under way at most
-  int64_t prefill_chunk = 512;  // tokens of a prompt that are computed at once
+  int64_t batch_size = 8;  // answers under way at most
+  CacheOptions cache;
 };
 
 struct BatchReport {

@@ -10,12 +10,12 @@
 namespace gta {
 
 Conversation::Conversation(const CausalLm& model, const Tokenizer& tokenizer, const SamplingOptions& options,
-                           int64_t prefill_chunk)
+                           const CacheOptions& cached)
     : model_(model),
       tokenizer_(tokenizer),
       options_(options),
-      prefill_chunk_(prefill_chunk),
-      cache_(model.make_cache(1, model.config().max_sequence_length)) {}
+      prefill_chunk_(cached.prefill_chunk),
+      cache_(model.make_cache(1, model.config().max_sequence_length, cached.dtype)) {}
 
 bool Conversation::at_line_begin() const {
   return tokens_.back() == tokenizer_.bos() || tokenizer_.token_text(tokens_.back()).ends_with('\n');

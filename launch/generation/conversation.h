@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/generation/cache_options.h"
 #include "launch/generation/continuation.h"
 #include "layers/transformer/causal_lm.h"
 
@@ -15,7 +16,7 @@ class Conversation {
  public:
   // max_tokens is of each answer; answer i (from 0) has the seed options.seed + i.
   Conversation(const CausalLm& model, const Tokenizer& tokenizer, const SamplingOptions& options,
-               int64_t prefill_chunk);
+               const CacheOptions& cached);
 
   enum class Outcome : uint8_t {
     Ended,    // at max_tokens, a stop string, the end of a document

@@ -70,10 +70,10 @@ bool read_line(std::string& line, bool terminal) {
 }  // namespace
 
 void converse(const CausalLm& model, const Tokenizer& tokenizer, const SamplingOptions& options,
-              int64_t prefill_chunk) {
+              const CacheOptions& cached) {
   const bool terminal = ::isatty(STDIN_FILENO);
   const int64_t longest = model.config().max_sequence_length;
-  Conversation conversation(model, tokenizer, options, prefill_chunk);
+  Conversation conversation(model, tokenizer, options, cached);
   std::optional<InterruptHandler> handler;
   if (terminal) {
     handler.emplace();

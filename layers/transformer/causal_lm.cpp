@@ -156,8 +156,10 @@ Tensor CausalLm::logits(const Tensor& tokens, std::span<const Rows> rows) const 
   return head_logits(wanted);
 }
 
-DecodingCache CausalLm::make_cache(int64_t sequences, int64_t capacity) const {
-  return {cache_widths(config_), config_.layers, sequences, capacity, space_.dtype(), space_.device()};
+DecodingCache CausalLm::make_cache(int64_t sequences, int64_t capacity, DType dtype) const {
+  ensure(state_dtype(dtype) == state_dtype(space_.dtype()), "model", "a cache of {} does not go with compute in {}",
+         name_of(dtype), name_of(space_.dtype()));
+  return {cache_widths(config_), config_.layers, sequences, capacity, dtype, space_.device()};
 }
 
 Tensor CausalLm::decode(const Tensor& tokens, std::span<const int64_t> sequences, DecodingCache& cache) const {

@@ -41,6 +41,7 @@ class CausalLm {
 
   const ModelConfig& config() const { return config_; }
   Device device() const { return space_.device(); }
+  DType dtype() const { return space_.dtype(); }  // of compute
   // The embedding where the head has a matrix of its own: no product reads it. Else nullptr.
   const Weight* only_looked_up() const { return head_ ? embedding_ : nullptr; }
 
@@ -73,8 +74,9 @@ class CausalLm {
     int64_t first, count;
   };
   Tensor logits(const Tensor& tokens, std::span<const Rows> rows) const;
-  // With room for `capacity` tokens of each of `sequences` sequences, in the dtype of compute, where the model is.
-  DecodingCache make_cache(int64_t sequences, int64_t capacity) const;
+  // With room for `capacity` tokens of each of `sequences` sequences, where the model is, in the dtype of compute, or
+  // in float32 beside bfloat16 and the other way round.
+  DecodingCache make_cache(int64_t sequences, int64_t capacity, DType dtype) const;
   // Appends tokens (batch, count) to these sequences of the cache, one row to each, and gives the logits of the last
   // token of each (batch, vocab). Other sequences are left alone.
   Tensor decode(const Tensor& tokens, std::span<const int64_t> sequences, DecodingCache& cache) const;

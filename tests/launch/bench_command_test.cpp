@@ -158,6 +158,28 @@ TEST_F(BenchCommandTest, DecodingAsJsonHasTheCacheThatTheVariantKeepsAndAPicture
   EXPECT_NE(output().find("with int8 weights"), std::string::npos);
 }
 
+TEST_F(BenchCommandTest, ACacheOfItsOwnDtypeIsCountedAsTheAllocatorHasIt) {
+  const auto cache_of = [&](const std::string& options) {
+    EXPECT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --contexts 4096 --tokens 1 --longest-prefill 0 " +
+                    "--json " + options),
+              0)
+        << errors();
+    const Json json = Json::parse(output());
+    return std::pair(std::string(json["cache"]), static_cast<double>(json["models"][0]["points"][0]["cache_bytes"]));
+  };
+  const auto [as_computed, four] = cache_of("");
+  const auto [rounded, two] = cache_of("--cache bfloat16");
+  const auto [wide, again_four] = cache_of("--dtype bfloat16 --cache float32");
+  EXPECT_EQ(as_computed, "float32");
+  EXPECT_EQ(rounded, "bfloat16");
+  EXPECT_EQ(wide, "float32");
+  EXPECT_NEAR(two, four / 2, 0.05 * two);  // the allocator rounds each tensor up a little
+  EXPECT_EQ(again_four, four);
+  EXPECT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --cache float16"), 2);
+  EXPECT_NE(errors().find("--cache: expected one of dtype, float32, bfloat16, got 'float16'"), std::string::npos)
+      << errors();
+}
+
 TEST_F(BenchCommandTest, CudaIsMeasuredByWhatItIs) {
   GTA_NEEDS_CUDA();
   const std::string is = describe(*cuda_device());

@@ -164,6 +164,16 @@ TEST(OpChecks, SharedMapAttention) {
                  zeros(7, 10));
   expect_refused("4 query rows, 6 key rows and 8 value rows do not fit", op(2, 6, 3, 2), q, k, zeros(8, 10));
   expect_refused("4 queries cannot end at the last of 3 keys", op(2, 6, 3, 2), zeros(8, 24), k, v);
+  const auto as = [](const Tensor& x, DType dtype) { return Tensor::zeros({x.rows(), x.columns()}, dtype, Device{}); };
+  SharedMapAttentionOp cached = op(2, 6, 3, 2);
+  cached.keys = {indices({0, 3}), indices({3, 3}), 3, 6};
+  expect_taken(cached, q, as(k, DType::BF16), as(v, DType::BF16));
+  expect_taken(cached, as(q, DType::BF16), k, v);
+  expect_refused("expected q, k and v of one dtype, got float32 (4, 24), bfloat16 (6, 12), bfloat16 (6, 10)",
+                 op(2, 6, 3, 2), q, as(k, DType::BF16), as(v, DType::BF16));
+  const std::string either = "or k and v of float32 beside bfloat16 or the other way round, got ";
+  expect_refused(either + "float32 (4, 24), bfloat16 (6, 12), float32 (6, 10)", cached, q, as(k, DType::BF16), v);
+  expect_refused(either + "float64 (4, 24), float32 (6, 12)", cached, as(q, DType::F64), k, v);
   expect_refused("expected int32 document_starts for 4 queries, got float32 (4)", op(2, 6, 3, 2, vector_of(4)), q, k,
                  v);
   expect_refused("expected int32 document_starts for 4 queries, got int32 (3)", op(2, 6, 3, 2, indices({0, 0, 0})), q,

@@ -3,6 +3,8 @@
 //
 //   keys (sequences * capacity, keys)   values (sequences * capacity, values)     row s * capacity + t: token t of s
 //
+// Their dtype is the cache's own, whatever the model computes in: float32 and bfloat16 go with each other (CachedKeys).
+//
 // A call appends `count` tokens to each of some sequences. Its rows are written in place, and nothing that is there is
 // moved: the core reads the keys of sequence s from row s * capacity on, as many as there are.
 #pragma once
@@ -63,7 +65,8 @@ class DecodingCache {
   std::vector<LayerCache> layers_;
 };
 
-// to[rows[r]] = from[r]        to (any rows, columns), from (rows, columns) of one dtype, rows int32 (rows), distinct
+// to[rows[r]] = from[r]        to (any rows, columns), from (rows, columns), rounded to the dtype of `to`; rows int32
+// (rows), distinct
 GTA_KERNEL(void write_rows(const Tensor& to, const Tensor& rows, const Tensor& from))
 
 }  // namespace gta

@@ -7,7 +7,7 @@
 // that a cache of earlier keys fits) and sees the keys from document_starts[i] (0 without them) to its own position.
 //
 // In a cache (CachedKeys) every sequence has its own number of keys, wherever in K and V they begin: forward alone, and
-// without documents.
+// without documents. K and V may be float32 beside bfloat16 queries and the other way round there; U is as Q is.
 //
 // forward saves L = logsumexp of the scaled scores (batch * queries, nq); backward computes the maps again, with
 //   delta = rowsum(dU * U)     A = exp(scale Q K^T - L)     dS = A * (dU V^T - delta)

@@ -319,11 +319,18 @@ Tensor wide_keys(const AttentionForward& a, const Tensor& tensor) {
 void shared_map_attention_forward(const AttentionForward& a) {
   ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(a.shape.head_dim + a.shape.value_dim));
   if (decode_few_queries(a)) return;
-  if (a.q.dtype() != DType::BF16) return forward(a);
-  const AttentionForward f{a.shape,           wide(a.q),      wide_keys(a, a.k), wide_keys(a, a.v),
-                           a.document_starts, wide_room(a.u), a.logsumexp,       a.keys.defined() ? packed(a) : a.keys};
+  AttentionForward f = a;
+  if (a.q.dtype() == DType::BF16) {
+    f.q = wide(a.q);
+    f.u = wide_room(a.u);
+  }
+  if (a.k.dtype() == DType::BF16) {
+    f.k = wide_keys(a, a.k);
+    f.v = wide_keys(a, a.v);
+    if (a.keys.defined()) f.keys = packed(a);
+  }
   forward(f);
-  GTA_DISPATCH(a.u.device(), convert, a.u, f.u);
+  if (a.u.dtype() == DType::BF16) GTA_DISPATCH(a.u.device(), convert, a.u, f.u);
 }
 
 double shared_map_attention_largest_score(const AttentionForward& a) {

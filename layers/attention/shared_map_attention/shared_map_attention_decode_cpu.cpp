@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/backends/cpu/vector_math.h"
+#include "core/dtype_pair.h"
 #include "core/elementwise.h"
 #include "core/parallel.h"
 #include "layers/attention/shared_map_attention/cached_tiles_cpu.h"
@@ -59,8 +60,9 @@ class Ahead {
   bool two_;
 };
 
-// Q: queries and U; T: keys and values.
-template <class Q, class T>
+// T: keys and values. What queries and U are, Q, matters where they are read and written alone, so that nothing between
+// is compiled for each pair.
+template <class T>
 class Decode {
  public:
   using C = compute_type<T>;
@@ -82,12 +84,13 @@ class Decode {
     states_ = Tensor::empty({s_.batch * chunks_ * 2, padded_rows_}, dtype_of<C>, a.q.device(), Purpose::Workspace);
   }
 
+  template <class Q>
   void run() const {
-    parallel_for(s_.batch, [&](int64_t sequence) { load_queries(sequence); });
-    parallel_for(s_.batch * chunks_, [&](int64_t item) { chunk(item / chunks_, item % chunks_); });
+    parallel_for(s_.batch, [&](int64_t sequence) { load_queries<Q>(sequence); });
+    all_chunks();
     parallel_for(s_.batch * s_.query_heads, [&](int64_t item) {
       for (int64_t query = 0; query < queries_; ++query)
-        combine(item / s_.query_heads, item % s_.query_heads * queries_ + query);
+        combine<Q>(item / s_.query_heads, item % s_.query_heads * queries_ + query);
     });
   }
 
@@ -107,6 +110,7 @@ class Decode {
     return {largest, largest + padded_rows_};
   }
 
+  template <class Q>
   void load_queries(int64_t sequence) const {
     for (int64_t row = 0; row < rows_; ++row) {
       const Q* const from = a_.q.template data<Q>() + (sequence * queries_ + row % queries_) * a_.q.pitch() +
@@ -124,6 +128,9 @@ class Decode {
     return {of.template data<T>() + row * of.pitch(), numbers * static_cast<int64_t>(sizeof(T)), steps};
   }
 
+  void all_chunks() const {
+    parallel_for(s_.batch * chunks_, [&](int64_t item) { chunk(item / chunks_, item % chunks_); });
+  }
   void chunk(int64_t sequence, int64_t chunk) const {
     const int64_t keys = keys_of(sequence), size = chunk_keys(keys), begin = chunk * size,
                   end = std::min(keys, begin + size);
@@ -262,6 +269,7 @@ class Decode {
     }
   }
 
+  template <class Q>
   void combine(int64_t sequence, int64_t row) const {
     const int64_t chunks = chunks_of(sequence), dim = s_.value_dim;
     const C scale = static_cast<C>(s_.scale);
@@ -295,8 +303,8 @@ class Decode {
 bool decode_few_queries(const AttentionForward& a) {
   if (!a.keys.defined() || a.logsumexp.defined() || a.queries() > kMostQueries || a.q.device().type != DeviceType::Cpu)
     return false;
-  dispatch_floating(a.q.dtype(), "shared_map_attention",
-                    [&](auto zero) { Decode<decltype(zero), decltype(zero)>(a).run(); });
+  dispatch_pair(a.q.dtype(), a.k.dtype(), "shared_map_attention",
+                [&](auto query, auto cached) { Decode<decltype(cached)>(a).template run<decltype(query)>(); });
   return true;
 }
 

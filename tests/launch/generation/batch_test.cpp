@@ -52,7 +52,7 @@ TEST_F(BatchGeneration, EachAnswerIsThatOfItsPromptAlone) {
       SCOPED_TRACE(fmt::format("{} at {}", name_of(type), temperature));
       use_model(type);
       const std::vector<GenerationRequest> asked = requests(13, temperature);
-      const std::vector<Answer> together = answers(asked, {.batch_size = 12, .prefill_chunk = 16});
+      const std::vector<Answer> together = answers(asked, {.batch_size = 12, .cache = {DType::F32, 16}});
       EXPECT_EQ(report_.most_at_once, 12);
       int64_t prompted = 0, picked = 0;
       for (size_t i = 0; i < asked.size(); ++i) {
@@ -77,7 +77,7 @@ TEST_F(BatchGeneration, AFewAtATimeGiveTheBitsOfEachAlone) {
     use_model(type);
     const std::vector<GenerationRequest> asked = requests(11, 1.0);
     for (const int64_t size : {2, 8}) {
-      const std::vector<Answer> together = answers(asked, {.batch_size = size, .prefill_chunk = 16});
+      const std::vector<Answer> together = answers(asked, {.batch_size = size, .cache = {DType::F32, 16}});
       EXPECT_EQ(report_.most_at_once, size);
       for (size_t i = 0; i < asked.size(); ++i)
         EXPECT_EQ(together[i], answer_of(alone(asked[i], 16))) << name_of(type) << ", " << size << " at once, " << i;
@@ -89,9 +89,9 @@ TEST_F(BatchGeneration, OneAtATimeGivesTheBitsOfEachAloneAndTheSameBatchTheSameB
   for (const AttentionType type : {AttentionType::Gta, AttentionType::Mla}) {
     use_model(type);
     const std::vector<GenerationRequest> asked = requests(8, 1.0);
-    const std::vector<Answer> one_by_one = answers(asked, {.batch_size = 1, .prefill_chunk = 7});
+    const std::vector<Answer> one_by_one = answers(asked, {.batch_size = 1, .cache = {DType::F32, 7}});
     for (size_t i = 0; i < asked.size(); ++i) EXPECT_EQ(one_by_one[i], answer_of(alone(asked[i], 7))) << i;
-    const BatchOptions three{.batch_size = 3, .prefill_chunk = 7};
+    const BatchOptions three{.batch_size = 3, .cache = {DType::F32, 7}};
     EXPECT_EQ(answers(asked, three), answers(asked, three));
   }
 }
@@ -104,16 +104,16 @@ TEST_F(BatchGeneration, AnswersJoinAndLeaveAtAnyStep) {
     if (alone(candidate, 512).picked().size() == 100) asked.push_back(candidate);
   }
   for (uint64_t i = 0; i < 10; ++i) asked.push_back(request("ab", 4, 1, i));
-  answers(asked, {.batch_size = 2, .prefill_chunk = 512});
+  answers(asked, {.batch_size = 2, .cache = {DType::F32, 512}});
   EXPECT_EQ(order_.back(), 0u) << "the short ones do not wait for the long one";
   EXPECT_EQ(report_.most_at_once, 2);
 
   // A long prompt is computed in chunks, between which the others go on.
   asked = {request("abc", 5, 1, 1), request(letters(120, 1), 1, 1, 1)};
   ASSERT_GT(asked[1].tokens.size(), 40u);
-  answers(asked, {.batch_size = 2, .prefill_chunk = 4});
+  answers(asked, {.batch_size = 2, .cache = {DType::F32, 4}});
   EXPECT_EQ(order_, (std::vector<size_t>{0, 1}));
-  answers(asked, {.batch_size = 2, .prefill_chunk = 512});
+  answers(asked, {.batch_size = 2, .cache = {DType::F32, 512}});
   EXPECT_EQ(order_, (std::vector<size_t>{1, 0}));
 }
 
@@ -130,7 +130,7 @@ TEST_F(BatchGeneration, TenThousandTokensOfAnswersThatComeAndGoTakeNoMoreMemory)
   int64_t tokens = 0;
   for (int round = 0; round < 2; ++round) {
     const BatchReport report =
-        generate_batch(*model_, tokenizer_, asked, {.batch_size = 6, .prefill_chunk = 32},
+        generate_batch(*model_, tokenizer_, asked, {.batch_size = 6, .cache = {DType::F32, 32}},
                        [&](size_t, const Continuation&) { in_use.push_back(memory_report(Device{}).total_in_use()); });
     tokens += report.generated_tokens;
     held.push_back(memory_report(Device{}).total_in_use() + memory_report(Device{}).pooled);
@@ -147,7 +147,7 @@ TEST_F(BatchGeneration, ALongPromptTakesTheActivationsOfAChunk) {
     EXPECT_GT(asked[0].tokens.size(), 100u);
     const MemoryReport before = memory_report(Device{});
     reset_memory_peak(Device{});
-    answers(asked, {.batch_size = 1, .prefill_chunk = chunk});
+    answers(asked, {.batch_size = 1, .cache = {DType::F32, chunk}});
     const int activations = static_cast<int>(Purpose::Activations);
     return memory_report(Device{}).peak[activations] - before.in_use[activations] - report_.cache_bytes;
   };
@@ -163,11 +163,42 @@ TEST_F(BatchGeneration, RefusesACacheOfTooManyRows) {
   const CausalLm long_model(space, config);
   for (int i = 0; i < 200; ++i) asked.push_back(request("abc", int64_t{1} << 40, 1, 1));
   try {
-    generate_batch(long_model, tokenizer_, asked, {.batch_size = 200, .prefill_chunk = 8}, {});
+    generate_batch(long_model, tokenizer_, asked, {.batch_size = 200, .cache = {DType::F32, 8}}, {});
     FAIL() << "expected an error";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::BadInput);
     EXPECT_NE(std::string(error.what()).find("lower --batch-size or --max-tokens"), std::string::npos) << error.what();
+  }
+}
+
+// Half of the room, and the same bits alone and at once as any cache has.
+TEST_F(BatchGeneration, ACacheOfBfloat16AnswersWhateverIsAtOnceInHalfOfTheRoom) {
+  for (const AttentionType type : testing::kAttentionTypes) {
+    use_model(type);
+    const std::vector<GenerationRequest> asked = requests(7, 1.0);
+    const std::vector<Answer> exact = answers(asked, {.batch_size = 3, .cache = {DType::F32, 16}});
+    const int64_t bytes = report_.cache_bytes;
+    const CacheOptions rounded{DType::BF16, 16};
+    const std::vector<Answer> together = answers(asked, {.batch_size = 3, .cache = rounded});
+    EXPECT_EQ(report_.cache_bytes * 2, bytes);
+    for (size_t i = 0; i < asked.size(); ++i)
+      EXPECT_EQ(together[i], answer_of(alone(asked[i], rounded))) << name_of(type) << " " << i;
+    EXPECT_NE(together, exact) << name_of(type);
+  }
+}
+
+TEST(CacheOptions, ADtypeThatDoesNotGoWithThatOfComputeIsRefused) {
+  EXPECT_EQ(cache_dtype("dtype", DType::F64), DType::F64);
+  EXPECT_EQ(cache_dtype("dtype", DType::BF16), DType::BF16);
+  EXPECT_EQ(cache_dtype("bfloat16", DType::F32), DType::BF16);
+  EXPECT_EQ(cache_dtype("float32", DType::BF16), DType::F32);
+  try {
+    cache_dtype("float32", DType::F64);
+    ADD_FAILURE() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::BadInput);
+    EXPECT_NE(std::string(error.what()).find("--cache] float32 does not go with compute in float64"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -177,7 +208,7 @@ TEST_F(BatchGeneration, SamplesAreThoseOfTheirSeedsAlone) {
     use_model(type);
     const GenerationRequest first = request(letters(60, 8), 30, 1, 100);
     std::vector<Answer> samples;
-    generate_samples(*model_, tokenizer_, first.prompt, first.options, 5, 16,
+    generate_samples(*model_, tokenizer_, first.prompt, first.options, 5, {DType::F32, 16},
                      {.ends = [&](const Continuation& sample) { samples.push_back(answer_of(sample)); }});
     ASSERT_EQ(samples.size(), 5u);
     for (uint64_t i = 0; i < 5; ++i) EXPECT_EQ(samples[i], answer_of(alone(request(first.prompt, 30, 1, 100 + i), 16)));
@@ -195,14 +226,14 @@ TEST_F(BatchGeneration, AStopStringEndsTheTextBeforeItWhateverIsAtOnce) {
   std::string shown;
   std::optional<Continuation> end;
   generate_samples(
-      *model_, tokenizer_, stopping.prompt, stopping.options, 1, 512,
+      *model_, tokenizer_, stopping.prompt, stopping.options, 1, {DType::F32, 512},
       {.emits = [&](const std::string& piece) { shown += piece; }, .ends = [&](const Continuation& c) { end = c; }});
   EXPECT_EQ(shown, whole.substr(0, whole.find(stop)));
   EXPECT_EQ(end->text(), shown);
   EXPECT_EQ(end->reason(), FinishReason::Stop);
   EXPECT_EQ(end->picked().size(), end->log_probabilities().size());
   const std::vector<Answer> together =
-      answers({stopping, request("q", 20, 1, 4), stopping}, {.batch_size = 2, .prefill_chunk = 512});
+      answers({stopping, request("q", 20, 1, 4), stopping}, {.batch_size = 2, .cache = {DType::F32, 512}});
   EXPECT_EQ(together[2].text, shown);
   EXPECT_EQ(together[2].reason, FinishReason::Stop);
 }

@@ -34,7 +34,7 @@ class ConversationTest : public SmallGenerator {
 };
 
 TEST_F(ConversationTest, EachAnswerContinuesAllThatWasSaidAndNothingIsComputedTwice) {
-  Conversation conversation(*model_, tokenizer_, options_, 4);
+  Conversation conversation(*model_, tokenizer_, options_, {DType::F32, 4});
   size_t before = 0;
   for (const char* line : {"abc defg", "", "hijk a b c", "d"}) {
     say(conversation, line);
@@ -53,7 +53,7 @@ TEST_F(ConversationTest, EachAnswerContinuesAllThatWasSaidAndNothingIsComputedTw
 
 TEST_F(ConversationTest, BeginsANewTextWhereTheContextIsFull) {
   options_.max_tokens = 60;
-  Conversation conversation(*model_, tokenizer_, options_, 512);
+  Conversation conversation(*model_, tokenizer_, options_, {DType::F32, 512});
   int answers = 0;
   while (say(conversation, "abc").outcome != Outcome::Full) ASSERT_LT(++answers, 10);
   EXPECT_EQ(conversation.tokens().size(), static_cast<size_t>(kLongest) + 1) << "the last one needs no place";
@@ -72,7 +72,8 @@ TEST_F(ConversationTest, BeginsANewTextWhereTheContextIsFull) {
 
 TEST_F(ConversationTest, AnAnswerThatIsStoppedStaysAsFarAsItCame) {
   options_.max_tokens = 40;
-  Conversation whole(*model_, tokenizer_, options_, 512), stopped(*model_, tokenizer_, options_, 512);
+  Conversation whole(*model_, tokenizer_, options_, {DType::F32, 512}),
+      stopped(*model_, tokenizer_, options_, {DType::F32, 512});
   say(whole, "abc");
   int asked = 0;
   const auto stop = [&] { return ++asked > 4; };
@@ -101,7 +102,7 @@ TEST_F(ConversationTest, AnAnswerThatIsStoppedStaysAsFarAsItCame) {
 TEST_F(ConversationTest, GoesOnBehindTheEndOfADocument) {
   options_.temperature = 100;
   while (alone(request("", 1, 100, options_.seed), 512).reason() != FinishReason::End) ++options_.seed;
-  Conversation conversation(*model_, tokenizer_, options_, 512);
+  Conversation conversation(*model_, tokenizer_, options_, {DType::F32, 512});
   EXPECT_EQ(say(conversation, "").outcome, Outcome::Ended);
   EXPECT_EQ(conversation.tokens(), std::vector<int32_t>{tokenizer_.bos()});
   say(conversation, "");
@@ -112,7 +113,7 @@ TEST_F(ConversationTest, GoesOnBehindTheEndOfADocument) {
 TEST_F(ConversationTest, EveryAnswerHasASeedOfItsOwn) {
   options_.temperature = 1;
   options_.max_tokens = 10;
-  Conversation one(*model_, tokenizer_, options_, 512);
+  Conversation one(*model_, tokenizer_, options_, {DType::F32, 512});
   say(one, "abc");
   const std::string first = said_;
   EXPECT_EQ(first, alone(request("abc", 10, 1, options_.seed), 512).text());

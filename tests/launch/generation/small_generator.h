@@ -57,8 +57,11 @@ class SmallGenerator : public ::testing::Test {
   }
   // What the request gives by itself.
   Continuation alone(const GenerationRequest& request, int64_t prefill_chunk) const {
+    return alone(request, CacheOptions{model_->dtype(), prefill_chunk});
+  }
+  Continuation alone(const GenerationRequest& request, const CacheOptions& cached) const {
     std::optional<Continuation> answer;
-    generate_samples(*model_, tokenizer_, request.prompt, request.options, 1, prefill_chunk,
+    generate_samples(*model_, tokenizer_, request.prompt, request.options, 1, cached,
                      {.ends = [&](const Continuation& end) { answer = end; }});
     return *answer;
   }

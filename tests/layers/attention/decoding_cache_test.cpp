@@ -10,6 +10,18 @@ namespace {
 
 using Ids = std::vector<int64_t>;
 
+struct Pair {
+  DType a, b;
+};
+constexpr Pair kPairs[] = {
+    {DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::F32, DType::BF16}, {DType::BF16, DType::F32}};
+
+std::vector<double> as_in(DType dtype, std::vector<double> values) {
+  for (double& value : values)
+    value = dtype == DType::BF16 ? bfloat16(value) : dtype == DType::F32 ? static_cast<float>(value) : value;
+  return values;
+}
+
 TEST(DecodingCache, GivesEverySequenceAPlaceOfItsOwn) {
   DecodingCache cache({3, 2}, 2, 4, 10, DType::F32, Device{});
   EXPECT_EQ(cache.layer(1).keys.shape(), (Shape{40, 3}));
@@ -52,26 +64,26 @@ TEST(DecodingCache, RefusesWhatHasNoPlace) {
   EXPECT_THROW(DecodingCache({1, 1}, 1, 1 << 16, 1 << 16, DType::F32, Device{}), Error);
 }
 
-void check_write_rows(Device device, DType dtype, Margin margin) {
+void check_write_rows(Device device, DType of_cache, DType written_in, Margin margin) {
+  SCOPED_TRACE(fmt::format("{} into {}", name_of(written_in), name_of(of_cache)));
   const int64_t rows = 37, columns = 24;
   const std::vector<int32_t> order = [&] {
     std::vector<int32_t> all;
     for (int32_t r = 0; r < rows; ++r) all.push_back((r * 29 + 5) % 61);
     return all;
   }();
-  Guarded to({61, columns}, dtype, device, margin), from({rows, columns}, dtype, device, margin);
-  const auto rounded = [&](const char* name, int64_t count) {
-    std::vector<double> values = random_values(name, count);
-    if (dtype == DType::BF16)
-      for (double& value : values) value = bfloat16(value);
-    return values;
-  };
-  std::vector<double> expected = rounded("to", 61 * columns);
-  const std::vector<double> written = rounded("from", rows * columns);
+  Guarded to({61, columns}, of_cache, device, margin), from({rows, columns}, written_in, device, margin);
+  std::vector<double> expected = as_in(of_cache, random_values("to", 61 * columns)),
+                      written = random_values("from", rows * columns);
+  // Halfway between two of bfloat16, where the even one of them is below and above.
+  written[5] = 1 + 0x1p-8, written[6] = 1 + 0x3p-8;
+  written = as_in(written_in, written);
   to.set(expected);
   from.set(written);
+  std::vector<double> kept = as_in(of_cache, written);
+  if (of_cache == DType::BF16 && written_in == DType::F32) kept[5] = 1, kept[6] = 1 + 0x4p-8;
   for (int64_t r = 0; r < rows; ++r)
-    std::copy_n(written.begin() + r * columns, columns, expected.begin() + order[static_cast<size_t>(r)] * columns);
+    std::copy_n(kept.begin() + r * columns, columns, expected.begin() + order[static_cast<size_t>(r)] * columns);
   GTA_DISPATCH(device, write_rows, to.tensor(), Tensor::from<int32_t>({rows}, order).to(device, Purpose::Data),
                from.tensor());
   EXPECT_EQ(to_doubles(to.tensor()), expected);
@@ -79,13 +91,14 @@ void check_write_rows(Device device, DType dtype, Margin margin) {
 }
 
 TEST(WriteRows, PutsEachWhereItBelongsAndNothingElse) {
-  for (DType dtype : {DType::F64, DType::F32, DType::BF16}) check_write_rows(Device{}, dtype, Margin::Odd);
+  check_write_rows(Device{}, DType::F64, DType::F64, Margin::Odd);
+  for (const auto& [of_cache, written_in] : kPairs) check_write_rows(Device{}, of_cache, written_in, Margin::Odd);
 }
 
 TEST(WriteRows, CudaPutsEachWhereItBelongsAndNothingElse) {
   GTA_NEEDS_CUDA();
   for (Margin margin : {Margin::Odd, Margin::Aligned})
-    for (DType dtype : {DType::F32, DType::BF16}) check_write_rows(*cuda_device(), dtype, margin);
+    for (const auto& [of_cache, written_in] : kPairs) check_write_rows(*cuda_device(), of_cache, written_in, margin);
 }
 
 // U of one sequence, in double.
@@ -114,8 +127,29 @@ struct CachedCase {
   bool values_in_keys = false;
 };
 
+// As near as float32's sums are, and what is stored rounded once. Keys rounded anywhere between are further away.
+::testing::AssertionResult near_as_stored(const std::vector<double>& actual, const std::vector<double>& expected,
+                                          DType stored, double tolerance) {
+  if (stored != DType::BF16) return near(actual, expected, tolerance);
+  if (actual.size() != expected.size()) return ::testing::AssertionFailure() << actual.size() << " elements";
+  const double sums = tolerance * largest_of(expected);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const double half_step = std::ldexp(1.0, std::ilogb(std::abs(expected[i]) + sums) - 8);
+    if (!(std::abs(actual[i] - expected[i]) <= half_step + sums))
+      return ::testing::AssertionFailure() << "element " << i << " is " << actual[i] << ", expected " << expected[i]
+                                           << " within " << half_step << " and " << sums;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+// Queries and U in one, keys and values in the other.
+using Formats = Pair;
+constexpr double kFloat32Sums = 5e-6;
+
 // Sequences of unequal length, anywhere in a cache whose other rows are NaN.
-void check_cached(const CachedCase& c, DType dtype, Device device, double tolerance, std::vector<int64_t> counts = {}) {
+void check_cached(const CachedCase& c, const Formats& formats, Device device, double tolerance,
+                  std::vector<int64_t> counts = {}) {
+  const DType dtype = formats.a, of_cache = formats.b;
   if (counts.empty()) counts = {c.queries, c.queries + 6, 64, 65, 127, c.queries + 1, 200};
   const int64_t capacity = *std::max_element(counts.begin(), counts.end()) + 3, slots = 11,
                 batch = static_cast<int64_t>(counts.size());
@@ -126,13 +160,11 @@ void check_cached(const CachedCase& c, DType dtype, Device device, double tolera
                          c.head_dim,
                          c.value_dim,
                          0.7 / std::sqrt(static_cast<double>(c.head_dim))};
-  SCOPED_TRACE(fmt::format("maps {}/{}/{} of {} and {}, {} queries, {}", c.query_heads, c.key_heads, c.value_heads,
-                           c.head_dim, c.value_dim, c.queries, name_of(dtype)));
-  const auto matrix = [&](const std::string& name, int64_t rows, int64_t columns) {
+  SCOPED_TRACE(fmt::format("maps {}/{}/{} of {} and {}, {} queries, {} over {}", c.query_heads, c.key_heads,
+                           c.value_heads, c.head_dim, c.value_dim, c.queries, name_of(dtype), name_of(of_cache)));
+  const auto matrix = [](const std::string& name, int64_t rows, int64_t columns, DType in) {
     Matrix m(rows, columns);
-    m.values = random_values(name, rows * columns);
-    if (dtype == DType::BF16)
-      for (double& value : m.values) value = bfloat16(value);
+    m.values = as_in(in, random_values(name, rows * columns));
     return m;
   };
   const int64_t nan_rows = slots * capacity, k_width = c.key_heads * c.head_dim, v_width = c.value_heads * c.value_dim;
@@ -140,13 +172,13 @@ void check_cached(const CachedCase& c, DType dtype, Device device, double tolera
       expected(batch * c.queries, c.query_heads * c.value_dim);
   for (double& value : k_cache.values) value = std::nan("");
   for (double& value : v_cache.values) value = std::nan("");
-  const Matrix q = matrix("q", batch * c.queries, c.query_heads * c.head_dim);
+  const Matrix q = matrix("q", batch * c.queries, c.query_heads * c.head_dim, dtype);
   CachedKeys keys;
   std::vector<int32_t> first, count;
   for (int64_t b = 0; b < batch; ++b) {
     const int64_t n = counts[static_cast<size_t>(b)], row = (b * 4 + 2) % slots * capacity;
-    Matrix k = matrix(fmt::format("k{}", b), n, k_width), v = matrix(fmt::format("v{}", b), n, v_width),
-           own(c.queries, q.columns);
+    Matrix k = matrix(fmt::format("k{}", b), n, k_width, of_cache),
+           v = matrix(fmt::format("v{}", b), n, v_width, of_cache), own(c.queries, q.columns);
     for (int64_t r = 0; c.values_in_keys && r < n; ++r)
       for (int64_t j = 0; j < v_width; ++j) v(r, j) = k(r, j);
     std::copy_n(q.values.begin() + b * c.queries * q.columns, c.queries * q.columns, own.values.begin());
@@ -159,15 +191,21 @@ void check_cached(const CachedCase& c, DType dtype, Device device, double tolera
     keys.most = std::max(keys.most, n);
     keys.total += n;
   }
-  const auto there = [&](const Matrix& m) {
-    return from_doubles({m.rows, m.columns}, m.values, dtype).to(device, Purpose::Data);
+  const auto there = [&](const Matrix& m, DType in) {
+    return from_doubles({m.rows, m.columns}, m.values, in).to(device, Purpose::Data);
   };
   keys.first = Tensor::from<int32_t>({batch}, first).to(device, Purpose::Data);
   keys.count = Tensor::from<int32_t>({batch}, count).to(device, Purpose::Data);
-  const Tensor k = there(k_cache), v = c.values_in_keys ? k.column_slice(0, v_width) : there(v_cache);
+  const Tensor k = there(k_cache, of_cache),
+               v = c.values_in_keys ? k.column_slice(0, v_width) : there(v_cache, of_cache);
   Tape tape(TapeMode::Inference);
-  const Tensor u = tape.apply(SharedMapAttentionOp{s, {}, keys}, there(q), k, v);
-  EXPECT_TRUE(near(to_doubles(u), expected.values, tolerance));
+  const Tensor u = tape.apply(SharedMapAttentionOp{s, {}, keys}, there(q, dtype), k, v);
+  EXPECT_EQ(u.dtype(), dtype);
+  EXPECT_TRUE(near_as_stored(to_doubles(u), expected.values, dtype, tolerance));
+}
+void check_cached_on_cpu(const CachedCase& c, const std::vector<int64_t>& counts = {}) {
+  check_cached(c, {DType::F64, DType::F64}, Device{}, 1e-13, counts);
+  for (const Formats& formats : kPairs) check_cached(c, formats, Device{}, kFloat32Sums, counts);
 }
 
 const std::vector<CachedCase>& small_cases() {
@@ -177,11 +215,7 @@ const std::vector<CachedCase>& small_cases() {
 }
 
 TEST(CachedSharedMapAttention, ReadsTheKeysOfEachSequenceAndNoOthers) {
-  for (const CachedCase& c : small_cases()) {
-    check_cached(c, DType::F64, Device{}, 1e-13);
-    check_cached(c, DType::F32, Device{}, 5e-6);
-    check_cached(c, DType::BF16, Device{}, 0.01);
-  }
+  for (const CachedCase& c : small_cases()) check_cached_on_cpu(c);
 }
 
 // One to five rows of queries that share a head, heads of whole and of broken steps of vectors, few and many values.
@@ -194,31 +228,29 @@ TEST(CachedSharedMapAttention, ReadsThemForAnyNumberOfSharingMapsAndAnyWidth) {
                                                      {5, 5, 5, 24, 40, 3},
                                                      {6, 2, 1, 17, 100, 4},
                                                      {6, 1, 6, 33, 200, 1},
-                                                     {12, 1, 1, 288, 256, 1, true}}) {
-    check_cached(c, DType::F64, Device{}, 1e-13);
-    check_cached(c, DType::F32, Device{}, 5e-6);
-    check_cached(c, DType::BF16, Device{}, 0.01);
-  }
+                                                     {12, 1, 1, 288, 256, 1, true}})
+    check_cached_on_cpu(c);
 }
 
 // Chunks of 64 keys, of more, and of the longest.
 TEST(CachedSharedMapAttention, ReadsLongCaches) {
   for (const CachedCase& c :
        std::vector<CachedCase>{{3, 1, 1, 16, 32, 1}, {2, 2, 2, 16, 16, 3}, {3, 1, 1, 32, 16, 2, true}}) {
-    check_cached(c, DType::F64, Device{}, 1e-13, {1024, 3, 1025, 2300});
-    check_cached(c, DType::F32, Device{}, 5e-6, {9001, 4});
-    check_cached(c, DType::BF16, Device{}, 0.01, {1500, 8192});
+    check_cached(c, {DType::F64, DType::F64}, Device{}, 1e-13, {1024, 3, 1025, 2300});
+    check_cached(c, {DType::F32, DType::F32}, Device{}, kFloat32Sums, {9001, 4});
+    check_cached(c, {DType::BF16, DType::BF16}, Device{}, kFloat32Sums, {1500, 8192});
+    check_cached(c, {DType::F32, DType::BF16}, Device{}, kFloat32Sums, {1025, 4097});
+    check_cached(c, {DType::BF16, DType::F32}, Device{}, kFloat32Sums, {1025, 4097});
   }
 }
 
 TEST(CachedSharedMapAttention, CudaReadsTheKeysOfEachSequenceAndNoOthers) {
   GTA_NEEDS_CUDA();
   for (const CachedCase& c : small_cases())
-    for (auto [dtype, tolerance] : {std::pair{DType::F32, 5e-6}, {DType::BF16, 0.01}})
-      check_cached(c, dtype, *cuda_device(), tolerance);
+    for (const Formats& formats : kPairs) check_cached(c, formats, *cuda_device(), kFloat32Sums);
 }
 
-// One query, where decoding has tiles; several, where forward has.
+// One query, where decoding has tiles; several, where forward has: of bfloat16 alone, and there maps are rounded too.
 TEST(CachedSharedMapAttention, CudaReadsThemByTilesToo) {
   GTA_NEEDS_CUDA();
   for (const CachedCase& c : std::vector<CachedCase>{{4, 2, 1, 64, 64, 1},
@@ -231,8 +263,11 @@ TEST(CachedSharedMapAttention, CudaReadsThemByTilesToo) {
                                                      {4, 1, 2, 64, 128, 7},
                                                      {2, 2, 1, 64, 256, 5},
                                                      {2, 1, 1, 96, 64, 3},
-                                                     {2, 1, 2, 128, 128, 9}})
-    check_cached(c, DType::BF16, *cuda_device(), 0.01);
+                                                     {2, 1, 2, 128, 128, 9}}) {
+    check_cached(c, {DType::BF16, DType::BF16}, *cuda_device(), 0.01);
+    check_cached(c, {DType::BF16, DType::F32}, *cuda_device(), kFloat32Sums);
+    check_cached(c, {DType::F32, DType::BF16}, *cuda_device(), kFloat32Sums);
+  }
 }
 
 TEST(CachedSharedMapAttention, HasNoBackwardAndNoDocuments) {

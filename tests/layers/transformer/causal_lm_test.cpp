@@ -59,7 +59,7 @@ TEST(CausalLm, DecodingTokenByTokenIsTheWholeForward) {
       const std::vector<int32_t> tokens = some_tokens(length);
       const std::vector<double> whole = to_doubles(model.lm.logits(Tensor::from<int32_t>({1, length}, tokens)));
       constexpr int64_t kOnly[] = {0};
-      DecodingCache cache = model.lm.make_cache(1, length);
+      DecodingCache cache = model.lm.make_cache(1, length, model.lm.dtype());
       // a prompt of five, then one by one, and eleven more in between
       for (int64_t t = 0, last; t < length; t = last) {
         last = t == 0 ? 5 : t == 30 ? 41 : t + 1;

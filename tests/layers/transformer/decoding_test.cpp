@@ -20,13 +20,30 @@ std::vector<int32_t> some_text(int64_t length, uint64_t seed) {
   return tokens;
 }
 
+struct Formats {
+  DType compute, cache;
+};
+std::string name_of(const Formats& formats) {
+  return fmt::format("{} over a cache of {}", name_of(formats.compute), name_of(formats.cache));
+}
+constexpr Formats kPairs[] = {
+    {DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::F32, DType::BF16}, {DType::BF16, DType::F32}};
+
+// Of the largest logit. A bfloat16 model rounds everything, whatever its cache is. Of a float32 model a cache of
+// bfloat16 moves keys and values by 2^-8 of themselves at most: in two layers four times that.
+double tolerance_of(const Formats& formats) {
+  if (formats.compute == DType::F64) return 1e-12;
+  if (formats.compute == DType::BF16) return 0.05;
+  return formats.cache == DType::BF16 ? 0x4p-8 : 3e-5;
+}
+
 class Decoder {
  public:
-  Decoder(AttentionType type, DType dtype, Device device, double tolerance)
-      : model_(space_, config(type)), tolerance_(tolerance) {
-    space_.allocate(dtype, device, SpaceUse::Inference);
+  Decoder(AttentionType type, const Formats& formats, Device device)
+      : model_(space_, config(type)), tolerance_(tolerance_of(formats)) {
+    space_.allocate(formats.compute, device, SpaceUse::Inference);
     space_.initialize(7);
-    cache_.emplace(model_.make_cache(9, kCapacity));
+    cache_.emplace(model_.make_cache(9, kCapacity, formats.cache));
   }
   DecodingCache& cache() { return *cache_; }
 
@@ -69,10 +86,10 @@ class Decoder {
   double tolerance_;
 };
 
-void decode_seven(DType dtype, Device device, double tolerance) {
+void decode_seven(const Formats& formats, Device device) {
   for (AttentionType type : kAttentionTypes) {
-    SCOPED_TRACE(fmt::format("{} {}", name_of(type), name_of(dtype)));
-    Decoder d(type, dtype, device, tolerance);
+    SCOPED_TRACE(fmt::format("{} {}", name_of(type), name_of(formats)));
+    Decoder d(type, formats, device);
     // Slots in no order; prompts of odd lengths, in chunks of odd sizes, two of them together.
     const std::map<int64_t, Ids> prompts = {{8, {1}}, {0, {7}}, {3, {5, 59}}, {5, {65}}, {1, {31, 1, 95}}, {6, {2, 3}}};
     for (const auto& [slot, chunks] : prompts) {
@@ -104,33 +121,32 @@ void decode_seven(DType dtype, Device device, double tolerance) {
 }
 
 TEST(Decoding, SevenSequencesOfUnequalLengthAreEachAsAlone) {
-  decode_seven(DType::F64, Device{}, 1e-12);
-  decode_seven(DType::F32, Device{}, 3e-5);
-  decode_seven(DType::BF16, Device{}, 0.05);
+  decode_seven({DType::F64, DType::F64}, Device{});
+  for (const Formats& formats : kPairs) decode_seven(formats, Device{});
 }
 
 TEST(Decoding, CudaSevenSequencesOfUnequalLengthAreEachAsAlone) {
   GTA_NEEDS_CUDA();
-  decode_seven(DType::F32, *cuda_device(), 3e-5);
-  decode_seven(DType::BF16, *cuda_device(), 0.05);
+  for (const Formats& formats : kPairs) decode_seven(formats, *cuda_device());
 }
 
 // Few sequences that grow by a token each: what another one says, or whether it is there, changes no bit.
 TEST(Decoding, ASequenceHasTheSameBitsAloneAndBesideOthers) {
   const std::vector<int64_t> lengths = {1, 7, 33, 64, 65, 100, 129};
   for (AttentionType type : kAttentionTypes)
-    for (DType dtype : {DType::F32, DType::BF16}) {
+    for (const Formats& formats : kPairs) {
       ModelConfig config = small_model(type);
       config.max_sequence_length = kCapacity;
       ParameterSpace space;
       const CausalLm model(space, config);
-      space.allocate(dtype, Device{}, SpaceUse::Inference);
+      space.allocate(formats.compute, Device{}, SpaceUse::Inference);
       space.initialize(7);
       const auto tokens = [](const std::vector<int32_t>& of) {
         return Tensor::from<int32_t>({static_cast<int64_t>(of.size()), 1}, of);
       };
       // Each with its prompt alone, then three tokens: alone in `apart`, all at once in `together`.
-      DecodingCache together = model.make_cache(7, kCapacity), apart = model.make_cache(7, kCapacity);
+      DecodingCache together = model.make_cache(7, kCapacity, formats.cache),
+                    apart = model.make_cache(7, kCapacity, formats.cache);
       Ids all;
       std::vector<std::vector<int32_t>> texts;
       for (size_t i = 0; i < lengths.size(); ++i) {
@@ -149,7 +165,7 @@ TEST(Decoding, ASequenceHasTheSameBitsAloneAndBesideOthers) {
           const auto first = logits.begin() + static_cast<int64_t>(i) * kVocab;
           EXPECT_EQ(to_doubles(model.decode(tokens({next[i]}), Ids{all[i]}, apart)),
                     std::vector<double>(first, first + kVocab))
-              << name_of(type) << " " << name_of(dtype) << ", sequence " << i << ", step " << step;
+              << name_of(type) << " " << name_of(formats) << ", sequence " << i << ", step " << step;
         }
       }
     }
@@ -169,7 +185,7 @@ TEST(Decoding, WithInt8WeightsLogitsAreNearThoseOfTheWeights) {
       const Tensor prompt = Tensor::from<int32_t>({1, 19}, {text.begin(), text.end() - 1}),
                    last = Tensor::from<int32_t>({1, 1}, {text.back()});
       const auto decoded = [&] {
-        DecodingCache cache = model.make_cache(1, 20);
+        DecodingCache cache = model.make_cache(1, 20, DType::F32);
         model.decode(prompt, Ids{0}, cache);
         return to_doubles(model.decode(last, Ids{0}, cache));
       };
@@ -181,10 +197,66 @@ TEST(Decoding, WithInt8WeightsLogitsAreNearThoseOfTheWeights) {
     }
 }
 
+// What a format holds of the prompt in the first layer, whose keys and values no cache has had a part in: their values,
+// rounded once.
+TEST(Decoding, ACacheHoldsKeysAndValuesRoundedToItsOwnFormat) {
+  constexpr int64_t kPrompt = 9;
+  const std::vector<int32_t> text = some_text(kPrompt + 1, 3);
+  const Tensor prompt = Tensor::from<int32_t>({1, kPrompt}, {text.begin(), text.end() - 1}),
+               last = Tensor::from<int32_t>({1, 1}, {text.back()});
+  for (AttentionType type : kAttentionTypes)
+    for (DType compute : {DType::F32, DType::BF16}) {
+      SCOPED_TRACE(fmt::format("{} {}", name_of(type), name_of(compute)));
+      ParameterSpace space;
+      const CausalLm model(space, small_model(type));
+      space.allocate(compute, Device{}, SpaceUse::Inference);
+      space.initialize(7);
+      struct Decoded {
+        std::vector<double> keys, values, logits;
+        int64_t bytes;
+      };
+      const auto decoded = [&](DType format) {
+        DecodingCache cache = model.make_cache(1, kPrompt + 1, format);
+        model.decode(prompt, Ids{0}, cache);
+        const LayerCache& first = cache.layer(0);
+        EXPECT_EQ(first.keys.dtype(), format);
+        const auto rows = [&](const Tensor& of) {
+          return of.columns() > 0 ? to_doubles(of.row_slice(0, kPrompt)) : std::vector<double>{};
+        };
+        return Decoded{rows(first.keys), rows(first.values), to_doubles(model.decode(last, Ids{0}, cache)),
+                       cache.bytes()};
+      };
+      const Decoded exact = decoded(DType::F32), rounded = decoded(DType::BF16);
+      const auto in_bfloat16 = [](std::vector<double> values) {
+        for (double& value : values) value = bfloat16(value);
+        return values;
+      };
+      EXPECT_EQ(rounded.keys, in_bfloat16(exact.keys));
+      EXPECT_EQ(rounded.values, in_bfloat16(exact.values));
+      // What a bfloat16 model puts into a cache is bfloat16 already.
+      EXPECT_EQ(rounded.keys == exact.keys, compute == DType::BF16);
+      EXPECT_EQ(rounded.bytes * 2, exact.bytes);
+      EXPECT_EQ(exact.bytes, cache_widths(small_model(type)).total() * (kPrompt + 1) * small_model(type).layers * 4);
+      if (compute == DType::F32) {
+        EXPECT_FALSE(near(rounded.logits, exact.logits, 1e-5)) << "nothing was rounded";
+      }
+    }
+}
+
+TEST(Decoding, ACacheGoesWithTheArithmeticOfItsModel) {
+  for (const auto& [compute, cache] : {Formats{DType::F64, DType::F32}, Formats{DType::F64, DType::BF16},
+                                       Formats{DType::F32, DType::F64}, Formats{DType::BF16, DType::I32}}) {
+    ParameterSpace space;
+    const CausalLm model(space, small_model(AttentionType::Gta));
+    space.allocate(compute, Device{}, SpaceUse::Inference);
+    EXPECT_THROW(model.make_cache(1, 4, cache), Error) << name_of(Formats{compute, cache});
+  }
+}
+
 // The cache's tensors stay where they are, and what was written stays as it is.
 TEST(Decoding, WritesEachTokenOnceAndMovesNothing) {
   for (AttentionType type : kAttentionTypes) {
-    Decoder d(type, DType::F32, Device{}, 3e-5);
+    Decoder d(type, {DType::F32, DType::F32}, Device{});
     d.begin(2, 40);
     d.step({2}, 9);
     const LayerCache before = d.cache().layer(1);

@@ -1,0 +1,15 @@
+#include "launch/generation/cache_options.h"
+
+#include "core/error.h"
+
+namespace gta {
+
+DType cache_dtype(const std::string& cache, DType compute) {
+  if (cache == "dtype") return compute;
+  const DType dtype = dtype_from_name(cache);
+  require(state_dtype(dtype) == state_dtype(compute), "--cache",
+          "{} does not go with compute in {}: leave it out, or take another train.dtype", cache, name_of(compute));
+  return dtype;
+}
+
+}  // namespace gta
