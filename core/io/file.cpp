@@ -159,8 +159,13 @@ bool refuses_the_name(int code) {
 }
 
 void make_directories(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
+  namespace fs = std::filesystem;
+  std::error_code error, ignored;
+  fs::create_directories(path, error);
+  for (fs::path part = path; error && !part.empty() && part != part.parent_path(); part = part.parent_path())
+    if (fs::is_symlink(part, ignored) && !fs::exists(part, ignored))
+      fail(part, "is a link to {}, which is not there: mount its disk, or remove the link",
+           fs::read_symlink(part, ignored).string());
   if (error && refuses_the_name(error.value())) bad_input(path, "cannot make the folder: {}", error.message());
   if (error) fail(path, "cannot make the folder: {}", error.message());
 }

@@ -39,8 +39,8 @@ std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40)
 bool exists(const std::string& path);                              // an Error where the system does not let us know
 bool is_directory(const std::string& path);                        // the same
 std::vector<std::string> list_directory(const std::string& path);  // names, sorted, without . and ..
-void make_directories(const std::string& path);
-void remove_tree(const std::string& path);  // no error when absent
+void make_directories(const std::string& path);  // and those around it; Error(Failed) behind a link to nowhere
+void remove_tree(const std::string& path);       // no error when absent
 void sync_directory(const std::string& path);
 void rename_path(const std::string& from, const std::string& to);
 std::string parent_of(const std::string& path);

@@ -105,6 +105,16 @@ TEST_F(Files, resultsGoToTheEndOfTheirLinksAndNeverOntoWhatIsNoFile) {
   EXPECT_EQ(output_file(path("new")), path("new"));
 }
 
+TEST_F(Files, aFolderBehindALinkToNowhereIsNotMadeAndTheLinkIsNamed) {
+  std::filesystem::create_symlink("/nowhere/at/all", path("link"));
+  for (const char* name : {"link", "link/in/it"})
+    EXPECT_NE(message_of([&] {
+                make_directories(path(name));
+              }).find(path("link") + "] is a link to /nowhere/at/all, which is not there"),
+              std::string::npos)
+        << name;
+}
+
 TEST_F(Files, aFullDiskIsAnError) {
   if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const File file("/dev/full", File::Mode::ReadWrite);
