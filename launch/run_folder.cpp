@@ -37,6 +37,14 @@ int64_t rows_up_to(const std::string& path, int64_t step) {
   return bytes;
 }
 
+// Who has a lock, by what it wrote into it; "?" where that is no process.
+std::string process_in(int lock) {
+  char text[32] = {};
+  const ssize_t got = ::pread(lock, text, sizeof text - 1, 0);
+  const std::string process(text, got > 0 ? static_cast<size_t>(got) : 0);
+  return process.empty() || process.find_first_not_of("0123456789") != std::string::npos ? "?" : process;
+}
+
 bool same_file(const struct stat& a, const struct stat& b) { return a.st_dev == b.st_dev && a.st_ino == b.st_ino; }
 
 }  // namespace
@@ -66,10 +74,9 @@ void RunFolder::take_lock() {
     return errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP;
   };
   if (!locks()) {
-    char holder[32] = {};
-    const ssize_t got = ::pread(lock_, holder, sizeof holder - 1, 0);
+    const std::string holder = process_in(lock_);
     ::close(std::exchange(lock_, -1));
-    fail(path_, "is in use by process {}: wait for it, or give this run another --run-dir", got > 0 ? holder : "?");
+    fail(path_, "is in use by process {}: wait for it, or give this run another --run-dir", holder);
   }
   // Between open and flock the folder may have been moved aside: then this is the lock of another one.
   if (!holds(lock)) {
@@ -113,10 +120,6 @@ std::string RunFolder::sample_file(int64_t step) const { return fmt::format("{}/
 
 void RunFolder::make_folders() {
   for (const std::string& folder : {path_ + "/samples", checkpoints()}) {
-    std::error_code error;
-    if (std::filesystem::is_symlink(folder, error) && !is_directory(folder))
-      fail(folder, "is a link to {}, which is not there: mount its disk, or remove the link",
-           std::filesystem::read_symlink(folder, error).string());
     make_directories(folder);
     try_to_write_in(folder);
   }
@@ -171,6 +174,15 @@ bool has_validation(const std::string& metrics_file, int64_t step) {
     return step_of(row) >= step && !found;
   });
   return found;
+}
+
+std::optional<std::string> lock_holder(const std::string& run) {
+  const int lock = ::open((run + kLock).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (lock < 0) return std::nullopt;
+  const bool locked = ::flock(lock, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  const std::string holder = process_in(lock);
+  ::close(lock);
+  return locked ? std::optional(holder) : std::nullopt;
 }
 
 void each_row_from_the_end(const std::string& path, const std::function<bool(const MetricsRow&, int64_t)>& take) {

@@ -78,6 +78,9 @@ class RunFolder {
   std::optional<TensorBoard> tensorboard_;
 };
 
+// The process that trains in a folder, as its lock says: "4711", or "?" where it does not; nothing where none does.
+std::optional<std::string> lock_holder(const std::string& run);
+
 // Calls take(row, end) with each whole row of a metrics.jsonl and the byte behind it, the last row first, until it
 // returns false. Rows come in the order of their steps, so what has to be looked at lies at the end. What is no row
 // (torn by a kill) is left out.

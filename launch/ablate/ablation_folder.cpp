@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -25,18 +25,18 @@ namespace {
 constexpr int64_t kLargestConfig = 1 << 24, kLargestReason = 1 << 14;
 constexpr int64_t kStepsForSpeed = 20, kMostRows = 2000;  // that are looked at
 
-// Whether a process trains there.
-bool is_locked(const std::string& run) {
-  const int file = ::open((run + "/run.lock").c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  const bool locked = ::flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  ::close(file);
-  return locked;
+// Of the run that is in a folder; nothing where there is none. An Error where that cannot be told.
+std::optional<RunConfig> config_in(const std::string& run) {
+  const std::string file = run + "/config.yaml";
+  std::error_code error;
+  if (std::filesystem::is_symlink(run, error) && !exists(run))
+    fail(run, "is a link to {}, where nothing is (a disk that is not mounted?)",
+         std::filesystem::read_symlink(run, error).string());
+  return exists(file) ? std::optional(parse_run_config(read_file(file, kLargestConfig), file)) : std::nullopt;
 }
 
 // Of a run that is there and one that is wanted: what would be learnt differently, "" where nothing.
-std::string what_differs(const std::string& config_file, const RunConfig& wanted) {
-  RunConfig before = parse_run_config(read_file(config_file, kLargestConfig), config_file), after = wanted;
+std::string what_differs(RunConfig before, RunConfig after) {
   if (after.model.vocab_size == 0) after.model.vocab_size = before.model.vocab_size;
   std::string text;
   if (before.seed != after.seed) text = fmt::format("seed: {} there, {} here", before.seed, after.seed);
@@ -78,18 +78,28 @@ const char* name_of(CellState state) {
   return "?";
 }
 
-void CellFolder::check(const std::vector<CellPlan>& cells) const {
-  std::string problems;
+void CellFolder::check(const std::vector<CellPlan>& cells, Unreadable unreadable) const {
+  std::string problems, others;
   for (const CellPlan& cell : cells) {
-    const std::string file = run(cell.name) + "/config.yaml";
-    if (!exists(file)) continue;
-    if (const std::string differs = what_differs(file, cell.config); !differs.empty())
-      problems += fmt::format("{}[{}] is there with another configuration: {}", problems.empty() ? "" : "\n",
-                              run(cell.name), differs);
+    try {
+      const std::optional<RunConfig> there = config_in(run(cell.name));
+      if (!there) continue;
+      if (const std::string differs = what_differs(*there, cell.config); !differs.empty())
+        others += fmt::format("\n[{}] is there with another configuration: {}", run(cell.name), differs);
+    } catch (const Error& error) {
+      if (unreadable == Unreadable::Refuse) problems += "\n" + advice(cell, error.what());
+    }
   }
-  if (problems.empty()) return;
-  throw Error(ErrorKind::BadInput, "",
-              problems + "\nchange `name:` for another ablation, or move these folders away to train them anew");
+  if (!others.empty())
+    problems += others + "\nchange `name:` for another ablation, or move these folders away to train them anew";
+  if (!problems.empty()) throw Error(ErrorKind::BadInput, "", problems.substr(1));
+}
+
+std::string CellFolder::advice(const CellPlan& cell, const std::string& wrong) const {
+  return fmt::format(
+      "{}; nothing is changed there: put it right, or move {} away to train it anew; what was asked for "
+      "stands in {}",
+      printable(one_line(wrong), kLargestReason), run(cell.name), config_file(cell.name));
 }
 
 void CellFolder::prepare(const std::vector<CellPlan>& cells) const {
@@ -98,9 +108,22 @@ void CellFolder::prepare(const std::vector<CellPlan>& cells) const {
 }
 
 CellStatus CellFolder::status(const CellPlan& cell) const {
+  try {
+    return status_of_files(cell);
+  } catch (const Error& error) {
+    CellStatus status;
+    status.state = CellState::Failed;
+    status.reason = advice(cell, error.what());
+    status.unreadable = true;
+    return status;
+  }
+}
+
+CellStatus CellFolder::status_of_files(const CellPlan& cell) const {
   CellStatus status;
-  status.loss = status.validation_loss = status.seconds_per_step = std::numeric_limits<double>::quiet_NaN();
   const std::string folder = run(cell.name);
+  const std::optional<std::string> holder = lock_holder(folder);
+  if (!holder) (void)config_in(folder);
   const int64_t steps = cell.config.train.steps;
   const bool validates = !cell.config.data.validation.empty();
   double seconds = 0;
@@ -123,8 +146,8 @@ CellStatus CellFolder::status(const CellPlan& cell) const {
       trained ? list_checkpoints(folder + "/checkpoints") : std::vector<std::string>{};
   if (!checkpoints.empty() && step_of(checkpoints.back()) >= steps)
     status.state = CellState::Done;
-  else if (is_locked(folder))
-    status.state = CellState::Running;
+  else if (holder)
+    std::tie(status.state, status.holder) = std::pair(CellState::Running, *holder);
   else if (exists(failure_file(cell.name)))
     status.state = CellState::Failed;
   else if (exists(folder))

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,12 +31,16 @@ enum class CellState : uint8_t {
 const char* name_of(CellState state);
 
 struct CellStatus {
+  static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   CellState state = CellState::Waiting;
-  int64_t step = 0;             // that has a row
-  double loss = 0;              // of that step
-  double validation_loss = 0;   // the last one; NaN where there is none
-  double seconds_per_step = 0;  // of the last steps; NaN where there are none
-  std::string reason;           // of a failure
+  int64_t step = 0;  // that has a row
+  // Of that step, the last one, of the last steps.
+  double loss = kNone, validation_loss = kNone, seconds_per_step = kNone;
+  std::string reason;  // of a failure
+  // Of a failure: what is in its folder cannot be told, so nothing is trained there and nothing written, also when
+  // failed cells are tried again.
+  bool unreadable = false;
+  std::string holder;  // the process that trains in it, where one does
 };
 
 // The part of an ablation's folder that holds its cells, or its trials.
@@ -50,9 +55,12 @@ class CellFolder {
   std::string failure_file(const std::string& cell) const { return path_ + "/failed/" + cell + ".txt"; }
   std::string test_file(const std::string& cell) const { return run(cell) + "/test.json"; }
 
+  // What to do about unreadable ones. Of cells each is a failure of its own, of which status() tells; on a search's
+  // trials all that comes after them depends.
+  enum class Unreadable : uint8_t { Leave, Refuse };
   // Error(BadInput) where cells are there already under configurations that would train something else: all of them,
   // with what differs.
-  void check(const std::vector<CellPlan>& cells) const;
+  void check(const std::vector<CellPlan>& cells, Unreadable unreadable) const;
   // The folders and the configurations.
   void prepare(const std::vector<CellPlan>& cells) const;
 
@@ -66,6 +74,10 @@ class CellFolder {
   std::optional<double> tested_loss(const CellPlan& cell, const std::vector<std::string>& shards) const;
 
  private:
+  CellStatus status_of_files(const CellPlan& cell) const;
+  // How a cell's folder that cannot be read is told of: what is wrong, and what to do.
+  std::string advice(const CellPlan& cell, const std::string& wrong) const;
+
   std::string path_;
 };
 

@@ -29,6 +29,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kBetweenLooks = std::chrono::milliseconds(100), kBetweenLines = std::chrono::milliseconds(30'000);
+constexpr auto kBetweenWaits = std::chrono::minutes(5);
 
 int64_t size_of(const std::string& output) { return exists(output) ? File(output, File::Mode::Read).size() : 0; }
 
@@ -111,6 +112,7 @@ class Runner {
         folder_.forget_failure(cells_[i]);
         status = folder_.status(cells_[i]);
       }
+      if (status.unreadable) leave(cells_[i], status);
       if (status.state == CellState::Failed || (status.state == CellState::Done && !wants_test(cells_[i]))) continue;
       waiting_.push_back(i);
     }
@@ -146,13 +148,31 @@ class Runner {
     for (auto next = waiting_.begin(); !stopping_ && next != waiting_.end();) {
       if (static_cast<int64_t>(running_.size()) >= options_.jobs) return;
       const CellStatus status = folder_.status(cells_[*next]);
-      if (status.state == CellState::Running) {  // of an earlier start, which saves
+      if (status.state == CellState::Running) {
+        say_waiting(cells_[*next], status);
         ++next;
         continue;
       }
-      if (status.state != CellState::Done || wants_test(cells_[*next])) start(*next, status);
+      if (status.unreadable)
+        leave(cells_[*next], status);
+      else if (status.state != CellState::Done || wants_test(cells_[*next]))
+        start(*next, status);
       next = waiting_.erase(next);
     }
+  }
+
+  // What is in its folder stays as it is.
+  static void leave(const CellPlan& cell, const CellStatus& status) {
+    log::warning("{} failed: {}", cell.name, status.reason);
+  }
+
+  // Where a cell trains in another process, as of an earlier start, which saves: once, then now and then.
+  void say_waiting(const CellPlan& cell, const CellStatus& status) {
+    const auto [said, first] = waits_said_.try_emplace(cell.name, Clock::now());
+    if (!first && Clock::now() - said->second < kBetweenWaits) return;
+    said->second = Clock::now();
+    log::info("{} is waited for: process {}, on this host or another, trains in {} (step {} of {})", cell.name,
+              status.holder, folder_.run(cell.name), status.step, cell.config.train.steps);
   }
 
   void start(size_t cell, const CellStatus& status) {
@@ -288,6 +308,7 @@ class Runner {
   const RunOptions& options_;
   std::vector<size_t> waiting_;
   std::list<Job> running_;
+  std::map<std::string, Clock::time_point> waits_said_;  // by cell
   bool stopping_ = false;
   Clock::time_point said_;
 };

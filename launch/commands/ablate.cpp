@@ -64,7 +64,8 @@ class Ablation {
   }
 
   int run() {
-    if (!file_.tune) folder_.check(cells_of(file_, arms_));  // before anything is written
+    if (!file_.tune)
+      folder_.check(cells_of(file_, arms_), CellFolder::Unreadable::Leave);  // before anything is written
     make_directories(path_);
     const AblationLock lock(path_);
     publish_text(path_ + "/ablation.yaml", to_yaml(file_));
@@ -82,7 +83,7 @@ class Ablation {
  private:
   // Where `--slurm` has not prepared the folders, here.
   static int alone(const CellFolder& folder, const CellPlan& cell, const RunOptions& options) {
-    folder.check({cell});
+    folder.check({cell}, CellFolder::Unreadable::Leave);
     if (!exists(folder.config_file(cell.name))) folder.prepare({cell});
     return code_of(run_cells(folder, {cell}, options), folder, {cell});
   }
@@ -117,7 +118,7 @@ class Ablation {
 
   // Here, or by SLURM.
   Progressed work(const CellFolder& folder, const std::vector<CellPlan>& cells, const RunOptions& options) {
-    folder.check(cells);
+    folder.check(cells, &folder == &trials_ ? CellFolder::Unreadable::Refuse : CellFolder::Unreadable::Leave);
     folder.prepare(cells);
     if (!command_.slurm)
       return run_cells(folder, cells, options) == RunOutcome::Interrupted ? Progressed::Interrupted
@@ -141,7 +142,7 @@ class Ablation {
     std::vector<TrialResult> results;
     for (const Trial& trial : trials) {
       const CellStatus status = trials_.status(trial.cell);
-      if (status.state != CellState::Done && status.state != CellState::Failed) return {};
+      if (status.unreadable || (status.state != CellState::Done && status.state != CellState::Failed)) return {};
       results.push_back(
           {arms_[trial.cell.arm].name, trial.value, trial.cell.seed,
            status.state == CellState::Done ? status.validation_loss : std::numeric_limits<double>::infinity()});

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -255,6 +256,80 @@ TEST_F(Ablate, AReasonThatCannotBeReadDoesNotHideTheOtherCells) {
   publish_text(folder_ + "/a/failed/gqa-seed-1.txt", std::string(20'000, 'x'));
   EXPECT_EQ(ablate("a", "--status"), 0) << errors();
   EXPECT_NE(output().find("0 of 4 done, 1 failed, 3 waiting"), std::string::npos) << output();
+}
+
+TEST_F(Ablate, ACellThatCannotBeReadIsShownAsFailedTheOthersGoOnAndNothingThereIsTouched) {
+  write(1, "");
+  ASSERT_EQ(ablate("a"), 0) << errors();
+  const std::string cell = folder_ + "/a/cells/gta-seed-1", config = cell + "/config.yaml";
+  const std::string whole = read_file(config), damaged = whole.substr(0, whole.size() / 2) + "\n\t{: [";
+  publish_text(config, damaged);
+  const std::string rows = read_file(cell + "/metrics.jsonl"), before = weights("a/cells/gta-seed-1");
+  write(2, "");
+  for (const char* retry : {"", "--retry-failed"}) {
+    EXPECT_EQ(ablate("a", retry), 1) << errors();
+    EXPECT_EQ(read_file(config), damaged);
+    EXPECT_EQ(read_file(cell + "/metrics.jsonl"), rows);
+    EXPECT_EQ(weights("a/cells/gta-seed-1"), before);
+  }
+  EXPECT_TRUE(exists(folder_ + "/a/cells/gta-seed-2/checkpoints/latest")) << errors();
+  EXPECT_NE(output().find("3 of 4 done, 1 failed"), std::string::npos) << output();
+  const std::string advice = "nothing is changed there: put it right, or move " + cell + " away to train it anew";
+  for (const std::string& said : {config + ":", advice})
+    EXPECT_NE(output().find(said), std::string::npos) << said << "\n" << output();
+  EXPECT_NE(errors().find(advice), std::string::npos) << "and when it begins, not at its end alone: " << errors();
+  publish_text(config, whole);
+  EXPECT_EQ(ablate("a"), 0) << "put right, nothing else has to be said: " << errors();
+  publish_text(config, damaged);
+  ASSERT_EQ(rename(cell.c_str(), (folder_ + "/away").c_str()), 0);
+  EXPECT_EQ(ablate("a"), 0) << errors();
+  EXPECT_EQ(weights("a/cells/gta-seed-1"), before);
+}
+
+TEST_F(Ablate, ATrialThatCannotBeReadEndsTheSearchWithWhatToDo) {
+  write(1, "tune: {keys: {optimizer.learning_rate: [1.0e-6, 1.0e-2, 1.1e-2]}, seeds: [9], steps: 6}\n");
+  ASSERT_EQ(ablate("a"), 0) << errors();
+  const std::string trials = folder_ + "/a/trials/cells", trial = trials + "/" + list_directory(trials).front(),
+                    cell = read_file(folder_ + "/a/cells/gqa-seed-1/config.yaml");
+  publish_text(trial + "/config.yaml", "no: [configuration");
+  EXPECT_EQ(ablate("a"), 2);
+  EXPECT_NE(errors().find("or move " + trial + " away to train it anew"), std::string::npos) << errors();
+  EXPECT_EQ(read_file(folder_ + "/a/cells/gqa-seed-1/config.yaml"), cell);
+}
+
+// As where runs lie on a disk of their own.
+TEST_F(Ablate, ACellIsTrainedBehindItsLinkAndNothingIsMadeWhereItLeadsNowhere) {
+  write(1, "");
+  const std::string disk = folder_ + "/disk", link = folder_ + "/a/cells/gta-seed-1";
+  make_directories(folder_ + "/a/cells");
+  ASSERT_EQ(symlink((disk + "/gta").c_str(), link.c_str()), 0);
+  make_directories(disk);
+  EXPECT_EQ(ablate("a"), 1);
+  EXPECT_TRUE(list_directory(disk).empty());
+  EXPECT_TRUE(exists(folder_ + "/a/cells/gqa-seed-1/checkpoints/latest")) << errors();
+  EXPECT_NE(errors().find(link + "] is a link to " + disk + "/gta, where nothing is"), std::string::npos) << errors();
+  make_directories(disk + "/gta");
+  EXPECT_EQ(ablate("a"), 0) << errors();
+  EXPECT_TRUE(exists(disk + "/gta/checkpoints/latest"));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+}
+
+TEST_F(Ablate, ACellThatAnotherProcessTrainsIsWaitedForAndWhoHoldsItIsSaidOnce) {
+  write(1, "");
+  const std::string cell = folder_ + "/a/cells/gqa-seed-1";
+  make_directories(cell);
+  publish_text(cell + "/run.lock", "4711");
+  const int lock = open((cell + "/run.lock").c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(flock(lock, LOCK_EX), 0);
+  const pid_t child = start("a");
+  const std::string said = "gqa-seed-1 is waited for: process 4711, on this host or another, trains in " + cell;
+  while (!exists(folder_ + "/a/cells/gta-seed-1/checkpoints/latest"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // it looks again ten times a second
+  close(lock);
+  EXPECT_EQ(wait(child), 0) << errors();
+  EXPECT_NE(errors().find(said), std::string::npos) << errors();
+  EXPECT_EQ(errors().find(said), errors().rfind(said)) << errors();
 }
 
 TEST_F(Ablate, OneCellNeedsNothingBefore) {
