@@ -28,7 +28,7 @@ bool has_place(double value, Scale scale) {
   return std::abs(value) <= kLargest && (scale == Scale::Linear || value >= 1 / kLargest);
 }
 
-std::string axis_number(double value) {
+std::string axis_number(double value, int digits) {
   struct Unit {
     double size;
     const char* name;
@@ -36,8 +36,9 @@ std::string axis_number(double value) {
   constexpr Unit kUnits[] = {{1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}};
   if (std::abs(value) >= 1e4 && std::abs(value) < 1e21)
     for (const Unit& unit : kUnits)
-      if (std::abs(value) >= unit.size) return minus_sign(fmt::format("{:.4g}{}", value / unit.size, unit.name));
-  return minus_sign(fmt::format("{:.6g}", value == 0 ? 0 : value));
+      if (std::abs(value) >= unit.size)
+        return minus_sign(fmt::format("{:.{}g}{}", value / unit.size, digits, unit.name));
+  return minus_sign(fmt::format("{:.{}g}", value == 0 ? 0 : value, std::max(6, digits)));
 }
 
 Axis::Axis(double low, double high, Scale scale, double from, double to)
@@ -70,17 +71,21 @@ std::vector<Axis::Tick> Axis::linear_ticks(int about) const {
   const double step = step_of(high_ - low_, about);
   const int decimals = std::max(0, static_cast<int>(-std::floor(std::log10(step) + 1e-9)));
   const double most = std::max(std::abs(low_), std::abs(high_));
+  // So many that those of neighbours differ, and each is where it says.
+  const int digits =
+      std::max(4, 1 + static_cast<int>(std::floor(std::log10(most)) - std::floor(std::log10(step) + 1e-9)));
   std::vector<Tick> ticks;
   for (double n = std::ceil(low_ / step - 1e-9); n * step <= high_ + 1e-9 * step && ticks.size() < 100; ++n) {
     const double value = n == 0 ? 0 : n * step;
-    ticks.push_back({value, most >= 1e4 || decimals > 6 ? axis_number(value)
+    ticks.push_back({value, most >= 1e4 || decimals > 6 ? axis_number(value, digits)
                                                         : minus_sign(fmt::format("{:.{}f}", value, decimals))});
   }
   return ticks;
 }
 
 std::vector<Axis::Tick> Axis::ticks(int about) const {
-  if (scale_ == Scale::Linear || high_ < 4 * low_) return linear_ticks(about);
+  // Between 2 and 10 lies 5 alone.
+  if (scale_ == Scale::Linear || high_ < 5 * low_) return linear_ticks(about);
   const double decades = std::log10(high_ / low_);
   const int every = std::max(1, static_cast<int>(std::ceil(decades / about)));
   std::vector<Tick> ticks;

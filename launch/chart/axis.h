@@ -39,7 +39,7 @@ class Axis {
   double from_, to_;
 };
 
-// "1.5M", "0.02", "3e-09": short, for axes.
-std::string axis_number(double value);
+// "1.5M", "0.02", "3e-09": short, for axes. digits: of those with a unit, at least 6 of others.
+std::string axis_number(double value, int digits = 4);
 
 }  // namespace gta

@@ -99,6 +99,18 @@ TEST(Axis, WritesRoundNumbersFromOneEndToTheOther) {
   EXPECT_EQ(texts({100, 900, Scale::Logarithmic, 0, 100}), "100 200 500 ");
 }
 
+// Without two of them nobody can tell what a place on an axis is worth.
+TEST(Axis, HasTwoTicksOrMoreWhoseWordsDiffer) {
+  for (const Scale scale : {Scale::Linear, Scale::Logarithmic})
+    for (const double low : {1e-9, 0.021, 1.01, 2.01, 5.01, 1234.0, 20'100.0, 123'400'000.0})
+      for (const double ratio : {1.00001, 1.0003, 1.02, 1.3, 3.99, 4.5, 4.97, 5.0, 9.9, 99.0, 101.0, 1e4, 1e7}) {
+        const std::vector<Axis::Tick> ticks = Axis(low, ratio * low, scale, 0, 300).ticks(5);
+        EXPECT_GE(ticks.size(), 2u) << low << " to " << ratio * low;
+        for (size_t i = 1; i < ticks.size(); ++i)
+          EXPECT_NE(ticks[i].text, ticks[i - 1].text) << low << " to " << ratio * low;
+      }
+}
+
 TEST(Forest, HasAMarkAnIntervalAndADotForEachSeed) {
   Forest forest{"Differences",
                 "nats",
