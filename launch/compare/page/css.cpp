@@ -1,4 +1,4 @@
-// How the page looks: on a desk, on a phone, in the dark, on paper.
+// How the page looks: on a desk, on a phone, in the dark; on paper, where nothing is folded up or scrolled to.
 #include "launch/compare/page/sections.h"
 
 namespace gta::page {
@@ -56,9 +56,19 @@ white-space:normal}th,td{padding:5px 7px}}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e4e4e4;--soft:#a8a8a8;--ground:#181818;--line:#3d3d3d;
 --shade:#242424;--link:#7db8f5;--red:#ff9b93;--red-ground:#3a1714;--amber:#f0c66b;--amber-ground:#332a12;
 --green:#5fd3a2}}
-@media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}table{
-font-size:7pt}th,td{padding:2px 3px}thead th{min-width:0;font-size:6.5pt}tbody th{position:static}figure,tr{
-break-inside:avoid}h2{break-after:avoid}.panels{grid-template-columns:repeat(3,1fr)}}
+@media print{:root{font-size:10pt}body{max-width:none;padding:0;font-size:1rem}nav{display:none}a{color:inherit}
+p,figcaption,caption span{max-width:none}
+details::details-content{content-visibility:visible}
+summary{list-style:none;color:inherit;font-weight:600}
+.scroll{overflow:visible;break-inside:avoid}.long{break-inside:auto}
+pre{white-space:pre-wrap}
+table{font-size:7pt}th,td{padding:2px 3px}thead th{min-width:0;font-size:6.5pt}caption span,tbody th{position:static}
+.numbers td{white-space:normal}.pm,.variant{white-space:nowrap}
+.words td,.words th,p code,li code{overflow-wrap:anywhere}
+.wide td,.wide th{font-size:5pt;padding:1px 2px}.wide td,.wide thead th{overflow-wrap:anywhere}
+.tag{font-size:5.5pt}
+figure,tr,li,.legend,.banner,.warning{break-inside:avoid}h2,summary,.legend,caption{break-after:avoid}
+.panels{grid-template-columns:repeat(3,1fr)}.single{grid-template-columns:minmax(0,10cm)}}
 )");
 }
 

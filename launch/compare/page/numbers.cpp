@@ -38,7 +38,7 @@ std::string grouped(int64_t value) {
 
 std::string in_units(double value) {
   if (!std::isfinite(value)) return kNoNumber;
-  constexpr const char* kUnits[] = {"", " k", " M", " G", " T", " P", " E", " Z"};
+  constexpr const char* kUnits[] = {"", "\u00a0k", "\u00a0M", "\u00a0G", "\u00a0T", "\u00a0P", "\u00a0E", "\u00a0Z"};
   size_t unit = 0;
   while (std::abs(value) >= 999.5 && unit + 1 < std::size(kUnits)) {
     value /= 1000;
@@ -53,7 +53,7 @@ std::string in_units(double value) {
 
 std::string p_value(double p) {
   if (!std::isfinite(p)) return kNoNumber;
-  return p < 1e-4 ? "< 0.0001" : fmt::format("{:.3g}", p);
+  return p < 1e-4 ? "<\u00a00.0001" : fmt::format("{:.3g}", p);
 }
 
 NumberText decimals(int count) {

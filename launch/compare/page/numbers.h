@@ -1,4 +1,4 @@
-// Numbers as the page writes them.
+// Numbers as the page writes them: no line is broken within one.
 #pragma once
 
 #include <cstdint>

@@ -31,14 +31,22 @@ Table& Table::row(const Markup& head, const std::vector<Markup>& cells) {
   Markup all = element("th", {{"scope", "row"}}, {head});
   for (const Markup& cell : cells) all += element("td", {}, {cell});
   rows_ += element("tr", {}, {all});
+  ++count_;
   return *this;
 }
 
 Markup Table::markup() const {
+  // On paper a long one may go on on the next page, and a wide one is written smaller.
+  constexpr size_t kLong = 12, kWide = 12;
+  const std::string css = std::string(words_ ? "words" : "numbers") + (columns_.size() > kWide ? " wide" : "");
   Markup heads;
   for (const std::string& column : columns_) heads += element("th", {{"scope", "col"}}, {column});
-  return element("div", {{"class", "scroll"}, {"role", "region"}, {"aria-label", caption_}, {"tabindex", "0"}},
-                 {element("table", {{"class", words_ ? "words" : "numbers"}},
+  return element("div",
+                 {{"class", count_ > kLong ? "scroll long" : "scroll"},
+                  {"role", "region"},
+                  {"aria-label", caption_},
+                  {"tabindex", "0"}},
+                 {element("table", {{"class", css}},
                           {element("caption", {}, {element("span", {}, {caption_})}),
                            element("thead", {}, {element("tr", {}, {heads})}), element("tbody", {}, {rows_})})});
 }

@@ -30,6 +30,7 @@ class Table {
   std::string caption_;
   std::vector<std::string> columns_;
   Markup rows_;
+  size_t count_ = 0;  // of rows
   bool words_ = false;
 };
 

@@ -15,7 +15,7 @@
 namespace gta::page {
 namespace {
 
-constexpr double kApart = 0.06;  // of the distance of two categories
+constexpr double kApart = 0.06, kMostApart = 0.8;  // of the distance of two categories: two lines, all of them
 
 std::string id_of(const Profile& profile) {
   std::string id = profile.key;
@@ -28,11 +28,12 @@ Markup picture_of(const Comparison& comparison, const Profile& profile) {
   chart.origin = Origin::Data;
   chart.categories = profile.labels;
   std::string words = "The last part, mean over seeds:";
+  const auto lines = static_cast<double>(profile.lines.size());
   for (const Profile::Line& of : profile.lines) {
     ChartLine line{of.variant, {}, style_of_variant(comparison, of.variant)};
     // Beside each other, so that no bar hides another.
     const double aside =
-        kApart * (static_cast<double>(&of - profile.lines.data()) - static_cast<double>(profile.lines.size() - 1) / 2);
+        std::min(kApart, kMostApart / lines) * (static_cast<double>(&of - profile.lines.data()) - (lines - 1) / 2);
     for (size_t i = 0; i < of.values.size(); ++i) {
       if (of.values[i].values.empty()) continue;
       const std::vector<double> values = of.values[i].list();
@@ -46,17 +47,32 @@ Markup picture_of(const Comparison& comparison, const Profile& profile) {
   return chart_markup(chart, id_of(profile), words);
 }
 
+std::string mean_of(const Estimate& value) {
+  if (value.values.empty()) return kNoNumber;
+  const double size = std::abs(value.mean);
+  return size >= 1e-3 && size < 1e5 ? fixed(value.mean, size < 100 ? 4 : 1) : fmt::format("{:.4g}", value.mean);
+}
+
+// A row for each variant; for each part, where that many columns would fit on no page.
 Markup table_of(const Comparison& comparison, const Profile& profile) {
+  constexpr size_t kMostColumns = 12;
+  const std::string caption = fmt::format("{}, {}; mean over seeds", profile.title, profile.y_label);
   std::vector<std::string> columns = {profile.x_label};
+  if (profile.labels.size() > std::max(kMostColumns, profile.lines.size())) {
+    for (const Profile::Line& line : profile.lines) columns.push_back(line.variant);
+    Table table(caption, columns);
+    for (size_t i = 0; i < profile.labels.size(); ++i) {
+      std::vector<Markup> cells;
+      for (const Profile::Line& line : profile.lines) cells.emplace_back(mean_of(line.values[i]));
+      table.row(profile.labels[i], cells);
+    }
+    return table.markup();
+  }
   columns.insert(columns.end(), profile.labels.begin(), profile.labels.end());
-  Table table(fmt::format("{}, {}; mean over seeds", profile.title, profile.y_label), columns);
+  Table table(caption, columns);
   for (const Profile::Line& line : profile.lines) {
     std::vector<Markup> cells;
-    for (const Estimate& value : line.values)
-      cells.emplace_back(value.values.empty() ? kNoNumber
-                         : std::abs(value.mean) >= 1e-3 && std::abs(value.mean) < 1e5
-                             ? fixed(value.mean, std::abs(value.mean) < 100 ? 4 : 1)
-                             : fmt::format("{:.4g}", value.mean));
+    for (const Estimate& value : line.values) cells.emplace_back(mean_of(value));
     table.row(name_with_mark(comparison, line.variant), cells);
   }
   return table.markup();
