@@ -20,14 +20,15 @@ Json by_seed(const std::map<int64_t, double>& values) {
   return json;
 }
 
-Json json_of(const Estimate& estimate) {
+Json over_seeds(const Estimate& estimate, const char* name_of_values) {
   const std::vector<double> values = estimate.list();
   if (values.empty()) return nullptr;
   return {{"mean", number(estimate.mean)},
           {"low", number(*std::min_element(values.begin(), values.end()))},
           {"high", number(*std::max_element(values.begin(), values.end()))},
-          {"values", by_seed(estimate.values)}};
+          {name_of_values, by_seed(estimate.values)}};
 }
+Json json_of(const Estimate& estimate) { return over_seeds(estimate, "values"); }
 
 Json json_of(const std::optional<statistics::Interval>& interval) {
   if (!interval) return nullptr;
@@ -43,11 +44,11 @@ Json json_of(const ScalingFit& fit) {
 
 Json json_of(const ScalingCurve& curve) {
   Json points = Json::array(), gains = Json::array();
-  for (const ScalingPoint& point : curve.points)
-    points.push_back({{"size", point.size},
-                      {"compute", number(point.compute)},
-                      {"parameters", number(point.parameters)},
-                      {"losses", by_seed(point.losses)}});
+  for (const ScalingPoint& point : curve.points) {
+    points.push_back(
+        {{"size", point.size}, {"compute", number(point.compute)}, {"parameters", number(point.parameters)}});
+    points.back().update(over_seeds(Estimate(point.losses), "losses"));
+  }
   for (const ComputeGain& gain : curve.gains)
     gains.push_back({{"size", gain.size},
                      {"gain", gain.gain ? number(*gain.gain) : Json(nullptr)},

@@ -45,10 +45,10 @@ struct Supplements {
 };
 
 // For report.json: {"profiles": {"loss/position": {"labels", "first_step", "last_step", "variants": {NAME: [{"mean",
-// "low", "high", "values": {SEED: x}}, ...]}}}, "scaling": {NAME: {"points", "over_compute", "over_parameters",
-// "gains"}, ...} | null, "scaling_warnings": [...], "decode_tokens_per_second": {NAME: x}, "search": {"key", "taken":
-// {NAME: x}, "trials": [{"variant", "value", "seed", "loss"}]} | null, "test": {NAME: {"loss", "difference"}}}; low and
-// high: over seeds.
+// "low", "high", "values": {SEED: x}}, ...]}}}, "scaling": {NAME: {"points": [{"size", "compute", "parameters", "mean",
+// "low", "high", "losses": {SEED: x}}, ...], "over_compute", "over_parameters", "gains"}, ...} | null,
+// "scaling_warnings": [...], "decode_tokens_per_second": {NAME: x}, "search": {"key", "taken": {NAME: x}, "trials":
+// [{"variant", "value", "seed", "loss"}]} | null, "test": {NAME: {"loss", "difference"}}}; low and high: over seeds.
 nlohmann::ordered_json json_of(const Supplements& supplements);
 
 }  // namespace gta

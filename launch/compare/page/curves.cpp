@@ -101,7 +101,7 @@ Markup differences(const Comparison& comparison) {
     chart.shown = shown;
     chart.rule = 0;
     const ChartPoint& last = line.points.back();
-    panels.push_back(chart_markup(chart, fmt::format("difference-{}", line.style),
+    panels.push_back(chart_markup(chart, fmt::format("difference-{}", 1 + (&line - lines.data())),
                                   fmt::format("At the end {} (95% interval {} to {}).", signed_fixed(last.y, 4),
                                               signed_fixed(last.low, 4), signed_fixed(last.high, 4))));
   }

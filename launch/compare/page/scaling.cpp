@@ -35,7 +35,7 @@ Markup picture_of(const Comparison& comparison, const ScalingStudy& study, const
     words += fmt::format("{}: {} at {} to {} at {}", curve.variant, fixed(points.points.front().y, 4), in_units(from),
                          fixed(points.points.back().y, 4), in_units(to));
     if (const auto& law = (curve.*fit).law) {
-      words += fmt::format(", fitted {:.3g} + {:.3g} times the {}th power", law->floor, law->factor, -law->exponent);
+      words += fmt::format(", fitted {:.3g} + {:.3g} times the power {:.3g}", law->floor, law->factor, -law->exponent);
       ChartLine line{curve.variant, {}, points.style, Draw::PlainLine};
       for (int i = 0; i <= kPointsOfLaw; ++i) {
         const double at = from * std::pow(to / from, static_cast<double>(i) / kPointsOfLaw);

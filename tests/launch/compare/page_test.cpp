@@ -5,8 +5,10 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "core/io/file.h"
+#include "launch/compare/report_json.h"
 #include "launch/compare/words.h"
 #include "tests/launch/compare/made_records.h"
 #include "tests/launch/well_formed.h"
@@ -163,23 +165,111 @@ TEST(ReportPage, LeavesOutNoRunSilently) {
   EXPECT_NE(page.find("its validation loss at the end is no number"), std::string::npos);
 }
 
+// NAME.html and NAME.json.
+void write_report(const std::string& name, const Comparison& comparison, const Supplements& supplements = {}) {
+  publish_text(name + ".html", report_page(comparison, {words_of(comparison)}, supplements));
+  publish_text(name + ".json", report_text(comparison, supplements));
+}
+
+// A program of tests/interop: what the system says of its end, and what it said itself.
+struct Said {
+  int status;
+  std::string text;
+};
+Said interop(const std::string& program, const std::string& arguments) {
+  const std::string said = testing::TempDir() + "/gta-report-said.txt";
+  const int status = std::system(
+      fmt::format("python3 '{}/tests/interop/{}' {} > '{}' 2>&1", GTA_SOURCE_DIR, program, arguments, said).c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(said)};
+}
+
 // tests/interop/report_check says what validators and a browser say; 77: there are none here.
 TEST(ReportPage, ValidatorsAndABrowserHaveNothingToSayOfIt) {
   const std::string folder = testing::TempDir() + "/gta-report-page";
   std::filesystem::create_directories(folder);
-  publish_text(folder + "/seven.html", page_of(compare(made_records(kSevenVariants, 5), named("Seven variants"))));
+  const Comparison seven = compare(made_records(kSevenVariants, 5), named("Seven variants"));
+  write_report(folder + "/seven", seven, made_supplements(seven));
   std::vector<RunRecord> runs = made_records({{"gqa", 0}, {"gta", -0.02}}, 2);
   runs.back().environment["compiler"] = "<another> & \"compiler\"";
   runs.front().state = RunState::Unfinished;
   runs.front().reason = "ends at step 7 of 800";
-  const Comparison unfair = compare(runs, named("<b>Not fair</b>"));
-  publish_text(folder + "/unfair.html", report_page(unfair, {words_of(unfair)}));
-  const std::string check = std::string(GTA_SOURCE_DIR) + "/tests/interop/report_check";
-  const int status = std::system(
-      fmt::format("python3 '{0}' '{1}/seven.html' '{1}/unfair.html' > '{1}/said.txt' 2>&1", check, folder).c_str());
-  const std::string said = read_file(folder + "/said.txt");
-  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << said;
-  EXPECT_EQ(status, 0) << said;
+  write_report(folder + "/unfair", compare(runs, named("<b>Not fair</b>")));
+  const Said said = interop("report_check", fmt::format("'{0}/seven.html' '{0}/unfair.html'", folder));
+  if (said.status == 77) GTEST_SKIP() << said.text;
+  EXPECT_EQ(said.status, 0) << said.text;
+}
+
+// Of many variants colours and dashes come again.
+std::vector<RunRecord> records_of_many(size_t variants, int64_t seeds) {
+  std::vector<RunRecord> runs;
+  for (size_t i = 0; i < variants; ++i)
+    for (RunRecord& run : made_records({{"gqa", -0.003 * static_cast<double>(i)}}, seeds)) {
+      run.folder += fmt::format("-{}", i);
+      run.config.model.intermediate_size += 32 * static_cast<int64_t>(i);
+      runs.push_back(std::move(run));
+    }
+  return runs;
+}
+
+// tests/interop/report_numbers.py finds what is drawn, by its coordinates, in report.json.
+class DrawnNumbers : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (std::system("python3 --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "there is no python3";
+    std::filesystem::create_directories(folder_);
+  }
+  Said of(const std::string& name) {
+    return interop("report_numbers.py", fmt::format("'{0}/{1}.html' '{0}/{1}.json'", folder_, name));
+  }
+  const std::string folder_ = testing::TempDir() + "/gta-report-numbers";
+};
+
+TEST_F(DrawnNumbers, AreAllInReportJson) {
+  const std::pair<const char*, std::vector<RunRecord>> reports[] = {
+      {"seven", made_records(kSevenVariants, 5)},
+      {"one-seed", made_records({{"gqa", 0}, {"gta", -0.02}}, 1)},
+      {"two-seeds", made_records({{"gqa", 0}, {"gta", 1e-5}}, 2)},
+      {"many", records_of_many(20, 2)},
+      {"long", made_records({{"gqa", 0}, {"mla", 0.01}, {"gta", -0.02}}, 3, 20'000)},
+  };
+  for (const auto& [name, runs] : reports) {
+    const Comparison comparison = compare(runs, named(name));
+    write_report(folder_ + "/" + name, comparison, made_supplements(comparison));
+    const Said said = of(name);
+    EXPECT_EQ(said.status, 0) << said.text;
+  }
+}
+
+TEST_F(DrawnNumbers, ThatAreNotInReportJsonAreNamedWithTheirFigure) {
+  const Comparison comparison = compare(made_records({{"gqa", 0}, {"gta", -0.02}}, 3), named("x"));
+  const Supplements supplements = made_supplements(comparison);
+  const nlohmann::ordered_json right = report_json(comparison, supplements);
+  const std::pair<const char*, const char*> changes[] = {
+      {"/variants/gta/curves/validation/mean/3", "validation-tokens"},
+      {"/variants/gta/curves/validation/seconds/3", "validation-seconds"},
+      {"/variants/gta/curves/training/high/199", "training-flops"},
+      {"/variants/gta/curves/difference/low/6", "difference-1"},
+      {"/variants/gta/difference/mean", "forest"},
+      {"/variants/gta/difference/high", "forest"},
+      {"/variants/gqa/validation_loss/mean", "tradeoff-cache"},
+      {"/variants/gqa/attention_flops_per_token", "tradeoff-attention"},
+      {"/decode_tokens_per_second/gqa", "tradeoff-decoding"},
+      {"/profiles/loss~1position/variants/gqa/2/mean", "loss-position"},
+      {"/profiles/map_entropy/variants/gta/1/low", "map_entropy"},
+      {"/scaling/gta/points/2/mean", "scaling-compute"},
+      {"/scaling/gqa/over_parameters/exponent", "scaling-parameters"},
+  };
+  for (const auto& [place, figure] : changes) {
+    nlohmann::ordered_json json = right;
+    nlohmann::ordered_json& number = json.at(nlohmann::ordered_json::json_pointer(place));
+    ASSERT_TRUE(number.is_number()) << place;
+    number = number.get<double>() * 1.01;
+    publish_text(folder_ + "/changed.html", report_page(comparison, {}, supplements));
+    publish_text(folder_ + "/changed.json", json.dump());
+    const Said said = of("changed");
+    EXPECT_EQ(said.status, 1) << place;
+    EXPECT_NE(said.text.find(std::string("    ") + figure + " ("), std::string::npos) << place << "\n" << said.text;
+  }
 }
 
 }  // namespace
