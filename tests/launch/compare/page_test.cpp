@@ -165,6 +165,24 @@ TEST(ReportPage, LeavesOutNoRunSilently) {
   EXPECT_NE(page.find("its validation loss at the end is no number"), std::string::npos);
 }
 
+// On paper nothing can be scrolled to.
+TEST(ReportPage, ATableOfManyPartsHasARowForEachAndOneOfFewAColumn) {
+  const Comparison comparison = compare(made_records({{"gqa", 0}, {"gta", -0.02}}, 2), named("x"));
+  Supplements supplements = made_supplements(comparison);
+  Profile& profile = supplements.profiles.front();
+  EXPECT_EQ(count_of(report_page(comparison, {}, supplements), "<th scope=\"row\">part 47</th>"), 0u);
+  profile.labels.clear();
+  for (int i = 0; i < 48; ++i) profile.labels.push_back(fmt::format("part {}", i));
+  for (Profile::Line& line : profile.lines) line.values.resize(48, line.values.front());
+  const std::string page = report_page(comparison, {}, supplements);
+  EXPECT_EQ(what_is_malformed(page), "");
+  EXPECT_EQ(count_of(page, "<th scope=\"row\">part 47</th>"), 1u);
+  EXPECT_EQ(count_of(page, "<th scope=\"col\">part 47</th>"), 0u);
+  profile.labels.resize(5);
+  for (Profile::Line& line : profile.lines) line.values.resize(5);
+  EXPECT_EQ(count_of(report_page(comparison, {}, supplements), "<th scope=\"col\">part 4</th>"), 1u);
+}
+
 // NAME.html and NAME.json.
 void write_report(const std::string& name, const Comparison& comparison, const Supplements& supplements = {}) {
   publish_text(name + ".html", report_page(comparison, {words_of(comparison)}, supplements));
