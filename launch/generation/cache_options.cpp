@@ -4,11 +4,13 @@
 
 namespace gta {
 
-DType cache_dtype(const std::string& cache, DType compute) {
+DType cache_dtype(const std::string& cache, DType compute, Device device) {
   if (cache == "dtype") return compute;
   const DType dtype = dtype_from_name(cache);
   require(state_dtype(dtype) == state_dtype(compute), "--cache",
           "{} does not go with compute in {}: leave it out, or take another train.dtype", cache, name_of(compute));
+  require(dtype == compute || device.type != DeviceType::Cuda, "--cache",
+          "{} beside compute in {} is for the CPU: leave it out, or expected --device cpu", cache, name_of(compute));
   return dtype;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/device.h"
 #include "core/dtype.h"
 
 namespace gta {
@@ -17,7 +18,7 @@ struct CacheOptions {
 };
 
 // What --cache says: "dtype", that of compute, or the name of one. Error(BadInput) where it does not go with compute in
-// `compute`.
-DType cache_dtype(const std::string& cache, DType compute);
+// `compute`, and for another one than that on a GPU.
+DType cache_dtype(const std::string& cache, DType compute, Device device);
 
 }  // namespace gta
