@@ -47,7 +47,7 @@ ModelConfig load_subject(const DecodeBenchCommand& command, const std::string& p
 
 DecodeFormats formats_of(const DecodeBenchCommand& command) {
   const DType compute = dtype_from_name(command.dtype);
-  return {compute, cache_dtype(command.cache, compute, device_from_name(command.device)),
+  return {compute, cache_dtype(command.cache, compute),
           command.weights == "int8" ? WeightFormat::Int8 : WeightFormat::AsComputed};
 }
 
@@ -159,7 +159,6 @@ std::string description_of(const std::vector<Measured>& all) {
 
 int run_bench_decode(const DecodeBenchCommand& command) {
   cpu::check_products();
-  formats_of(command);  // they go together
   if (!command.svg.empty()) output_file(command.svg);
   for (const std::string& path : command.configs)
     load_subject(command, path);  // all are seen to be good before the first

@@ -153,8 +153,7 @@ int run_generate(const GenerateCommand& command) {
   if (!command.batch.empty()) require_input_file(command.batch);
   if (!command.out.empty()) check_new_file(command.out);
   LoadedModel loaded = load_model(command.checkpoint, command.device, command.overrides);
-  const CacheOptions cached{cache_dtype(command.cache, loaded.model->dtype(), loaded.model->device()),
-                            command.prefill_chunk};
+  const CacheOptions cached{cache_dtype(command.cache, loaded.model->dtype()), command.prefill_chunk};
   use_weights(loaded, command.weights);
   if (command.interactive)
     converse(*loaded.model, loaded.tokenizer, sampling_of(command), cached);

@@ -4,13 +4,11 @@
 
 namespace gta {
 
-DType cache_dtype(const std::string& cache, DType compute, Device device) {
+DType cache_dtype(const std::string& cache, DType compute) {
   if (cache == "dtype") return compute;
   const DType dtype = dtype_from_name(cache);
   require(state_dtype(dtype) == state_dtype(compute), "--cache",
           "{} does not go with compute in {}: leave it out, or take another train.dtype", cache, name_of(compute));
-  require(dtype == compute || device.type != DeviceType::Cuda, "--cache",
-          "{} beside compute in {} is for the CPU: leave it out, or take --device cpu", cache, name_of(compute));
   return dtype;
 }
 

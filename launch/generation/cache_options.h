@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 
-#include "core/device.h"
 #include "core/dtype.h"
 
 namespace gta {
@@ -18,7 +17,7 @@ struct CacheOptions {
 };
 
 // What --cache says: "dtype", that of compute, or the name of one. Error(BadInput) where it does not go with compute in
-// `compute`, and for another one than that on a GPU.
-DType cache_dtype(const std::string& cache, DType compute, Device device);
+// `compute`.
+DType cache_dtype(const std::string& cache, DType compute);
 
 }  // namespace gta

@@ -157,10 +157,8 @@ Tensor CausalLm::logits(const Tensor& tokens, std::span<const Rows> rows) const 
 }
 
 DecodingCache CausalLm::make_cache(int64_t sequences, int64_t capacity, DType dtype) const {
-  const bool one_arithmetic = state_dtype(dtype) == state_dtype(space_.dtype());
-  ensure(dtype == space_.dtype() || (one_arithmetic && space_.device().type != DeviceType::Cuda), "model",
-         "a cache of {} does not go with compute in {} on {}", name_of(dtype), name_of(space_.dtype()),
-         name_of(space_.device()));
+  ensure(state_dtype(dtype) == state_dtype(space_.dtype()), "model", "a cache of {} does not go with compute in {}",
+         name_of(dtype), name_of(space_.dtype()));
   return {cache_widths(config_), config_.layers, sequences, capacity, dtype, space_.device()};
 }
 

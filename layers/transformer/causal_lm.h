@@ -74,8 +74,8 @@ class CausalLm {
     int64_t first, count;
   };
   Tensor logits(const Tensor& tokens, std::span<const Rows> rows) const;
-  // With room for `capacity` tokens of each of `sequences` sequences, where the model is, in the dtype of compute; on a
-  // CPU also in float32 beside bfloat16 and the other way round.
+  // With room for `capacity` tokens of each of `sequences` sequences, where the model is, in the dtype of compute, or
+  // in float32 beside bfloat16 and the other way round.
   DecodingCache make_cache(int64_t sequences, int64_t capacity, DType dtype) const;
   // Appends tokens (batch, count) to these sequences of the cache, one row to each, and gives the logits of the last
   // token of each (batch, vocab). Other sequences are left alone.

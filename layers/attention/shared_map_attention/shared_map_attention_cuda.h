@@ -6,8 +6,8 @@
 //   multiply_map    U += A V, dQ += dS K, dV += A^T dU, dK += dS^T Q, the map in fragments from the product before
 // A map never leaves its warp's registers.
 //
-// Parts, for every other type, head dim and alignment: 256 threads hold 64 x 64 numbers of a product in float32; the
-// same two products.
+// Parts, for every other type, pair of types, head dim and alignment: 256 threads hold 64 x 64 numbers of a product in
+// float32; the same two products.
 #pragma once
 
 #include <limits>
@@ -27,15 +27,16 @@ struct KeyRange {
 };
 
 // The call as kernels see it. Sequence s has query rows s * queries + i and key rows s * keys + j; in a cache, where
-// only forward reads, keys_of() knows more.
-template <class T>
+// only forward reads, keys_of() knows more, and keys and values are of a type of their own.
+template <class T, class K = T>
 struct Problem {
   int batch, queries, keys, offset;  // offset: position of the first query; of the sequence that has most keys
   // nq, and how many maps share one key head (nq / nk) or value head (nq / nv)
   int maps, maps_of_key, maps_of_value;
   int head_dim, value_dim;  // dk, dv
   float scale, scale_log2;  // of the scores, and times log2(e) for exponentials to the base 2
-  Rows<const T> q, k, v;
+  Rows<const T> q;
+  Rows<const K> k, v;
   const int32_t* starts;
   const int32_t *first_keys, *key_counts;  // of the sequences in a cache, or nullptr
 
@@ -43,10 +44,10 @@ struct Problem {
     if (!key_counts) return {int64_t{sequence} * keys, keys, offset};
     return {first_keys[sequence], key_counts[sequence], key_counts[sequence] - queries};
   }
-  __device__ __forceinline__ const T* k_at(const KeyRange& of, int key, int map) const {
+  __device__ __forceinline__ const K* k_at(const KeyRange& of, int key, int map) const {
     return k.at(of.row + key, int64_t{map / maps_of_key} * head_dim);
   }
-  __device__ __forceinline__ const T* v_at(const KeyRange& of, int key, int map) const {
+  __device__ __forceinline__ const K* v_at(const KeyRange& of, int key, int map) const {
     return v.at(of.row + key, int64_t{map / maps_of_value} * value_dim);
   }
   __device__ __forceinline__ int64_t query_row(int sequence, int query) const {
@@ -56,10 +57,10 @@ struct Problem {
   __device__ __forceinline__ const T* q_at(int sequence, int query, int map) const {
     return q.at(query_row(sequence, query), int64_t{map} * head_dim);
   }
-  __device__ __forceinline__ const T* k_at(int sequence, int key, int map) const {
+  __device__ __forceinline__ const K* k_at(int sequence, int key, int map) const {
     return k.at(key_row(sequence, key), int64_t{map / maps_of_key} * head_dim);
   }
-  __device__ __forceinline__ const T* v_at(int sequence, int key, int map) const {
+  __device__ __forceinline__ const K* v_at(int sequence, int key, int map) const {
     return v.at(key_row(sequence, key), int64_t{map / maps_of_value} * value_dim);
   }
   // The keys [first_key, offset + query] are visible.
@@ -68,8 +69,8 @@ struct Problem {
   }
 };
 
-template <class T>
-Problem<T> problem_of(const AttentionForward& a) {
+template <class T, class K = T>
+Problem<T, K> problem_of(const AttentionForward& a) {
   const AttentionShape& s = a.shape;
   const int64_t queries = a.queries(), keys = a.most_keys();
   require(keys < (int64_t{1} << 30), "shared_map_attention",
@@ -87,8 +88,8 @@ Problem<T> problem_of(const AttentionForward& a) {
           scale,
           scale * kLog2E,
           rows_of<const T>(a.q),
-          rows_of<const T>(a.k),
-          rows_of<const T>(a.v),
+          rows_of<const K>(a.k),
+          rows_of<const K>(a.v),
           a.document_starts.defined() ? a.document_starts.data<int32_t>() : nullptr,
           a.keys.defined() ? a.keys.first.data<int32_t>() : nullptr,
           a.keys.defined() ? a.keys.count.data<int32_t>() : nullptr};
@@ -109,8 +110,8 @@ __device__ __forceinline__ int block_max(int x, int* scratch) {
 }
 
 // The first key that any of `count` queries from `query` on sees: no block of theirs needs to look at earlier ones.
-template <class T>
-__device__ __forceinline__ int first_key_of(const Problem<T>& p, int sequence, int query, int count, int* scratch) {
+template <class T, class K>
+__device__ __forceinline__ int first_key_of(const Problem<T, K>& p, int sequence, int query, int count, int* scratch) {
   if (!p.starts) return 0;
   int first = p.keys;
   for (int i = threadIdx.x; i < count; i += blockDim.x) first = min(first, p.first_key(sequence, query + i));
@@ -156,6 +157,8 @@ __device__ __forceinline__ float quad_max(float x) {
   return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
+// What tiles multiply. A float32 cache beside bfloat16 queries would lose in them what it was made for.
+inline bool all_bfloat16(const AttentionForward& a) { return a.q.dtype() == DType::BF16 && a.k.dtype() == DType::BF16; }
 // Whether tensors may be read and written 16 bytes at a time.
 inline bool all_aligned(std::initializer_list<const Tensor*> tensors) {
   return std::all_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) { return aligned_rows(*tensor); });
@@ -184,9 +187,9 @@ __device__ __forceinline__ void load_part(float* to, const T* from, int64_t pitc
 }
 
 // D += A B^T over `depth` columns.
-template <class T>
-__device__ __forceinline__ void multiply_rows(Part& d, PartScratch& scratch, const T* a, int64_t pitch_a, int rows_a,
-                                              const T* b, int64_t pitch_b, int rows_b, int depth) {
+template <class A, class B>
+__device__ __forceinline__ void multiply_rows(Part& d, PartScratch& scratch, const A* a, int64_t pitch_a, int rows_a,
+                                              const B* b, int64_t pitch_b, int rows_b, int depth) {
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   for (int first = 0; first < depth; first += kPartDepth) {
     __syncthreads();

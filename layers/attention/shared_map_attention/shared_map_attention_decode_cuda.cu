@@ -299,7 +299,7 @@ bool launch_separate(const AttentionForward& a, int64_t group) {
 }  // namespace
 
 bool attention::decode_with_tiles(const AttentionForward& a) {
-  if (a.q.dtype() != DType::BF16 || a.q.rows() != a.shape.batch || !all_aligned({&a.q, &a.k, &a.v, &a.u})) return false;
+  if (!all_bfloat16(a) || a.q.rows() != a.shape.batch || !all_aligned({&a.q, &a.k, &a.v, &a.u})) return false;
   const AttentionShape& s = a.shape;
   const auto is = [&](int64_t dk, int64_t dv) { return s.head_dim == dk && s.value_dim == dv; };
   const int64_t group = std::gcd(s.query_heads / s.key_heads, s.query_heads / s.value_heads);

@@ -13,9 +13,9 @@ namespace {
 
 using namespace attention;
 
-template <class T>
+template <class T, class K = T>
 struct Forward {
-  Problem<T> p;
+  Problem<T, K> p;
   Rows<T> u;
   Rows<float> logsumexp;  // no data when nobody needs it
 };
@@ -112,9 +112,9 @@ __global__ void __launch_bounds__(C::threads, 1) forward_tiles(const Forward<bf1
 }
 
 // 64 columns of U: the blocks of one map compute its scores each for itself.
-template <class T>
-__global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T> a) {
-  const Problem<T>& p = a.p;
+template <class T, class K>
+__global__ void __launch_bounds__(kPartThreads) forward_parts(const Forward<T, K> a) {
+  const Problem<T, K>& p = a.p;
   GTA_SHARED_ARRAY(PartScratch, scratch, [1]);
   GTA_SHARED_ARRAY(int, scratch_of_first, [32]);
   const int map = blockIdx.x % p.maps, sequence = blockIdx.y;
@@ -212,9 +212,9 @@ dim3 grid_of(const AttentionForward& a, int64_t rows, int64_t chunks = 1) {
               static_cast<unsigned>(ceil_div(a.queries(), rows)));
 }
 
-template <class T>
-Forward<T> arguments_of(const AttentionForward& a) {
-  return {problem_of<T>(a), rows_of<T>(a.u), rows_of<float>(a.logsumexp)};
+template <class T, class K = T>
+Forward<T, K> arguments_of(const AttentionForward& a) {
+  return {problem_of<T, K>(a), rows_of<T>(a.u), rows_of<float>(a.logsumexp)};
 }
 
 template <class C>
@@ -230,7 +230,7 @@ bool launch_first(const AttentionForward& a) {
 
 // Whether there were tiles for it.
 bool with_tiles(const AttentionForward& a) {
-  if (a.q.dtype() != DType::BF16 || !all_aligned({&a.q, &a.k, &a.v, &a.u})) return false;
+  if (!all_bfloat16(a) || !all_aligned({&a.q, &a.k, &a.v, &a.u})) return false;
   const auto is = [&](int64_t dk, int64_t dv) { return a.shape.head_dim == dk && a.shape.value_dim == dv; };
   // Two fragments of rows to a warp halve what it reads of K and V; with 256 columns of U there are registers for one.
   if (is(64, 64)) return launch_first<Tiles<64, 64, 4, 2, 64>>(a);
@@ -246,10 +246,13 @@ bool with_tiles(const AttentionForward& a) {
 void shared_map_attention_forward(const AttentionForward& a) {
   ProfilerRange::add_flops(2.0 * visible_pairs(a) * static_cast<double>(a.shape.head_dim + a.shape.value_dim));
   if (a.u.elements() == 0 || decode_with_tiles(a) || with_tiles(a)) return;
-  dispatch_device(a.q.dtype(), "shared_map_attention", [&](auto zero) {
-    using T = decltype(zero);
-    GTA_LAUNCH(forward_parts<T>, grid_of(a, kPart, ceil_div(a.shape.value_dim, kPart)), kPartThreads, 0,
-               stream_of(a.q.device()), arguments_of<T>(a));
+  dispatch_device(a.q.dtype(), "shared_map_attention", [&](auto query) {
+    dispatch_device(a.k.dtype(), "shared_map_attention", [&](auto key) {
+      using T = decltype(query);
+      using K = decltype(key);
+      GTA_LAUNCH((forward_parts<T, K>), grid_of(a, kPart, ceil_div(a.shape.value_dim, kPart)), kPartThreads, 0,
+                 stream_of(a.q.device()), arguments_of<T, K>(a));
+    });
   });
 }
 

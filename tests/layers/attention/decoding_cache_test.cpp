@@ -98,7 +98,7 @@ TEST(WriteRows, PutsEachWhereItBelongsAndNothingElse) {
 TEST(WriteRows, CudaPutsEachWhereItBelongsAndNothingElse) {
   GTA_NEEDS_CUDA();
   for (Margin margin : {Margin::Odd, Margin::Aligned})
-    for (DType dtype : {DType::F32, DType::BF16}) check_write_rows(*cuda_device(), dtype, dtype, margin);
+    for (const auto& [of_cache, written_in] : kPairs) check_write_rows(*cuda_device(), of_cache, written_in, margin);
 }
 
 // U of one sequence, in double.
@@ -247,11 +247,10 @@ TEST(CachedSharedMapAttention, ReadsLongCaches) {
 TEST(CachedSharedMapAttention, CudaReadsTheKeysOfEachSequenceAndNoOthers) {
   GTA_NEEDS_CUDA();
   for (const CachedCase& c : small_cases())
-    for (auto [dtype, tolerance] : {std::pair{DType::F32, kFloat32Sums}, {DType::BF16, 0.01}})
-      check_cached(c, {dtype, dtype}, *cuda_device(), tolerance);
+    for (const Formats& formats : kPairs) check_cached(c, formats, *cuda_device(), kFloat32Sums);
 }
 
-// One query, where decoding has tiles; several, where forward has.
+// One query, where decoding has tiles; several, where forward has: of bfloat16 alone, and there maps are rounded too.
 TEST(CachedSharedMapAttention, CudaReadsThemByTilesToo) {
   GTA_NEEDS_CUDA();
   for (const CachedCase& c : std::vector<CachedCase>{{4, 2, 1, 64, 64, 1},
@@ -264,8 +263,11 @@ TEST(CachedSharedMapAttention, CudaReadsThemByTilesToo) {
                                                      {4, 1, 2, 64, 128, 7},
                                                      {2, 2, 1, 64, 256, 5},
                                                      {2, 1, 1, 96, 64, 3},
-                                                     {2, 1, 2, 128, 128, 9}})
+                                                     {2, 1, 2, 128, 128, 9}}) {
     check_cached(c, {DType::BF16, DType::BF16}, *cuda_device(), 0.01);
+    check_cached(c, {DType::BF16, DType::F32}, *cuda_device(), kFloat32Sums);
+    check_cached(c, {DType::F32, DType::BF16}, *cuda_device(), kFloat32Sums);
+  }
 }
 
 TEST(CachedSharedMapAttention, HasNoBackwardAndNoDocuments) {

@@ -127,7 +127,7 @@ TEST(Decoding, SevenSequencesOfUnequalLengthAreEachAsAlone) {
 
 TEST(Decoding, CudaSevenSequencesOfUnequalLengthAreEachAsAlone) {
   GTA_NEEDS_CUDA();
-  for (DType dtype : {DType::F32, DType::BF16}) decode_seven({dtype, dtype}, *cuda_device());
+  for (const Formats& formats : kPairs) decode_seven(formats, *cuda_device());
 }
 
 // Few sequences that grow by a token each: what another one says, or whether it is there, changes no bit.
