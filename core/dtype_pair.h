@@ -5,6 +5,10 @@
 #include "core/dtype.h"
 
 namespace gta {
+
+// Whether what is computed with both is of one type.
+constexpr bool one_arithmetic(DType a, DType b) { return state_dtype(a) == state_dtype(b); }
+
 namespace detail {
 
 // A function of its own: within a second generic lambda GCC 12 takes no type for the same as another.

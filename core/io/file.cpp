@@ -158,14 +158,19 @@ bool refuses_the_name(int code) {
   return false;
 }
 
+std::optional<std::string> nowhere_behind(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_symlink(path, error) || std::filesystem::exists(path, error)) return std::nullopt;
+  return std::filesystem::read_symlink(path, error).string();
+}
+
 void make_directories(const std::string& path) {
   namespace fs = std::filesystem;
-  std::error_code error, ignored;
+  std::error_code error;
   fs::create_directories(path, error);
   for (fs::path part = path; error && !part.empty() && part != part.parent_path(); part = part.parent_path())
-    if (fs::is_symlink(part, ignored) && !fs::exists(part, ignored))
-      fail(part, "is a link to {}, which is not there: mount its disk, or remove the link",
-           fs::read_symlink(part, ignored).string());
+    if (const auto target = nowhere_behind(part))
+      fail(part, "is a link to {}, which is not there: mount its disk, or remove the link", *target);
   if (error && refuses_the_name(error.value())) bad_input(path, "cannot make the folder: {}", error.message());
   if (error) fail(path, "cannot make the folder: {}", error.message());
 }

@@ -39,6 +39,8 @@ std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40)
 bool exists(const std::string& path);                              // an Error where the system does not let us know
 bool is_directory(const std::string& path);                        // the same
 std::vector<std::string> list_directory(const std::string& path);  // names, sorted, without . and ..
+// Where a symbolic link leads behind which nothing is, as on a disk that is not mounted; of other paths nothing.
+std::optional<std::string> nowhere_behind(const std::string& path);
 void make_directories(const std::string& path);  // and those around it; Error(Failed) behind a link to nowhere
 void remove_tree(const std::string& path);       // no error when absent
 void sync_directory(const std::string& path);

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -28,10 +27,8 @@ constexpr int64_t kStepsForSpeed = 20, kMostRows = 2000;  // that are looked at
 // Of the run that is in a folder; nothing where there is none. An Error where that cannot be told.
 std::optional<RunConfig> config_in(const std::string& run) {
   const std::string file = run + "/config.yaml";
-  std::error_code error;
-  if (std::filesystem::is_symlink(run, error) && !exists(run))
-    fail(run, "is a link to {}, where nothing is (a disk that is not mounted?)",
-         std::filesystem::read_symlink(run, error).string());
+  if (const auto target = nowhere_behind(run))
+    fail(run, "is a link to {}, where nothing is (a disk that is not mounted?)", *target);
   return exists(file) ? std::optional(parse_run_config(read_file(file, kLargestConfig), file)) : std::nullopt;
 }
 

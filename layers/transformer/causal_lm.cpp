@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/dtype_pair.h"
 #include "core/elementwise.h"
 #include "core/sum_of_squares.h"
 #include "layers/cross_entropy/linear_cross_entropy.h"
@@ -157,8 +158,8 @@ Tensor CausalLm::logits(const Tensor& tokens, std::span<const Rows> rows) const 
 }
 
 DecodingCache CausalLm::make_cache(int64_t sequences, int64_t capacity, DType dtype) const {
-  ensure(state_dtype(dtype) == state_dtype(space_.dtype()), "model", "a cache of {} does not go with compute in {}",
-         name_of(dtype), name_of(space_.dtype()));
+  ensure(one_arithmetic(dtype, space_.dtype()), "model", "a cache of {} does not go with compute in {}", name_of(dtype),
+         name_of(space_.dtype()));
   return {cache_widths(config_), config_.layers, sequences, capacity, dtype, space_.device()};
 }
 

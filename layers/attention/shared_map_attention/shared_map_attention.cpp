@@ -1,5 +1,7 @@
 #include "layers/attention/shared_map_attention/shared_map_attention.h"
 
+#include "core/dtype_pair.h"
+
 namespace gta {
 namespace {
 
@@ -26,10 +28,8 @@ void SharedMapAttentionOp::check(const Tensor& q, const Tensor& k, const Tensor&
          dv, describe(q), describe(k), describe(v));
   ensure(batch > 0 && q.rows() % batch == 0 && (keys.defined() || k.rows() % batch == 0) && k.rows() == v.rows(), name,
          "{} query rows, {} key rows and {} value rows do not fit a batch of {}", q.rows(), k.rows(), v.rows(), batch);
-  const bool one_dtype = k.dtype() == q.dtype(),
-             one_arithmetic = keys.defined() && state_dtype(k.dtype()) == state_dtype(q.dtype());
-  ensure(k.dtype() == v.dtype() && (one_dtype || one_arithmetic), name,
-         "expected q, k and v of one dtype{}, got {}, {}, {}",
+  const bool fits = keys.defined() ? one_arithmetic(k.dtype(), q.dtype()) : k.dtype() == q.dtype();
+  ensure(k.dtype() == v.dtype() && fits, name, "expected q, k and v of one dtype{}, got {}, {}, {}",
          keys.defined() ? ", or k and v of float32 beside bfloat16 or the other way round" : "", describe(q),
          describe(k), describe(v));
   if (keys.defined()) {
