@@ -6,7 +6,8 @@
 // Memory that is needed soon is fetched meanwhile: ahead() is called with every step of the cache's numbers.
 //
 // Rows of queries and of sums lie in the order in which numbers of the cache are widened (Widened<T>::place), with
-// zeros up to a whole step.
+// zeros up to a whole step. A tile's queries lie together, of each vector's numbers all rows' in turn (query_place):
+// one pointer walks over them while another walks over the keys.
 #pragma once
 
 #include <algorithm>
@@ -35,9 +36,9 @@ struct TileRows {
 // Rows of queries that a tile has at most.
 template <class C>
 inline constexpr int kTileRows = kLanes<C> < 4 ? kLanes<C> : 4;
-// Heads of a tile of R rows: with them it has as many sums as a vector has lanes.
+// Heads of a tile of R rows: with them it has as many sums as a vector has lanes, or nearly.
 template <class C, int R>
-inline constexpr int kTileHeads = kLanes<C> / (R == 3 ? 4 : R);
+inline constexpr int kTileHeads = kLanes<C> / R;
 // Scores that a tile writes behind those that are wanted, at most.
 inline constexpr int64_t kMostTileHeads = 16;
 
@@ -50,6 +51,14 @@ template <class T, size_t size>
 const T* padded(const T* from, int64_t count, T (&room)[size]) {
   std::fill(std::copy_n(from, count, room), room + size, T{});
   return room;
+}
+
+// Where number c of row r is among the queries of a tile of so many rows.
+template <class T>
+constexpr int64_t query_place(int64_t c, int64_t r, int64_t rows) {
+  constexpr int64_t lanes = kLanes<compute_type<T>>;
+  const int64_t place = Widened<T>::place(c);
+  return (place / lanes * rows + r) * lanes + place % lanes;
 }
 
 // A tile's sums, of each row one for each head or key, become scores.
@@ -65,7 +74,7 @@ template <int R, class C>
 template <class T, class C>
 struct CachedHeads {
   const T* numbers;      // of the head that is next
-  const C* queries;      // of that head
+  const C* queries;      // of that head: a tile's
   int64_t dim, heads;    // of a head, and of a row
   int64_t to_next_row;   // numbers between the last head of a row and the first of the next
   int64_t query_stride;  // between the queries of two heads
@@ -85,7 +94,7 @@ struct CachedHeads {
 // scores(r, i) = q_r . k_i of R rows, of the next heads, each with its own queries. Where fewer are left the last fills
 // the rest.
 template <int R, Steps steps, class T, class C, class F>
-void score_heads_tile(CachedHeads<T, C>& heads, int64_t q_pitch, const TileRows<C>& scores, F& ahead) {
+void score_heads_tile(CachedHeads<T, C>& heads, const TileRows<C>& scores, F& ahead) {
   using Wide = Widened<T>;
   constexpr int parts = Wide::kParts, n = kTileHeads<C, R>;
   Vector<C> sums[kLanes<C>] = {};
@@ -93,19 +102,19 @@ void score_heads_tile(CachedHeads<T, C>& heads, int64_t q_pitch, const TileRows<
   F fetch = ahead;
   const int64_t dim = heads.dim, whole = dim / Wide::kStep * Wide::kStep;
   unrolled<n>([&](auto i) {
-    const auto add_step = [&](int64_t at, const T* from) __attribute__((always_inline)) {
+    const C* q = at_head.queries;
+    const auto add_step = [&](const T* from) __attribute__((always_inline)) {
       Vector<C> k[parts];
       Wide::load(from, k);
       fetch();
-      unrolled<R * parts>([&](auto j) {
-        const C* const q = at_head.queries + j / parts * q_pitch + at;
-        sums[j / parts * n + i] += load_vector<C>(q + j % parts * kLanes<C>) * k[j % parts];
-      });
+      unrolled<R * parts>([&](auto j) { sums[j % R * n + i] += load_vector<C>(q + j * kLanes<C>) * k[j / R]; });
+      q += R * Wide::kStep;
     };
-    for (int64_t at = 0; at < whole; at += Wide::kStep) add_step(at, at_head.numbers + at);
+    const T* const end = at_head.numbers + whole;
+    for (const T* k = at_head.numbers; k < end; k += Wide::kStep) add_step(k);
     if constexpr (steps == Steps::LastInPart) {
       T rest[Wide::kStep];
-      add_step(whole, padded(at_head.numbers + whole, dim - whole, rest));
+      add_step(padded(end, dim - whole, rest));
     }
     at_head.next();
   });
@@ -117,8 +126,7 @@ void score_heads_tile(CachedHeads<T, C>& heads, int64_t q_pitch, const TileRows<
 // The same of `count` keys of one head, of all of them step by step: their queries are loaded once, which is faster
 // where there are more rows than a tile has and all but the first find the keys in the nearest cache.
 template <int R, Steps steps, class T, class C, class F>
-void score_keys_tile(const TileRows<const C>& q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores,
-                     F& ahead) {
+void score_keys_tile(const C* q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores, F& ahead) {
   using Wide = Widened<T>;
   constexpr int parts = Wide::kParts, n = kTileHeads<C, R>;
   Vector<C> sums[kLanes<C>] = {};
@@ -127,12 +135,12 @@ void score_keys_tile(const TileRows<const C>& q, const CachedRows<T>& keys, int6
   F fetch = ahead;  // in registers
   const auto add_step = [&](int64_t at, auto&& of_key) __attribute__((always_inline)) {
     Vector<C> left[R * parts];
-    unrolled<R * parts>([&](auto i) { left[i] = load_vector<C>(q.row(i / parts) + at + i % parts * kLanes<C>); });
+    unrolled<R * parts>([&](auto i) { left[i] = load_vector<C>(q + at * R + i * kLanes<C>); });
     unrolled<n>([&](auto i) {
       Vector<C> right[parts];
       Wide::load(of_key(i), right);
       fetch();
-      unrolled<R * parts>([&](auto j) { sums[j / parts * n + i] += left[j] * right[j % parts]; });
+      unrolled<R * parts>([&](auto j) { sums[j % R * n + i] += left[j] * right[j / R]; });
     });
   };
   const int64_t whole = keys.dim / Wide::kStep * Wide::kStep;
@@ -201,15 +209,14 @@ void for_row_tiles(int64_t rows, F&& f) {
 
 // Tiles of any number of numbers, and all columns of values.
 template <int R, class T, class C, class F>
-void score_heads(CachedHeads<T, C>& heads, int64_t q_pitch, const TileRows<C>& scores, F& ahead) {
+void score_heads(CachedHeads<T, C>& heads, const TileRows<C>& scores, F& ahead) {
   if (heads.dim % Widened<T>::kStep == 0)
-    score_heads_tile<R, Steps::Whole>(heads, q_pitch, scores, ahead);
+    score_heads_tile<R, Steps::Whole>(heads, scores, ahead);
   else
-    score_heads_tile<R, Steps::LastInPart>(heads, q_pitch, scores, ahead);
+    score_heads_tile<R, Steps::LastInPart>(heads, scores, ahead);
 }
 template <int R, class T, class C, class F>
-void score_keys(const TileRows<const C>& q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores,
-                F& ahead) {
+void score_keys(const C* q, const CachedRows<T>& keys, int64_t count, const TileRows<C>& scores, F& ahead) {
   if (keys.dim % Widened<T>::kStep == 0)
     score_keys_tile<R, Steps::Whole>(q, keys, count, scores, ahead);
   else

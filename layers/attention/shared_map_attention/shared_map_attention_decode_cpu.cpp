@@ -27,9 +27,12 @@ namespace {
 
 constexpr int64_t kMostQueries = 4;
 constexpr int64_t kBlockKeys = 32;
+constexpr int64_t kScorePitch = kBlockKeys + kMostTileHeads;  // of a row: and what the last tile writes behind them
 // Keys of a chunk: long ones leave fewer sums to put together, sixteen are enough for as many threads.
 constexpr int64_t kLeastChunk = 64, kMostChunk = 512, kWantedChunks = 16;
-constexpr int64_t kNearBytes = 3072, kLongRow = 1024;  // of values: see rows_at_once()
+// A thread has its chunks one behind the other, of which the next one's first keys are fetched as well.
+constexpr int64_t kRangesOfThread = 2;
+constexpr int64_t kLeastRows = 4, kNearBytes = 3072;  // of values: see rows_at_once()
 
 constexpr int64_t pieces(int64_t size, int64_t piece) { return (size + piece - 1) / piece; }
 constexpr int64_t chunk_keys(int64_t keys) {
@@ -99,6 +102,7 @@ class Decode {
   struct States {      // of all rows, and of none up to a whole vector of them
     C *largest, *sum;  // m and l
   };
+  enum class Behind : uint8_t { OwnToo, Others };  // whose is the chunk behind one: the same thread's, or another's
   int64_t keys_of(int64_t sequence) const { return a_.keys.count.template data<int32_t>()[sequence]; }
   int64_t chunks_of(int64_t sequence) const { return pieces(keys_of(sequence), chunk_keys(keys_of(sequence))); }
   // Of one chunk, row after row. A row is a map and a query: map * queries + query.
@@ -112,13 +116,19 @@ class Decode {
 
   template <class Q>
   void load_queries(int64_t sequence) const {
-    for (int64_t row = 0; row < rows_; ++row) {
-      const Q* const from = a_.q.template data<Q>() + (sequence * queries_ + row % queries_) * a_.q.pitch() +
-                            row / queries_ * s_.head_dim;
-      C* const to = q_.template data<C>() + (sequence * rows_ + row) * q_pitch_;
-      std::fill_n(to, q_pitch_, C{0});
-      for (int64_t c = 0; c < s_.head_dim; ++c) to[Wide::place(c)] = static_cast<C>(from[c]);
-    }
+    C* const all = q_.template data<C>() + sequence * rows_ * q_pitch_;
+    std::fill_n(all, rows_ * q_pitch_, C{0});
+    const int64_t sharing = rows_ / s_.key_heads;
+    for (int64_t first_row = 0; first_row < rows_; first_row += sharing)
+      for_row_tiles<C>(sharing, [&](auto rows, int64_t in_head) {
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t first = first_row + in_head, row = first + r;
+          const Q* const from = a_.q.template data<Q>() + (sequence * queries_ + row % queries_) * a_.q.pitch() +
+                                row / queries_ * s_.head_dim;
+          C* const to = all + first * q_pitch_;
+          for (int64_t c = 0; c < s_.head_dim; ++c) to[query_place<T>(c, r, rows)] = static_cast<C>(from[c]);
+        }
+      });
   }
 
   // Whole rows of the cache.
@@ -129,14 +139,18 @@ class Decode {
   }
 
   void all_chunks() const {
-    parallel_for(s_.batch * chunks_, [&](int64_t item) { chunk(item / chunks_, item % chunks_); });
+    const int64_t all = s_.batch * chunks_;
+    parallel_ranges(all, pieces(all, kRangesOfThread * threads()), [&](int64_t first, int64_t last) {
+      for (int64_t item = first; item < last; ++item)
+        chunk(item / chunks_, item % chunks_, item + 1 < last ? Behind::OwnToo : Behind::Others);
+    });
   }
-  void chunk(int64_t sequence, int64_t chunk) const {
+  void chunk(int64_t sequence, int64_t chunk, Behind behind) const {
     const int64_t keys = keys_of(sequence), size = chunk_keys(keys), begin = chunk * size,
                   end = std::min(keys, begin + size);
     if (begin >= end) return;
     thread_local std::vector<C> scores, tiled, factors;
-    scores.resize(static_cast<size_t>(padded_rows_ * kBlockKeys));
+    scores.resize(static_cast<size_t>(padded_rows_ * kScorePitch));
     tiled.resize(static_cast<size_t>(kTileRows<C> * tiled_pitch()));
     factors.resize(static_cast<size_t>(padded_rows_));
     const C* const q = q_.template data<C>() + sequence * rows_ * q_pitch_;
@@ -147,7 +161,8 @@ class Decode {
     std::fill_n(sums, rows_ * u_pitch_, C{0});
     const int64_t first_row = a_.keys.first.template data<int32_t>()[sequence];
     for (int64_t first = begin; first < end; first += kBlockKeys) {
-      const int64_t count = std::min(kBlockKeys, end - first), next = std::min(kBlockKeys, end - first - count);
+      const int64_t count = std::min(kBlockKeys, end - first),
+                    next = std::min(kBlockKeys, (behind == Behind::OwnToo ? keys : end) - first - count);
       score_block(q, first_row + first, count, tiled.data(), scores.data());
       weigh_block(scores.data(), keys - queries_ + 1 - first, count, states, factors.data());
       add_block(scores.data(), factors.data(), first_row + first, count, next, sums);
@@ -166,16 +181,15 @@ class Decode {
       constexpr int R = decltype(rows)::value;
       if (s_.key_heads == 1 && sharing > kTileRows<C>)
         for (int64_t key = 0; key < count; key += kTileHeads<C, R>)
-          score_keys<R, T, C>({q + row * q_pitch_, q_pitch_},
-                              {cached(a_.k, first_row + key), a_.k.pitch(), s_.head_dim}, count - key,
-                              {scores + row * kBlockKeys + key, kBlockKeys}, values);
+          score_keys<R, T, C>(q + row * q_pitch_, {cached(a_.k, first_row + key), a_.k.pitch(), s_.head_dim},
+                              count - key, {scores + row * kScorePitch + key, kScorePitch}, values);
       else
-        score_in_order<R>(q + row * q_pitch_, first_row, count, tiled, scores + row * kBlockKeys, values);
+        score_in_order<R>(q + row * q_pitch_, first_row, count, tiled, scores + row * kScorePitch, values);
     });
     values.finish();
   }
 
-  // Of R rows of each head: in the order in which keys lie (tiled), then row by row.
+  // Of R rows of each head: in the order in which keys lie (tiled), then row by row. One head's are so at once.
   template <int R>
   void score_in_order(const C* q, int64_t first_row, int64_t count, C* tiled, C* scores, Ahead& values) const {
     const int64_t heads = s_.key_heads, sharing = rows_ / heads;
@@ -186,12 +200,14 @@ class Decode {
                            .to_next_row = a_.k.pitch() - heads * s_.head_dim,
                            .query_stride = sharing * q_pitch_,
                            .left = count * heads};
+    const TileRows<C> to = heads == 1 ? TileRows<C>{scores, kScorePitch} : TileRows<C>{tiled, tiled_pitch()};
     for (int64_t first = 0; first < count * heads; first += kTileHeads<C, R>)
-      score_heads<R, T, C>(keys, q_pitch_, {tiled + first, tiled_pitch()}, values);
+      score_heads<R, T, C>(keys, {to.data + first, to.pitch}, values);
+    if (heads == 1) return;
     for (int r = 0; r < R; ++r)
       for (int64_t head = 0; head < heads; ++head) {
         const C* const from = tiled + r * tiled_pitch() + head;
-        C* const to = scores + (head * sharing + r) * kBlockKeys;
+        C* const to = scores + (head * sharing + r) * kScorePitch;
         for (int64_t key = 0; key < count; ++key) to[key] = from[key * heads];
       }
   }
@@ -202,18 +218,18 @@ class Decode {
     const C scale = static_cast<C>(s_.scale);
     for (int64_t first = 0; first < rows_; first += kLanes<C>) {
       const int64_t rows = std::min<int64_t>(kLanes<C>, rows_ - first);
-      C* const block = scores + first * kBlockKeys;
+      C* const block = scores + first * kScorePitch;
       const auto seen = [&](int64_t row) { return std::clamp<int64_t>(visible + (first + row) % queries_, 0, count); };
       const auto hide = [&](C with) {
         if (visible >= kBlockKeys && count == kBlockKeys) return;
         for (int64_t row = 0; row < rows; ++row)
-          std::fill(block + row * kBlockKeys + seen(row), block + (row + 1) * kBlockKeys, with);
+          std::fill(block + row * kScorePitch + seen(row), block + row * kScorePitch + kBlockKeys, with);
       };
       C *const largest = states.largest + first, *const sum = states.sum + first, *const factor = factors + first;
       Vector<C> of_rows[kLanes<C>] = {};
       hide(-std::numeric_limits<C>::infinity());
       for (int64_t row = 0; row < rows; ++row) {
-        const C* const s = block + row * kBlockKeys;
+        const C* const s = block + row * kScorePitch;
         of_rows[row] = load_vector<C>(s);
         for (int64_t c = kLanes<C>; c < kBlockKeys; c += kLanes<C>) {
           const Vector<C> other = load_vector<C>(s + c);
@@ -229,26 +245,26 @@ class Decode {
         largest[row] = now;
       }
       for (int64_t row = 0; row < rows; ++row) {
-        C* const s = block + row * kBlockKeys;
+        C* const s = block + row * kScorePitch;
         const C base = largest[row];
 #pragma omp simd
         for (int64_t c = 0; c < kBlockKeys; ++c) s[c] = fast_exp((s[c] - base) * scale);
       }
       hide(0);
       for (int64_t row = 0; row < rows; ++row) {
-        of_rows[row] = load_vector<C>(block + row * kBlockKeys);
+        of_rows[row] = load_vector<C>(block + row * kScorePitch);
         for (int64_t c = kLanes<C>; c < kBlockKeys; c += kLanes<C>)
-          of_rows[row] += load_vector<C>(block + row * kBlockKeys + c);
+          of_rows[row] += load_vector<C>(block + row * kScorePitch + c);
       }
       store_vector(sum, load_vector<C>(factor) * load_vector<C>(sum) + sum_lanes<C>(of_rows));
     }
   }
 
-  // Rows of values whose heads are added one after the other: a few where a row has several heads, so that they are
-  // read nearly in order. Of long rows all: each time a head's sums are read and written again.
+  // Rows of values whose heads are added one after the other: few where a row has several heads, so that they are read
+  // nearly in order, and not one alone, because each time a head's sums are read and written again.
   int64_t rows_at_once() const {
     const int64_t row_bytes = a_.v.columns() * static_cast<int64_t>(sizeof(T));
-    return s_.value_heads == 1 || row_bytes > kLongRow ? kBlockKeys : std::max<int64_t>(1, kNearBytes / row_bytes);
+    return s_.value_heads == 1 ? kBlockKeys : std::clamp(kNearBytes / row_bytes, kLeastRows, kBlockKeys);
   }
 
   // A block's values to the sums, while `next` keys behind them are fetched.
@@ -261,7 +277,7 @@ class Decode {
         for_row_tiles<C>(sharing, [&](auto rows, int64_t row) {
           row += head * sharing;
           add_values<decltype(rows)::value, T, C>(
-              {sums + row * u_pitch_, u_pitch_}, factors + row, {weights + row * kBlockKeys + first, kBlockKeys},
+              {sums + row * u_pitch_, u_pitch_}, factors + row, {weights + row * kScorePitch + first, kScorePitch},
               {cached(a_.v, first_row + first) + head * s_.value_dim, a_.v.pitch(), s_.value_dim},
               std::min(at_once, count - first), keys);
         });
