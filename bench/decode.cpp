@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/allocator.h"
+#include "core/measure/peak.h"
 #include "core/measure/random_tensor.h"
 #include "layers/attention/attention.h"
 
@@ -20,6 +21,14 @@ void fill(const DecodingCache& cache, int64_t layers, int64_t context) {
       for (int64_t s = 0; s < cache.sequences(); ++s)
         tensor.row_slice(s * cache.capacity(), context).copy_from(numbers);
     }
+}
+
+double measure_read_bandwidth_of(const DecodingCache& cache, int64_t layers) {
+  std::vector<Tensor> tensors;
+  for (int64_t layer = 0; layer < layers; ++layer)
+    for (const Tensor& tensor : {cache.layer(layer).keys, cache.layer(layer).values})
+      if (tensor.elements() > 0) tensors.push_back(tensor);
+  return measure_read_bandwidth(tensors);
 }
 
 std::vector<int64_t> all(int64_t sequences) {
@@ -44,7 +53,8 @@ DecodeBenchmark::DecodeBenchmark(const ModelConfig& model, const DecodeFormats& 
 }
 
 DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens) const {
-  DecodeMeasurement measured{at, {}, 0, 0, 0, 0};
+  DecodeMeasurement measured{};
+  measured.at = at;
   const int64_t before = bytes_in_use(device_), capacity = at.context + tokens + 1;
   DecodingCache cache = model_->make_cache(at.sequences, capacity, formats_.cache);
   measured.cache_bytes = (bytes_in_use(device_) - before) / capacity * at.context;
@@ -58,6 +68,7 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
     if (i > 0) seconds.push_back(took);  // the first one warms up
   }
   measured.step = timing_of(seconds);
+  measured.read_bandwidth = measure_read_bandwidth_of(cache, config_.layers);
   const double cached = static_cast<double>(at.sequences * at.context);
   measured.bytes = static_cast<double>(weight_bytes_) + static_cast<double>(measured.cache_bytes);
   measured.flops = 2.0 * static_cast<double>(multiplying_ * at.sequences) +

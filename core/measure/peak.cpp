@@ -2,15 +2,34 @@
 
 #include <algorithm>
 
+#include "core/backends/cpu/vectors.h"
 #include "core/gemm.h"
 #include "core/measure/random_tensor.h"
 #include "core/measure/timing.h"
+#include "core/parallel.h"
+#include "core/sum_of_squares.h"
 
 namespace gta {
 namespace {
 
 constexpr double kBusySeconds = 1e-3;
 constexpr int64_t kLargest = 8192;
+constexpr int64_t kPiece = int64_t{1} << 20;  // bytes that a thread of the CPU reads at a time
+
+// All bytes by vectors as wide as the machine's, as many side by side as hide an addition's delay.
+void read_all(const Tensor& tensor) {
+  using Sum = cpu::Vector<uint32_t>;
+  constexpr int64_t width = sizeof(Sum), step = 4 * width;
+  const int64_t bytes = tensor.elements() * static_cast<int64_t>(size_of(tensor.dtype()));
+  const char* const data = static_cast<const char*>(tensor.raw_data());
+  parallel_ranges(bytes, kPiece, [&](int64_t first, int64_t last) {
+    Sum sums[4] = {};
+    for (int64_t at = first; at + step <= last; at += step)
+      cpu::unrolled<4>([&](auto i) { sums[i] += cpu::load_vector<uint32_t>(data + at + i * width); });
+    const Sum all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    asm volatile("" : : "m"(all));  // the compiler has to believe that it is wanted
+  });
+}
 
 }  // namespace
 
@@ -25,6 +44,21 @@ double measure_peak_flops(DType dtype, Device device) {
     // A GPU needs a larger one before it is busy all over.
     if (device.type != DeviceType::Cuda || timing.least > kBusySeconds || n == kLargest) return best;
   }
+}
+
+double measure_read_bandwidth(std::span<const Tensor> tensors) {
+  const Device device = tensors.front().device();
+  const Tensor total = Tensor::empty({1}, DType::F64, device, Purpose::Workspace);
+  double bytes = 0;
+  for (const Tensor& tensor : tensors) bytes += static_cast<double>(tensor.elements()) * size_of(tensor.dtype());
+  const Timing timing = time_for(0.25, device, [&] {
+    for (const Tensor& tensor : tensors)
+      if (device.type == DeviceType::Cpu)
+        read_all(tensor);
+      else
+        GTA_DISPATCH(device, sum_of_squares, tensor.reshape({tensor.elements()}), total, GradientMode::Overwrite);
+  });
+  return bytes / timing.least;
 }
 
 double measure_copy_bandwidth(Device device) {

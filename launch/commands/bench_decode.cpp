@@ -72,8 +72,8 @@ void print_table(const DecodeBenchCommand& command, const std::vector<Measured>&
   fmt::print("{}{}, cache {}, on {}, {} threads; medians of {} tokens, random weights\n\n", command.dtype,
              formats.weights == WeightFormat::Int8 ? " with int8 weights" : "", name_of(formats.cache),
              name_of(device_from_name(command.device)), threads(), command.tokens);
-  constexpr const char* line = "{:<20} {:>8} {:>5} {:>9} {:>9} {:>8} {:>7} {:>10} {:>10} {:>12}\n";
-  fmt::print(line, "model", "context", "seqs", "ms/token", "tokens/s", "GB/s", "copy", "cache MiB", "MFLOP",
+  constexpr const char* line = "{:<20} {:>8} {:>5} {:>9} {:>9} {:>8} {:>7} {:>7} {:>10} {:>10} {:>12}\n";
+  fmt::print(line, "model", "context", "seqs", "ms/token", "tokens/s", "GB/s", "copy", "read", "cache MiB", "MFLOP",
              "prefill t/s");
   for (const Measured& m : all)
     for (const DecodeMeasurement& p : m.points) {
@@ -81,7 +81,7 @@ void print_table(const DecodeBenchCommand& command, const std::vector<Measured>&
       fmt::print(
           line, m.name, p.at.context, p.at.sequences, fmt::format("{:.2f}", 1e3 * p.step.median),
           fmt::format("{:.1f}", p.tokens_per_second()), fmt::format("{:.1f}", rate / 1e9),
-          fmt::format("{:.0f}%", 100 * rate / m.copy_bandwidth),
+          fmt::format("{:.0f}%", 100 * rate / m.copy_bandwidth), fmt::format("{:.0f}%", 100 * rate / p.read_bandwidth),
           fmt::format("{:.2f}", static_cast<double>(p.cache_bytes) / kMib), fmt::format("{:.0f}", p.flops / 1e6),
           p.prefill_seconds > 0 ? fmt::format("{:.0f}", static_cast<double>(p.at.context) / p.prefill_seconds) : "");
     }
@@ -107,6 +107,7 @@ Json json_of(const DecodeBenchCommand& command, const std::vector<Measured>& all
                     {"cache_bytes", p.cache_bytes},
                     {"bytes", p.bytes},
                     {"bytes_per_second", p.bytes / p.step.median},
+                    {"read_bytes_per_second", p.read_bandwidth},
                     {"flops", p.flops}};
       if (p.prefill_seconds > 0) point["prefill_seconds"] = p.prefill_seconds;
       points.push_back(point);

@@ -30,6 +30,9 @@ TEST(Timing, OfRepeatsTheFirstWarmsUpAndTheCallBeforeEachIsNotTimed) {
 TEST(Peak, AProductAndACopyHaveARate) {
   EXPECT_GT(measure_peak_flops(DType::F64, Device{}), 0);
   EXPECT_GT(measure_copy_bandwidth(Device{}), 0);
+  const Tensor cached[] = {Tensor::zeros({3, 1000}, DType::F32, Device{}),
+                           Tensor::zeros({7, 5}, DType::BF16, Device{})};
+  EXPECT_GT(measure_read_bandwidth(cached), 0);
 }
 
 }  // namespace
