@@ -16,6 +16,7 @@ constexpr int64_t kMostObjects = 1 << 20;
 constexpr int kMostChunks = 1024;  // of one object header
 constexpr int kDeepestGroup = 64;
 constexpr int64_t kHighestTree = 8;
+constexpr size_t kLongestName = 1024;  // of an object, with its groups'
 
 enum class MessageType : uint16_t {
   Dataspace = 0x01,
@@ -260,9 +261,12 @@ class Parser {
     for (uint64_t i = 0; i < count; ++i) {
       const uint64_t name_at = symbols.number(8), header = symbols.number(8), kind = symbols.number(4);
       symbols.skip(20);
-      const size_t end = name_at < heap.size() ? heap.find('\0', name_at) : std::string::npos;
-      if (end == std::string::npos) symbols.damaged("a name leaves its heap");
-      const std::string name = full_name(group, heap.substr(name_at, end - name_at));
+      if (name_at >= heap.size()) symbols.damaged("a name leaves its heap");
+      // No further: many symbols may name the same place.
+      const std::string_view rest = std::string_view(heap).substr(name_at, kLongestName + 1);
+      const size_t end = rest.find('\0');
+      if (end == std::string_view::npos) symbols.damaged("a name leaves its heap, or is too long");
+      const std::string name = full_name(group, std::string(rest.substr(0, end)));
       if (kind == 2) refuse(name + " is a soft or external link");
       visit_object(name, header, depth);
     }
@@ -282,6 +286,8 @@ class Parser {
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '/')
         refuse(group + "/ has a name with control characters");
     if (name.empty()) refuse(group + "/ has an object without a name");
+    if (group.size() + 1 + name.size() > kLongestName)
+      refuse(fmt::format("a name has more than {} bytes with its groups'", kLongestName));
     return group + "/" + name;
   }
 
@@ -399,6 +405,8 @@ std::string read_variable_text(const File& file, const Attribute& attribute) {
   head.expect("GCOL");
   if (head.number(4) != 1) head.damaged("expected a heap of version 1");
   const uint64_t bytes = head.number(8);
+  // What is within the file adds up without overflow, and so the loop ends.
+  if (bytes > static_cast<uint64_t>(file.size()) - heap) head.damaged("a heap leaves the file");
   for (uint64_t at = 16; at <= bytes && bytes - at >= 16;) {
     Fields object = Fields::read(file, heap + at, 16);
     const uint64_t index = object.number(2);

@@ -273,6 +273,17 @@ TEST_F(Hdf5Files, groupsOfAnySizeAndDepthAreRead) {
       << "a group that is linked twice is read once";
 }
 
+// Many symbols may name the same place of a heap: without a limit a file of a MiB becomes GiB of names.
+TEST_F(Hdf5Files, namesOfMoreThanAThousandBytesAreRefused) {
+  SKIP_WITHOUT_H5PY();
+  for (const char* version : {"earliest", "latest"}) {
+    EXPECT_EQ(hdf5::Reader(made_by_h5py("f['g/' + 'n' * 1020] = np.ones(2)", version)).datasets().size(), 1u);
+    expect_refused(made_by_h5py("f['g/' + 'n' * 1022] = np.ones(2)", version), "has more than 1024 bytes");
+    expect_refused(made_by_h5py("f['n' * 5000] = np.ones(2)", version),
+                   version[0] == 'e' ? "is too long" : "has more than 1024 bytes");
+  }
+}
+
 TEST_F(Hdf5Files, theNewerFormIsReadUnlessItUsesItsHeaps) {
   SKIP_WITHOUT_H5PY();
   const hdf5::Reader reader(
