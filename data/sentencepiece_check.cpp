@@ -1,6 +1,7 @@
 #include "data/sentencepiece_check.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -66,6 +67,21 @@ class Message {
   bool damaged_ = false;
 };
 
+// Exports cut a piece at each of its places, and look for both parts.
+constexpr size_t kLongestPiece = 1024;
+
+std::string check_piece(std::string_view text) {
+  if (text.find('\0') != std::string_view::npos) return "a piece holds a zero byte";
+  return text.size() > kLongestPiece ? "a piece has more than " + std::to_string(kLongestPiece) + " bytes" : "";
+}
+
+// Pieces are sorted by their scores. Of another width it is no score, and the library refuses it.
+bool is_finite(std::string_view score) {
+  float value = 0;
+  if (score.size() == sizeof value) std::memcpy(&value, score.data(), sizeof value);
+  return std::isfinite(value);
+}
+
 std::string check_charsmap(std::string_view map) {
   if (map.empty()) return "";
   uint32_t trie_bytes = 0;
@@ -102,8 +118,9 @@ std::string find_sentencepiece_problem(std::string_view model) {
     if (fields.number != 1 && fields.number != 3 && fields.number != 5) continue;
     Message part(fields.content);
     while (part.next()) {
-      if (fields.number == 1 && part.number == 1 && part.content.find('\0') != std::string_view::npos)
-        return "a piece holds a zero byte";
+      if (fields.number == 1 && part.number == 1)
+        if (std::string problem = check_piece(part.content); !problem.empty()) return problem;
+      if (fields.number == 1 && part.number == 2 && !is_finite(part.content)) return "a piece has a score that is none";
       if (fields.number != 1 && part.number == 2)
         if (std::string problem = check_charsmap(part.content); !problem.empty()) return problem;
     }

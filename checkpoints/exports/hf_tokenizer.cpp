@@ -6,6 +6,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "data/utf8.h"
+
 namespace gta {
 namespace {
 
@@ -100,8 +102,10 @@ std::string why_no_tokenizer_json(const Tokenizer& tokenizer) {
     return "it is neither of byte pairs nor unigrams";
   if (tokenizer.normalises()) return "it changes characters before it looks for pieces";
   if (tokenizer.joins_spaces()) return "it joins spaces";
-  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     if (tokenizer.piece(id).type == PieceType::Unused) return "it has pieces that are not to be used";
+    if (find_bad_utf8(tokenizer.piece(id).text) >= 0) return "it has pieces that are not UTF-8";
+  }
   return "";
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "data/text_cutter.h"
 #include "tests/data/data_test_tools.h"
@@ -213,6 +214,27 @@ TEST(Tokenizer, PiecesWithAZeroByteAreRefused) {
   bytes[piece] = '\0';
   EXPECT_NE(refusal([&] { Tokenizer::from_bytes(bytes, "zero"); }).find("a piece holds a zero byte"),
             std::string::npos);
+}
+
+// Exports sort pieces by score, and look for both parts of a piece at each of its places.
+TEST(Tokenizer, ScoresThatAreNoneAndVeryLongPiecesAreRefused) {
+  const std::string& good = small_tokenizer().bytes();
+  const auto with_piece = [&](size_t length, float score) {
+    std::string text(length, 'x'), number(sizeof score, '\0');
+    std::memcpy(number.data(), &score, sizeof score);
+    const auto field = [](char key, const std::string& content) {
+      const size_t size = content.size();
+      return std::string{key, static_cast<char>(0x80 | (size & 0x7f)), static_cast<char>(size >> 7)} + content;
+    };
+    return good + field('\x0a', field('\x0a', text) + '\x15' + number);
+  };
+  const auto said = [&](size_t length, float score) {
+    return refusal([&] { Tokenizer::from_bytes(with_piece(length, score), "changed"); });
+  };
+  EXPECT_EQ(Tokenizer::from_bytes(with_piece(1024, -1), "long").vocab_size(), small_tokenizer().vocab_size() + 1);
+  EXPECT_NE(said(1025, -1).find("a piece has more than 1024 bytes"), std::string::npos);
+  for (const float score : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+    EXPECT_NE(said(3, score).find("a piece has a score that is none"), std::string::npos);
 }
 
 TEST(Tokenizer, FilesThatAreNoTokenizerAreRefused) {

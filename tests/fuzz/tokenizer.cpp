@@ -1,8 +1,10 @@
-// A tokenizer's file: loading, then both directions.
+// A tokenizer's file: loading, both directions, then what exports make of it.
 #include "data/tokenizer.h"
 
 #include <algorithm>
 
+#include "checkpoints/exports/gguf_tokenizer.h"
+#include "checkpoints/exports/hf_tokenizer.h"
 #include "tests/fuzz/target.h"
 
 namespace gta::fuzz {
@@ -24,6 +26,10 @@ bool read_tokenizer(const std::string& bytes) {
       });
     for (int64_t id = 0; id < std::min<int64_t>(tokenizer.vocab_size(), 1000); ++id)
       tokenizer.token_bytes(static_cast<int32_t>(id));
+    if (why_no_tokenizer_json(tokenizer).empty())
+      expect(!tokenizer_json(tokenizer).empty() && !tokenizer_config_json(tokenizer, 1).empty(), "a tokenizer is lost");
+    GgufKeys keys;
+    if (why_no_gguf_tokenizer(tokenizer).empty()) add_tokenizer_keys(keys, tokenizer, tokenizer.vocab_size());
   });
 }
 
