@@ -103,10 +103,10 @@ class Cursor {
     bytes(&value, sizeof value);
     return value;
   }
-  // How many follow, each of which takes `least` bytes: no more than the file has room for.
+  // How many follow, each of which takes `least` bytes: no more than a header of this file has room for.
   uint64_t count(int64_t least) {
     const auto value = number<uint64_t>();
-    if (value > static_cast<uint64_t>((size_ - at_) / least))
+    if (value > static_cast<uint64_t>((std::min(size_, kMostHeaderBytes) - at_) / least))
       throw std::invalid_argument("it is cut off, or a count is wrong");
     return value;
   }
