@@ -222,8 +222,11 @@ std::string to_json(const Manifest& manifest) {
 Manifest parse_manifest(const std::string& text, const std::string& path) {
   return unseal<Manifest>(kManifest, text, path, kOldestVersion, [](const Json& body) {
     Manifest manifest;
-    each_field(manifest.position,
-               [&](const char* name, int64_t& value) { value = natural(body.at("position").at(name)); });
+    constexpr int64_t kMost = int64_t{1} << 62;  // that a training can count on from
+    each_field(manifest.position, [&](const char* name, int64_t& value) {
+      value = natural(body.at("position").at(name));
+      if (value > kMost) throw std::invalid_argument(fmt::format("its {} is more than any training has", name));
+    });
     manifest.position.data_hash = parse_hash(body.at("position").at("data_hash"));
     manifest.position.sound = body.at("format_version") == 1 ? manifest.position.consecutive_skipped == 0
                                                              : body.at("position").at("sound").get<bool>();

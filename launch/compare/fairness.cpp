@@ -157,7 +157,9 @@ class Fairness {
     // What the sampler has given by a checkpoint's step, less what that many batches are.
     const Groups positions = grouped([](const RunRecord& run) -> std::optional<std::string> {
       if (!run.order) return std::nullopt;
-      const int64_t expected = run.checkpoint_step * run.config.train.global_batch_size;
+      int64_t expected = 0;
+      if (__builtin_mul_overflow(run.checkpoint_step, run.config.train.global_batch_size, &expected))
+        return fmt::format("{} at step {}, which no training reaches", run.next_sample, run.checkpoint_step);
       return run.next_sample == expected
                  ? "as many as its steps took"
                  : fmt::format("{} at step {}, where {} are expected", run.next_sample, run.checkpoint_step, expected);
