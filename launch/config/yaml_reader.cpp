@@ -83,7 +83,9 @@ size_t distance_to(const std::string& path, const std::string& key) {
 
 // All that are as near as the nearest one; none where none is near.
 std::vector<std::string> nearest_keys(const std::string& path) {
+  constexpr size_t kLongest = 100;  // as twice the longest key; of what is longer none is near, and looking takes time
   std::vector<std::string> best;
+  if (path.size() > kLongest) return best;
   // Of a short word nothing is left when as many letters are others.
   size_t least = std::min(std::max<size_t>(5, path.size() / 2 + 1), path.size() + 1);
   for (const ConfigKey& key : config_keys()) {
@@ -231,7 +233,10 @@ class Reader {
         else
           problem(path + ".", pair.second.Mark(), fmt::format("{}: expected a mapping of keys", path));
       } else if (!key) {
-        const auto [said, unknown] = no_key(path);
+        // A file that is something else has so many that nothing is meant by them.
+        constexpr size_t kMostLookedFor = 100;
+        const auto [said, unknown] =
+            problems_.size() < kMostLookedFor ? no_key(path) : std::pair(fmt::format("{}: is no key", path), path);
         problem(unknown, pair.first.Mark(), said);
       } else {
         // yaml-cpp puts a missing value at the token after it: the key is the better place.
