@@ -104,19 +104,15 @@ std::string replace(std::string_view text, std::string_view old, std::string_vie
 
 std::string without_brackets(std::string_view text) {
   std::string made;
-  while (!text.empty()) {
-    const size_t open = std::min(text.find('['), text.size());
-    made.append(text.substr(0, open));
-    text.remove_prefix(open);
-    if (text.empty()) break;
-    const size_t close = text.find(']');
-    // A line end, which "." is not, before the closing one: this bracket stays.
-    if (close == std::string_view::npos || text.substr(0, close).find('\n') != std::string_view::npos) {
-      made += '[';
-      text.remove_prefix(1);
-    } else {
-      text.remove_prefix(close + 1);
-    }
+  for (size_t at = 0; at < text.size();) {
+    const size_t open = std::min(text.find('[', at), text.size());
+    made.append(text.substr(at, open - at));
+    // "." is no line end: before one without a closing bracket all that are open stay, and are looked at once.
+    at = std::min(text.find_first_of("]\n", open), text.size());
+    if (at < text.size() && text[at] == ']')
+      ++at;
+    else
+      made.append(text.substr(open, at - open));
   }
   return made;
 }
