@@ -5,18 +5,9 @@
 #include "tests/fuzz/target.h"
 
 namespace gta::fuzz {
-namespace {
-
-std::string folder_named(const std::string& name) {
-  const std::string folder = scratch_folder() + "/" + name;
-  if (!exists(folder)) make_directories(folder);
-  return folder;
-}
-
-}  // namespace
 
 bool read_hf_config(const std::string& bytes) {
-  const std::string folder = folder_named("hf_config");
+  const std::string folder = scratch_folder("hf_config");
   scratch_file("hf_config/config.json", bytes);
   return taken([&] {
     const HfModel model = gta::read_hf_config(folder);
@@ -36,7 +27,7 @@ bool read_hf_config(const std::string& bytes) {
 }
 
 bool read_hf_index(const std::string& bytes) {
-  const std::string folder = folder_named("hf_index");
+  const std::string folder = scratch_folder("hf_index");
   for (const char* name : {"a", "b"})
     if (const std::string path = folder + "/" + name + ".safetensors"; !exists(path))
       write_safetensors(path, {{std::string(name) + ".weight", NumberFormat::F32, {2}, 0, 0}}, [](size_t) {

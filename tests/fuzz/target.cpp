@@ -1,11 +1,14 @@
 #include "tests/fuzz/target.h"
 
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "core/io/hash.h"
 
 namespace gta::fuzz {
 namespace {
@@ -14,7 +17,8 @@ constexpr Target kTargets[] = {
     {"configuration", read_configuration}, {"shard", read_shard},       {"tokenizer", read_tokenizer},
     {"checkpoint", read_checkpoint},       {"npy", read_npy},           {"text", read_text},
     {"safetensors", read_safetensors},     {"gguf", read_gguf},         {"questions", read_questions},
-    {"hf_config", read_hf_config},         {"hf_index", read_hf_index},
+    {"hf_config", read_hf_config},         {"hf_index", read_hf_index}, {"run_folder", read_run_folder},
+    {"ablation", read_ablation},
 };
 
 class Folder {
@@ -50,6 +54,16 @@ void expect(bool holds, const char* promise) {
 std::string scratch_folder() {
   static const Folder folder;
   return folder.path();
+}
+
+std::string scratch_folder(const std::string& name) {
+  const std::string folder = scratch_folder() + "/" + name;
+  if (!exists(folder)) make_directories(folder);
+  return folder;
+}
+
+std::string sealed(const std::string& name, const std::string& json) {
+  return fmt::format("{{\"{0}_xxh3\": \"{1}\", \"{0}\":\n{2}}}\n", name, hash_text(hash_bytes(json)), json);
 }
 
 std::string scratch_file(const std::string& name, const std::string& bytes) {

@@ -25,6 +25,10 @@ void expect(bool holds, const char* promise);
 // A file of this process with these bytes, overwritten by the next one of the same name.
 std::string scratch_file(const std::string& name, const std::string& bytes);
 std::string scratch_folder();
+// A folder within it, which is made.
+std::string scratch_folder(const std::string& name);
+// JSON behind its own hash, as a checkpoint has it: "manifest" or "rank_file". Of changed bytes none would be right.
+std::string sealed(const std::string& name, const std::string& json);
 
 bool read_configuration(const std::string& bytes);
 bool read_shard(const std::string& bytes);
@@ -37,5 +41,7 @@ bool read_gguf(const std::string& bytes);
 bool read_questions(const std::string& bytes);
 bool read_hf_config(const std::string& bytes);
 bool read_hf_index(const std::string& bytes);
+bool read_run_folder(const std::string& bytes);
+bool read_ablation(const std::string& bytes);
 
 }  // namespace gta::fuzz
