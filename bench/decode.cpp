@@ -23,12 +23,12 @@ void fill(const DecodingCache& cache, int64_t layers, int64_t context) {
     }
 }
 
-double measure_read_bandwidth_of(const DecodingCache& cache, int64_t layers) {
+std::vector<Tensor> tensors_of(const DecodingCache& cache, int64_t layers) {
   std::vector<Tensor> tensors;
   for (int64_t layer = 0; layer < layers; ++layer)
     for (const Tensor& tensor : {cache.layer(layer).keys, cache.layer(layer).values})
       if (tensor.elements() > 0) tensors.push_back(tensor);
-  return measure_read_bandwidth(tensors);
+  return tensors;
 }
 
 std::vector<int64_t> all(int64_t sequences) {
@@ -55,7 +55,7 @@ DecodeBenchmark::DecodeBenchmark(const ModelConfig& model, const DecodeFormats& 
 DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens) const {
   DecodeMeasurement measured{};
   measured.at = at;
-  const int64_t before = bytes_in_use(device_), capacity = at.context + tokens + 1;
+  const int64_t before = bytes_in_use(device_), capacity = at.context + 2 * tokens + 1;
   DecodingCache cache = model_->make_cache(at.sequences, capacity, formats_.cache);
   measured.cache_bytes = (bytes_in_use(device_) - before) / capacity * at.context;
   fill(cache, config_.layers, at.context);
@@ -68,9 +68,22 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
     if (i > 0) seconds.push_back(took);  // the first one warms up
   }
   measured.step = timing_of(seconds);
-  measured.read_bandwidth = measure_read_bandwidth_of(cache, config_.layers);
   const double cached = static_cast<double>(at.sequences * at.context);
   measured.bytes = static_cast<double>(weight_bytes_) + static_cast<double>(measured.cache_bytes);
+  // Memory's speed is a neighbour's too, and changes from one second to the next: limits are timed beside each token.
+  const Traffic traffic(device_);
+  const std::vector<Tensor> tensors = tensors_of(cache, config_.layers);
+  std::vector<double> of_copy, of_read;
+  for (int64_t i = 0; i < tokens; ++i) {
+    const double copied = time_once(device_, [&] { traffic.sweep(); }),
+                 step = time_once(device_, [&] { model_->decode(next, sequences, cache); }),
+                 read = time_once(device_, [&] { read_all(tensors); });
+    const double rate = measured.bytes / step;
+    of_copy.push_back(rate * copied / (2.0 * static_cast<double>(Traffic::kBytes)));
+    of_read.push_back(rate * read / static_cast<double>(cache.bytes()));
+  }
+  measured.of_copy = timing_of(of_copy).median;
+  measured.of_read = timing_of(of_read).median;
   measured.flops = 2.0 * static_cast<double>(multiplying_ * at.sequences) +
                    2.0 * cached * static_cast<double>(config_.layers * map_multiply_adds_decoding(config_));
   return measured;

@@ -19,11 +19,13 @@ struct DecodePoint {
 
 struct DecodeMeasurement {
   DecodePoint at;
-  Timing step;                 // one token of every sequence
-  int64_t cache_bytes = 0;     // of `context` tokens of all sequences, as the allocator has them
-  double bytes = 0;            // that a step reads at least: every weight once, and the cached
-  double read_bandwidth = 0;   // bytes/s of the same cache, read in order and summed: what decoding could reach
-  double flops = 0;            // of a step
+  Timing step;              // one token of every sequence
+  int64_t cache_bytes = 0;  // of `context` tokens of all sequences, as the allocator has them
+  double bytes = 0;         // that a step reads at least: every weight once, and the cached
+  double flops = 0;         // of a step
+  // A step's bytes/s in those of a copy (read and written together) and of reading the whole cache in order, made right
+  // beside it: medians.
+  double of_copy = 0, of_read = 0;
   double prefill_seconds = 0;  // of the whole prompt of one sequence; 0: not measured
   double tokens_per_second() const { return static_cast<double>(at.sequences) / step.median; }
 };

@@ -50,8 +50,8 @@ Json model_of(const Tokenizer& tokenizer) {
     for (int32_t id = 0; id < count; ++id) vocab.push_back({tokenizer.piece(id).text, tokenizer.piece(id).score});
     return {{"type", "Unigram"}, {"unk_id", tokenizer.unknown()}, {"vocab", vocab}, {"byte_fallback", has_bytes}};
   }
-  Json vocab = Json::object();
-  for (int32_t id = 0; id < count; ++id) vocab[tokenizer.piece(id).text] = id;
+  Json::object_t vocab;  // at its end: looking each piece up first would take the square of their number
+  for (int32_t id = 0; id < count; ++id) vocab.emplace_back(tokenizer.piece(id).text, id);
   return {{"type", "BPE"},
           {"dropout", nullptr},
           {"unk_token", tokenizer.unknown() < 0 ? Json() : Json(tokenizer.piece(tokenizer.unknown()).text)},

@@ -17,7 +17,7 @@ constexpr int64_t kLargest = 8192;
 constexpr int64_t kPiece = int64_t{1} << 20;  // bytes that a thread of the CPU reads at a time
 
 // All bytes by vectors as wide as the machine's, as many side by side as hide an addition's delay.
-void read_all(const Tensor& tensor) {
+void read_by_cpu(const Tensor& tensor) {
   using Sum = cpu::Vector<uint32_t>;
   constexpr int64_t width = sizeof(Sum), step = 4 * width;
   const int64_t bytes = tensor.elements() * static_cast<int64_t>(size_of(tensor.dtype()));
@@ -46,19 +46,16 @@ double measure_peak_flops(DType dtype, Device device) {
   }
 }
 
-double measure_read_bandwidth(std::span<const Tensor> tensors) {
-  const Device device = tensors.front().device();
-  const Tensor total = Tensor::empty({1}, DType::F64, device, Purpose::Workspace);
-  double bytes = 0;
-  for (const Tensor& tensor : tensors) bytes += static_cast<double>(tensor.elements()) * size_of(tensor.dtype());
-  const Timing timing = time_for(0.25, device, [&] {
-    for (const Tensor& tensor : tensors)
-      if (device.type == DeviceType::Cpu)
-        read_all(tensor);
-      else
-        GTA_DISPATCH(device, sum_of_squares, tensor.reshape({tensor.elements()}), total, GradientMode::Overwrite);
-  });
-  return bytes / timing.least;
+void read_all(std::span<const Tensor> tensors) {
+  for (const Tensor& tensor : tensors) {
+    const Device device = tensor.device();
+    if (device.type == DeviceType::Cpu) {
+      read_by_cpu(tensor);
+    } else {
+      const Tensor total = Tensor::empty({1}, DType::F64, device, Purpose::Workspace);
+      GTA_DISPATCH(device, sum_of_squares, tensor.reshape({tensor.elements()}), total, GradientMode::Overwrite);
+    }
+  }
 }
 
 double measure_copy_bandwidth(Device device) {

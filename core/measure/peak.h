@@ -12,8 +12,8 @@ namespace gta {
 
 double measure_peak_flops(DType dtype, Device device);  // FLOP/s of a large product
 double measure_copy_bandwidth(Device device);           // bytes/s read and written by a copy that no cache holds
-// bytes/s of reading these contiguous tensors, which no cache holds, each from its first number to its last. On a CPU
-// that may be less than what a copy reads and writes, and differs with where in memory their pages lie.
-double measure_read_bandwidth(std::span<const Tensor> tensors);
+// Reads these contiguous tensors, each from its first number to its last: to be timed. On a CPU that may be slower than
+// what a copy reads and writes in the same time.
+void read_all(std::span<const Tensor> tensors);
 
 }  // namespace gta

@@ -81,7 +81,7 @@ void print_table(const DecodeBenchCommand& command, const std::vector<Measured>&
       fmt::print(
           line, m.name, p.at.context, p.at.sequences, fmt::format("{:.2f}", 1e3 * p.step.median),
           fmt::format("{:.1f}", p.tokens_per_second()), fmt::format("{:.1f}", rate / 1e9),
-          fmt::format("{:.0f}%", 100 * rate / m.copy_bandwidth), fmt::format("{:.0f}%", 100 * rate / p.read_bandwidth),
+          fmt::format("{:.0f}%", 100 * p.of_copy), fmt::format("{:.0f}%", 100 * p.of_read),
           fmt::format("{:.2f}", static_cast<double>(p.cache_bytes) / kMib), fmt::format("{:.0f}", p.flops / 1e6),
           p.prefill_seconds > 0 ? fmt::format("{:.0f}", static_cast<double>(p.at.context) / p.prefill_seconds) : "");
     }
@@ -107,7 +107,8 @@ Json json_of(const DecodeBenchCommand& command, const std::vector<Measured>& all
                     {"cache_bytes", p.cache_bytes},
                     {"bytes", p.bytes},
                     {"bytes_per_second", p.bytes / p.step.median},
-                    {"read_bytes_per_second", p.read_bandwidth},
+                    {"of_copy", p.of_copy},
+                    {"of_read", p.of_read},
                     {"flops", p.flops}};
       if (p.prefill_seconds > 0) point["prefill_seconds"] = p.prefill_seconds;
       points.push_back(point);

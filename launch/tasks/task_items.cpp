@@ -12,6 +12,7 @@ namespace gta {
 namespace {
 
 constexpr size_t kMostChoices = 1000;
+constexpr size_t kMostBytes = size_t{64} << 20;  // of a question's contexts, one of each choice
 
 struct Kind {
   TaskFields fields;
@@ -70,6 +71,9 @@ size_t index_of(const JsonLine& line, const std::string& field, size_t count, in
 void add_choices(const JsonLine& line, TaskItem& item, const std::string& context, std::vector<std::string> choices) {
   require(choices.size() >= 2 && choices.size() <= kMostChoices, line.place().c_str(),
           "has {} choices: expected from 2 to {}", choices.size(), kMostChoices);
+  require(context.size() <= kMostBytes / choices.size(), line.place().c_str(),
+          "has a context of {} bytes for each of {} choices: at most {} MiB of them all can be asked", context.size(),
+          choices.size(), kMostBytes >> 20);
   for (size_t i = 0; i < choices.size(); ++i) {
     require(!choices[i].empty(), line.place().c_str(), "has nothing in choice {}", i + 1);
     item.pairs.push_back({context, " " + choices[i]});

@@ -147,7 +147,8 @@ TEST_F(BenchCommandTest, DecodingAsJsonHasTheCacheThatTheVariantKeepsAndAPicture
       // The allocator rounds each tensor up a little.
       EXPECT_NEAR(static_cast<double>(point["cache_bytes"]), bytes, 0.05 * bytes + 4096);
       EXPECT_GT(static_cast<double>(point["tokens_per_second"]), 0);
-      EXPECT_GT(static_cast<double>(point["read_bytes_per_second"]), 0);
+      EXPECT_GT(static_cast<double>(point["of_copy"]), 0);
+      EXPECT_GT(static_cast<double>(point["of_read"]), 0);
       EXPECT_EQ(point.contains("prefill_seconds"), point["context"] == 64 && point["sequences"] == 1);
     }
   }

@@ -1,5 +1,6 @@
 #include "launch/tasks/task_items.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -104,6 +105,9 @@ TEST_F(TaskItems, OfNoKindOrWithoutARightAnswerAreRefused) {
                  "'sentence' has nothing behind");
   expect_refusal(R"({"text": "ends "})", "'text' has no last word");
   expect_refusal(R"({"context": "a", "choices": ["b"], "answer": 0})", "has 1 choices: expected from 2 to 1000");
+  const std::string long_context(size_t{23} << 20, 'a');
+  expect_refusal(fmt::format(R"({{"context": "{}", "choices": ["b", "c", "d"], "answer": 0}})", long_context),
+                 "has a context of 24117248 bytes for each of 3 choices: at most 64 MiB");
   expect_refusal(R"({"context": "a", "choices": ["b", "c"], "answer": 2})",
                  "'answer' is 2: expected an integer from 0 to 1");
   expect_refusal(R"({"text": "a b"})", "has no field 'goal'", TaskFields::Piqa);
