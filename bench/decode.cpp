@@ -52,10 +52,10 @@ DecodeBenchmark::DecodeBenchmark(const ModelConfig& model, const DecodeFormats& 
   if (formats.weights == WeightFormat::Int8) space_->use_int8(model_->only_looked_up());
 }
 
-DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens) const {
+DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens, MemoryLimits limits) const {
   DecodeMeasurement measured{};
   measured.at = at;
-  const int64_t before = bytes_in_use(device_), capacity = at.context + 2 * tokens + 1;
+  const int64_t before = bytes_in_use(device_), capacity = at.context + decoded(tokens);
   DecodingCache cache = model_->make_cache(at.sequences, capacity, formats_.cache);
   measured.cache_bytes = (bytes_in_use(device_) - before) / capacity * at.context;
   fill(cache, config_.layers, at.context);
@@ -70,6 +70,9 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
   measured.step = timing_of(seconds);
   const double cached = static_cast<double>(at.sequences * at.context);
   measured.bytes = static_cast<double>(weight_bytes_) + static_cast<double>(measured.cache_bytes);
+  measured.flops = 2.0 * static_cast<double>(multiplying_ * at.sequences) +
+                   2.0 * cached * static_cast<double>(config_.layers * map_multiply_adds_decoding(config_));
+  if (limits == MemoryLimits::NotMeasured) return measured;
   // Memory's speed is a neighbour's too, and changes from one second to the next: limits are timed beside each token.
   const Traffic traffic(device_);
   const std::vector<Tensor> tensors = tensors_of(cache, config_.layers);
@@ -84,8 +87,6 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
   }
   measured.of_copy = timing_of(of_copy).median;
   measured.of_read = timing_of(of_read).median;
-  measured.flops = 2.0 * static_cast<double>(multiplying_ * at.sequences) +
-                   2.0 * cached * static_cast<double>(config_.layers * map_multiply_adds_decoding(config_));
   return measured;
 }
 

@@ -30,7 +30,8 @@ struct DecodeMeasurement {
   double tokens_per_second() const { return static_cast<double>(at.sequences) / step.median; }
 };
 
-enum class WeightFormat : uint8_t { AsComputed, Int8 };  // of matrices: the dtype of compute, or bytes
+enum class MemoryLimits : uint8_t { Measured, NotMeasured };  // of_copy and of_read, or 0
+enum class WeightFormat : uint8_t { AsComputed, Int8 };       // of matrices: the dtype of compute, or bytes
 
 struct DecodeFormats {
   DType compute, cache;
@@ -41,7 +42,9 @@ class DecodeBenchmark {
  public:
   // Random weights, the same for every variant's common parts.
   DecodeBenchmark(const ModelConfig& model, const DecodeFormats& formats, Device device);
-  DecodeMeasurement measure(const DecodePoint& at, int64_t tokens) const;
+  DecodeMeasurement measure(const DecodePoint& at, int64_t tokens, MemoryLimits limits) const;
+  // Of each sequence at most: one to warm up, those that are timed, as many beside the limits.
+  static constexpr int64_t decoded(int64_t tokens) { return 2 * tokens + 1; }
   double measure_prefill(int64_t context, int64_t chunk) const;  // seconds
   int64_t weight_bytes() const { return weight_bytes_; }         // that a token multiplies with
 

@@ -94,9 +94,9 @@ class ReportWriter {
           return {};
         ModelConfig model = variant.config.model;
         const int64_t context = std::max(kLeastContext, variant.config.data.sequence_length);
-        model.max_sequence_length = std::max(model.max_sequence_length, context + kTokens + 1);
-        const DecodeMeasurement measured =
-            DecodeBenchmark(model, {.compute = dtype, .cache = dtype}, device).measure({context, 1}, kTokens);
+        model.max_sequence_length = std::max(model.max_sequence_length, context + DecodeBenchmark::decoded(kTokens));
+        const DecodeMeasurement measured = DecodeBenchmark(model, {.compute = dtype, .cache = dtype}, device)
+                                               .measure({context, 1}, kTokens, MemoryLimits::NotMeasured);
         speeds[variant.name] = std::max(speeds[variant.name], measured.tokens_per_second());
       }
     return speeds;

@@ -41,7 +41,7 @@ ModelConfig load_subject(const DecodeBenchCommand& command, const std::string& p
           path);
   const int64_t longest = *std::max_element(command.contexts.begin(), command.contexts.end());
   // A longer table of positions changes no weight and no time.
-  model.max_sequence_length = std::max(model.max_sequence_length, longest + command.tokens + 1);
+  model.max_sequence_length = std::max(model.max_sequence_length, longest + DecodeBenchmark::decoded(command.tokens));
   return model;
 }
 
@@ -58,7 +58,7 @@ Measured measure(const DecodeBenchCommand& command, const std::string& path) {
   measured.weight_bytes = benchmark.weight_bytes();
   for (int64_t context : command.contexts)
     for (int64_t sequences : command.sequences) {
-      DecodeMeasurement point = benchmark.measure({context, sequences}, command.tokens);
+      DecodeMeasurement point = benchmark.measure({context, sequences}, command.tokens, MemoryLimits::Measured);
       if (context <= command.longest_prefill && sequences == command.sequences.front())
         point.prefill_seconds = benchmark.measure_prefill(context, command.prefill_chunk);
       measured.points.push_back(point);
