@@ -33,16 +33,10 @@ JsonObject::JsonObject(std::shared_ptr<const Value> value, std::string path, std
     : value_(std::move(value)), path_(std::move(path)), prefix_(std::move(prefix)) {}
 
 JsonObject JsonObject::parse(const std::string& text, const std::string& path, int deepest) {
-  switch (const JsonCheck found = check_json(text, deepest); found.problem) {
-    case JsonProblem::None:
-      break;
-    case JsonProblem::NoJson:
-      bad_input(path, "is damaged: it is no JSON");
-    case JsonProblem::TooDeep:
-      bad_input(path, "nests deeper than {} levels", deepest);
-    case JsonProblem::NameTwice:
-      bad_input(path, "has {} twice in one object", shown(Json(found.name)));
-  }
+  const JsonCheck found = check_json(text, deepest);
+  if (found.problem == JsonProblem::NoJson) bad_input(path, "is damaged: it is no JSON");
+  if (found.problem == JsonProblem::TooDeep) bad_input(path, "nests deeper than {} levels", deepest);
+  if (found.problem == JsonProblem::NameTwice) bad_input(path, "has {} twice in one object", shown(Json(found.name)));
   auto value = std::make_shared<Value>();
   value->json = Json::parse(text);
   if (!value->json.is_object()) bad_input(path, "is {}: expected a JSON object", shown(value->json));
