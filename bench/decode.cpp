@@ -1,6 +1,8 @@
 #include "bench/decode.h"
 
 #include <numeric>
+#include <span>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/measure/peak.h"
@@ -12,23 +14,21 @@ namespace {
 
 int64_t bytes_in_use(Device device) { return memory_report(device).total_in_use(); }
 
-// Rows of the first tokens of every sequence, as decoding has left them.
-void fill(const DecodingCache& cache, int64_t layers, int64_t context) {
-  for (int64_t layer = 0; layer < layers; ++layer)
-    for (const Tensor& tensor : {cache.layer(layer).keys, cache.layer(layer).values}) {
-      if (tensor.columns() == 0) continue;
-      const Tensor numbers = random_tensor("cache", {context, tensor.columns()}, tensor.dtype(), tensor.device());
-      for (int64_t s = 0; s < cache.sequences(); ++s)
-        tensor.row_slice(s * cache.capacity(), context).copy_from(numbers);
-    }
-}
-
+// Those that hold something: MLA's values are its keys.
 std::vector<Tensor> tensors_of(const DecodingCache& cache, int64_t layers) {
   std::vector<Tensor> tensors;
   for (int64_t layer = 0; layer < layers; ++layer)
     for (const Tensor& tensor : {cache.layer(layer).keys, cache.layer(layer).values})
-      if (tensor.elements() > 0) tensors.push_back(tensor);
+      if (tensor.columns() > 0) tensors.push_back(tensor);
   return tensors;
+}
+
+// Rows of the first tokens of every sequence, as decoding has left them.
+void fill(const DecodingCache& cache, std::span<const Tensor> tensors, int64_t context) {
+  for (const Tensor& tensor : tensors) {
+    const Tensor numbers = random_tensor("cache", {context, tensor.columns()}, tensor.dtype(), tensor.device());
+    for (int64_t s = 0; s < cache.sequences(); ++s) tensor.row_slice(s * cache.capacity(), context).copy_from(numbers);
+  }
 }
 
 std::vector<int64_t> all(int64_t sequences) {
@@ -58,7 +58,8 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
   const int64_t before = bytes_in_use(device_), capacity = at.context + decoded(tokens);
   DecodingCache cache = model_->make_cache(at.sequences, capacity, formats_.cache);
   measured.cache_bytes = (bytes_in_use(device_) - before) / capacity * at.context;
-  fill(cache, config_.layers, at.context);
+  const std::vector<Tensor> tensors = tensors_of(cache, config_.layers);
+  fill(cache, tensors, at.context);
   const std::vector<int64_t> sequences = all(at.sequences);
   cache.append(sequences, at.context);
   const Tensor next = random_tokens("next", {at.sequences, 1}, config_.vocab_size);
@@ -75,7 +76,7 @@ DecodeMeasurement DecodeBenchmark::measure(const DecodePoint& at, int64_t tokens
   if (limits == MemoryLimits::NotMeasured) return measured;
   // Memory's speed is a neighbour's too, and changes from one second to the next: limits are timed beside each token.
   const Traffic traffic(device_);
-  const std::vector<Tensor> tensors = tensors_of(cache, config_.layers);
+  traffic.sweep();  // the first writes pages that are not there yet
   std::vector<double> of_copy, of_read;
   for (int64_t i = 0; i < tokens; ++i) {
     const double copied = time_once(device_, [&] { traffic.sweep(); }),

@@ -1,5 +1,6 @@
-// What is kept of earlier tokens when text is generated: for every layer two tensors that are allocated once, with room
-// for `capacity` tokens of each of `sequences` sequences, which begin, grow and end each for itself.
+// What is kept of earlier tokens when text is generated: for every layer two tensors, all in one block that is
+// allocated once, with room for `capacity` tokens of each of `sequences` sequences, which begin, grow and end each for
+// itself.
 //
 //   keys (sequences * capacity, keys)   values (sequences * capacity, values)     row s * capacity + t: token t of s
 //
