@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "bench/decode.h"
@@ -40,8 +41,15 @@ ModelConfig load_subject(const DecodeBenchCommand& command, const std::string& p
   require(model.vocab_size > 0, "bench", "{}: model.vocab_size is missing: give it with --set model.vocab_size=N",
           path);
   const int64_t longest = *std::max_element(command.contexts.begin(), command.contexts.end());
+  const int64_t with_decoded = longest + DecodeBenchmark::decoded(command.tokens);
+  const int64_t most = *std::max_element(command.sequences.begin(), command.sequences.end());
+  require(
+      with_decoded <= std::numeric_limits<int32_t>::max() / most, "bench",
+      "{} sequences of {} tokens are more than the {} that a cache counts: expected smaller --contexts, --sequences "
+      "or --tokens",
+      most, with_decoded, std::numeric_limits<int32_t>::max());
   // A longer table of positions changes no weight and no time.
-  model.max_sequence_length = std::max(model.max_sequence_length, longest + DecodeBenchmark::decoded(command.tokens));
+  model.max_sequence_length = std::max(model.max_sequence_length, with_decoded);
   return model;
 }
 

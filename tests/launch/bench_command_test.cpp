@@ -155,6 +155,8 @@ TEST_F(BenchCommandTest, DecodingAsJsonHasTheCacheThatTheVariantKeepsAndAPicture
   EXPECT_NE(read_file(picture).find(">model</text>"), std::string::npos);
   EXPECT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --contexts 0"), 2);
   EXPECT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --dtype float64"), 2);
+  EXPECT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --contexts 16777216 --sequences 1000"), 2);
+  EXPECT_NE(errors().find("more than the 2147483647 that a cache counts"), std::string::npos) << errors();
   ASSERT_EQ(bench("decode " + folder_ + "/model.yaml --device cpu --contexts 64 --tokens 1 --weights int8"), 0)
       << errors();
   EXPECT_NE(output().find("with int8 weights"), std::string::npos);
